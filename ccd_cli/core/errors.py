@@ -1,0 +1,63 @@
+"""Errors that library code raises and only the command line prints.
+
+Every error carries one plain sentence (`message`) and, where there is something to do, a `hint`. The command line
+prints `message` and `hint` on one line each and exits with `exit_code`; a traceback appears only with `CCD_DEBUG=1`.
+"""
+
+from __future__ import annotations
+
+
+class CcdError(Exception):
+    """Something failed; `message` says what, `hint` says what to do. Exit code 1."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".strip()
+
+
+class UsageProblem(CcdError):
+    """The command or its inputs contradict each other. Exit code 2."""
+
+    exit_code = 2
+
+
+class RecipeError(CcdError):
+    """A recipe is invalid; `problems` lists all of them as (key path, what is wrong). Exit code 2."""
+
+    exit_code = 2
+
+    def __init__(self, source: str, problems: list[tuple[str, str]]) -> None:
+        count = len(problems)
+        super().__init__(f"{source}: {count} problem{'s' if count != 1 else ''} in the recipe.")
+        self.source = source
+        self.problems = problems
+
+
+class CheckpointError(CcdError):
+    """A weights file cannot be used: unreadable, unsafe, of an unknown layout, or with missing or extra tensors."""
+
+
+class ImageError(CcdError):
+    """An image or depth file cannot be read; the message names the file and the reason."""
+
+
+class TeacherError(CcdError):
+    """A teacher is unknown, not on this machine, or of a kind that this recipe cannot use."""
+
+
+class TrainingStopped(CcdError):
+    """A guard stopped the run (drift, non-finite losses, too many unreadable photos); finished work is saved."""
+
+
+class Interrupted(CcdError):
+    """A signal stopped the run after its state was saved; exit code 130 (Ctrl-C) or 143 (SIGTERM)."""
+
+    def __init__(self, message: str, hint: str = "", exit_code: int = 130) -> None:
+        super().__init__(message, hint)
+        self.exit_code = exit_code

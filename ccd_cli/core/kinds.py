@@ -1,0 +1,21 @@
+"""What a depth map means: its kind, direction and unit. No torch here, so that cards and recipes can use it."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+Kind = Literal["disparity", "depth", "affine-depth", "metric"]
+KINDS: tuple[str, ...] = get_args(Kind)
+
+DIRECTION: dict[str, str] = {
+    "disparity": "larger = nearer",
+    "depth": "larger = farther",
+    "affine-depth": "larger = farther",
+    "metric": "larger = farther",
+}
+UNIT: dict[str, str] = {
+    "disparity": "relative, unknown scale and shift",
+    "depth": "relative, unknown scale",
+    "affine-depth": "relative, unknown scale and shift",
+    "metric": "metre",
+}
