@@ -1,0 +1,66 @@
+"""`ccd distill`."""
+
+from __future__ import annotations
+
+import click
+
+from ccd_cli.cli.options import recipe_options, runtime_options, verbosity
+from ccd_cli.cli.report import RichReport
+
+
+@click.command()
+@recipe_options
+@click.option("--out", type=click.Path(file_okay=False), help="Run folder; default runs/<recipe name>.")
+@click.option("--resume", is_flag=True, help="Go on with the run in the folder, exactly where its saved state is.")
+@click.option("--overwrite", is_flag=True, help="Remove the run in the folder and start anew.")
+@runtime_options
+@verbosity
+def command(
+    recipe: str,
+    overrides: tuple[str, ...],
+    dry_run: bool,
+    out: str | None,
+    resume: bool,
+    overwrite: bool,
+    device: str,
+    precision: str,
+    threads: int | None,
+    verbose: bool,
+    quiet: bool,
+) -> None:
+    """Train a student on photos that teachers label while it trains.
+
+    RECIPE is a file or the name of a shipped recipe (`ccd recipes list`). Many GPUs: torchrun --nproc-per-node N -m
+    ccd_cli.cli.main distill RECIPE.
+
+    \b
+    Examples:
+      ccd distill recipes/indoor.yaml --set images=PHOTOS
+      ccd distill indoor --set images=PHOTOS --set optim.batch=4 --out runs/mine
+      ccd distill indoor --set images=PHOTOS --resume
+    """
+    from ccd_cli.core.recipe import load_recipe, to_yaml
+
+    loaded = load_recipe(recipe, overrides)
+    if dry_run:
+        click.echo(to_yaml(loaded), nl=False)
+        return
+    report = RichReport(quiet=quiet, verbose=verbose)
+    report.note(f"Recipe {loaded.name}; loading torch")
+    from ccd_cli.pipelines.distill import run
+
+    result = run(
+        loaded,
+        out=out,
+        resume=resume,
+        overwrite=overwrite,
+        device=device,
+        precision=precision,
+        threads=threads,
+        report=report,
+    )
+    report.note(f"Done: {result.steps} steps, last loss {result.loss:.4f}. Student, card and plots are in {result.folder}")
+    if result.scores:
+        report.note(f"Best on the given pairs: AbsRel {result.scores['abs_rel']:.4f} at step {result.scores['step']:.0f}")
+    if result.skipped:
+        report.warn(f"{result.skipped} photos could not be read; see {result.folder / 'skipped.jsonl'}")

@@ -1,0 +1,64 @@
+"""`ccd doctor`: what to paste into a bug report."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import json
+import os
+import platform
+import shutil
+
+import click
+
+import ccd_cli
+from ccd_cli.cli.options import json_option
+
+PACKAGES = ("torch", "torchvision", "timm", "numpy", "opencv-python", "pillow", "imageio", "av", "open3d", "safetensors", "huggingface-hub")
+EXTRAS = {"diffusion": "diffusers"}
+
+
+@click.command()
+@json_option
+def command(as_json: bool) -> None:
+    """Show versions, devices, extras and folders: what to paste into a bug report.
+
+    Example: ccd doctor --json
+    """
+    facts = _facts()
+    if as_json:
+        click.echo(json.dumps(facts, indent=2))
+        return
+    for section, rows in facts.items():
+        click.echo(section)
+        for key, value in rows.items():
+            click.echo(f"  {key:<20} {value}")
+
+
+def _facts() -> dict[str, dict[str, object]]:
+    from ccd_cli.teachers.load import home
+
+    import torch
+
+    def version(package: str) -> str:
+        try:
+            return importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            return "missing"
+
+    devices: dict[str, object] = {"cpu": f"{os.cpu_count()} cores, {torch.get_num_threads()} threads, {platform.processor() or platform.machine()}"}
+    for i in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
+        total = torch.cuda.get_device_properties(i).total_memory / 2**30
+        devices[f"cuda:{i}"] = f"{torch.cuda.get_device_name(i)}, {total:.0f} GiB, bf16 {'yes' if torch.cuda.is_bf16_supported() else 'no'}"
+    if torch.backends.mps.is_available():
+        devices["mps"] = "available"
+    folder = home()
+    existing = next(p for p in (folder, *folder.parents) if p.exists())
+    return {
+        "ccd": {"version": ccd_cli.__version__, "python": platform.python_version(), "system": platform.platform()},
+        "packages": {name: version(name) for name in PACKAGES},
+        "extras": {name: "installed" if importlib.util.find_spec(module) else "not installed" for name, module in EXTRAS.items()},
+        "devices": devices,
+        "cache": {"folder": str(folder), "free": f"{shutil.disk_usage(existing).free / 2**30:.0f} GiB"},
+        "hub": {"address": os.environ.get("HF_ENDPOINT", "https://huggingface.co"), "offline": os.environ.get("HF_HUB_OFFLINE", "0")},
+    }

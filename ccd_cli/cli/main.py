@@ -1,0 +1,106 @@
+"""The `ccd` command: a group whose commands load only when they are used, and the one place where errors are shown."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+import traceback
+from typing import Any, NoReturn
+
+import click
+
+import ccd_cli
+from ccd_cli.core.errors import CcdError, Interrupted, RecipeError
+
+COMMANDS = {
+    "distill": "Train a student on photos that teachers label.",
+    "recipes": "List, show and check recipes.",
+    "doctor": "Show versions, devices and folders: what to paste into a bug report.",
+}
+
+
+class LazyGroup(click.Group):
+    """A group that imports `ccd_cli.cli.<command>` when the command is looked up, and shows errors in one plain line."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the commands in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return one command."""
+        if cmd_name not in COMMANDS:
+            return None
+        return importlib.import_module(f"ccd_cli.cli.{cmd_name}").command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List commands with their one-line help, importing none of them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; library errors become one plain line and an exit code."""
+        try:
+            return super().invoke(ctx)
+        except CcdError as error:
+            if os.environ.get("CCD_DEBUG") == "1":
+                traceback.print_exc()
+            show(error)
+            ctx.exit(error.exit_code)
+        except OSError as error:
+            if isinstance(error, BrokenPipeError):
+                raise
+            if os.environ.get("CCD_DEBUG") == "1":
+                traceback.print_exc()
+            name = f"{error.filename}: " if error.filename else ""
+            show(CcdError(f"{name}{error.strerror or error}."))
+            ctx.exit(1)
+
+
+def show(error: CcdError) -> None:
+    """Print an error and its hint on stderr, without a traceback."""
+    if isinstance(error, RecipeError):
+        click.echo(f"ccd: {error.message}", err=True)
+        for path, problem in error.problems:
+            click.echo(f"  {path}: {problem}", err=True)
+        return
+    prefix = "" if isinstance(error, Interrupted) else "error: "
+    click.echo(f"ccd: {prefix}{error.message}" + (f" {error.hint}" if error.hint else ""), err=True)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(ccd_cli.__version__, prog_name="ccd")
+def cli() -> None:
+    """Distil, evaluate and use monocular depth models.
+
+    Example: ccd distill recipes/indoor.yaml --set images=PHOTOS
+    """
+
+
+def main() -> NoReturn:
+    """Entry point of the `ccd` executable."""
+    try:
+        code = cli.main(standalone_mode=False)
+    except click.exceptions.Exit as done:
+        code = done.exit_code
+    except click.Abort:
+        click.echo("ccd: interrupted", err=True)
+        code = 128 + signal.SIGINT
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except BrokenPipeError:
+        sys.stderr.close()
+        code = 1
+    except Exception as error:
+        if os.environ.get("CCD_DEBUG") == "1":
+            raise
+        text = str(error).splitlines()[0] if str(error) else ""
+        click.echo(f"ccd: error: {type(error).__name__}: {text} This is a bug; CCD_DEBUG=1 shows where.", err=True)
+        code = 1
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+if __name__ == "__main__":
+    main()

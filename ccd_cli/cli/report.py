@@ -1,0 +1,73 @@
+"""Shows what pipelines report, on stderr: a progress bar with figures on a terminal, sparse lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+class RichReport:
+    """A Report for people. Not on a terminal, progress becomes one line every ten seconds."""
+
+    def __init__(self, quiet: bool = False, verbose: bool = False) -> None:
+        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self.quiet, self.verbose = quiet, verbose
+        self._progress: Progress | None = None
+        self._task: TaskID | None = None
+        self._what, self._total, self._started, self._first, self._last_line = "", 0, 0.0, 0, 0.0
+
+    def note(self, text: str) -> None:
+        """Print one line."""
+        if not self.quiet:
+            self.console.print(text, markup=False)
+
+    def warn(self, text: str) -> None:
+        """Print one warning; also when quiet."""
+        self.console.print(f"warning: {text}", markup=False, style="yellow")
+
+    def begin(self, what: str, total: int, done: int = 0) -> None:
+        """Start a progress bar (or its lines)."""
+        self._what, self._total, self._first = what, total, done
+        self._started = self._last_line = time.monotonic()
+        if self.quiet or not self.console.is_terminal:
+            return
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("ETA"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[figures]}"),
+            console=self.console,
+        )
+        self._task = self._progress.add_task(what, total=total, completed=done, figures="")
+        self._progress.start()
+
+    def advance(self, done: int, **figures: float | str) -> None:
+        """Move the bar; figures are shown with three significant digits."""
+        text = "  ".join(f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in figures.items())
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, completed=done, figures=text)
+            return
+        now = time.monotonic()
+        if not self.quiet and now - self._last_line >= SECONDS_BETWEEN_LINES:
+            self._last_line = now
+            left = (now - self._started) / max(1, done - self._first) * (self._total - done)
+            self.console.print(f"{self._what} {done}/{self._total}  {text}  ETA {_clock(left)}", markup=False)
+
+    def end(self) -> None:
+        """Take the bar away, leaving its last state."""
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = self._task = None
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

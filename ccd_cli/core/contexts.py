@@ -1,0 +1,162 @@
+"""Contexts: how a label cuts its map into groups of pixels that are normalised together.
+
+Three families, from Zhang et al., *Hierarchical Normalization for Robust Monocular Depth Estimation* (HDN, 2022):
+
+* `range` (HDN-DR; what Distill Any Depth uses): S equal segments of the label's value range;
+* `quantile` (HDN-DP): S segments of equal pixel count;
+* `grid` (HDN-DS): S x S cells of the image.
+
+Levels such as 1, 2, 4 are nested: every context of a coarse level is a union of fine ones. `layouts` uses that: it
+sorts the pixels of a map once, by their finest context; every context of every level is then a contiguous slice.
+
+Two rules: `ccd` uses every valid pixel; `hdn` repeats the HDN authors' code, whose last segment of a range or quantile
+family leaves out the largest label pixel at every level.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from ccd_cli.core.errors import UsageProblem
+from ccd_cli.core.normalize import kth_smallest
+
+Family = Literal["range", "quantile", "grid"]
+Rule = Literal["ccd", "hdn"]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The pixels of one map, grouped by context.
+
+    `order` [n]: flat indices of the n pixels that belong to contexts, finest context after finest context.
+    `spans`: for each level, fine to coarse, the (start, stop) slices of `order` that are its contexts, without empty
+    ones. `by_value`: the label's values do not fall from one of the finest contexts to the next (range and quantile).
+    """
+
+    order: Tensor
+    spans: tuple[tuple[tuple[int, int], ...], ...]
+    by_value: bool
+
+
+def check_contexts(contexts: str, levels: Sequence[int], rule: str) -> None:
+    """Raise `UsageProblem` for an unknown family or rule, or for levels that are not distinct positive numbers."""
+    if contexts not in get_args(Family):
+        raise UsageProblem(f"Unknown contexts {contexts!r}.", f"Choose one of: {', '.join(get_args(Family))}.")
+    if rule not in get_args(Rule):
+        raise UsageProblem(f"Unknown rule {rule!r}.", f"Choose one of: {', '.join(get_args(Rule))}.")
+    if not levels or any(s < 1 for s in levels) or len(set(levels)) != len(levels):
+        raise UsageProblem(f"Levels {tuple(levels)} must be distinct numbers from 1 up.", "For example: 1, 2, 4.")
+
+
+def chains(levels: Sequence[int]) -> list[tuple[int, ...]]:
+    """`levels` split into chains, each from fine to coarse, in which every level divides the one before it."""
+    found: list[list[int]] = []
+    for level in sorted(levels, reverse=True):
+        home = next((chain for chain in found if chain[-1] % level == 0), None)
+        if home is None:
+            found.append([level])
+        else:
+            home.append(level)
+    return [tuple(chain) for chain in found]
+
+
+def context_ids(
+    label: Tensor, mask: Tensor, segments: int, contexts: Family = "range", rule: Rule = "ccd"
+) -> tuple[Tensor, int]:
+    """The context of each pixel at one level: (ids [B,H,W] int, number of contexts).
+
+    `label` [B,H,W], `mask` [B,H,W] bool, `segments` the S of the family. Ids count from 0 (range and quantile: from the
+    smallest values up; grid: row by row); pixels outside every context hold the number of contexts itself.
+    """
+    check_contexts(contexts, (segments,), rule)
+    return nested_ids(label, mask, contexts, (segments,), rule)
+
+
+def layouts(label: Tensor, mask: Tensor, contexts: Family, chain: Sequence[int], rule: Rule) -> list[Layout]:
+    """One `Layout` a map for the nested levels of `chain` (fine to coarse); waits for the device once."""
+    ids, total = nested_ids(label, mask, contexts, chain, rule)
+    rows = ids.flatten(1).split(1) if ids.device.type == "cpu" else [ids.flatten(1)]
+    orders: list[Tensor] = []
+    ends: list[list[int]] = []
+    for row in rows:  # on a CPU torch sorts small integers by radix, if they have one dimension
+        ranked, order = (row[0] if len(row) == 1 else row).sort(dim=-1, stable=True)
+        orders.extend(order.view(row.shape))
+        wanted = torch.arange(total, dtype=ids.dtype, device=ids.device).expand(len(row), total).contiguous()
+        ends.extend(torch.searchsorted(ranked.view(row.shape), wanted, right=True).tolist())
+    dimensions = 2 if contexts == "grid" else 1
+    widths = [(chain[0] // level) ** dimensions for level in chain]
+    return [_layout(order, [0, *stops], widths, contexts != "grid") for order, stops in zip(orders, ends, strict=True)]
+
+
+def nested_ids(label: Tensor, mask: Tensor, contexts: Family, chain: Sequence[int], rule: Rule) -> tuple[Tensor, int]:
+    """As `context_ids` for the finest level of `chain`, numbered so that each coarser context is a run of numbers."""
+    finest = chain[0]
+    total = finest**2 if contexts == "grid" else finest
+    dtype = torch.uint8 if total < 255 else torch.int32
+    if contexts == "grid":
+        ids = _cells(label.shape[1], label.shape[2], chain, label.device).to(dtype).expand(label.shape).clone()
+        return ids.masked_fill_(~mask, total), total
+    low, high = _range(label, mask)
+    edges = _quantiles(label, mask, finest) if contexts == "quantile" else _equal_edges(low, high, finest)
+    ids = torch.zeros(label.shape, dtype=dtype, device=label.device)
+    for edge in edges:
+        ids += (label >= edge[:, None, None]).view(torch.uint8)
+    outside = ~mask if rule == "ccd" else ~mask | (label >= high[:, None, None])
+    return ids.masked_fill_(outside, total), total
+
+
+def _layout(order: Tensor, ends: list[int], widths: list[int], by_value: bool) -> Layout:
+    """Cut `order` at `ends`, the borders of the finest contexts; a context of a level is `width` of the finest."""
+    spans = []
+    for width in widths:
+        cuts = ends[::width]
+        spans.append(tuple((a, b) for a, b in itertools.pairwise(cuts) if b > a))
+    return Layout(order[: ends[-1]], tuple(spans), by_value)
+
+
+def _range(label: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Smallest and largest valid value of each map [B]; +inf and -inf for a map without valid pixels."""
+    low = torch.where(mask, label, math.inf).amin(dim=(1, 2))
+    return low, torch.where(mask, label, -math.inf).amax(dim=(1, 2))
+
+
+def _equal_edges(low: Tensor, high: Tensor, segments: int) -> list[Tensor]:
+    """The inner edges [B] of `segments` equal parts; equal fractions give equal edges, so that levels nest."""
+    return [low + (high - low) * (k / segments) for k in range(1, segments)]
+
+
+def _quantiles(label: Tensor, mask: Tensor, segments: int) -> list[Tensor]:
+    """The inner edges [B] of `segments` parts of equal count; ties stay together, in the upper part.
+
+    The first label pixel at or above the linearly interpolated quantile: it cuts the pixels just as the quantile does.
+    """
+    edges = torch.full((segments - 1, len(label)), math.inf, dtype=label.dtype, device=label.device)
+    for i in range(len(label) if segments > 1 else 0):
+        values = label[i][mask[i]]
+        if values.numel():
+            ranked = values.sort().values if label.device.type != "cpu" else None
+            for k in range(1, segments):
+                rank = -(-(values.numel() - 1) * k // segments)
+                edges[k - 1, i] = kth_smallest(values, rank) if ranked is None else ranked[rank]
+    return list(edges)
+
+
+def _cells(height: int, width: int, chain: Sequence[int], device: torch.device) -> Tensor:
+    """The number [H,W] of each pixel's cell, the cells of a coarser cell of `chain` next to each other."""
+    rows = torch.arange(height, device=device)[:, None]
+    columns = torch.arange(width, device=device)[None, :]
+    number = torch.zeros(height, width, dtype=torch.long, device=device)
+    coarser = 1
+    for level in reversed(chain):
+        ratio = level // coarser
+        row, column = rows * level // height, columns * level // width
+        number = number * ratio**2 + (row % ratio) * ratio + column % ratio
+        coarser = level
+    return number

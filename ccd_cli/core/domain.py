@@ -1,0 +1,56 @@
+"""Bring labels of any kind to disparity, the domain in which students learn.
+
+Depth and metric depth become disparity as 1 / d. Affine depth has an unknown shift, so 1 / d is undefined until a scale
+and shift are fitted to another teacher's depth of the same view.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ccd_cli.core.errors import TeacherError
+
+
+def to_disparity(label: Tensor, kind: str) -> tuple[Tensor, Tensor]:
+    """Return (disparity [B,H,W], valid [B,H,W] bool) for a label of kind disparity, depth or metric.
+
+    Depth at or below a thousandth of the map's median, and anything not finite, is invalid: 1 / d would let it rule the
+    map. Infinite depth is valid and becomes disparity 0. Invalid pixels hold 0. Raises TeacherError for affine depth.
+    """
+    label = label.float()
+    if kind == "disparity":
+        valid = torch.isfinite(label)
+        return torch.where(valid, label, 0.0), valid
+    if kind not in ("depth", "metric"):
+        raise TeacherError(f"A label of kind {kind} has no disparity without a fit to another teacher's depth.")
+    known = (label > 0) & ~torch.isnan(label)
+    median = torch.where(torch.isfinite(label) & known, label, torch.nan).flatten(1).nanmedian(1).values
+    floor = 1e-3 * median.nan_to_num(0.0)[:, None, None]
+    valid = known & (label > floor)
+    return torch.where(valid, 1.0 / torch.where(valid, label, 1.0), 0.0), valid
+
+
+def fit_affine_depth(affine: Tensor, reference: Tensor, rounds: int = 8) -> Tensor:
+    """Return depth [B,H,W] = scale * affine + shift, fitted to `reference` depth [B,H,W] of the same view.
+
+    Least absolute error in *relative* depth, by iteratively reweighted least squares (weight 1 / (reference * residual)),
+    so that neither the far range nor outliers decide. A map whose best scale is not positive, or that has fewer than 16
+    common pixels, gets NaN everywhere: it carries no order that agrees with the reference.
+    """
+    x, y = affine.double().flatten(1), reference.double().flatten(1)
+    valid = torch.isfinite(x) & torch.isfinite(y) & (y > 0)
+    x, y = torch.where(valid, x, 0.0), torch.where(valid, y, 1.0)
+    weight = valid / y.square()
+    scale = shift = torch.zeros(len(x), 1, dtype=x.dtype, device=x.device)
+    for _ in range(rounds):
+        total = weight.sum(1, keepdim=True).clamp_min(1e-300)
+        mean_x, mean_y = (weight * x).sum(1, keepdim=True) / total, (weight * y).sum(1, keepdim=True) / total
+        spread = (weight * (x - mean_x).square()).sum(1, keepdim=True)
+        scale = (weight * (x - mean_x) * (y - mean_y)).sum(1, keepdim=True) / spread.clamp_min(1e-300)
+        shift = mean_y - scale * mean_x
+        error = ((scale * x + shift - y) / y).abs()
+        weight = valid / (y.square() * error.clamp_min(1e-3))
+    usable = (scale > 0) & (valid.sum(1, keepdim=True) >= 16)
+    depth = torch.where(usable & valid, scale * x + shift, torch.nan)
+    return depth.reshape(affine.shape).float()

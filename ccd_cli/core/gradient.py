@@ -1,0 +1,35 @@
+"""Multi-scale gradient matching: the edges of the student's map follow the edges of the label.
+
+From MiDaS (Ranftl et al., arXiv 1907.01341), as L_grad of Distill Any Depth (eq. 9). Two choices of this project: the
+residual is normalised globally whatever the main normalisation is, and means are taken (over pixel pairs, then scales)
+where MiDaS sums.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ccd_cli.core.losses import check_maps
+from ccd_cli.core.normalize import normalize_map
+
+
+def gradient_loss(pred: Tensor, label: Tensor, mask: Tensor, scales: int = 4) -> Tensor:
+    """Mean absolute x and y difference of `N(pred) - N(label)`, the mean over `scales`: a scalar without unit.
+
+    Maps [B,H,W], `mask` [B,H,W] bool. Scale k takes every 2^k-th pixel of each row and column. A pair of neighbours
+    counts if both pixels are valid; at each scale the mean is over all horizontal and vertical pairs of the batch.
+    Scales at which no pair is left do not count; 0 with a gradient path where there are no pairs at all.
+    """
+    check_maps(pred, label, mask)
+    with torch.autocast(pred.device.type, enabled=False):
+        student = normalize_map(pred, mask)[0]
+        difference = student - normalize_map(label.detach(), mask)[0].to(student.dtype)
+        total, seen = difference.new_zeros(()), difference.new_zeros(())
+        for stride in (2**k for k in range(scales)):
+            r, valid = difference[:, ::stride, ::stride], mask[:, ::stride, ::stride]
+            across, down = valid[:, :, 1:] & valid[:, :, :-1], valid[:, 1:] & valid[:, :-1]
+            steps = ((r[:, :, 1:] - r[:, :, :-1]).abs() * across).sum() + ((r[:, 1:] - r[:, :-1]).abs() * down).sum()
+            pairs = across.sum() + down.sum()
+            total, seen = total + steps / pairs.clamp_min(1), seen + (pairs > 0)
+        return total / seen.clamp_min(1)

@@ -1,0 +1,184 @@
+"""The normalised L1 loss over nested contexts, all contexts together, with its gradient written out.
+
+For a context of n pixels with student p and label l: `t = median(p)`, `s = sum|p - t| / (n + 1)`, and the same for the
+label; the residual is `r = (p - t) / s - (l - t_l) / s_l` and the loss of a pixel is the mean of |r| over its contexts
+(Distill Any Depth, eq. 3). With g the gradient that reaches a pixel's |r|, and w = g sign(r):
+
+    dL/dp_i = w_i / s + dL/ds sign(p_i - t) / (n + 1) + (dL/dt shared by the pixels that hold the median)
+    dL/ds   = - sum(w (p - t)) / s^2                       (0 where the floor holds s)
+    dL/dt   = - sum(w) / s - dL/ds sum(sign(p - t)) / (n + 1)
+
+which is what autograd finds in the plain formula. The work is done on contiguous slices of pixels sorted by context:
+no masks of whole maps, no indexing per context, and each map small enough for a processor's cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from ccd_cli.core.contexts import Family, Layout, Rule, chains, layouts
+from ccd_cli.core.normalize import lower_median, ranked_values, scale_floor
+
+MIN_PIXELS = 16  # rule ccd: a smaller context has no statistics worth the name, and is skipped
+HDN_EPSILON = 1e-6  # rule hdn: added to every MAD, in the unit of the map
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One context: where it lies in the sorted pixels, and 0-d statistics of student (p) and label (t)."""
+
+    start: int
+    stop: int
+    p_median: Tensor
+    p_inverse: Tensor
+    p_free: Tensor  # 1 where the student's scale is its MAD, 0 where it is the floor, a constant
+    t_median: Tensor
+    t_inverse: Tensor
+
+
+@dataclass(frozen=True)
+class Sorted:
+    """The pixels of one map for one chain of levels: their flat indices, both maps in that order, the contexts."""
+
+    order: Tensor
+    pred: Tensor
+    label: Tensor
+    slices: list[Slice]
+
+
+@dataclass(frozen=True)
+class Map:
+    """One map of the batch: its chains, and 1 / the number of contexts of each pixel [H*W], or of all pixels."""
+
+    parts: list[Sorted]
+    weight: Tensor | float
+
+
+def context_l1(
+    pred: Tensor, label: Tensor, mask: Tensor, contexts: Family, levels: Sequence[int], rule: Rule
+) -> Tensor:
+    """Each pixel's mean over its contexts of |N(pred) - N(label)|: [B,H,W], 0 at invalid pixels.
+
+    `pred`, `label` [B,H,W] of one floating type, `mask` [B,H,W] bool, `levels` distinct. Once differentiable in `pred`.
+    A pixel all of whose contexts are skipped (rule ccd, under `MIN_PIXELS`) has loss 0.
+    """
+    result: Tensor = _ContextL1.apply(pred, label, mask, contexts, tuple(levels), rule)
+    return result
+
+
+def _prepare(pred: Tensor, label: Tensor, mine: list[Layout], levels: int, rule: Rule) -> tuple[Map, Tensor]:
+    """Statistics and loss [H*W] of one pair of flat maps, from its layouts."""
+    smallest = 1 if rule == "hdn" else MIN_PIXELS
+    loss = torch.zeros_like(pred)
+    parts = []
+    for layout in mine:
+        part, share = _sort_chain(pred, label, layout, rule, smallest)
+        _scatter(loss, part.order, share, first=not parts)
+        parts.append(part)
+    weight: Tensor | float = 1 / levels
+    if sum(len(part.slices) for part in parts) < sum(len(spans) for layout in mine for spans in layout.spans):
+        if rule == "ccd":
+            weight = 1 / _contexts_of_pixels(loss, parts).clamp_min_(1)
+    return Map(parts, weight), loss.mul_(weight)
+
+
+def _contexts_of_pixels(like: Tensor, parts: list[Sorted]) -> Tensor:
+    """How many contexts each pixel is in, as numbers [H*W] of the type of `like`."""
+    used = torch.zeros_like(like)
+    for part in parts:
+        counts = torch.zeros_like(part.pred)
+        for piece in part.slices:
+            counts[piece.start : piece.stop] += 1
+        used.index_add_(0, part.order, counts)
+    return used
+
+
+def _scatter(target: Tensor, order: Tensor, values: Tensor, first: bool) -> None:
+    """Add `values` to `target` at the distinct places `order`; `first`: nothing is there yet, so copy, which is faster."""
+    if first:
+        target.index_copy_(0, order, values)
+    else:
+        target.index_add_(0, order, values)
+
+
+def _sort_chain(pred: Tensor, label: Tensor, layout: Layout, rule: Rule, smallest: int) -> tuple[Sorted, Tensor]:
+    """Both flat maps sorted by `layout`, with statistics, and the sum of |r| [n], of contexts of `smallest` pixels up."""
+    p, t = pred.index_select(0, layout.order), label.index_select(0, layout.order)
+    part, total = Sorted(layout.order, p, t, []), torch.zeros_like(p)
+    spans = [span for spans in layout.spans for span in spans if span[1] - span[0] >= smallest]
+    if not spans:
+        return part, total
+    p_floor, t_floor = scale_floor(*torch.aminmax(p)), scale_floor(*torch.aminmax(t))
+    if layout.by_value:
+        medians = ranked_values(t, layout.spans[0], [(start + stop - 1) // 2 for start, stop in spans])
+    else:
+        medians = [lower_median(t[start:stop]) for start, stop in spans]
+    for (start, stop), t_median in zip(spans, medians, strict=True):
+        p_median = lower_median(p[start:stop])
+        deviation, other = p[start:stop] - p_median, t[start:stop] - t_median
+        p_mad, t_mad = deviation.abs().sum() / (stop - start + 1), other.abs().sum() / (stop - start + 1)
+        if rule == "hdn":
+            p_scale, t_scale, free = p_mad + HDN_EPSILON, t_mad + HDN_EPSILON, torch.ones_like(p_mad)
+        else:
+            p_scale, t_scale = torch.maximum(p_mad, p_floor), torch.maximum(t_mad, t_floor)
+            free = (p_mad > p_floor).to(p_mad.dtype)
+        piece = Slice(start, stop, p_median, 1 / p_scale, free, t_median, 1 / t_scale)
+        part.slices.append(piece)
+        total[start:stop] += _residual(piece, deviation, other).abs_()
+    return part, total
+
+
+def _residual(piece: Slice, deviation: Tensor, other: Tensor) -> Tensor:
+    """r [n] of one context, from both maps' deviations from their medians; overwrites `other`, not `deviation`."""
+    return torch.sub(deviation * piece.p_inverse, other.mul_(piece.t_inverse), out=other)
+
+
+def _gradient(part: Sorted, piece: Slice, upstream: Tensor) -> Tensor:
+    """dL/dp [n] of one context, from the gradient `upstream` [n] that reaches its |r|."""
+    deviation = part.pred[piece.start : piece.stop] - piece.p_median
+    other = part.label[piece.start : piece.stop] - piece.t_median
+    w = _residual(piece, deviation, other).sign_().mul_(upstream)
+    d_scale = torch.sum(w * deviation) * (piece.p_free * piece.p_inverse.square() / -(piece.stop - piece.start + 1))
+    side = deviation.sign_()
+    d_median = -(w.sum() * piece.p_inverse) - d_scale * side.sum()
+    w.mul_(piece.p_inverse).add_(side * d_scale)
+    holders = side.square_().neg_().add_(1)  # exactly 1 at the median, 0 elsewhere
+    return w.add_(holders.mul_(d_median / holders.sum().clamp_min(1)))
+
+
+class _ContextL1(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, pred: Tensor, label: Tensor, mask: Tensor, contexts: Family, levels: tuple[int, ...], rule: Rule
+    ) -> Tensor:
+        ctx.maps = []
+        losses = [pred.new_zeros(0)]
+        step = 1 if pred.device.type == "cpu" else max(len(pred), 1)  # a CPU's cache holds one map; a GPU is asked once
+        for first in range(0, len(pred), step):
+            batch = slice(first, first + step)
+            by_chain = [layouts(label[batch], mask[batch], contexts, chain, rule) for chain in chains(levels)]
+            for i, mine in enumerate(zip(*by_chain, strict=True), start=first):
+                entry, loss = _prepare(pred[i].reshape(-1), label[i].reshape(-1), list(mine), len(levels), rule)
+                ctx.maps.append(entry)
+                losses.append(loss)
+        return torch.cat(losses).view(pred.shape)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
+        result = torch.zeros_like(upstream, memory_format=torch.contiguous_format)
+        for i, entry in enumerate(ctx.maps):
+            weighted = upstream[i].reshape(-1) * entry.weight
+            for number, part in enumerate(entry.parts):
+                arriving = weighted.index_select(0, part.order)
+                total = torch.zeros_like(part.pred)
+                for piece in part.slices:
+                    total[piece.start : piece.stop] += _gradient(part, piece, arriving[piece.start : piece.stop])
+                _scatter(result[i].view(-1), part.order, total, first=number == 0)
+        return result, None, None, None, None, None

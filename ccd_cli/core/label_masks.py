@@ -1,0 +1,36 @@
+"""Parts of a pseudo-label that teach nothing: plateaus at its ends, and maps without contrast."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ccd_cli.core.normalize import statistics
+
+
+def saturated_mask(label: Tensor, mask: Tensor, max_share: float = 0.01) -> Tensor:
+    """`mask` without the pixels on a plateau at the label's smallest or largest value: [B,H,W] bool.
+
+    A plateau is more than `max_share` of a map's valid pixels at exactly that value: sky at 0 in disparity, or a clamp.
+    """
+    count = mask.sum(dim=(1, 2))
+    kept = mask
+    for end in (
+        torch.where(mask, label, math.inf).amin(dim=(1, 2)),
+        torch.where(mask, label, -math.inf).amax(dim=(1, 2)),
+    ):
+        at_end = mask & (label == end[:, None, None])
+        plateau = at_end.sum(dim=(1, 2)) > max_share * count
+        kept = kept & ~(at_end & plateau[:, None, None])
+    return kept
+
+
+def flat_maps(label: Tensor, mask: Tensor, tolerance: float = 1e-3) -> Tensor:
+    """Maps whose MAD is 0 or under `tolerance` x |median|, and maps without valid pixels: [B] bool.
+
+    A label without contrast (a wall, a failed teacher) has an order made of noise; normalising it teaches that noise.
+    """
+    median, mad, _ = statistics(label.detach(), mask)
+    return (mad == 0) | (mad < tolerance * median.abs())

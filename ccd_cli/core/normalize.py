@@ -1,0 +1,118 @@
+"""Shift and scale of a map: median, mean absolute deviation (MAD) and the floor below which a scale is not believed.
+
+`N(d) = (d - median(d)) / MAD(d)` is equation 1 of Distill Any Depth (arXiv 2502.19204). Two details follow the authors
+of hierarchical normalisation (HDN): the median is the *lower* of the two middle values, so that it is always the value
+of a pixel, and the sum of absolute deviations is divided by `count + 1`. The extra one keeps a single pixel finite,
+lowers the MAD of a 560 x 560 map by 3e-6 of itself, and cancels between two maps that share a mask.
+
+A MAD near zero (sky, a wall, an untrained student) would turn rounding noise into loss and gradient. So every scale is
+held above `MAD_FLOOR` times the whole map's range. A map without any contrast has no scale at all: it is left unscaled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+MAD_FLOOR = 1e-3  # share of the map's range; an even spread over a quarter of the range has a MAD of 1/16 of it
+CONTRAST_NOISE = 1e-6  # a range below this share of the largest magnitude is float32 rounding, not contrast
+
+
+def as_maps(values: Tensor) -> Tensor:
+    """`values` as float32 (float64 stays float64, for tests of gradients): losses are never computed in half."""
+    return values if values.dtype == torch.float64 else values.float()
+
+
+def kth_smallest(values: Tensor, k: int) -> Tensor:
+    """The `k`-th smallest (from 0) of `values` [n], as a 0-d tensor without gradient.
+
+    On a CPU numpy's vectorised partition is seven times faster than `torch.kthvalue` (and gives the same value).
+    """
+    values = values.detach()
+    if values.device.type == "cpu":
+        return torch.from_numpy(np.partition(values.numpy(), k)[k : k + 1]).squeeze(0)
+    return values.kthvalue(k + 1).values
+
+
+def lower_median(values: Tensor) -> Tensor:
+    """The lower median of `values` [n], n > 0, as a 0-d tensor without gradient."""
+    return kth_smallest(values, (values.numel() - 1) // 2)
+
+
+def ranked_values(values: Tensor, blocks: Sequence[tuple[int, int]], ranks: Sequence[int]) -> list[Tensor]:
+    """The values that a full sort of `values` [n] would put at `ranks`, as 0-d tensors without gradient.
+
+    `blocks` are (start, stop) slices that cover `values` and in which no value is above any of the next block, so that
+    each block is searched alone.
+    """
+    values = values.detach()
+    if values.device.type != "cpu":
+        ranked = values.sort().values
+        return [ranked[rank] for rank in ranks]
+    array = values.numpy().copy()
+    for start, stop in blocks:
+        inside = sorted({rank - start for rank in ranks if start <= rank < stop})
+        if inside:
+            array[start:stop].partition(inside)
+    return list(torch.from_numpy(array[list(ranks)]))
+
+
+def scale_floor(low: Tensor, high: Tensor) -> Tensor:
+    """The smallest scale to believe for maps whose valid pixels span `low` .. `high` (same shape, same unit).
+
+    `MAD_FLOOR` times the range; 1 for a map whose range is not above rounding noise, which is thereby left unscaled.
+    """
+    span = high - low
+    has_contrast = span > CONTRAST_NOISE * torch.maximum(low.abs(), high.abs())
+    return torch.where(has_contrast, MAD_FLOOR * span, torch.ones_like(span))
+
+
+def statistics(d: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Median, MAD (sum of absolute deviations / (count + 1), no floor) and scale (MAD above the floor) of each map.
+
+    `d` [B,H,W], `mask` [B,H,W] bool; invalid pixels may be NaN. Three tensors [B] in the unit of `d`, differentiable in
+    `d` (the median passes its gradient to the pixels that hold it, in equal parts; the floor passes none). A map with
+    no valid pixel has median 0, MAD 0 and scale 1.
+    """
+    d = as_maps(d)
+    count = mask.sum(dim=(1, 2))
+    centre = torch.zeros(len(d), dtype=d.dtype, device=d.device)
+    for i, n in enumerate(count.tolist()):
+        if n:
+            centre[i] = lower_median(d[i].detach()[mask[i]] if n < mask[i].numel() else d[i].detach().reshape(-1))
+    filled = torch.where(mask, d, centre[:, None, None])
+    median = centre
+    if d.requires_grad:
+        holders = (filled == centre[:, None, None]) & mask
+        through = torch.where(holders, filled, 0.0).sum(dim=(1, 2)) / holders.sum(dim=(1, 2)).clamp_min(1)
+        median = centre + (through - through.detach())
+    deviation = torch.where(mask, filled - median[:, None, None], 0.0).abs()
+    mad = deviation.sum(dim=(1, 2)) / (count + 1)
+    low, high = filled.detach().amin(dim=(1, 2)), filled.detach().amax(dim=(1, 2))
+    return median, mad, torch.maximum(mad, scale_floor(low, high))
+
+
+def normalize_map(d: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Each map shifted by its median and divided by its MAD: (normalised [B,H,W], median [B], MAD [B]).
+
+    `d` [B,H,W] in any unit, `mask` [B,H,W] bool. Invalid pixels of the result are 0. The returned MAD is the bare
+    statistic; the division uses it floored (`scale_floor`). Differentiable in `d`. Distill Any Depth, eq. 1.
+    """
+    d = as_maps(d)
+    median, mad, scale = statistics(d, mask)
+    filled = torch.where(mask, d, median.detach()[:, None, None])
+    normalised = (filled - median[:, None, None]) / scale[:, None, None]
+    return torch.where(mask, normalised, 0.0), median, mad
+
+
+def unit_scale(label: Tensor, mask: Tensor) -> Tensor:
+    """`label` [B,H,W] divided by its MAD, not shifted; invalid pixels keep what they held.
+
+    Brings the raw output of different teachers to one size before a loss without normalisation. A map without contrast
+    comes back as it was. "Unit scale" is this project's definition; the paper leaves it open.
+    """
+    label = as_maps(label)
+    return label / statistics(label, mask)[2][:, None, None]

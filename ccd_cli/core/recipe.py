@@ -1,0 +1,186 @@
+"""Find, read, override, check and write recipes. Free of torch."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+import ccd_cli
+from ccd_cli.core.errors import RecipeError
+from ccd_cli.core.schema import DistillRecipe, contradictions
+from ccd_cli.core.yaml_text import parse_yaml, read_yaml
+
+SHORT_FORMS = {"images": "paths", "student": "arch"}
+"""Sections that may be given as one plain value, and the key that value stands for."""
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """A recipe that comes with ccd: its name (`indoor`, `paper/table1-...`), file, what it is, how to launch it."""
+
+    name: str
+    path: Path
+    about: str
+    launch: str
+
+
+def shipped_folder() -> Path:
+    """Return the folder of shipped recipes: inside an installed wheel, or beside the package in a checkout."""
+    package = Path(ccd_cli.__file__).parent
+    inside = package / "recipes"
+    return inside if inside.is_dir() else package.parent / "recipes"
+
+
+def shipped() -> list[Shipped]:
+    """Return every shipped recipe, sorted by name; the first two comment lines say what it is and how to launch it."""
+    folder = shipped_folder()
+    found = []
+    for path in sorted(folder.rglob("*.yaml")):
+        comments = [line.lstrip("# ").strip() for line in path.read_text(encoding="utf-8").splitlines()[:2] if line.startswith("#")]
+        about, launch = [*comments, "", ""][:2]
+        found.append(Shipped(path.relative_to(folder).with_suffix("").as_posix(), path, about, launch))
+    return found
+
+
+def find_recipe(source: str) -> Path:
+    """Return the file for a path or the name of a shipped recipe; raises RecipeError with the nearest names."""
+    path = Path(source)
+    if path.is_file():
+        return path
+    bare = source.removeprefix("recipes/").removesuffix(".yaml")
+    by_name = {recipe.name: recipe.path for recipe in shipped()}
+    if bare in by_name:
+        return by_name[bare]
+    near = difflib.get_close_matches(bare, by_name, n=3, cutoff=0.4)
+    hint = f"nearest shipped recipes: {', '.join(near)}" if near else "`ccd recipes list` shows those that ship"
+    what = "is a folder, not a recipe file" if path.is_dir() else "no such file or shipped recipe"
+    raise RecipeError(source, [("file", f"{what}; {hint}")])
+
+
+def load_recipe(source: str, overrides: tuple[str, ...] | list[str] = ()) -> DistillRecipe:
+    """Read a recipe, apply `key.path=value` overrides and check it; raises RecipeError listing all problems."""
+    raw = read_yaml(find_recipe(source))
+    if not isinstance(raw, dict):
+        raise RecipeError(source, [("file", "holds no keys; a recipe is a YAML mapping")])
+    problems: list[tuple[str, str]] = []
+    for text in overrides:
+        problem = _override(raw, text)
+        if problem:
+            problems.append((text, problem))
+    if problems:
+        raise RecipeError(source, problems)
+    return check_recipe(raw, source)
+
+
+def check_recipe(raw: dict[str, Any], source: str) -> DistillRecipe:
+    """Return the typed recipe for plain values; raises RecipeError with every problem and its key path."""
+    try:
+        recipe = DistillRecipe.model_validate(raw)
+    except ValidationError as error:
+        raise RecipeError(source, [_plain(item) for item in error.errors()]) from None
+    problems = contradictions(recipe)
+    if problems:
+        raise RecipeError(source, problems)
+    return recipe
+
+
+def to_yaml(recipe: BaseModel) -> str:
+    """Return the resolved recipe, every key with its value, as YAML."""
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
+
+
+def recipe_hash(recipe: BaseModel) -> str:
+    """Return the sha256 of the resolved recipe's canonical JSON."""
+    return hashlib.sha256(json.dumps(recipe.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+
+
+def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[tuple[str, Any, Any]]:
+    """Return (key path, old value, new value) for every leaf in which two plain recipes differ."""
+    found: list[tuple[str, Any, Any]] = []
+    for key in [*old, *(k for k in new if k not in old)]:
+        a, b = old.get(key), new.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            found += differences(a, b, f"{prefix}{key}.")
+        elif a != b:
+            found.append((f"{prefix}{key}", a, b))
+    return found
+
+
+def _override(raw: dict[str, Any], text: str) -> str:
+    """Apply one `key.path=value` in place; return what is wrong with it, or an empty string."""
+    path, found, value_text = text.partition("=")
+    keys = path.strip().split(".")
+    if not found or not all(keys):
+        return "write it as key.path=value"
+    try:
+        value = parse_yaml(value_text, text) if value_text.strip() else None
+    except RecipeError as error:
+        return error.problems[0][1]
+    if len(keys) == 1 and keys[0] in SHORT_FORMS and not isinstance(value, dict):
+        keys = [keys[0], SHORT_FORMS[keys[0]]]
+    node: Any = raw
+    for i, key in enumerate(keys):
+        last = i == len(keys) - 1
+        if isinstance(node, list):
+            if not key.isdigit() or int(key) >= len(node):
+                return f"'{'.'.join(keys[:i])}' has {len(node)} entries; '{key}' is not one of 0..{len(node) - 1}"
+            if isinstance(node[int(key)], str) and not last:
+                node[int(key)] = {"model": node[int(key)]}
+            if last:
+                node[int(key)] = value
+            else:
+                node = node[int(key)]
+        elif isinstance(node, dict):
+            if last:
+                node[key] = value
+                break
+            child = node.get(key)
+            if not isinstance(child, dict | list):
+                plain = child is not None and i == 0 and key in SHORT_FORMS
+                child = {SHORT_FORMS[key]: child} if plain else {}
+                node[key] = child
+            elif isinstance(child, list) and i == 0 and key in SHORT_FORMS:
+                child = {SHORT_FORMS[key]: child}
+                node[key] = child
+            node = child
+        else:
+            return f"'{'.'.join(keys[:i])}' is a plain value and has no key '{key}'"
+    return ""
+
+
+def _plain(item: Any) -> tuple[str, str]:
+    """Turn one pydantic error into (key path, plain words)."""
+    path = ".".join(str(part) for part in item["loc"]) or "recipe"
+    kind, context = item["type"], item.get("ctx", {})
+    if kind == "extra_forbidden":
+        near = difflib.get_close_matches(str(item["loc"][-1]), _keys_beside(item["loc"]), n=1)
+        return path, "unknown key" + (f"; did you mean '{near[0]}'?" if near else "")
+    if kind == "missing":
+        return path, "is missing and has no default"
+    if kind == "literal_error":
+        return path, f"must be one of {context.get('expected', '')}, not {item['input']!r}"
+    return path, f"{item['msg'][0].lower()}{item['msg'][1:]}, not {item['input']!r}"[:300]
+
+
+def _keys_beside(loc: tuple[Any, ...]) -> list[str]:
+    """Return the keys that are valid where an unknown key was found."""
+    model: Any = DistillRecipe
+    for part in loc[:-1]:
+        if isinstance(part, int):
+            continue
+        field = model.model_fields.get(part) if hasattr(model, "model_fields") else None
+        if field is None:
+            return []
+        model = field.annotation
+        for inner in getattr(model, "__args__", ()):
+            for candidate in (inner, *getattr(inner, "__args__", ())):
+                if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+                    model = candidate
+    return list(getattr(model, "model_fields", {}))

@@ -1,0 +1,132 @@
+"""Device, precision, threads and signals."""
+
+from __future__ import annotations
+
+import os
+import signal
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any, Self
+
+import torch
+
+from ccd_cli.core.errors import CcdError, Interrupted, UsageProblem
+
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Where and how tensors are computed, and as which of how many processes."""
+
+    device: torch.device
+    precision: str
+    rank: int = 0
+    world: int = 1
+
+    @property
+    def main(self) -> bool:
+        """True in the one process that writes files and reports."""
+        return self.rank == 0
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Return the mixed-precision context; nothing at fp32."""
+        if self.precision == "fp32":
+            return nullcontext()
+        dtype = torch.bfloat16 if self.precision == "bf16" else torch.float16
+        return torch.autocast(self.device.type, dtype=dtype)
+
+    def describe(self) -> str:
+        """Return device, precision and threads in words."""
+        name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
+        many = f", process {self.rank + 1} of {self.world}" if self.world > 1 else ""
+        return f"{name}, {self.precision}, {torch.get_num_threads()} threads{many}"
+
+
+def choose_runtime(device: str = "auto", precision: str = "auto", threads: int | None = None) -> Runtime:
+    """Turn `--device`, `--precision` and `--threads` into a Runtime; joins the process group under `torchrun`.
+
+    `auto` takes CUDA, then MPS, then CPU; bf16 on GPUs that have it, else fp16 on CUDA, and fp32 elsewhere: on CPUs
+    without native bfloat16 it is a hundred times slower. Raises UsageProblem for a device that is not there.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    world, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise UsageProblem(f"--device {device}: not a device.", "Use auto, cpu, cuda, cuda:N or mps.") from error
+    if chosen.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if world > 1 and chosen.index is None:
+            chosen = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        if (chosen.index or 0) >= count:
+            raise UsageProblem(f"--device {device}: this machine shows {count} CUDA devices.", "Use --device cpu, or check the driver.")
+        torch.cuda.set_device(chosen)
+    elif chosen.type == "mps" and not torch.backends.mps.is_available():
+        raise UsageProblem("--device mps: not available here.", "Use --device cpu.")
+    elif chosen.type not in ("cpu", "mps"):
+        raise UsageProblem(f"--device {device}: not supported.", "Use auto, cpu, cuda, cuda:N or mps.")
+    if precision == "auto":
+        precision = "fp32" if chosen.type != "cuda" else "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+    if precision == "fp16" and chosen.type != "cuda":
+        raise UsageProblem(f"--precision fp16 needs CUDA, not {chosen.type}.", "Use fp32 or bf16.")
+    if world > 1 and not torch.distributed.is_initialized():
+        torch.distributed.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    return Runtime(chosen, precision, rank, world)
+
+
+class Signals:
+    """Turns Ctrl-C and SIGTERM into a request that a loop answers at the end of its step.
+
+    A second signal stops at once. Outside the main thread nothing is caught.
+    """
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self._old: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            try:
+                self._old[number] = signal.signal(number, self._handle)
+            except ValueError:  # not the main thread
+                break
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, old in self._old.items():
+            signal.signal(number, old)
+
+    def _handle(self, number: int, _: FrameType | None) -> None:
+        if self.received is not None:
+            raise self.interruption("Stopped at once.", "The last saved state is intact.")
+        self.received = number
+
+    def interruption(self, message: str, hint: str) -> Interrupted:
+        """Return the error to raise, with the signal's exit code (130 or 143)."""
+        return Interrupted(message, hint, 128 + (self.received or signal.SIGINT))
+
+
+def step_seed(seed: int, *parts: int) -> int:
+    """Mix a run's seed with counters into one 63-bit seed; the same on every machine."""
+    value = seed & 0xFFFFFFFFFFFFFFFF
+    for part in parts:
+        value = (value ^ (part + 0x9E3779B97F4A7C15 + ((value << 6) & 0xFFFFFFFFFFFFFFFF) + (value >> 2))) & 0xFFFFFFFFFFFFFFFF
+        value = (value ^ (value >> 30)) * 0xBF58476D1CE4E5B9 & 0xFFFFFFFFFFFFFFFF
+        value = (value ^ (value >> 27)) * 0x94D049BB133111EB & 0xFFFFFFFFFFFFFFFF
+        value ^= value >> 31
+    return value >> 1
+
+
+def memory_error(error: BaseException) -> CcdError | None:
+    """Return a plain error when `error` is an exhausted GPU or CPU memory, else None."""
+    text = str(error)
+    if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in text:
+        return CcdError(
+            "Out of memory.", "Lower optim.batch (raise optim.accumulate to keep the step), crops.size or crops.patches."
+        )
+    return None

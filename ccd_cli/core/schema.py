@@ -1,0 +1,330 @@
+"""The distillation recipe: every key, its type, its default and the reason for it. Free of torch.
+
+Numbers marked "paper" are from Distill Any Depth (arXiv 2502.19204); "choice" marks what the paper leaves open.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+Normalization = Literal["global", "hybrid", "local", "none"]
+ContextFamily = Literal["range", "quantile", "grid"]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+Weight = Annotated[float, Field(ge=0.0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A group of recipe keys: unknown keys are errors and nothing is converted behind the user's back."""
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True, allow_inf_nan=False, validate_default=True
+    )
+
+
+class Images(Section):
+    """The unlabelled photos. `images: DIR` is short for `images: {paths: [DIR]}`."""
+
+    paths: Annotated[list[str], Field(min_length=1)]
+    """Folders (searched recursively), globs, single files or `.txt` lists, relative to the current folder."""
+    max_skipped: Share = 0.01
+    """Stop when a larger share of the photos than this cannot be read; they are listed in `skipped.jsonl` either way."""
+    workers: Annotated[int, Field(ge=0)] = 0
+    """Threads that decode and crop photos; 0 takes the machine's cores, at most 16."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return {"paths": [value]}
+        if isinstance(value, list):
+            return {"paths": value}
+        if isinstance(value, dict) and isinstance(value.get("paths"), str):
+            return {**value, "paths": [value["paths"]]}
+        return value
+
+
+class Student(Section):
+    """The network to train."""
+
+    arch: str = "depth-anything-v2-small"
+    """A Depth Anything architecture by its catalogue name, or `timm` for any other timm encoder under the same head."""
+    encoder: str | None = None
+    """With `arch: timm`, the timm model name, for instance `mobilenetv4_conv_small`."""
+    features: Annotated[int, Field(ge=8, le=1024)] = 64
+    """With `arch: timm`, the width of the depth head in channels."""
+    init: Literal["pretrained", "encoder", "scratch"] = "pretrained"
+    """`pretrained`: all weights from a file; `encoder`: the encoder's, with a random head (paper, Table 5); `scratch`: none."""
+    weights: str | None = None
+    """Where `pretrained` and `encoder` come from: a catalogue name, a run folder or a file. Default: the published file of
+    `arch`; with `arch: timm` and `init: encoder`, timm's own ImageNet weights (downloaded by timm)."""
+    kind: Literal["disparity"] = "disparity"
+    """What the student predicts. Every label is brought to this domain before any loss."""
+    freeze_encoder: bool = False
+    """Train the head alone."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, value: Any) -> Any:
+        return {"arch": value} if isinstance(value, str) else value
+
+
+class TeacherEntry(Section):
+    """One teacher. A bare name is short for `{model: NAME}`. The first teacher is the primary one."""
+
+    model: str
+    """A catalogue name, a run folder written by `ccd distill`, or a checkpoint file."""
+    weight: Weight = 1.0
+    """Share of the steps it supervises (`select`) or its say in the mean (`average`); normalised over the teachers."""
+    arch: str | None = None
+    """Architecture of a checkpoint file whose keys cannot tell it (Depth Anything V1, V2 and V2-metric share theirs)."""
+    resolution: Annotated[int, Field(ge=14)] | None = None
+    """Side in pixels at which the teacher sees a crop, rounded to its multiple; default: the crop's own size."""
+    fit_to: str | None = None
+    """For an affine-depth teacher: the `model` of the depth or metric teacher that gives it scale and shift on each crop;
+    default: the first such teacher of the recipe."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, value: Any) -> Any:
+        return {"model": value} if isinstance(value, str) else value
+
+
+class Crops(Section):
+    """What teacher and student look at (paper, section 3.2)."""
+
+    size: Annotated[int, Field(ge=28, le=2048)] = 560
+    """Side of every network input in pixels (paper: 560); a multiple of the student's side multiple."""
+    min_side: Count = 644
+    """Smallest side of the shared crop in photo pixels (paper: uniform in [644, shorter side]); a smaller photo gives its
+    whole shorter side."""
+    patches: Annotated[int, Field(ge=1, le=64)] = 4
+    """Local patches a region for the local-global context (choice: 4)."""
+    patch_min: Annotated[float, Field(gt=0.0, le=1.0)] = 0.5
+    """Smallest patch side as a share of the region's (choice)."""
+    patch_max: Annotated[float, Field(gt=0.0, le=1.0)] = 0.9
+    """Largest patch side as a share of the region's (choice)."""
+    region: Literal["shared", "own"] = "shared"
+    """Where the local-global context lies: in the shared crop's region, at no further student pass and so that labels can
+    be cached (choice), or in one of its own, for a second student view a photo."""
+
+
+class Context(Section):
+    """One distillation context and the normalisation of its loss (paper, Table 1: each context has its own)."""
+
+    weight: Weight = 1.0
+    """Factor of this term; 0 turns the context off."""
+    normalization: Normalization = "hybrid"
+    """`global`: by the whole map; `hybrid`: mean over nested contexts; `local`: finest contexts only; `none`: labels at
+    unit scale, otherwise raw."""
+    contexts: ContextFamily = "range"
+    """Contexts for hybrid and local: equal segments of the label's value `range` (paper), equal pixel counts (`quantile`)
+    or cells of the image (`grid`); the three families of HDN."""
+    levels: Annotated[list[Annotated[int, Field(ge=1, le=32)]], Field(min_length=1)] = [1, 2, 4]
+    """Segments a level (paper: 1, 2, 4); each divides the next, so that contexts nest."""
+
+
+class Feature(Section):
+    """Feature alignment (Depth Anything V1): keeps the student's encoder close to a frozen one."""
+
+    weight: Weight = 1.0
+    """Factor l2 of the paper (1.0)."""
+    margin: Share = 0.85
+    """Patches already more similar (cosine) than this are left out."""
+    projection: bool = False
+    """Where the encoders' widths differ: learn a linear map between them; otherwise the term is off, which is said."""
+
+
+class Gradient(Section):
+    """Multi-scale gradient matching (MiDaS) on the globally normalised residual of the shared context."""
+
+    weight: Weight = 2.0
+    """Factor l3 of the paper (2.0)."""
+    scales: Annotated[int, Field(ge=1, le=8)] = 4
+    """Scales 1, 2, 4, ...; the term is their mean (choice)."""
+
+
+class Anchor(Section):
+    """Small pull of the student's scale (MAD) towards the label's unit scale, against magnitude drift."""
+
+    weight: Weight = 0.0
+    """0 turns it off. Scale-invariant losses leave the student's scale free; 0.01 is enough to hold it."""
+
+
+class Loss(Section):
+    """L = shared + l1 local_global + l2 feature + l3 gradient (+ anchor) (paper, eq. 9)."""
+
+    shared: Context = Context()
+    """Teacher and student see the same crop."""
+    local_global: Context = Context(weight=0.5)
+    """The student sees a region, the teacher patches of it (paper: l1 = 0.5)."""
+    feature: Feature = Feature()
+    """Feature alignment with the primary teacher's encoder."""
+    gradient: Gradient = Gradient()
+    """Gradient matching."""
+    anchor: Anchor = Anchor()
+    """Scale anchor."""
+    drop_worst: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Leave out this share of a map's pixels, those with the largest loss (Depth Anything V2: 0.1)."""
+
+
+class Masks(Section):
+    """Label pixels that teach nothing."""
+
+    saturated: bool = True
+    """Leave out plateaus at a label's exact minimum or maximum (clipped sky, clamped depth)."""
+    saturated_share: Share = 0.01
+    """A plateau is at least this share of the map."""
+    flat: bool = True
+    """Leave out whole labels without relief (a wall, the sky): their normalised loss is noise."""
+
+
+class Augment(Section):
+    """Changes of the student's input only; teachers always see the clean crop."""
+
+    jitter: Share = 0.4
+    """Strength of brightness, contrast and saturation changes; hue changes by a quarter of it."""
+    jitter_share: Share = 0.8
+    """Share of inputs that are jittered."""
+    gray_share: Share = 0.05
+    """Share of inputs turned grey."""
+    blur_share: Share = 0.2
+    """Share of inputs blurred, by a Gaussian of sigma 0.1 to 2 pixels."""
+
+
+class Optim(Section):
+    """AdamW, its schedule, and how often state is saved."""
+
+    steps: Count = 20_000
+    """Optimiser steps (paper: 20 000)."""
+    batch: Count = 8
+    """Photos a forward pass (paper: 8); several processes share it."""
+    accumulate: Count = 1
+    """Forward passes an optimiser step."""
+    lr: Positive = 5e-5
+    """Learning rate of the depth head (paper: 5e-5)."""
+    encoder_lr: Positive = 5e-6
+    """Learning rate of the encoder: a tenth, the Depth Anything habit."""
+    weight_decay: Weight = 0.01
+    """AdamW weight decay; none on biases, norms and other vectors."""
+    warmup: Annotated[int, Field(ge=0)] = 500
+    """Steps of linear warm-up, at most a tenth of `steps`, so that a short trial still trains."""
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    """Shape of the learning rate after the warm-up."""
+    final_lr: Share = 0.0
+    """Share of the learning rate that is left at the end."""
+    clip: Weight = 1.0
+    """Largest gradient norm; 0 turns clipping off."""
+    ema: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Decay of the running mean of the weights, which is what is evaluated and kept; 0 turns it off."""
+    checkpoint_every: Count = 500
+    """Steps between saved states."""
+
+
+class Guards(Section):
+    """When a run stops itself, with an explanation."""
+
+    drift_limit: Positive = 4.0
+    """Largest change of log(student MAD / label MAD) beyond where the run began and beyond unit scale; 4 is a factor 55."""
+    drift_window: Count = 50
+    """Steps over which drift is averaged, and after which the guard begins."""
+    nonfinite_limit: Count = 20
+    """Stop after this many steps in a row whose loss or gradient is not finite; each of them is skipped and counted."""
+
+
+class Eval(Section):
+    """Scores on the user's own pairs during training; the best student is kept."""
+
+    pairs: str | None = None
+    """A YAML file that describes image and depth pairs (see `docs/PAIRS.md`)."""
+    every: Count = 1000
+    """Steps between evaluations; one more follows the last step."""
+    max_images: Count = 200
+    """Pairs used at each evaluation, spread evenly over the set."""
+
+
+class Log(Section):
+    """What a run draws beside its metrics."""
+
+    samples: Annotated[int, Field(ge=0, le=16)] = 4
+    """Photos in the sample grid; 0 draws none."""
+    samples_every: Count = 1000
+    """Steps between sample grids; one more follows the last step."""
+    tensorboard: bool = True
+    """Write TensorBoard events."""
+
+
+class DistillRecipe(Section):
+    """A recipe for `ccd distill`."""
+
+    task: Literal["distill"] = "distill"
+    """What the recipe is for."""
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    """Names the run; the default output folder is `runs/NAME`."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Decides initial weights, photo order, crops, augmentation and teacher draws."""
+    out: str | None = None
+    """Output folder; default `runs/NAME`."""
+    images: Images
+    """The photos to learn from."""
+    student: Student = Student()
+    """The network to train."""
+    teachers: Annotated[list[TeacherEntry], Field(min_length=1)]
+    """Who labels; the first is the primary teacher."""
+    mixing: Literal["select", "average"] = "select"
+    """`select`: one teacher a step, drawn by weight (paper); `average`: pixel mean by weight and agreement (ablation)."""
+    crops: Crops = Crops()
+    """Views of a photo."""
+    loss: Loss = Loss()
+    """Terms and weights."""
+    masks: Masks = Masks()
+    """Label pixels left out."""
+    augment: Augment = Augment()
+    """Student-side augmentation."""
+    optim: Optim = Optim()
+    """Optimiser, length and saving."""
+    guards: Guards = Guards()
+    """Stops."""
+    eval: Eval = Eval()
+    """Evaluation during training."""
+    log: Log = Log()
+    """Pictures and events."""
+
+    @field_validator("teachers", mode="before")
+    @classmethod
+    def _one_teacher(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str | dict) else value
+
+
+def contradictions(recipe: DistillRecipe) -> list[tuple[str, str]]:
+    """Return every (key path, problem) where keys that are valid alone contradict each other."""
+    found: list[tuple[str, str]] = []
+    student, crops, loss = recipe.student, recipe.crops, recipe.loss
+    if (student.arch == "timm") != (student.encoder is not None):
+        found.append(("student.encoder", "is needed with `arch: timm`, and only there"))
+    if student.arch == "timm" and student.init == "pretrained" and student.weights is None:
+        found.append(("student.init", "`pretrained` with `arch: timm` needs `student.weights`; or use `encoder` or `scratch`"))
+    if student.init == "scratch" and student.weights is not None:
+        found.append(("student.weights", "is not used with `init: scratch`"))
+    if student.init == "scratch" and student.freeze_encoder:
+        found.append(("student.freeze_encoder", "would keep a random encoder with `init: scratch`"))
+    if crops.patch_min > crops.patch_max:
+        found.append(("crops.patch_min", f"{crops.patch_min} is larger than crops.patch_max {crops.patch_max}"))
+    for key, context in (("shared", loss.shared), ("local_global", loss.local_global)):
+        pairs = zip(context.levels, context.levels[1:], strict=False)
+        if any(fine <= coarse or fine % coarse for coarse, fine in pairs):
+            found.append((f"loss.{key}.levels", f"{context.levels}: each level must be a larger multiple of the one before"))
+    if loss.shared.weight == 0 and loss.local_global.weight == 0:
+        found.append(("loss", "both contexts have weight 0: nothing to learn from"))
+    if sum(teacher.weight for teacher in recipe.teachers) <= 0:
+        found.append(("teachers", "all weights are 0"))
+    names = [teacher.model for teacher in recipe.teachers]
+    for i, teacher in enumerate(recipe.teachers):
+        if teacher.model in names[:i]:
+            found.append((f"teachers.{i}.model", f"'{teacher.model}' is listed twice"))
+        if teacher.fit_to is not None and (teacher.fit_to == teacher.model or teacher.fit_to not in names):
+            found.append((f"teachers.{i}.fit_to", f"'{teacher.fit_to}' is not another teacher of this recipe"))
+    return found

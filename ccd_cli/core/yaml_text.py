@@ -1,0 +1,80 @@
+"""YAML as recipes use it: safe, no repeated keys, no aliases, numbers and booleans as YAML 1.2 reads them.
+
+PyYAML alone reads `3e-4` as text, `on` as true and the second of two equal keys in silence; each has cost someone a
+training run.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ccd_cli.core.errors import RecipeError
+
+MAX_BYTES = 1_000_000
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader that refuses repeated keys and aliases."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML's own mechanism
+        first: [(tag, pattern) for tag, pattern in rules if tag not in ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:float")]
+        for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            raise yaml.constructor.ConstructorError(None, None, "aliases (*name) are not used here", event.start_mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, list | dict):
+                raise yaml.constructor.ConstructorError(None, None, "a key must be plain text", key_node.start_mark)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"the key '{key}' appears twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:\d+\.\d*(?:[eE][-+]?\d+)?|\.\d+(?:[eE][-+]?\d+)?|\d+[eE][-+]?\d+|\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"),
+    list("-+0123456789."),
+)
+
+
+def parse_yaml(text: str, source: str) -> Any:
+    """Return the plain Python value of one YAML document; `source` names it in errors.
+
+    Raises RecipeError for anything that is not plain, safe YAML: tags, aliases, repeated keys, several documents.
+    """
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}" if mark else "text"
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise RecipeError(source, [(where, f"not plain YAML: {problem}")]) from error
+    except (RecursionError, ValueError) as error:
+        raise RecipeError(source, [("text", f"not plain YAML: {str(error).splitlines()[0]}")]) from error
+
+
+def read_yaml(path: Path) -> Any:
+    """Read one YAML file; raises RecipeError where it is missing, too large, not UTF-8 or not plain YAML."""
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise RecipeError(str(path), [("file", f"larger than {MAX_BYTES} bytes: not a recipe")])
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise RecipeError(str(path), [("file", "not UTF-8 text")]) from error
+    except OSError as error:
+        raise RecipeError(str(path), [("file", error.strerror or "cannot be read")]) from error
+    return parse_yaml(text, str(path))

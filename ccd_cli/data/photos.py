@@ -1,0 +1,119 @@
+"""Find and read photos. A photo is uint8 RGB (H, W, 3), upright; anything that cannot be read whole is an ImageError."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Iterable
+from glob import glob
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from ccd_cli.core.errors import CcdError, ImageError
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"})
+MAX_PIXELS = 250_000_000
+MIN_SIDE = 16
+
+Image.MAX_IMAGE_PIXELS = None  # our own limit below gives an error with the file's name
+
+
+def list_photos(paths: Iterable[str]) -> list[Path]:
+    """Return the photos under folders (recursively), globs, files and `.txt` lists; sorted, each once.
+
+    Hidden files are left out. A list holds one path a line, relative to the list's folder. Raises CcdError for a path
+    that does not exist or where nothing is found.
+    """
+    found: set[Path] = set()
+    for text in paths:
+        path = Path(text).expanduser()
+        if path.is_dir():
+            new = [p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")]
+        elif path.is_file() and path.suffix.lower() == ".txt":
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+            new = [path.parent / line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+        elif path.is_file():
+            new = [path]
+        else:
+            new = [Path(p) for p in glob(str(path), recursive=True) if Path(p).suffix.lower() in SUFFIXES]
+            if not new:
+                raise CcdError(f"images: {text} does not exist.", "Give a folder of photos: --set images=DIR")
+        if not new:
+            kinds = " ".join(sorted(SUFFIXES))
+            raise CcdError(f"images: no photos in {text}.", f"Looked for {kinds}; give another folder: --set images=DIR")
+        found.update(new)
+    return sorted(found)
+
+
+def photos_hash(photos: list[Path]) -> str:
+    """Return a sha256 over the sorted paths: tells whether a resumed run still has the same list."""
+    return hashlib.sha256("\n".join(p.as_posix() for p in photos).encode()).hexdigest()
+
+
+def check_header(path: Path) -> tuple[int, int]:
+    """Return (height, width) from the file's header alone; raises ImageError with the reason."""
+    with _opened(path) as image:
+        return image.height, image.width
+
+
+def read_photo(path: Path) -> np.ndarray:
+    """Return uint8 RGB (H, W, 3), EXIF rotation applied, alpha laid over white, 16-bit scaled to 8.
+
+    Raises ImageError for a file that is missing, no image, truncated, smaller than 16 or larger than 250 megapixels.
+    """
+    with _opened(path) as image:
+        try:
+            image.load()
+            return _to_rgb(ImageOps.exif_transpose(image))
+        except Exception as error:  # a decoder may raise anything for a damaged file
+            raise ImageError(f"{path}: damaged ({_reason(error)})") from error
+
+
+class _opened:  # noqa: N801 - reads as a function
+    """Open an image lazily and check its size before any pixel is decoded."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> Image.Image:
+        try:
+            if self.path.stat().st_size == 0:
+                raise ImageError(f"{self.path}: empty file")
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                self.image = Image.open(self.path)
+        except ImageError:
+            raise
+        except FileNotFoundError as error:
+            raise ImageError(f"{self.path}: no such file") from error
+        except Exception as error:
+            raise ImageError(f"{self.path}: not a readable image ({_reason(error)})") from error
+        width, height = self.image.size
+        if width * height > MAX_PIXELS or min(width, height) < MIN_SIDE:
+            self.image.close()
+            limit = f"over {MAX_PIXELS // 1_000_000} megapixels" if width * height > MAX_PIXELS else f"under {MIN_SIDE} pixels"
+            raise ImageError(f"{self.path}: {width}x{height} is {limit}")
+        return self.image
+
+    def __exit__(self, *_: object) -> None:
+        self.image.close()
+
+
+def _to_rgb(image: Image.Image) -> np.ndarray:
+    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
+        values = np.asarray(image).astype(np.float32)
+        top = 65535.0 if image.mode != "F" else max(float(np.nanmax(values)), 1e-6)
+        gray = np.clip(np.nan_to_num(values) / top * 255.0 + 0.5, 0, 255).astype(np.uint8)
+        return np.ascontiguousarray(np.repeat(gray[..., None], 3, axis=2))
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        image = Image.alpha_composite(white, image)
+    return np.ascontiguousarray(np.asarray(image.convert("RGB")))
+
+
+def _reason(error: BaseException) -> str:
+    text = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return text if len(text) < 100 and "<_io" not in text else type(error).__name__

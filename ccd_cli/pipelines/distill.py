@@ -1,0 +1,157 @@
+"""`ccd distill`: train a student on labels that teachers make while it trains.
+
+`run` checks everything, then hands a `Job` to `train`, which is the loop.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ccd_cli.core.report import Report
+from ccd_cli.core.runtime import Runtime, Signals, memory_error, step_seed
+from ccd_cli.core.schema import DistillRecipe
+from ccd_cli.data.views import batches
+from ccd_cli.pipelines.distill_records import Records
+from ccd_cli.pipelines.distill_setup import Job, prepare
+from ccd_cli.pipelines.objective import objective
+from ccd_cli.students.optimizer import learning_rate_scale, set_learning_rate, update_mean
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a finished run left: its folder, the last step, the last loss and the best scores (empty without pairs)."""
+
+    folder: Path
+    steps: int
+    loss: float
+    scores: dict[str, float]
+    skipped: int
+
+
+def run(
+    recipe: DistillRecipe,
+    *,
+    out: str | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    device: str = "auto",
+    precision: str = "auto",
+    threads: int | None = None,
+    report: Report,
+) -> Result:
+    """Distil a student as the recipe says and return what the run left.
+
+    Raises CcdError subclasses: before any time is spent for a bad folder, photo list, teacher, student, pairs file or
+    disk; later TrainingStopped from a guard and Interrupted after a signal, both with the state saved.
+    """
+    with Signals() as signals, ExitStack() as stack:
+        job = prepare(recipe, out, resume, overwrite, device, precision, threads, report, signals, stack)
+        try:
+            return train(job, signals, report)
+        except (RuntimeError, MemoryError) as error:
+            plain = memory_error(error)
+            if plain is None:
+                raise
+            raise plain from error
+
+
+def train(job: Job, signals: Signals, report: Report) -> Result:
+    """The distillation loop: from the job's step to the recipe's last."""
+    recipe, optim, runtime = job.recipe, job.recipe.optim, job.runtime
+    with Records(job, report) as records:
+        feed = batches(job.stream, _positions(job), job.workers, ahead=2)
+        for step in range(job.step + 1, optim.steps + 1):
+            began = time.perf_counter()
+            torch.manual_seed(step_seed(recipe.seed, 3, step, runtime.rank))
+            scale = learning_rate_scale(step, optim.steps, optim.warmup, optim.schedule, optim.final_lr)
+            lr = set_learning_rate(job.optimizer, scale)
+            teacher = job.panel.draw(step_seed(recipe.seed, 4, step))
+
+            sums: dict[str, Tensor] = {}
+            for _ in range(optim.accumulate):
+                batch = next(feed)
+                shared, patches, seen, boxes = (_on(t, runtime) for t in (batch.shared, batch.patches, batch.student, batch.boxes))
+                wanted = len(boxes) if recipe.loss.feature.weight and job.features else 0
+                labels = job.panel.label(torch.cat([shared, patches]), teacher, wanted)
+                with runtime.autocast():
+                    maps, tokens = job.student.forward_with_features(job.student.normalize(seen))
+                parts = objective(maps, tokens, labels.values, labels.valid, boxes, recipe.loss, labels.tokens, job.projection)
+                job.scaler.scale(parts["loss"] / optim.accumulate).backward()
+                parts |= {"label_median": labels.median, "label_mad": labels.mad}
+                for name, value in parts.items():
+                    sums[name] = sums.get(name, torch.zeros(())) + value.detach() / optim.accumulate
+
+            sums["stop"] = torch.tensor(float(signals.received is not None))
+            figures = _mean_over_processes(sums, runtime)
+            stop = figures.pop("stop") > 0  # agreed by all processes, so that they stop at the same step
+            norm = _update(job, figures["loss"])
+            good = norm is not None
+            if good and job.mean is not None:
+                update_mean(job.mean, job.student, optim.ema, step)
+            job.step = step
+            speed = optim.batch * optim.accumulate / (time.perf_counter() - began)
+            records.step(step, figures, labels.teacher, lr, norm, speed)
+
+            if good:
+                records.warn_once(job.guard.watch(step, figures["drift"], figures["student_mad"]))
+            else:
+                job.guard.skipped(step)
+            records.at_intervals(step)
+            job.check_skipped()
+            if stop and step < optim.steps:
+                records.save()
+                raise signals.interruption(f"Stopped after step {step} of {optim.steps}; the state is saved.", job.how_to_go_on)
+        return records.finish()
+
+
+def _positions(job: Job) -> Iterator[list[int]]:
+    """Yield this process's photo positions of every forward pass still to come."""
+    batch, world, rank = job.recipe.optim.batch, job.runtime.world, job.runtime.rank
+    first = job.step * job.recipe.optim.accumulate
+    for number in range(first, job.recipe.optim.steps * job.recipe.optim.accumulate):
+        yield list(range(number * batch, (number + 1) * batch))[rank::world]
+
+
+def _on(pixels: Tensor, runtime: Runtime) -> Tensor:
+    """Move to the device; uint8 pixels become float in 0..1, channels last where that is faster."""
+    moved = pixels.to(runtime.device, non_blocking=True)
+    if moved.dtype != torch.uint8:
+        return moved
+    return moved.float().div_(255.0).contiguous(memory_format=torch.channels_last)
+
+
+def _mean_over_processes(sums: dict[str, Tensor], runtime: Runtime) -> dict[str, float]:
+    """Return the figures as floats, averaged over processes; one transfer for all of them."""
+    values = torch.stack([torch.as_tensor(value, dtype=torch.float64, device=runtime.device) for value in sums.values()])
+    if runtime.world > 1:
+        torch.distributed.all_reduce(values)
+        values /= runtime.world
+    return dict(zip(sums, values.tolist(), strict=True))
+
+
+def _update(job: Job, loss: float) -> float | None:
+    """Take one optimiser step; returns the gradient norm, or None (and no step) where loss or gradient is not finite."""
+    parameters = [p for group in job.optimizer.param_groups for p in group["params"] if p.grad is not None]
+    job.scaler.unscale_(job.optimizer)
+    if job.runtime.world > 1:
+        flat = torch.cat([p.grad.flatten() for p in parameters])
+        torch.distributed.all_reduce(flat)
+        flat /= job.runtime.world
+        for p, piece in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+            p.grad.copy_(piece.view_as(p.grad))
+    clip = job.recipe.optim.clip or float("inf")
+    norm = float(torch.nn.utils.clip_grad_norm_(parameters, clip))
+    finite = norm == norm and abs(norm) != float("inf") and loss == loss and abs(loss) != float("inf")
+    if finite:
+        job.scaler.step(job.optimizer)
+    job.scaler.update()
+    job.optimizer.zero_grad(set_to_none=True)
+    return norm if finite else None
+

@@ -1,0 +1,308 @@
+"""What a distillation run writes while it goes and when it ends: metrics, states, scores, pictures, card."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+
+import ccd_cli
+from ccd_cli.core.errors import ImageError
+from ccd_cli.core.io import disk_error, json_line, read_json_lines, write_json, write_text
+from ccd_cli.core.kinds import DIRECTION, UNIT
+from ccd_cli.core.recipe import recipe_hash
+from ccd_cli.core.report import Report
+from ccd_cli.data.crops import Region, cut
+from ccd_cli.data.photos import photos_hash, read_photo
+from ccd_cli.models.checkpoint import save_model
+from ccd_cli.pipelines.distill_setup import Job
+from ccd_cli.students.card import model_card
+from ccd_cli.students.plots import plot_metrics, plot_samples, plot_scores
+from ccd_cli.students.run_folder import save_state
+from ccd_cli.students.score import mean_scores, score_disparity
+from ccd_cli.teachers.licenses import is_commercial, strictest
+from ccd_cli.teachers.preprocess import predict_photo
+
+SHOWN = ("loss", "shared", "local_global", "gradient", "feature", "drift")
+
+
+class Records:
+    """Writes a run's folder. In processes other than the first it writes nothing."""
+
+    def __init__(self, job: Job, report: Report) -> None:
+        self.job, self.report = job, report
+        self.recipe, self.folder, self.main = job.recipe, job.folder, job.runtime.main
+        self.metrics: Any = None
+        self.events: Any = None
+        self.sample_photos: np.ndarray | None = None
+        self.sample_labels: dict[str, np.ndarray] = {}
+        self.last_loss = float("nan")
+
+    def __enter__(self) -> Self:
+        if not self.main:
+            return self
+        self.metrics = self.folder.metrics.open("a", encoding="utf-8")
+        if self.recipe.log.tensorboard:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.events = SummaryWriter(str(self.folder.events), purge_step=self.job.step + 1)  # type: ignore[no-untyped-call]
+        self._prepare_samples()
+        self.report.begin("Distilling", self.recipe.optim.steps, self.job.step)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if not self.main:
+            return
+        self.report.end()
+        with contextlib.suppress(OSError):
+            self.metrics.close()
+            if self.events is not None:
+                self.events.close()
+
+    def step(self, step: int, figures: dict[str, float], teacher: str, lr: float, norm: float | None, speed: float) -> None:
+        """Write one line of metrics, whole and flushed, and show it."""
+        self.last_loss = figures["loss"]
+        if not self.main:
+            return
+        line = {"step": step, **figures, "lr": lr, "teacher": teacher, "gradient_norm": norm, "images_per_second": speed}
+        if norm is None:
+            line["skipped"] = True
+        try:
+            self.metrics.write(json_line(line))
+            self.metrics.flush()
+        except OSError as error:
+            raise disk_error(error, self.folder.metrics) from error
+        if self.events is not None:
+            for key, value in line.items():
+                if isinstance(value, float):
+                    self.events.add_scalar(f"train/{key}", value, step)
+        shown = {key: figures[key] for key in SHOWN if key in figures}
+        self.report.advance(step, **shown, **{"img/s": speed})
+
+    def warn_once(self, text: str) -> None:
+        """Show a guard's warning, if there is one."""
+        if text and self.main:
+            self.report.warn(text)
+
+    def at_intervals(self, step: int) -> None:
+        """Score, draw and save where the recipe says so; the last step is left to `finish`."""
+        recipe = self.recipe
+        if not self.main or step == recipe.optim.steps:
+            return
+        if self.job.pairs is not None and step % recipe.eval.every == 0:
+            self.score(step)
+        if recipe.log.samples and step % recipe.log.samples_every == 0:
+            self._draw_samples(step)
+        if step % recipe.optim.checkpoint_every == 0:
+            self.save()
+
+    def save(self) -> None:
+        """Save all state for `--resume`, and the student as it is now unless a scored one is kept."""
+        if not self.main:
+            return
+        job = self.job
+        state = {
+            "step": job.step,
+            "student": job.student.state_dict(),
+            "mean": None if job.mean is None else job.mean.state_dict(),
+            "projection": None if job.projection is None else job.projection.state_dict(),
+            "optimizer": job.optimizer.state_dict(),
+            "scaler": job.scaler.state_dict(),
+            "guard": job.guard.state(),
+            "history": job.history,
+            "best": job.best,
+            "first_samples": job.first_samples,
+            "bad": [(str(path), reason) for path, reason in sorted(job.stream.bad.items())],
+            "threads": torch.get_num_threads(),
+            "device": job.runtime.device.type,
+            "precision": job.runtime.precision,
+            "world": job.runtime.world,
+            "photos": len(job.photos),
+            "photos_hash": photos_hash(job.photos),
+            "recipe_hash": recipe_hash(job.recipe),
+            "version": ccd_cli.__version__,
+        }
+        save_state(self.folder, state)
+        if job.best is None:
+            self._save_student(job.step)
+
+    def score(self, step: int) -> None:
+        """Score the student on the user's pairs, keep it if it is the best, and say so."""
+        job = self.job
+        assert job.pairs is not None
+        pairs = job.pairs.pairs
+        chosen = np.unique(np.linspace(0, len(pairs) - 1, min(len(pairs), self.recipe.eval.max_images)).round().astype(int))
+
+        def one(i: int) -> dict[str, float]:
+            photo, depth, valid = job.pairs.read(pairs[chosen[i]])  # type: ignore[union-attr]
+            predicted = predict_photo(job.evaluated, photo, self.recipe.crops.size)
+            if predicted.shape != depth.shape:
+                import cv2
+
+                predicted = cv2.resize(predicted, dsize=(depth.shape[1], depth.shape[0]), interpolation=cv2.INTER_LINEAR)
+            return score_disparity(predicted, depth, valid)
+
+        scores = {"step": float(step), **mean_scores(len(chosen), one)}
+        job.history.append(scores)
+        best = job.best is None or scores["abs_rel"] < job.best["abs_rel"]
+        if best:
+            job.best = scores
+            self._save_student(step)
+        if self.events is not None:
+            for key in ("abs_rel", "rmse", "delta1", "delta2", "delta3"):
+                self.events.add_scalar(f"eval/{key}", scores[key], step)
+        kept = "best so far, kept" if best else f"best stays step {job.best['step']:.0f}" if job.best else ""
+        self.report.note(f"Step {step}: AbsRel {scores['abs_rel']:.4f}, delta1 {scores['delta1']:.4f} on {len(chosen)} pairs; {kept}")
+        self._write_scores()
+
+    def finish(self) -> Any:
+        """Score, save, draw and write the card; returns the pipeline's result."""
+        from ccd_cli.pipelines.distill import Result
+
+        job = self.job
+        if self.main:
+            if job.pairs is not None and (not job.history or job.history[-1]["step"] < job.step):
+                self.score(job.step)
+            self.save()
+            if self.recipe.log.samples:
+                self._draw_samples(job.step)
+            plot_metrics(read_json_lines(self.folder.metrics), self.folder.plots)
+            if job.history:
+                plot_scores(job.history, self.folder.plots)
+            self._write_scores()
+            self._write_card()
+        skipped = len(job.stream.bad)
+        return Result(self.folder.path, job.step, self.last_loss, job.best or {}, skipped)
+
+    def _save_student(self, step: int) -> None:
+        job = self.job
+        license_name = strictest(job.license_sources)
+        metadata = {
+            "format": "pt",
+            "kind": job.student.arch.kind,
+            "direction": DIRECTION[job.student.arch.kind],
+            "unit": UNIT[job.student.arch.kind],
+            "resolution": str(self.recipe.crops.size),
+            "license": license_name,
+            "step": str(step),
+            "recipe_hash": recipe_hash(self.recipe),
+            "teachers": ";".join(f"{m.teacher.name}={m.teacher.checkpoint_sha256}" for m in job.panel.members),
+            "ccd_version": ccd_cli.__version__,
+        }
+        save_model(self.folder.student, job.evaluated, job.student.arch, metadata)
+
+    def _write_scores(self) -> None:
+        job = self.job
+        pairs = None if job.pairs is None else job.pairs.spec.name
+        value = {
+            "pairs": pairs,
+            "alignment": "least-squares-disparity",
+            "resolution": self.recipe.crops.size,
+            "best": job.best,
+            "history": job.history,
+        }
+        write_json(self.folder.eval, value)
+
+    def _write_card(self) -> None:
+        job, recipe = self.job, self.recipe
+        license_name = strictest(job.license_sources)
+        shares = np.array([m.weight for m in job.panel.members]) / sum(m.weight for m in job.panel.members)
+        facts = {
+            "version": ccd_cli.__version__,
+            "kind": job.student.arch.kind,
+            "direction": DIRECTION[job.student.arch.kind],
+            "unit": UNIT[job.student.arch.kind],
+            "arch": job.student.arch.name,
+            "parameters": sum(p.numel() for p in job.student.parameters()),
+            "init": recipe.student.init + (f" from {recipe.student.weights}" if recipe.student.weights else ""),
+            "resolution": recipe.crops.size,
+            "photos": len(job.photos),
+            "skipped": len(job.stream.bad),
+            "steps": job.step,
+            "batch": recipe.optim.batch * recipe.optim.accumulate,
+            "runtime": job.runtime.describe(),
+            "recipe_hash": recipe_hash(recipe),
+            "license": license_name,
+            "license_note": "Commercial use is allowed by it."
+            if is_commercial(license_name)
+            else "Do not use this model commercially without checking: a teacher's licence forbids it, is disputed or is unknown.",
+            "teachers": [
+                {
+                    "name": member.teacher.name,
+                    "share": share,
+                    "kind": member.teacher.kind,
+                    "license": member.teacher.license,
+                    "sha256": member.teacher.checkpoint_sha256,
+                }
+                for member, share in zip(job.panel.members, shares, strict=True)
+            ],
+            "numbers": self._numbers(),
+        }
+        write_text(self.folder.card, model_card(recipe.name, facts))
+
+    def _numbers(self) -> list[str]:
+        job = self.job
+        lines = [f"* Last loss {self.last_loss:.4f}; {job.guard.nonfinite_total} steps skipped for a loss that was not finite."]
+        if job.best is None or job.pairs is None:
+            return [*lines, "* No ground truth was given (`eval.pairs`), so no score was measured; the weights are the last step's."]
+        b = job.best
+        return [
+            *lines,
+            f"* On `{job.pairs.spec.name}` ({b['images']:.0f} pairs, least squares in disparity, mean over images), best at step "
+            f"{b['step']:.0f}: AbsRel {b['abs_rel']:.4f}, RMSE {b['rmse']:.4f}, delta1 {b['delta1']:.4f}. These weights are kept; "
+            "choosing them by this score favours it.",
+        ]
+
+    def _prepare_samples(self) -> None:
+        """Choose the first readable photos and let every teacher label their middle squares, for the sample grid."""
+        job, count = self.job, self.recipe.log.samples
+        size, squares = self.recipe.crops.size, []
+        for path in job.photos:
+            if len(squares) == count:
+                break
+            try:
+                photo = read_photo(path)
+            except ImageError:
+                continue
+            height, width = photo.shape[:2]
+            side = min(height, width)
+            squares.append(cut(photo, Region((height - side) // 2, (width - side) // 2, side), size))
+        if not squares:
+            return
+        self.sample_photos = np.stack(squares)
+        views = self._sample_views()
+        for index, member in enumerate(job.panel.members):
+            made = [job.panel.label(view, index) for view in views]
+            self.sample_labels[member.teacher.name] = np.concatenate(
+                [torch.where(m.valid, m.values, torch.nan).cpu().numpy() for m in made]
+            )
+        if job.first_samples is None:
+            job.first_samples = torch.from_numpy(self._sample_maps()).half()
+
+    def _sample_views(self) -> list[torch.Tensor]:
+        """Return the sample photos as [1,3,S,S] in 0..1, one by one so that memory stays small."""
+        assert self.sample_photos is not None
+        pixels = torch.from_numpy(self.sample_photos).permute(0, 3, 1, 2).float().div(255.0).to(self.job.runtime.device)
+        return list(pixels.split(1))
+
+    @torch.no_grad()
+    def _sample_maps(self) -> np.ndarray:
+        network = self.job.evaluated
+        was_training = network.training
+        network.eval()
+        maps = [network(network.normalize(view)).float().cpu() for view in self._sample_views()]
+        network.train(was_training)
+        return torch.cat(maps).numpy()
+
+    def _draw_samples(self, step: int) -> None:
+        if self.sample_photos is None or self.job.first_samples is None:
+            return
+        columns = {f"teacher {name}": maps for name, maps in self.sample_labels.items()}
+        columns["student at the start"] = self.job.first_samples.float().numpy()
+        columns[f"student, step {step}"] = self._sample_maps()
+        picture = plot_samples(self.sample_photos, columns, Path(self.folder.plots) / "samples.png")
+        if self.events is not None:
+            self.events.add_image("samples", picture, step, dataformats="HWC")

@@ -1,0 +1,323 @@
+"""Everything that `ccd distill` checks and loads before its loop: cheap checks first, no time spent before an error."""
+
+from __future__ import annotations
+
+import copy
+import os
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import filelock
+import torch
+from torch import nn
+
+from ccd_cli.core.errors import CcdError, ImageError, TeacherError, TrainingStopped, UsageProblem
+from ccd_cli.core.io import cut_json_lines, need_space, read_json_lines, write_text
+from ccd_cli.core.recipe import to_yaml
+from ccd_cli.core.report import Report
+from ccd_cli.core.runtime import Runtime, Signals, choose_runtime, step_seed
+from ccd_cli.core.schema import DistillRecipe
+from ccd_cli.data.augment import Augmentation
+from ccd_cli.data.pairs import PairSet, load_pairs
+from ccd_cli.data.photos import check_header, list_photos, photos_hash
+from ccd_cli.data.views import PhotoStream, ViewRule
+from ccd_cli.models.arch import Arch
+from ccd_cli.models.depth_net import DepthNet
+from ccd_cli.students.build import build_student, student_arch
+from ccd_cli.students.guards import Guard
+from ccd_cli.students.optimizer import make_optimizer
+from ccd_cli.students.run_folder import RunFolder, check_same_recipe, choose_folder, load_state
+from ccd_cli.teachers.load import ModelRef, load_teacher, resolve_model
+from ccd_cli.teachers.panel import Member, Panel, reference_for
+
+HEADERS_CHECKED = 20_000
+"""Photos whose headers are read before the start, in seeded order; damage further in is found when a photo is used."""
+
+
+@dataclass
+class Job:
+    """All that the loop needs. `step` is the last finished step; it and the networks change as the loop runs."""
+
+    recipe: DistillRecipe
+    folder: RunFolder
+    runtime: Runtime
+    photos: list[Path]
+    stream: PhotoStream
+    workers: int
+    panel: Panel
+    teacher_refs: list[ModelRef]
+    student: DepthNet
+    mean: DepthNet | None
+    projection: nn.Module | None
+    features: bool
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    guard: Guard
+    pairs: PairSet | None
+    license_sources: list[str]
+    step: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+    best: dict[str, float] | None = None
+    first_samples: torch.Tensor | None = None
+
+    @property
+    def evaluated(self) -> DepthNet:
+        """The network that is scored and kept: the running mean of weights if there is one."""
+        return self.student if self.mean is None else self.mean
+
+    @property
+    def how_to_go_on(self) -> str:
+        """The words after an interruption."""
+        return f"Go on with: ccd distill RECIPE --resume --out {self.folder.path}"
+
+    def check_skipped(self) -> None:
+        """Raise TrainingStopped when more photos than the recipe allows cannot be read."""
+        limit = self.recipe.images.max_skipped
+        bad = len(self.stream.bad)
+        if bad > limit * len(self.photos):
+            raise TrainingStopped(
+                f"{bad} of {len(self.photos)} photos cannot be read, more than images.max_skipped {limit:.3g} allows.",
+                f"See {self.folder.skipped}; remove them, or raise images.max_skipped and --resume is not needed: start again.",
+            )
+
+
+def prepare(
+    recipe: DistillRecipe,
+    out: str | None,
+    resume: bool,
+    overwrite: bool,
+    device: str,
+    precision: str,
+    threads: int | None,
+    report: Report,
+    signals: Signals,
+    stack: ExitStack,
+) -> Job:
+    """Check and load everything; raises CcdError with one plain line for whatever is wrong."""
+    folder = choose_folder(recipe.name, out or recipe.out, resume, overwrite)
+    plain = recipe.model_dump(mode="json")
+    if resume:
+        check_same_recipe(folder, plain)
+    photos = list_photos(recipe.images.paths)
+    references = [resolve_model(t.model, t.arch) for t in recipe.teachers]
+    kinds = [str(ref.metadata["kind"]) for ref in references]
+    names = [t.model for t in recipe.teachers]
+    fits = [reference_for(kinds, i, names, t.fit_to) for i, t in enumerate(recipe.teachers)]
+    if recipe.mixing == "average" and len(names) == 1:
+        raise UsageProblem("mixing: average needs more than one teacher.", "Use mixing: select.")
+    arch, weights = _student_source(recipe)
+    pairs = load_pairs(Path(recipe.eval.pairs).expanduser()) if recipe.eval.pairs else None
+    runtime = choose_runtime(device, precision, threads)
+    if recipe.optim.batch % runtime.world:
+        raise UsageProblem(
+            f"optim.batch {recipe.optim.batch} cannot be shared by {runtime.world} processes.", "Use a multiple of their number."
+        )
+
+    student = build_student(arch, recipe.student.init, weights.path if weights else None, step_seed(recipe.seed, 0))
+    size = sum(p.numel() for p in student.parameters()) * 4
+    need_space(folder.path, size * (9 if recipe.optim.ema else 7), "The run")  # state twice while it is replaced, plus student
+    folder.path.mkdir(parents=True, exist_ok=True)
+    if runtime.main:
+        _lock(folder, stack)
+    state = load_state(folder) if resume else None
+    _same_machine(state, runtime, threads, photos, report)
+
+    report.note(f"{len(photos)} photos; student {arch.name}; {runtime.describe()}")
+    members = []
+    for entry, ref, fit in zip(recipe.teachers, references, fits, strict=True):
+        report.note(f"Loading teacher {ref.name} ({ref.license})")
+        teacher = load_teacher(ref, device=runtime.device, precision=runtime.precision)
+        members.append(Member(teacher, entry.weight, fit))
+    panel = Panel(
+        members, recipe.mixing, recipe.masks.saturated_share if recipe.masks.saturated else None, recipe.masks.flat
+    )
+    if runtime.main and not resume:
+        folder.clear()
+        write_text(folder.recipe, to_yaml(recipe))
+    stream = _stream(recipe, photos, folder, _bad_headers(photos, recipe.seed, _workers(recipe), report))
+    if signals.received is not None:
+        raise signals.interruption("Stopped before the first step.", f"Start with: ccd distill RECIPE --resume --out {folder.path}")
+    job = _assemble(recipe, folder, runtime, photos, stream, panel, references, student, pairs, weights, report)
+    job.check_skipped()
+    if state is not None:
+        _restore(job, state)
+        report.note(f"Going on after step {job.step} of {recipe.optim.steps}")
+    if runtime.main:
+        cut_json_lines(folder.metrics, job.step)
+        folder.card.unlink(missing_ok=True)
+    return job
+
+
+def _assemble(
+    recipe: DistillRecipe,
+    folder: RunFolder,
+    runtime: Runtime,
+    photos: list[Path],
+    stream: PhotoStream,
+    panel: Panel,
+    references: list[ModelRef],
+    student: DepthNet,
+    pairs: PairSet | None,
+    weights: ModelRef | None,
+    report: Report,
+) -> Job:
+    """Move the student to its device and make all that trains it."""
+    student = student.to(runtime.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    student.train()
+    for parameter in student.encoder_parameters():
+        parameter.requires_grad_(not recipe.student.freeze_encoder)
+    projection = None
+    width = panel.members[0].teacher.feature_width
+    features = recipe.loss.feature.weight > 0 and width is not None
+    if features and width != student.feature_width:
+        if recipe.loss.feature.projection:
+            projection = nn.Linear(student.feature_width, width or 1, bias=False).to(runtime.device)
+        else:
+            features = False
+            report.note(
+                f"The feature term is off: the student's encoder is {student.feature_width} wide, the primary teacher's {width} "
+                "(loss.feature.projection learns a map between them)."
+            )
+    head = [*student.head_parameters(), *(projection.parameters() if projection else ())]
+    optimizer = make_optimizer(head, student.encoder_parameters(), recipe.optim.lr, recipe.optim.encoder_lr, recipe.optim.weight_decay)
+    guards = recipe.guards
+    return Job(
+        recipe=recipe,
+        folder=folder,
+        runtime=runtime,
+        photos=photos,
+        stream=stream,
+        workers=_workers(recipe),
+        panel=panel,
+        teacher_refs=references,
+        student=student,
+        mean=copy.deepcopy(student).eval().requires_grad_(False) if recipe.optim.ema else None,
+        projection=projection,
+        features=features,
+        optimizer=optimizer,
+        scaler=torch.amp.GradScaler(runtime.device.type, enabled=runtime.precision == "fp16"),
+        guard=Guard(guards.drift_limit, guards.drift_window, guards.nonfinite_limit),
+        pairs=pairs,
+        license_sources=[ref.license for ref in references] + ([weights.license] if weights else []),
+    )
+
+
+def _student_source(recipe: DistillRecipe) -> tuple[Arch, ModelRef | None]:
+    """Return the student's architecture and where its first weights come from, checked to be there."""
+    chosen = recipe.student
+    arch = student_arch(chosen.arch, chosen.encoder, chosen.features)
+    if recipe.crops.size % arch.multiple:
+        near = round(recipe.crops.size / arch.multiple) * arch.multiple
+        raise UsageProblem(
+            f"crops.size {recipe.crops.size} is not a multiple of {arch.multiple}, which {arch.name} needs.", f"Use {near}."
+        )
+    if chosen.init == "scratch" or (chosen.arch == "timm" and chosen.weights is None):
+        return arch, None
+    source = chosen.weights or chosen.arch
+    try:
+        return arch, resolve_model(source, None if chosen.arch == "timm" or chosen.init == "encoder" else chosen.arch)
+    except TeacherError as error:
+        raise TeacherError(
+            f"The student begins from {source}: {error.message}", f"{error.hint} Or train from nothing: --set student.init=scratch"
+        ) from error
+
+
+def _stream(recipe: DistillRecipe, photos: list[Path], folder: RunFolder, bad: list[tuple[Path, str]]) -> PhotoStream:
+    crops, loss, how = recipe.crops, recipe.loss, recipe.augment
+    rule = ViewRule(
+        size=crops.size,
+        min_side=crops.min_side,
+        patches=crops.patches,
+        patch_min=crops.patch_min,
+        patch_max=crops.patch_max,
+        own_region=crops.region == "own" and loss.local_global.weight > 0,
+        shared=loss.shared.weight > 0,
+        local_global=loss.local_global.weight > 0,
+    )
+    augmentation = Augmentation(how.jitter, how.jitter_share, how.gray_share, how.blur_share)
+    stream = PhotoStream(photos, recipe.seed, rule, augmentation, folder.note_skipped)
+    for path, reason in bad:
+        stream.mark_bad(path, reason)
+    return stream
+
+
+def _bad_headers(photos: list[Path], seed: int, workers: int, report: Report) -> list[tuple[Path, str]]:
+    """Read headers and return (photo, reason) for those that are no images; one line of progress for long lists."""
+    import numpy as np
+
+    chosen = np.random.default_rng(step_seed(seed, 5)).permutation(len(photos))[:HEADERS_CHECKED]
+
+    def check(index: int) -> tuple[Path, str] | None:
+        try:
+            check_header(photos[index])
+        except ImageError as error:
+            return photos[index], error.message
+        return None
+
+    report.begin("Looking at photos", len(chosen))
+    bad = []
+    with ThreadPoolExecutor(workers) as pool:
+        for done, found in enumerate(pool.map(check, chosen.tolist()), start=1):
+            if found is not None:
+                bad.append(found)
+            if done % 200 == 0:
+                report.advance(done)
+    report.end()
+    return sorted(bad)
+
+
+def _workers(recipe: DistillRecipe) -> int:
+    return recipe.images.workers or min(16, os.cpu_count() or 1)
+
+
+def _lock(folder: RunFolder, stack: ExitStack) -> None:
+    """Hold the folder's lock until the run ends; raises CcdError when another process holds it."""
+    lock = filelock.FileLock(folder.lock, timeout=0)
+    try:
+        stack.enter_context(lock.acquire())
+    except filelock.Timeout as error:
+        raise CcdError(f"Another process is writing {folder.path}.", "Wait for it, or choose another --out.") from error
+
+
+def _same_machine(
+    state: dict[str, Any] | None, runtime: Runtime, threads: int | None, photos: list[Path], report: Report
+) -> None:
+    """Take up the thread count of the saved state, and refuse or tell of what keeps a resumed run from being exact."""
+    if state is None:
+        return
+    if state["photos_hash"] != photos_hash(photos):
+        raise UsageProblem(
+            f"The list of photos has changed since the run began ({state['photos']} then, {len(photos)} now).",
+            "Restore it, or start anew with --overwrite or another --out.",
+        )
+    if threads is None:
+        torch.set_num_threads(state["threads"])
+    elif threads != state["threads"]:
+        report.warn(f"The run began with {state['threads']} threads: with {threads} its sums round differently.")
+    if state["device"] != runtime.device.type or state["precision"] != runtime.precision or state["world"] != runtime.world:
+        then = f"{state['device']}, {state['precision']}, {state['world']} processes"
+        report.warn(f"The run began on {then}: going on as {runtime.describe()} is not bit for bit the same.")
+
+
+def _restore(job: Job, state: dict[str, Any]) -> None:
+    """Put a saved state into the job."""
+    job.student.load_state_dict(state["student"])
+    if job.mean is not None:
+        job.mean.load_state_dict(state["mean"])
+    if job.projection is not None:
+        job.projection.load_state_dict(state["projection"])
+    job.optimizer.load_state_dict(state["optimizer"])
+    job.scaler.load_state_dict(state["scaler"])
+    job.guard.restore(state["guard"])
+    job.step, job.history, job.best = state["step"], state["history"], state["best"]
+    job.first_samples = state["first_samples"]
+    for path, reason in state["bad"]:
+        job.stream.mark_bad(Path(path), reason)
+
+
+def skipped_count(folder: RunFolder) -> int:
+    """Return how many photos `skipped.jsonl` lists."""
+    return len(read_json_lines(folder.skipped))

@@ -1,0 +1,53 @@
+"""Make the network to train, with the initial weights that the recipe asks for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from ccd_cli.core.errors import CheckpointError, UsageProblem
+from ccd_cli.models.arch import Arch, get_arch, timm_arch
+from ccd_cli.models.checkpoint import load_encoder, load_model
+from ccd_cli.models.depth_net import DepthNet
+
+
+def student_arch(name: str, encoder: str | None, features: int) -> Arch:
+    """Return the architecture of a recipe's `student`; raises CcdError for unknown names. Free of torch modules."""
+    arch = timm_arch(encoder, features=features) if name == "timm" and encoder else get_arch(name)
+    if arch.kind != "disparity":
+        raise UsageProblem(
+            f"student.arch: {name} predicts {arch.kind}; students learn disparity.",
+            "Take a relative architecture, for instance depth-anything-v2-small.",
+        )
+    return arch
+
+
+def build_student(arch: Arch, init: str, weights: Path | None, seed: int) -> DepthNet:
+    """Return the student on the CPU: `pretrained` (all weights), `encoder` (random head) or `scratch`.
+
+    Random weights follow from `seed`. With `init` "encoder" and no file, timm downloads its own ImageNet weights. Raises
+    CheckpointError where a file does not fit, or cannot be fetched.
+    """
+    torch.manual_seed(seed)
+    if init == "encoder" and weights is None:
+        try:
+            return DepthNet(arch, pretrained=True)
+        except Exception as error:  # timm and its hub client raise anything from OSError to RuntimeError
+            raise CheckpointError(
+                f"{arch.encoder}: timm could not fetch its weights ({type(error).__name__}).",
+                "Check the network, or give student.weights a file, or student.init: scratch.",
+            ) from error
+    if init == "pretrained" and weights is not None:
+        model = load_model(weights, None if arch.family == "student" else arch.name)
+        if (model.arch.encoder, model.arch.features, model.arch.kind) != (arch.encoder, arch.features, arch.kind):
+            raise CheckpointError(
+                f"{weights} holds {model.arch.name} ({model.arch.features} features), the recipe's student is {arch.name} "
+                f"({arch.features} features).",
+                "Set student.arch, student.encoder and student.features to match, or use student.init: encoder.",
+            )
+        return model
+    model = DepthNet(arch)
+    if init == "encoder" and weights is not None:
+        load_encoder(model, weights)
+    return model

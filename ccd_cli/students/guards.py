@@ -1,0 +1,77 @@
+"""Watch a run for the ways in which distillation is known to fail, and stop it with an explanation."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ccd_cli.core.errors import TrainingStopped
+
+
+class Guard:
+    """Drift of the student's scale, losses that are not finite, and flat students.
+
+    Drift is log(student MAD / label MAD). A student may begin anywhere; what stops a run is a window's mean that has left
+    both its beginning and unit scale behind by more than `drift_limit`: the growth without bound that users of
+    scale-invariant losses report.
+    """
+
+    def __init__(self, drift_limit: float, window: int, nonfinite_limit: int) -> None:
+        self.drift_limit, self.window, self.nonfinite_limit = drift_limit, window, nonfinite_limit
+        self.recent: list[float] = []
+        self.start: float | None = None
+        self.nonfinite_row = 0
+        self.nonfinite_total = 0
+        self.warned_flat = False
+
+    def state(self) -> dict[str, Any]:
+        """Return what a resumed run needs."""
+        return {
+            "recent": list(self.recent),
+            "start": self.start,
+            "nonfinite_row": self.nonfinite_row,
+            "nonfinite_total": self.nonfinite_total,
+            "warned_flat": self.warned_flat,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take up a saved state."""
+        for key, value in state.items():
+            setattr(self, key, value)
+
+    def skipped(self, step: int) -> None:
+        """Count a step whose loss or gradient was not finite; raises TrainingStopped after too many in a row."""
+        self.nonfinite_row += 1
+        self.nonfinite_total += 1
+        if self.nonfinite_row >= self.nonfinite_limit:
+            raise TrainingStopped(
+                f"Step {step}: {self.nonfinite_row} steps in a row had a loss or gradient that is not finite.",
+                "Lower optim.lr, use --precision fp32, or look for photos or teachers that give NaN; the state before them is saved.",
+            )
+
+    def watch(self, step: int, drift: float, student_mad: float) -> str:
+        """Take in one good step; returns a warning to show, or an empty string. Raises TrainingStopped on drift."""
+        self.nonfinite_row = 0
+        warning = ""
+        if (not math.isfinite(drift) or student_mad < 1e-8) and not self.warned_flat:
+            self.warned_flat = True
+            warning = (
+                f"Step {step}: the student's map is flat (MAD {student_mad:.1e}), so it learns little. If this stays, use "
+                "student.init: pretrained or encoder, a smaller optim.lr, or loss.anchor.weight=0.01."
+            )
+        if math.isfinite(drift):
+            self.recent = [*self.recent, drift][-self.window :]
+        if len(self.recent) < self.window:
+            return warning
+        mean = sum(self.recent) / self.window
+        if self.start is None:
+            self.start = mean
+        high, low = max(self.start, 0.0) + self.drift_limit, min(self.start, 0.0) - self.drift_limit
+        if not low <= mean <= high:
+            way = "grew" if mean > high else "shrank"
+            raise TrainingStopped(
+                f"Step {step}: the student's scale {way} to {math.exp(mean):.3g} times the labels' (it began at "
+                f"{math.exp(self.start):.3g}); scale-invariant losses do not hold it, and such a student does not become good.",
+                "Set loss.anchor.weight=0.01, lower optim.lr, or raise guards.drift_limit if you expect this.",
+            )
+        return warning

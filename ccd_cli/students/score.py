@@ -1,0 +1,25 @@
+"""Score a student on a user's own pairs while it trains."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from ccd_cli.core.align import align_disparity
+from ccd_cli.core.metrics import depth_metrics
+
+
+def score_disparity(disparity: np.ndarray, depth: np.ndarray, valid: np.ndarray) -> dict[str, float]:
+    """Return the metrics of one predicted disparity (h, w) against true depth (h, w) on its valid pixels.
+
+    Scale and shift are fitted by least squares in disparity, floor 1 / largest true depth (MiDaS protocol).
+    """
+    pred, target = disparity[valid], depth[valid]
+    return depth_metrics(align_disparity(pred, target), target)
+
+
+def mean_scores(count: int, one: Callable[[int], dict[str, float]]) -> dict[str, float]:
+    """Return the plain mean over images of each metric, and `images`, their number."""
+    rows = [one(i) for i in range(count)]
+    return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]} | {"images": float(count)}
