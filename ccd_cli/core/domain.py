@@ -31,26 +31,33 @@ def to_disparity(label: Tensor, kind: str) -> tuple[Tensor, Tensor]:
     return torch.where(valid, 1.0 / torch.where(valid, label, 1.0), 0.0), valid
 
 
-def fit_affine_depth(affine: Tensor, reference: Tensor, rounds: int = 8) -> Tensor:
+def fit_affine_depth(affine: Tensor, reference: Tensor, rounds: int = 16) -> Tensor:
     """Return depth [B,H,W] = scale * affine + shift, fitted to `reference` depth [B,H,W] of the same view.
 
-    Least absolute error in *relative* depth, by iteratively reweighted least squares (weight 1 / (reference * residual)),
-    so that neither the far range nor outliers decide. A map whose best scale is not positive, or that has fewer than 16
-    common pixels, gets NaN everywhere: it carries no order that agrees with the reference.
+    Iteratively reweighted least squares on the *relative* error e = (scale * affine + shift) / reference - 1, so that the
+    far range does not decide: least absolute error first (weight 1 / e), then Cauchy's weight 1 / (1 + (e / c)^2) with c
+    twice the map's median error, so that outliers do not decide either. A map whose best scale is not positive, that is
+    constant, or that has fewer than 16 common pixels, gets NaN everywhere: it has no order that agrees with the reference.
     """
     x, y = affine.double().flatten(1), reference.double().flatten(1)
     valid = torch.isfinite(x) & torch.isfinite(y) & (y > 0)
     x, y = torch.where(valid, x, 0.0), torch.where(valid, y, 1.0)
-    weight = valid / y.square()
     scale = shift = torch.zeros(len(x), 1, dtype=x.dtype, device=x.device)
-    for _ in range(rounds):
+    usable = valid.sum(1, keepdim=True) >= 16
+    error = torch.ones_like(x)
+    for number in range(rounds):
+        if number <= rounds // 2:
+            weight = 1.0 / error.clamp_min(1e-3)
+        else:
+            middle = torch.where(valid, error, torch.nan).nanmedian(1, keepdim=True).values.nan_to_num(1.0)
+            weight = 1.0 / (1.0 + (error / (2 * middle).clamp_min(1e-3)).square())
+        weight = valid * weight / y.square()
         total = weight.sum(1, keepdim=True).clamp_min(1e-300)
         mean_x, mean_y = (weight * x).sum(1, keepdim=True) / total, (weight * y).sum(1, keepdim=True) / total
         spread = (weight * (x - mean_x).square()).sum(1, keepdim=True)
+        usable = usable & (spread > 1e-12 * (weight * x.square()).sum(1, keepdim=True))
         scale = (weight * (x - mean_x) * (y - mean_y)).sum(1, keepdim=True) / spread.clamp_min(1e-300)
         shift = mean_y - scale * mean_x
-        error = ((scale * x + shift - y) / y).abs()
-        weight = valid / (y.square() * error.clamp_min(1e-3))
-    usable = (scale > 0) & (valid.sum(1, keepdim=True) >= 16)
-    depth = torch.where(usable & valid, scale * x + shift, torch.nan)
+        error = ((scale * x + shift) / y - 1.0).abs()
+    depth = torch.where(usable & (scale > 0) & valid, scale * x + shift, torch.nan)
     return depth.reshape(affine.shape).float()

@@ -72,19 +72,20 @@ def context_l1(
     return result
 
 
-def _prepare(pred: Tensor, label: Tensor, mine: list[Layout], levels: int, rule: Rule) -> tuple[Map, Tensor]:
+def _prepare(
+    pred: Tensor, label: Tensor, mine: list[Layout], levels: int, rule: Rule, scratch: Tensor
+) -> tuple[Map, Tensor]:
     """Statistics and loss [H*W] of one pair of flat maps, from its layouts."""
     smallest = 1 if rule == "hdn" else MIN_PIXELS
     loss = torch.zeros_like(pred)
     parts = []
     for layout in mine:
-        part, share = _sort_chain(pred, label, layout, rule, smallest)
+        part, share = _sort_chain(pred, label, layout, rule, smallest, scratch)
         _scatter(loss, part.order, share, first=not parts)
         parts.append(part)
     weight: Tensor | float = 1 / levels
     if sum(len(part.slices) for part in parts) < sum(len(spans) for layout in mine for spans in layout.spans):
-        if rule == "ccd":
-            weight = 1 / _contexts_of_pixels(loss, parts).clamp_min_(1)
+        weight = 1 / _contexts_of_pixels(loss, parts).clamp_min_(1)
     return Map(parts, weight), loss.mul_(weight)
 
 
@@ -100,15 +101,17 @@ def _contexts_of_pixels(like: Tensor, parts: list[Sorted]) -> Tensor:
 
 
 def _scatter(target: Tensor, order: Tensor, values: Tensor, first: bool) -> None:
-    """Add `values` to `target` at the distinct places `order`; `first`: nothing is there yet, so copy, which is faster."""
+    """Add `values` to `target` at the distinct places `order`; `first`: nothing is there yet: copy, it is faster."""
     if first:
         target.index_copy_(0, order, values)
     else:
         target.index_add_(0, order, values)
 
 
-def _sort_chain(pred: Tensor, label: Tensor, layout: Layout, rule: Rule, smallest: int) -> tuple[Sorted, Tensor]:
-    """Both flat maps sorted by `layout`, with statistics, and the sum of |r| [n], of contexts of `smallest` pixels up."""
+def _sort_chain(
+    pred: Tensor, label: Tensor, layout: Layout, rule: Rule, smallest: int, scratch: Tensor
+) -> tuple[Sorted, Tensor]:
+    """Both flat maps sorted by `layout`, statistics of the contexts from `smallest` pixels up, and their sum of |r| [n]."""
     p, t = pred.index_select(0, layout.order), label.index_select(0, layout.order)
     part, total = Sorted(layout.order, p, t, []), torch.zeros_like(p)
     spans = [span for spans in layout.spans for span in spans if span[1] - span[0] >= smallest]
@@ -121,8 +124,11 @@ def _sort_chain(pred: Tensor, label: Tensor, layout: Layout, rule: Rule, smalles
         medians = [lower_median(t[start:stop]) for start, stop in spans]
     for (start, stop), t_median in zip(spans, medians, strict=True):
         p_median = lower_median(p[start:stop])
-        deviation, other = p[start:stop] - p_median, t[start:stop] - t_median
-        p_mad, t_mad = deviation.abs().sum() / (stop - start + 1), other.abs().sum() / (stop - start + 1)
+        p_away, t_away, spare = scratch[:, : stop - start]
+        torch.sub(p[start:stop], p_median, out=p_away)
+        torch.sub(t[start:stop], t_median, out=t_away)
+        p_mad = torch.abs(p_away, out=spare).sum() / (stop - start + 1)
+        t_mad = torch.abs(t_away, out=spare).sum() / (stop - start + 1)
         if rule == "hdn":
             p_scale, t_scale, free = p_mad + HDN_EPSILON, t_mad + HDN_EPSILON, torch.ones_like(p_mad)
         else:
@@ -130,24 +136,21 @@ def _sort_chain(pred: Tensor, label: Tensor, layout: Layout, rule: Rule, smalles
             free = (p_mad > p_floor).to(p_mad.dtype)
         piece = Slice(start, stop, p_median, 1 / p_scale, free, t_median, 1 / t_scale)
         part.slices.append(piece)
-        total[start:stop] += _residual(piece, deviation, other).abs_()
+        total[start:stop] += p_away.mul_(piece.p_inverse).sub_(t_away.mul_(piece.t_inverse)).abs_()
     return part, total
 
 
-def _residual(piece: Slice, deviation: Tensor, other: Tensor) -> Tensor:
-    """r [n] of one context, from both maps' deviations from their medians; overwrites `other`, not `deviation`."""
-    return torch.sub(deviation * piece.p_inverse, other.mul_(piece.t_inverse), out=other)
-
-
-def _gradient(part: Sorted, piece: Slice, upstream: Tensor) -> Tensor:
-    """dL/dp [n] of one context, from the gradient `upstream` [n] that reaches its |r|."""
-    deviation = part.pred[piece.start : piece.stop] - piece.p_median
-    other = part.label[piece.start : piece.stop] - piece.t_median
-    w = _residual(piece, deviation, other).sign_().mul_(upstream)
-    d_scale = torch.sum(w * deviation) * (piece.p_free * piece.p_inverse.square() / -(piece.stop - piece.start + 1))
-    side = deviation.sign_()
+def _gradient(part: Sorted, piece: Slice, upstream: Tensor, scratch: Tensor) -> Tensor:
+    """dL/dp [n] of one context, from the gradient `upstream` [n] that reaches its |r|; a view of `scratch`."""
+    away, w, spare = scratch[:, : piece.stop - piece.start]
+    torch.sub(part.pred[piece.start : piece.stop], piece.p_median, out=away)
+    torch.sub(part.label[piece.start : piece.stop], piece.t_median, out=w).mul_(piece.t_inverse)
+    torch.sub(torch.mul(away, piece.p_inverse, out=spare), w, out=w).sign_().mul_(upstream)
+    along = torch.mul(w, away, out=spare).sum()
+    d_scale = along * (piece.p_free * piece.p_inverse.square() / -(piece.stop - piece.start + 1))
+    side = away.sign_()
     d_median = -(w.sum() * piece.p_inverse) - d_scale * side.sum()
-    w.mul_(piece.p_inverse).add_(side * d_scale)
+    w.mul_(piece.p_inverse).add_(torch.mul(side, d_scale, out=spare))
     holders = side.square_().neg_().add_(1)  # exactly 1 at the median, 0 elsewhere
     return w.add_(holders.mul_(d_median / holders.sum().clamp_min(1)))
 
@@ -159,12 +162,17 @@ class _ContextL1(torch.autograd.Function):
     ) -> Tensor:
         ctx.maps = []
         losses = [pred.new_zeros(0)]
+        scratch = pred.new_empty(
+            3, pred[:1].numel()
+        )  # working space: fresh memory for each step costs as much as the step
         step = 1 if pred.device.type == "cpu" else max(len(pred), 1)  # a CPU's cache holds one map; a GPU is asked once
         for first in range(0, len(pred), step):
             batch = slice(first, first + step)
             by_chain = [layouts(label[batch], mask[batch], contexts, chain, rule) for chain in chains(levels)]
             for i, mine in enumerate(zip(*by_chain, strict=True), start=first):
-                entry, loss = _prepare(pred[i].reshape(-1), label[i].reshape(-1), list(mine), len(levels), rule)
+                entry, loss = _prepare(
+                    pred[i].reshape(-1), label[i].reshape(-1), list(mine), len(levels), rule, scratch
+                )
                 ctx.maps.append(entry)
                 losses.append(loss)
         return torch.cat(losses).view(pred.shape)
@@ -173,12 +181,14 @@ class _ContextL1(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
         result = torch.zeros_like(upstream, memory_format=torch.contiguous_format)
+        scratch = upstream.new_empty(3, upstream[:1].numel())
         for i, entry in enumerate(ctx.maps):
             weighted = upstream[i].reshape(-1) * entry.weight
             for number, part in enumerate(entry.parts):
                 arriving = weighted.index_select(0, part.order)
                 total = torch.zeros_like(part.pred)
                 for piece in part.slices:
-                    total[piece.start : piece.stop] += _gradient(part, piece, arriving[piece.start : piece.stop])
+                    here = slice(piece.start, piece.stop)
+                    total[here] += _gradient(part, piece, arriving[here], scratch)
                 _scatter(result[i].view(-1), part.order, total, first=number == 0)
         return result, None, None, None, None, None

@@ -54,9 +54,10 @@ def ranked_values(values: Tensor, blocks: Sequence[tuple[int, int]], ranks: Sequ
         return [ranked[rank] for rank in ranks]
     array = values.numpy().copy()
     for start, stop in blocks:
-        inside = sorted({rank - start for rank in ranks if start <= rank < stop})
-        if inside:
-            array[start:stop].partition(inside)
+        done = start
+        for rank in sorted({rank for rank in ranks if start <= rank < stop}):  # one by one: numpy is slow with several
+            array[done:stop].partition(rank - done)
+            done = rank + 1
     return list(torch.from_numpy(array[list(ranks)]))
 
 

@@ -1,0 +1,105 @@
+"""Small real inputs that many tests use: photos, tiny teachers, a recipe around them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+torch.set_num_threads(min(2, os.cpu_count() or 1))
+
+SHARED = Path(os.environ.get("CCD_SHARED", Path(__file__).resolve().parents[2] / "shared"))
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of reference material beside a checkout; the test is skipped where it is absent."""
+    if not SHARED.is_dir():
+        pytest.skip(f"no reference material at {SHARED} (set CCD_SHARED to its folder)")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight small photos of different sizes: a ramp with discs on it."""
+    folder = tmp_path_factory.mktemp("photos")
+    rng = np.random.default_rng(0)
+    for i in range(8):
+        height, width = 90 + 10 * i, 150 - 6 * i
+        y, x = np.mgrid[:height, :width]
+        image = np.stack([y / height * 255, x / width * 255, 120 + 60 * np.sin(x / 7 + i)], -1)
+        for _ in range(5):
+            cy, cx, r = rng.uniform(0, height), rng.uniform(0, width), rng.uniform(5, 25)
+            image[(y - cy) ** 2 + (x - cx) ** 2 < r * r] = rng.uniform(0, 255, 3)
+        Image.fromarray(image.astype(np.uint8)).save(folder / f"{i}.{'png' if i % 2 else 'jpg'}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def make_teacher(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Return a function that writes a tiny network as a checkpoint and returns its path."""
+    from ccd_cli.models.arch import timm_arch
+    from ccd_cli.models.checkpoint import save_model
+    from ccd_cli.models.depth_net import DepthNet
+
+    folder = tmp_path_factory.mktemp("teachers")
+
+    def make(name: str, seed: int = 0, kind: str = "disparity", encoder: str = "mobilenetv4_conv_small", license: str = "MIT") -> Path:
+        path = folder / f"{name}.safetensors"
+        if not path.exists():
+            torch.manual_seed(seed)
+            arch = timm_arch(encoder, features=16, kind=kind)
+            save_model(path, DepthNet(arch), arch, {"kind": kind, "license": license})
+        return path
+
+    return make
+
+
+@pytest.fixture
+def tiny_recipe(photos: Path, make_teacher: Callable[..., Path]) -> dict[str, Any]:
+    """Return a recipe as plain values: two tiny teachers, a tiny student, 64-pixel crops, 12 steps."""
+    return {
+        "name": "tiny",
+        "images": str(photos),
+        "student": {"arch": "timm", "encoder": "mobilenetv4_conv_small", "features": 16, "init": "scratch"},
+        "teachers": [
+            {"model": str(make_teacher("first", 1)), "weight": 0.7},
+            {"model": str(make_teacher("second", 2, encoder="test_vit")), "weight": 0.3},
+        ],
+        "crops": {"size": 64, "min_side": 70, "patches": 2},
+        "optim": {"steps": 12, "batch": 2, "lr": 1e-3, "encoder_lr": 1e-3, "checkpoint_every": 5, "ema": 0.9},
+        "log": {"samples": 1, "tensorboard": False},
+    }
+
+
+@pytest.fixture
+def write_recipe(tmp_path: Path) -> Callable[[dict[str, Any]], Path]:
+    """Return a function that writes a recipe into the test's folder."""
+
+    def write(values: dict[str, Any], name: str = "recipe.yaml") -> Path:
+        path = tmp_path / name
+        path.write_text("# A test recipe.\n# ccd distill recipe.yaml\n" + yaml.safe_dump(values), encoding="utf-8")
+        return path
+
+    return write
+
+
+@pytest.fixture
+def ccd(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Return a function that runs the real command in a process of its own, in the test's folder."""
+
+    def run(*args: str, timeout: float = 300, **environment: str) -> subprocess.CompletedProcess[str]:
+        env = {**os.environ, "CCD_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1", "NO_COLOR": "1", "COLUMNS": "120", **environment}
+        command = [sys.executable, "-m", "ccd_cli.cli.main", *args]
+        return subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=timeout)
+
+    return run

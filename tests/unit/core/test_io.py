@@ -1,0 +1,44 @@
+"""Whole files and line files."""
+
+import errno
+import json
+
+import pytest
+
+from ccd_cli.core.errors import CcdError
+from ccd_cli.core.io import cut_json_lines, json_line, need_space, read_json_lines, whole_file, write_json, write_text
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path):
+    path = tmp_path / "a.txt"
+    write_text(path, "old")
+    with pytest.raises(ValueError, match="stop"), whole_file(path) as temporary:
+        temporary.write_text("half")
+        raise ValueError("stop")
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_full_disk_is_one_plain_sentence(tmp_path):
+    with pytest.raises(CcdError, match="No space left"), whole_file(tmp_path / "a"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(CcdError, match="are free there"):
+        need_space(tmp_path / "not" / "yet", 10**18, "The run")
+
+
+def test_json_is_strict(tmp_path):
+    write_json(tmp_path / "a.json", {"x": float("nan"), "y": [1.5, float("inf")]})
+    assert json.loads((tmp_path / "a.json").read_text()) == {"x": None, "y": [1.5, None]}
+
+
+def test_metrics_are_cut_back_byte_for_byte(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    lines = [json_line({"step": i, "loss": i / 3}) for i in range(1, 8)]
+    path.write_text("".join(lines) + '{"step": 8, "lo')  # killed in the middle of a line
+    assert [line["step"] for line in read_json_lines(path)] == list(range(1, 8))
+    cut_json_lines(path, 5)
+    assert path.read_text() == "".join(lines[:5])
+    cut_json_lines(path, 5)
+    assert path.read_text() == "".join(lines[:5])
+    cut_json_lines(tmp_path / "new.jsonl", 0)
+    assert (tmp_path / "new.jsonl").read_bytes() == b""

@@ -1,0 +1,77 @@
+"""Finding and reading photos."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ccd_cli.core.errors import CcdError, ImageError
+from ccd_cli.data import photos as module
+from ccd_cli.data.photos import check_header, list_photos, photos_hash, read_photo
+
+
+def save(path, array, **options):
+    Image.fromarray(array).save(path, **options)
+    return path
+
+
+def test_folders_globs_lists_and_files(tmp_path):
+    (tmp_path / "a" / "deep").mkdir(parents=True)
+    image = np.zeros((20, 20, 3), np.uint8)
+    one, two = save(tmp_path / "a" / "1.JPG", image, format="jpeg"), save(tmp_path / "a" / "deep" / "2.png", image)
+    save(tmp_path / "a" / ".hidden.png", image)
+    (tmp_path / "a" / "notes.md").write_text("x")
+    assert list_photos([str(tmp_path / "a")]) == [one, two]
+    assert list_photos([str(tmp_path / "a" / "*.JPG"), str(one)]) == [one]
+    (tmp_path / "list.txt").write_text("# photos\na/deep/2.png\n\n")
+    assert list_photos([str(tmp_path / "list.txt")]) == [two]
+    assert photos_hash([one, two]) != photos_hash([one])
+
+
+@pytest.mark.parametrize("name", ["missing", "empty"])
+def test_nothing_found_is_an_error_that_says_what_to_do(tmp_path, name):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CcdError, match="--set images=DIR"):
+        list_photos([str(tmp_path / name)])
+
+
+def test_modes_become_upright_rgb(tmp_path):
+    ramp = (np.arange(30 * 40).reshape(30, 40) * 50 % 65536).astype(np.uint16)
+    wide = read_photo(save(tmp_path / "16.png", ramp))
+    assert wide.shape == (30, 40, 3)
+    assert np.abs(wide[..., 0].astype(float) - ramp / 257).max() <= 0.51
+    clear = np.zeros((30, 40, 4), np.uint8)
+    assert (read_photo(save(tmp_path / "clear.png", clear)) == 255).all()  # fully transparent over white
+    gray = read_photo(save(tmp_path / "gray.png", np.full((30, 40), 7, np.uint8)))
+    assert (gray == 7).all()
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by 90 degrees
+    colour = np.zeros((30, 40, 3), np.uint8)
+    colour[:, :20] = 255
+    turned = read_photo(save(tmp_path / "turned.jpg", colour, exif=exif, quality=95))
+    assert turned.shape == (40, 30, 3)
+    assert turned[:18].mean() > 250
+    assert turned[22:].mean() < 5
+
+
+def test_damaged_files_are_errors_not_gray(tmp_path):
+    rng = np.random.default_rng(0)
+    whole = io.BytesIO()
+    Image.fromarray(rng.integers(0, 255, (200, 200, 3), dtype=np.uint8)).save(whole, "jpeg")
+    (tmp_path / "cut.jpg").write_bytes(whole.getvalue()[: len(whole.getvalue()) // 2])
+    assert check_header(tmp_path / "cut.jpg") == (200, 200)  # only decoding finds it
+    (tmp_path / "empty.jpg").write_bytes(b"")
+    (tmp_path / "text.png").write_text("hello")
+    save(tmp_path / "small.png", np.zeros((8, 100, 3), np.uint8))
+    for name, word in {"cut.jpg": "damaged", "empty.jpg": "empty", "text.png": "not a readable", "small.png": "under 16", "gone.png": "no such"}.items():
+        with pytest.raises(ImageError, match=word):
+            read_photo(tmp_path / name)
+
+
+def test_size_is_checked_before_memory_is_taken(tmp_path, monkeypatch):
+    path = save(tmp_path / "a.png", np.zeros((100, 100, 3), np.uint8))
+    monkeypatch.setattr(module, "MAX_PIXELS", 9_999)
+    monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("decoded"))
+    with pytest.raises(ImageError, match="megapixels"):
+        read_photo(path)

@@ -1,0 +1,117 @@
+"""Crops, augmentation and the seeded stream of views."""
+
+import numpy as np
+import pytest
+import torch
+
+from ccd_cli.core.errors import CcdError
+from ccd_cli.data.augment import Augmentation, augment
+from ccd_cli.data.crops import Region, cut, draw_patches, draw_region, inside, shares
+from ccd_cli.data.photos import list_photos
+from ccd_cli.data.views import PhotoStream, ViewRule, batches
+
+RULE = ViewRule(size=32, min_side=60, patches=3, patch_min=0.5, patch_max=0.9, own_region=False, shared=True, local_global=True)
+NO_CHANGE = Augmentation(0.0, 0.0, 0.0, 0.0)
+
+
+def stream(photos, rule=RULE, how=NO_CHANGE, seed=0):
+    bad = []
+    return PhotoStream(photos, seed, rule, how, lambda path, reason: bad.append((path, reason))), bad
+
+
+def test_regions_stay_inside_and_cover_the_range():
+    rng = np.random.default_rng(0)
+    sides = []
+    for _ in range(2000):
+        region = draw_region(rng, 100, 160, 60)
+        assert 0 <= region.top <= 100 - region.side
+        assert 0 <= region.left <= 160 - region.side
+        sides.append(region.side)
+        for patch in draw_patches(rng, 3, 0.5, 0.9):
+            part = inside(region, patch)
+            assert 0.48 * region.side <= part.side <= 0.92 * region.side
+            assert region.top <= part.top <= region.top + region.side - part.side
+            assert region.left <= part.left <= region.left + region.side - part.side
+            footprint = shares(region, part)
+            assert footprint.top * region.side == pytest.approx(part.top - region.top)
+    assert (min(sides), max(sides)) == (60, 100)
+    assert np.mean(sides) == pytest.approx(80, abs=1)  # uniform
+    assert draw_region(rng, 50, 70, 60).side == 50  # a smaller photo gives its whole shorter side
+
+
+def test_cut_averages_when_it_shrinks():
+    image = np.zeros((64, 64, 3), np.uint8)
+    image[::2] = 200
+    assert (cut(image, Region(0, 0, 64), 32) == 100).all()  # neither aliased nor silently bilinear on one row
+    assert (cut(image, Region(0, 0, 64), 64) == image).all()
+
+
+def test_augmentation_changes_colour_only_and_follows_the_generator():
+    image = np.random.default_rng(0).integers(0, 255, (32, 32, 3), dtype=np.uint8)
+    strong = Augmentation(0.4, 1.0, 0.0, 0.0)
+    a, b = (augment(image, np.random.default_rng(5), strong) for _ in range(2))
+    assert (a == b).all()
+    assert (a != image).any()
+    assert a.shape == image.shape
+    assert (augment(image, np.random.default_rng(5), NO_CHANGE) == image).all()
+    gray = augment(image, np.random.default_rng(5), Augmentation(0.0, 0.0, 1.0, 0.0))
+    assert (gray[..., 0] == gray[..., 2]).all()
+
+
+def test_views_are_a_function_of_seed_and_position(photos):
+    files = list_photos([str(photos)])
+    (a, _), (b, _), (c, _) = stream(files), stream(files), stream(files, seed=1)
+    for position in (0, 3, 11):
+        assert (a[position].clean == b[position].clean).all()
+    assert any(a[p].path != c[p].path for p in range(8))
+    assert sorted(a[p].path for p in range(8)) == files  # an epoch shows each photo once
+    assert [a[p].path for p in range(8)] != [a[p].path for p in range(8, 16)]
+
+
+def test_patches_show_what_their_boxes_say(photos):
+    rule = ViewRule(size=96, min_side=1000, patches=4, patch_min=0.5, patch_max=0.5, own_region=False, shared=True, local_global=True)
+    views = stream(list_photos([str(photos)]), rule)[0][0]
+    whole = torch.from_numpy(views.student[0]).permute(2, 0, 1)[None].float()
+    for patch, (top, left, side) in zip(views.clean[1:], views.boxes, strict=True):
+        y, x, s = (round(float(v) * 96) for v in (top, left, side))
+        again = torch.nn.functional.interpolate(whole[..., y : y + s, x : x + s], size=(96, 96), mode="bilinear")
+        assert (again[0].permute(1, 2, 0) - torch.from_numpy(patch).float()).abs().mean() < 6
+
+
+def test_own_region_is_a_second_view(photos):
+    rule = ViewRule(size=32, min_side=40, patches=2, patch_min=0.5, patch_max=0.9, own_region=True, shared=True, local_global=True)
+    views = stream(list_photos([str(photos)]), rule)[0][0]
+    assert views.student.shape == (2, 32, 32, 3)
+    assert views.clean.shape == (3, 32, 32, 3)
+
+
+@pytest.mark.parametrize(("shared", "local"), [(True, False), (False, True), (True, True)])
+def test_batches_come_in_order_whatever_the_threads(photos, shared, local):
+    rule = ViewRule(size=32, min_side=60, patches=2, patch_min=0.5, patch_max=0.9, own_region=False, shared=shared, local_global=local)
+    files = list_photos([str(photos)])
+    groups = [[0, 1], [2, 3], [4, 5]]
+    one = list(batches(stream(files, rule)[0], iter(groups), workers=1, ahead=0))
+    many = list(batches(stream(files, rule)[0], iter(groups), workers=4, ahead=3))
+    assert len(one) == len(many) == 3
+    for a, b in zip(one, many, strict=True):
+        assert torch.equal(a.student, b.student)
+        assert torch.equal(a.patches, b.patches)
+        assert a.paths == b.paths
+    assert one[0].student.shape == (2, 3, 32, 32)
+    assert one[0].shared.shape[0] == (2 if shared else 0)
+    assert one[0].patches.shape[0] == (4 if local else 0)
+    assert one[0].boxes.shape == (2, 2 if local else 0, 3)
+
+
+def test_unreadable_photos_are_replaced_and_named_once(photos, tmp_path):
+    files = list_photos([str(photos)])
+    broken = tmp_path / "0.jpg"
+    broken.write_text("no image")
+    views, bad = stream([broken, *files])
+    shown = [views[p].path for p in range(27)]
+    assert broken not in shown
+    assert [path for path, _ in bad] == [broken]
+    other, _ = stream([broken, *files])
+    assert [other[p].path for p in range(20, 27)] == shown[20:]  # the same without having seen the first ones
+    with pytest.raises(CcdError, match="None of the photos"):
+        stream([broken])[0][0]
