@@ -1,0 +1,110 @@
+"""Several teachers as one source of labels."""
+
+import numpy as np
+import pytest
+import torch
+
+from ccd_cli.core.errors import TeacherError
+from ccd_cli.core.normalize import normalize_map
+from ccd_cli.teachers.panel import Member, Panel, reference_for
+
+
+class Known:
+    """A teacher whose map is a known function of the photo: depth = 1 + 9 * red."""
+
+    license, checkpoint_sha256, feature_width = "MIT", "0", 4
+
+    def __init__(self, name, kind, change=lambda depth: depth):
+        self.name, self.kind, self.change, self.calls = name, kind, change, 0
+
+    def predict(self, rgb):
+        self.calls += 1
+        depth = 1 + 9 * rgb[:, 0]
+        return self.change(1 / depth if self.kind == "disparity" else depth)
+
+    def predict_with_features(self, rgb):
+        return self.predict(rgb), rgb.new_ones(len(rgb), 3, 4)
+
+    def features(self, rgb):
+        return rgb.new_full((len(rgb), 3, 4), 2.0)
+
+    def to(self, device):
+        return self
+
+
+@pytest.fixture
+def views():
+    return torch.rand(3, 3, 24, 24, generator=torch.Generator().manual_seed(0))
+
+
+def test_every_kind_becomes_the_same_disparity_at_unit_scale(views):
+    teachers = [
+        Known("disparity", "disparity", lambda d: 55 * d),
+        Known("depth", "depth", lambda d: 7 * d),
+        Known("metric", "metric"),
+        Known("affine", "affine-depth", lambda d: (d - 3) / 20),
+    ]
+    panel = Panel([Member(t, 1.0, 1 if t.kind == "affine-depth" else None) for t in teachers])
+    labels = [panel.label(views, i) for i in range(4)]
+    for label in labels:
+        assert torch.allclose(label.values, labels[0].values, atol=1e-3)
+        assert label.valid.all()
+        assert normalize_map(label.values, label.valid)[2] == pytest.approx(np.ones(3), abs=0.01)
+    assert [label.teacher for label in labels] == ["disparity", "depth", "metric", "affine"]
+    assert labels[0].mad / labels[2].mad == pytest.approx(55, rel=1e-3)  # in the teacher's own scale
+
+
+def test_drawing_follows_the_weights_and_the_seed():
+    panel = Panel([Member(Known("a", "disparity"), 0.7), Member(Known("b", "disparity"), 0.3)])
+    draws = [panel.draw(seed) for seed in range(4000)]
+    assert np.mean(draws) == pytest.approx(0.3, abs=0.03)
+    assert draws == [panel.draw(seed) for seed in range(4000)]
+
+
+def test_features_come_from_the_primary_teacher_whoever_labels(views):
+    first, second = Known("a", "disparity"), Known("b", "disparity")
+    panel = Panel([Member(first, 1.0), Member(second, 1.0)])
+    assert (panel.label(views, 0, feature_views=2).tokens == 1).all()
+    assert first.calls == 1  # one pass for map and features
+    tokens = panel.label(views, 1, feature_views=2).tokens
+    assert tokens.shape == (2, 3, 4)
+    assert (tokens == 2).all()
+    assert panel.label(views, 1).tokens is None
+
+
+def test_average_is_the_weighted_mean_of_normalised_labels(views):
+    flipped = Known("b", "disparity", lambda d: d.flip(-1))
+    panel = Panel([Member(Known("a", "disparity"), 3.0), Member(flipped, 1.0)], mixing="average")
+    label = panel.label(views, 0)
+    raw = 1 / (1 + 9 * views[:, 0])
+    valid = torch.ones_like(raw, dtype=torch.bool)
+    a, b = normalize_map(raw, valid)[0], normalize_map(raw.flip(-1), valid)[0]
+    want = 0.75 * a + 0.25 * b  # with two teachers both lie equally far from their mean
+    got, want = normalize_map(label.values, label.valid)[0], normalize_map(want, valid)[0]
+    assert torch.allclose(got, want, atol=1e-4)
+
+
+def test_saturated_and_flat_labels_are_masked(views):
+    views[0, 0, :12] = 1.0  # half the first map at one depth: a plateau at its end
+    views[1] = 0.5  # a wall
+    label = Panel([Member(Known("a", "depth"), 1.0)]).label(views, 0)
+    assert not label.valid[0, :12].any()
+    assert label.valid[0, 12:].all()
+    assert not label.valid[1].any()
+    assert label.valid[2].all()
+    kept = Panel([Member(Known("a", "depth"), 1.0)], saturated_share=None, drop_flat=False).label(views, 0)
+    assert kept.valid.all()
+    assert torch.isfinite(kept.values).all()
+
+
+def test_affine_depth_needs_a_teacher_of_depth():
+    names = ["a", "b", "c"]
+    assert reference_for(["disparity", "affine-depth", "depth"], 1, names, None) == 2
+    assert reference_for(["metric", "affine-depth", "depth"], 1, names, "c") == 2
+    assert reference_for(["disparity", "depth", "depth"], 0, names, None) is None
+    with pytest.raises(TeacherError, match="the recipe has none"):
+        reference_for(["disparity", "affine-depth"], 1, names, None)
+    with pytest.raises(TeacherError, match="'a' has kind disparity"):
+        reference_for(["disparity", "affine-depth", "depth"], 1, names, "a")
+    with pytest.raises(TeacherError, match="needs no `fit_to`"):
+        reference_for(["disparity", "depth"], 0, names, "b")
