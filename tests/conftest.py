@@ -15,6 +15,8 @@ import torch
 import yaml
 from PIL import Image
 
+from tests.tiny import tiny_values
+
 torch.set_num_threads(min(2, os.cpu_count() or 1))
 
 SHARED = Path(os.environ.get("CCD_SHARED", Path(__file__).resolve().parents[2] / "shared"))
@@ -53,7 +55,9 @@ def make_teacher(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path
 
     folder = tmp_path_factory.mktemp("teachers")
 
-    def make(name: str, seed: int = 0, kind: str = "disparity", encoder: str = "mobilenetv4_conv_small", license: str = "MIT") -> Path:
+    def make(
+        name: str, seed: int = 0, kind: str = "disparity", encoder: str = "mobilenetv4_conv_small", license: str = "MIT"
+    ) -> Path:
         path = folder / f"{name}.safetensors"
         if not path.exists():
             torch.manual_seed(seed)
@@ -66,19 +70,8 @@ def make_teacher(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path
 
 @pytest.fixture
 def tiny_recipe(photos: Path, make_teacher: Callable[..., Path]) -> dict[str, Any]:
-    """Return a recipe as plain values: two tiny teachers, a tiny student, 64-pixel crops, 12 steps."""
-    return {
-        "name": "tiny",
-        "images": str(photos),
-        "student": {"arch": "timm", "encoder": "mobilenetv4_conv_small", "features": 16, "init": "scratch"},
-        "teachers": [
-            {"model": str(make_teacher("first", 1)), "weight": 0.7},
-            {"model": str(make_teacher("second", 2, encoder="test_vit")), "weight": 0.3},
-        ],
-        "crops": {"size": 64, "min_side": 70, "patches": 2},
-        "optim": {"steps": 12, "batch": 2, "lr": 1e-3, "encoder_lr": 1e-3, "checkpoint_every": 5, "ema": 0.9},
-        "log": {"samples": 1, "tensorboard": False},
-    }
+    """A recipe as plain values that the test may change."""
+    return tiny_values(photos, make_teacher)
 
 
 @pytest.fixture
@@ -98,8 +91,28 @@ def ccd(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Return a function that runs the real command in a process of its own, in the test's folder."""
 
     def run(*args: str, timeout: float = 300, **environment: str) -> subprocess.CompletedProcess[str]:
-        env = {**os.environ, "CCD_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1", "NO_COLOR": "1", "COLUMNS": "120", **environment}
+        env = {
+            **os.environ,
+            "CCD_HOME": str(tmp_path / "home"),
+            "HF_HUB_OFFLINE": "1",
+            "NO_COLOR": "1",
+            "COLUMNS": "120",
+            **environment,
+        }
         command = [sys.executable, "-m", "ccd_cli.cli.main", *args]
         return subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=timeout)
 
     return run
+
+
+@pytest.fixture
+def ccd_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Return a function that runs the command inside this process (faster), in the test's folder."""
+    from click.testing import CliRunner
+
+    from ccd_cli.cli.main import cli
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CCD_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    return lambda *args: CliRunner().invoke(cli, [str(a) for a in args])

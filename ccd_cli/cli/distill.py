@@ -59,8 +59,12 @@ def command(
         threads=threads,
         report=report,
     )
-    report.note(f"Done: {result.steps} steps, last loss {result.loss:.4f}. Student, card and plots are in {result.folder}")
+    report.note(
+        f"Done: {result.steps} steps, last loss {result.loss:.4f}. Student, card and plots are in {result.folder}"
+    )
     if result.scores:
-        report.note(f"Best on the given pairs: AbsRel {result.scores['abs_rel']:.4f} at step {result.scores['step']:.0f}")
+        report.note(
+            f"Best on the given pairs: AbsRel {result.scores['abs_rel']:.4f} at step {result.scores['step']:.0f}"
+        )
     if result.skipped:
         report.warn(f"{result.skipped} photos could not be read; see {result.folder / 'skipped.jsonl'}")

@@ -14,7 +14,19 @@ import click
 import ccd_cli
 from ccd_cli.cli.options import json_option
 
-PACKAGES = ("torch", "torchvision", "timm", "numpy", "opencv-python", "pillow", "imageio", "av", "open3d", "safetensors", "huggingface-hub")
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "timm",
+    "numpy",
+    "opencv-python",
+    "pillow",
+    "imageio",
+    "av",
+    "open3d",
+    "safetensors",
+    "huggingface-hub",
+)
 EXTRAS = {"diffusion": "diffusers"}
 
 
@@ -36,9 +48,9 @@ def command(as_json: bool) -> None:
 
 
 def _facts() -> dict[str, dict[str, object]]:
-    from ccd_cli.teachers.load import home
-
     import torch
+
+    from ccd_cli.teachers.load import home
 
     def version(package: str) -> str:
         try:
@@ -46,10 +58,14 @@ def _facts() -> dict[str, dict[str, object]]:
         except importlib.metadata.PackageNotFoundError:
             return "missing"
 
-    devices: dict[str, object] = {"cpu": f"{os.cpu_count()} cores, {torch.get_num_threads()} threads, {platform.processor() or platform.machine()}"}
+    devices: dict[str, object] = {
+        "cpu": f"{os.cpu_count()} cores, {torch.get_num_threads()} threads, {platform.processor() or platform.machine()}"
+    }
     for i in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
         total = torch.cuda.get_device_properties(i).total_memory / 2**30
-        devices[f"cuda:{i}"] = f"{torch.cuda.get_device_name(i)}, {total:.0f} GiB, bf16 {'yes' if torch.cuda.is_bf16_supported() else 'no'}"
+        devices[f"cuda:{i}"] = (
+            f"{torch.cuda.get_device_name(i)}, {total:.0f} GiB, bf16 {'yes' if torch.cuda.is_bf16_supported() else 'no'}"
+        )
     if torch.backends.mps.is_available():
         devices["mps"] = "available"
     folder = home()
@@ -57,8 +73,14 @@ def _facts() -> dict[str, dict[str, object]]:
     return {
         "ccd": {"version": ccd_cli.__version__, "python": platform.python_version(), "system": platform.platform()},
         "packages": {name: version(name) for name in PACKAGES},
-        "extras": {name: "installed" if importlib.util.find_spec(module) else "not installed" for name, module in EXTRAS.items()},
+        "extras": {
+            name: "installed" if importlib.util.find_spec(module) else "not installed"
+            for name, module in EXTRAS.items()
+        },
         "devices": devices,
         "cache": {"folder": str(folder), "free": f"{shutil.disk_usage(existing).free / 2**30:.0f} GiB"},
-        "hub": {"address": os.environ.get("HF_ENDPOINT", "https://huggingface.co"), "offline": os.environ.get("HF_HUB_OFFLINE", "0")},
+        "hub": {
+            "address": os.environ.get("HF_ENDPOINT", "https://huggingface.co"),
+            "offline": os.environ.get("HF_HUB_OFFLINE", "0"),
+        },
     }

@@ -23,7 +23,11 @@ def runtime_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add --device, --precision and --threads."""
     function = click.option("--threads", type=click.IntRange(1, 1024), help="CPU threads for tensors.")(function)
     function = click.option(
-        "--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="auto", show_default=True, help="Number format."
+        "--precision",
+        type=click.Choice(["auto", "fp32", "bf16", "fp16"]),
+        default="auto",
+        show_default=True,
+        help="Number format.",
     )(function)
     return click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")(function)
 

@@ -55,7 +55,9 @@ def show(name: str) -> None:
 
 @command.command()
 @click.argument("file")
-@click.option("--set", "overrides", multiple=True, metavar="KEY.PATH=VALUE", help="Override one recipe key; may be repeated.")
+@click.option(
+    "--set", "overrides", multiple=True, metavar="KEY.PATH=VALUE", help="Override one recipe key; may be repeated."
+)
 @json_option
 def check(file: str, overrides: tuple[str, ...], as_json: bool) -> None:
     """Check a recipe and list all its problems at once.

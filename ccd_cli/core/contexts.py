@@ -21,11 +21,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ccd_cli.core.errors import UsageProblem
-from ccd_cli.core.normalize import kth_smallest
+from ccd_cli.core.normalize import as_maps, kth_smallest
 
 Family = Literal["range", "quantile", "grid"]
 Rule = Literal["ccd", "hdn"]
@@ -76,20 +77,13 @@ def context_ids(
     smallest values up; grid: row by row); pixels outside every context hold the number of contexts itself.
     """
     check_contexts(contexts, (segments,), rule)
-    return nested_ids(label, mask, contexts, (segments,), rule)
+    return nested_ids(as_maps(label.detach()), mask, contexts, (segments,), rule)
 
 
 def layouts(label: Tensor, mask: Tensor, contexts: Family, chain: Sequence[int], rule: Rule) -> list[Layout]:
     """One `Layout` a map for the nested levels of `chain` (fine to coarse); waits for the device once."""
     ids, total = nested_ids(label, mask, contexts, chain, rule)
-    rows = ids.flatten(1).split(1) if ids.device.type == "cpu" else [ids.flatten(1)]
-    orders: list[Tensor] = []
-    ends: list[list[int]] = []
-    for row in rows:  # on a CPU torch sorts small integers by radix, if they have one dimension
-        ranked, order = (row[0] if len(row) == 1 else row).sort(dim=-1, stable=True)
-        orders.extend(order.view(row.shape))
-        wanted = torch.arange(total, dtype=ids.dtype, device=ids.device).expand(len(row), total).contiguous()
-        ends.extend(torch.searchsorted(ranked.view(row.shape), wanted, right=True).tolist())
+    orders, ends = _grouped(ids.flatten(1), total)
     dimensions = 2 if contexts == "grid" else 1
     widths = [(chain[0] // level) ** dimensions for level in chain]
     return [_layout(order, [0, *stops], widths, contexts != "grid") for order, stops in zip(orders, ends, strict=True)]
@@ -99,17 +93,29 @@ def nested_ids(label: Tensor, mask: Tensor, contexts: Family, chain: Sequence[in
     """As `context_ids` for the finest level of `chain`, numbered so that each coarser context is a run of numbers."""
     finest = chain[0]
     total = finest**2 if contexts == "grid" else finest
-    dtype = torch.uint8 if total < 255 else torch.int32
     if contexts == "grid":
-        ids = _cells(label.shape[1], label.shape[2], chain, label.device).to(dtype).expand(label.shape).clone()
-        return ids.masked_fill_(~mask, total), total
-    low, high = _range(label, mask)
-    edges = _quantiles(label, mask, finest) if contexts == "quantile" else _equal_edges(low, high, finest)
-    ids = torch.zeros(label.shape, dtype=dtype, device=label.device)
-    for edge in edges:
-        ids += (label >= edge[:, None, None]).view(torch.uint8)
-    outside = ~mask if rule == "ccd" else ~mask | (label >= high[:, None, None])
-    return ids.masked_fill_(outside, total), total
+        ids = _cells(label.shape[1], label.shape[2], chain, label.device).expand(label.shape)
+    else:
+        low, high = _range(label, mask)
+        edges = _quantiles(label, mask, finest) if contexts == "quantile" else _equal_edges(low, high, finest)
+        ids = _edges_reached(label, edges)
+        if rule == "hdn":
+            mask = mask & (label < high[:, None, None])
+    if total > 254:
+        return ids.int().masked_fill_(~mask, total), total
+    outside = mask.view(torch.uint8) - 1  # 0 where valid, else 255
+    return (ids.to(torch.uint8) | outside).clamp_(max=total), total
+
+
+def _grouped(ids: Tensor, total: int) -> tuple[list[Tensor], list[list[int]]]:
+    """For each row of `ids` [B,P]: its indices in the order of their ids, and where id 0, 1, ... `total` - 1 ends."""
+    if ids.device.type == "cpu" and total <= 16:
+        found = [[np.flatnonzero(row == k) for k in range(total)] for row in ids.numpy()]
+        orders = [torch.from_numpy(np.concatenate(groups)) for groups in found]
+        return orders, [list(itertools.accumulate(len(group) for group in groups)) for groups in found]
+    ranked, order = ids.sort(dim=1, stable=True)
+    wanted = torch.arange(total, dtype=ids.dtype, device=ids.device).expand(len(ids), total).contiguous()
+    return list(order), torch.searchsorted(ranked, wanted, right=True).tolist()
 
 
 def _layout(order: Tensor, ends: list[int], widths: list[int], by_value: bool) -> Layout:
@@ -122,11 +128,25 @@ def _layout(order: Tensor, ends: list[int], widths: list[int], by_value: bool) -
 
 
 def _range(label: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Smallest and largest valid value of each map [B]; +inf and -inf for a map without valid pixels."""
-    if mask.device.type == "cpu" and mask.numel() and mask.view(torch.uint8).amin():  # all valid, the usual case
-        return label.amin(dim=(1, 2)), label.amax(dim=(1, 2))
+    """Smallest and largest valid value of each map [B]; anything for a map without valid pixels."""
+    if label.device.type == "cpu":
+        inside = [row[valid] for row, valid in zip(label.numpy(), mask.numpy(), strict=True)]
+        ends = [(values.min(), values.max()) if values.size else (0.0, 0.0) for values in inside]
+        low, high = torch.tensor(ends, dtype=label.dtype).view(-1, 2).unbind(1)
+        return low, high
     low = torch.where(mask, label, math.inf).amin(dim=(1, 2))
     return low, torch.where(mask, label, -math.inf).amax(dim=(1, 2))
+
+
+def _edges_reached(label: Tensor, edges: list[Tensor]) -> Tensor:
+    """How many of the `edges` (each [B]) every label pixel is at or above: [B,H,W] of a small integer type."""
+    ids = torch.zeros(label.shape, dtype=torch.uint8 if len(edges) < 255 else torch.int32, device=label.device)
+    for edge in (edge[:, None, None] for edge in edges):
+        if label.device.type == "cpu":  # numpy's comparison is four times faster than torch's
+            ids.numpy()[...] += label.numpy() >= edge.numpy()
+        else:
+            ids += label >= edge
+    return ids
 
 
 def _equal_edges(low: Tensor, high: Tensor, segments: int) -> list[Tensor]:

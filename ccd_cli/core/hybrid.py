@@ -31,24 +31,21 @@ HDN_EPSILON = 1e-6  # rule hdn: added to every MAD, in the unit of the map
 
 @dataclass(frozen=True)
 class Slice:
-    """One context: where it lies in the sorted pixels, and 0-d statistics of student (p) and label (t)."""
+    """One context: where it lies in the sorted pixels, and the statistics [2,1] of student (first) and label."""
 
     start: int
     stop: int
-    p_median: Tensor
-    p_inverse: Tensor
-    p_free: Tensor  # 1 where the student's scale is its MAD, 0 where it is the floor, a constant
-    t_median: Tensor
-    t_inverse: Tensor
+    median: Tensor
+    scale: Tensor
+    free: Tensor  # 1 where the scale is the MAD, 0 where it is the floor, a constant
 
 
 @dataclass(frozen=True)
 class Sorted:
-    """The pixels of one map for one chain of levels: their flat indices, both maps in that order, the contexts."""
+    """The pixels of one map for one chain of levels: flat indices, student and label [2,n] in that order, contexts."""
 
     order: Tensor
-    pred: Tensor
-    label: Tensor
+    both: Tensor
     slices: list[Slice]
 
 
@@ -78,7 +75,7 @@ def _prepare(
     """Statistics and loss [H*W] of one pair of flat maps, from its layouts."""
     smallest = 1 if rule == "hdn" else MIN_PIXELS
     loss = torch.zeros_like(pred)
-    parts = []
+    parts: list[Sorted] = []
     for layout in mine:
         part, share = _sort_chain(pred, label, layout, rule, smallest, scratch)
         _scatter(loss, part.order, share, first=not parts)
@@ -93,7 +90,7 @@ def _contexts_of_pixels(like: Tensor, parts: list[Sorted]) -> Tensor:
     """How many contexts each pixel is in, as numbers [H*W] of the type of `like`."""
     used = torch.zeros_like(like)
     for part in parts:
-        counts = torch.zeros_like(part.pred)
+        counts = torch.zeros_like(part.both[0])
         for piece in part.slices:
             counts[piece.start : piece.stop] += 1
         used.index_add_(0, part.order, counts)
@@ -111,46 +108,43 @@ def _scatter(target: Tensor, order: Tensor, values: Tensor, first: bool) -> None
 def _sort_chain(
     pred: Tensor, label: Tensor, layout: Layout, rule: Rule, smallest: int, scratch: Tensor
 ) -> tuple[Sorted, Tensor]:
-    """Both flat maps sorted by `layout`, statistics of the contexts from `smallest` pixels up, and their sum of |r| [n]."""
-    p, t = pred.index_select(0, layout.order), label.index_select(0, layout.order)
-    part, total = Sorted(layout.order, p, t, []), torch.zeros_like(p)
+    """Both flat maps sorted by `layout`, the statistics of contexts from `smallest` pixels up, their sum of |r| [n]."""
+    both = pred.new_empty(2, len(layout.order))
+    torch.index_select(pred, 0, layout.order, out=both[0])
+    torch.index_select(label, 0, layout.order, out=both[1])
+    part, total = Sorted(layout.order, both, []), pred.new_zeros(len(layout.order))
     spans = [span for spans in layout.spans for span in spans if span[1] - span[0] >= smallest]
     if not spans:
         return part, total
-    p_floor, t_floor = scale_floor(*torch.aminmax(p)), scale_floor(*torch.aminmax(t))
+    floor = scale_floor(both.amin(dim=1, keepdim=True), both.amax(dim=1, keepdim=True))
     if layout.by_value:
-        medians = ranked_values(t, layout.spans[0], [(start + stop - 1) // 2 for start, stop in spans])
+        medians = ranked_values(both[1], layout.spans[0], [(start + stop - 1) // 2 for start, stop in spans])
     else:
-        medians = [lower_median(t[start:stop]) for start, stop in spans]
-    for (start, stop), t_median in zip(spans, medians, strict=True):
-        p_median = lower_median(p[start:stop])
-        p_away, t_away, spare = scratch[:, : stop - start]
-        torch.sub(p[start:stop], p_median, out=p_away)
-        torch.sub(t[start:stop], t_median, out=t_away)
-        p_mad = torch.abs(p_away, out=spare).sum() / (stop - start + 1)
-        t_mad = torch.abs(t_away, out=spare).sum() / (stop - start + 1)
-        if rule == "hdn":
-            p_scale, t_scale, free = p_mad + HDN_EPSILON, t_mad + HDN_EPSILON, torch.ones_like(p_mad)
-        else:
-            p_scale, t_scale = torch.maximum(p_mad, p_floor), torch.maximum(t_mad, t_floor)
-            free = (p_mad > p_floor).to(p_mad.dtype)
-        piece = Slice(start, stop, p_median, 1 / p_scale, free, t_median, 1 / t_scale)
-        part.slices.append(piece)
-        total[start:stop] += p_away.mul_(piece.p_inverse).sub_(t_away.mul_(piece.t_inverse)).abs_()
+        medians = [lower_median(both[1, start:stop]) for start, stop in spans]
+    for (start, stop), label_median in zip(spans, medians, strict=True):
+        median = torch.stack([lower_median(both[0, start:stop]), label_median])[:, None]
+        away, spare = scratch[:2, : stop - start], scratch[2:, : stop - start]
+        torch.sub(both[:, start:stop], median, out=away)
+        mad = torch.abs(away, out=spare).sum(dim=1, keepdim=True) / (stop - start + 1)
+        scale = mad + HDN_EPSILON if rule == "hdn" else torch.maximum(mad, floor)
+        free = torch.ones_like(mad) if rule == "hdn" else (mad > floor).to(mad.dtype)
+        part.slices.append(Slice(start, stop, median, scale, free))
+        away.div_(scale)
+        total[start:stop] += away[0].sub_(away[1]).abs_()
     return part, total
 
 
 def _gradient(part: Sorted, piece: Slice, upstream: Tensor, scratch: Tensor) -> Tensor:
     """dL/dp [n] of one context, from the gradient `upstream` [n] that reaches its |r|; a view of `scratch`."""
-    away, w, spare = scratch[:, : piece.stop - piece.start]
-    torch.sub(part.pred[piece.start : piece.stop], piece.p_median, out=away)
-    torch.sub(part.label[piece.start : piece.stop], piece.t_median, out=w).mul_(piece.t_inverse)
-    torch.sub(torch.mul(away, piece.p_inverse, out=spare), w, out=w).sign_().mul_(upstream)
-    along = torch.mul(w, away, out=spare).sum()
-    d_scale = along * (piece.p_free * piece.p_inverse.square() / -(piece.stop - piece.start + 1))
-    side = away.sign_()
-    d_median = -(w.sum() * piece.p_inverse) - d_scale * side.sum()
-    w.mul_(piece.p_inverse).add_(torch.mul(side, d_scale, out=spare))
+    n, scale = piece.stop - piece.start, piece.scale[0, 0]
+    away, divided = scratch[:2, :n], scratch[2:, :n]
+    torch.sub(part.both[:, piece.start : piece.stop], piece.median, out=away)
+    torch.div(away, piece.scale, out=divided)
+    w, side, spare = divided[0].sub_(divided[1]).sign_().mul_(upstream), away[0], away[1]
+    d_scale = torch.mul(w, side, out=spare).sum() * (piece.free[0, 0] / (scale.square() * -(n + 1)))
+    side.sign_()
+    d_median = -(w.sum() / scale) - d_scale * side.sum()
+    w.div_(scale).add_(torch.mul(side, d_scale, out=spare))
     holders = side.square_().neg_().add_(1)  # exactly 1 at the median, 0 elsewhere
     return w.add_(holders.mul_(d_median / holders.sum().clamp_min(1)))
 
@@ -162,9 +156,7 @@ class _ContextL1(torch.autograd.Function):
     ) -> Tensor:
         ctx.maps = []
         losses = [pred.new_zeros(0)]
-        scratch = pred.new_empty(
-            3, pred[:1].numel()
-        )  # working space: fresh memory for each step costs as much as the step
+        scratch = pred.new_empty(4, pred[:1].numel())  # fresh memory for every step would cost as much as the step
         step = 1 if pred.device.type == "cpu" else max(len(pred), 1)  # a CPU's cache holds one map; a GPU is asked once
         for first in range(0, len(pred), step):
             batch = slice(first, first + step)
@@ -181,12 +173,12 @@ class _ContextL1(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
         result = torch.zeros_like(upstream, memory_format=torch.contiguous_format)
-        scratch = upstream.new_empty(3, upstream[:1].numel())
+        scratch = upstream.new_empty(4, upstream[:1].numel())
         for i, entry in enumerate(ctx.maps):
             weighted = upstream[i].reshape(-1) * entry.weight
             for number, part in enumerate(entry.parts):
                 arriving = weighted.index_select(0, part.order)
-                total = torch.zeros_like(part.pred)
+                total = torch.zeros_like(part.both[0])
                 for piece in part.slices:
                     here = slice(piece.start, piece.stop)
                     total[here] += _gradient(part, piece, arriving[here], scratch)

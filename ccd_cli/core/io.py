@@ -97,7 +97,10 @@ def cut_json_lines(path: Path, last_step: int) -> None:
 def disk_error(error: OSError, path: Path) -> CcdError:
     """Return the plain error for an operating-system failure at `path`."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return CcdError(f"No space left on the disk while writing {path}.", "Free some space and run again; finished work is intact.")
+        return CcdError(
+            f"No space left on the disk while writing {path}.",
+            "Free some space and run again; finished work is intact.",
+        )
     return CcdError(f"{path}: {error.strerror or error}.")
 
 

@@ -65,7 +65,9 @@ def reduce_loss(loss_map: Tensor, mask: Tensor, drop_worst: float = 0.0) -> Tens
     """
     if not 0 <= drop_worst < 1:
         raise ValueError(f"drop_worst {drop_worst} is not in [0, 1).")
-    weight = mask.to(loss_map.dtype) if drop_worst == 0 else _kept(loss_map.detach(), mask, drop_worst)
+    if drop_worst == 0:
+        return torch.where(mask, loss_map, 0.0).sum() / mask.sum().clamp_min(1)
+    weight = _kept(loss_map.detach(), mask, drop_worst)
     return torch.where(mask, loss_map * weight, 0.0).sum() / weight.sum().clamp_min(1)
 
 

@@ -43,7 +43,11 @@ def shipped() -> list[Shipped]:
     folder = shipped_folder()
     found = []
     for path in sorted(folder.rglob("*.yaml")):
-        comments = [line.lstrip("# ").strip() for line in path.read_text(encoding="utf-8").splitlines()[:2] if line.startswith("#")]
+        comments = [
+            line.lstrip("# ").strip()
+            for line in path.read_text(encoding="utf-8").splitlines()[:2]
+            if line.startswith("#")
+        ]
         about, launch = [*comments, "", ""][:2]
         found.append(Shipped(path.relative_to(folder).with_suffix("").as_posix(), path, about, launch))
     return found

@@ -64,7 +64,9 @@ def choose_runtime(device: str = "auto", precision: str = "auto", threads: int |
         if world > 1 and chosen.index is None:
             chosen = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         if (chosen.index or 0) >= count:
-            raise UsageProblem(f"--device {device}: this machine shows {count} CUDA devices.", "Use --device cpu, or check the driver.")
+            raise UsageProblem(
+                f"--device {device}: this machine shows {count} CUDA devices.", "Use --device cpu, or check the driver."
+            )
         torch.cuda.set_device(chosen)
     elif chosen.type == "mps" and not torch.backends.mps.is_available():
         raise UsageProblem("--device mps: not available here.", "Use --device cpu.")
@@ -115,7 +117,9 @@ def step_seed(seed: int, *parts: int) -> int:
     """Mix a run's seed with counters into one 63-bit seed; the same on every machine."""
     value = seed & 0xFFFFFFFFFFFFFFFF
     for part in parts:
-        value = (value ^ (part + 0x9E3779B97F4A7C15 + ((value << 6) & 0xFFFFFFFFFFFFFFFF) + (value >> 2))) & 0xFFFFFFFFFFFFFFFF
+        value = (
+            value ^ (part + 0x9E3779B97F4A7C15 + ((value << 6) & 0xFFFFFFFFFFFFFFFF) + (value >> 2))
+        ) & 0xFFFFFFFFFFFFFFFF
         value = (value ^ (value >> 30)) * 0xBF58476D1CE4E5B9 & 0xFFFFFFFFFFFFFFFF
         value = (value ^ (value >> 27)) * 0x94D049BB133111EB & 0xFFFFFFFFFFFFFFFF
         value ^= value >> 31
@@ -127,6 +131,7 @@ def memory_error(error: BaseException) -> CcdError | None:
     text = str(error)
     if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in text:
         return CcdError(
-            "Out of memory.", "Lower optim.batch (raise optim.accumulate to keep the step), crops.size or crops.patches."
+            "Out of memory.",
+            "Lower optim.batch (raise optim.accumulate to keep the step), crops.size or crops.patches.",
         )
     return None

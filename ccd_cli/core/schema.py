@@ -21,7 +21,12 @@ class Section(BaseModel):
     """A group of recipe keys: unknown keys are errors and nothing is converted behind the user's back."""
 
     model_config = ConfigDict(
-        extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True, allow_inf_nan=False, validate_default=True
+        extra="forbid",
+        strict=True,
+        frozen=True,
+        use_attribute_docstrings=True,
+        allow_inf_nan=False,
+        validate_default=True,
     )
 
 
@@ -306,7 +311,9 @@ def contradictions(recipe: DistillRecipe) -> list[tuple[str, str]]:
     if (student.arch == "timm") != (student.encoder is not None):
         found.append(("student.encoder", "is needed with `arch: timm`, and only there"))
     if student.arch == "timm" and student.init == "pretrained" and student.weights is None:
-        found.append(("student.init", "`pretrained` with `arch: timm` needs `student.weights`; or use `encoder` or `scratch`"))
+        found.append(
+            ("student.init", "`pretrained` with `arch: timm` needs `student.weights`; or use `encoder` or `scratch`")
+        )
     if student.init == "scratch" and student.weights is not None:
         found.append(("student.weights", "is not used with `init: scratch`"))
     if student.init == "scratch" and student.freeze_encoder:
@@ -316,7 +323,9 @@ def contradictions(recipe: DistillRecipe) -> list[tuple[str, str]]:
     for key, context in (("shared", loss.shared), ("local_global", loss.local_global)):
         pairs = zip(context.levels, context.levels[1:], strict=False)
         if any(fine <= coarse or fine % coarse for coarse, fine in pairs):
-            found.append((f"loss.{key}.levels", f"{context.levels}: each level must be a larger multiple of the one before"))
+            found.append(
+                (f"loss.{key}.levels", f"{context.levels}: each level must be a larger multiple of the one before")
+            )
     if loss.shared.weight == 0 and loss.local_global.weight == 0:
         found.append(("loss", "both contexts have weight 0: nothing to learn from"))
     if sum(teacher.weight for teacher in recipe.teachers) <= 0:

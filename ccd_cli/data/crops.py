@@ -50,7 +50,9 @@ def inside(region: Region, patch: Patch) -> Region:
 
 def shares(region: Region, part: Region) -> Patch:
     """Return a pixel box as shares of the region: the exact footprint of what was cut."""
-    return Patch((part.top - region.top) / region.side, (part.left - region.left) / region.side, part.side / region.side)
+    return Patch(
+        (part.top - region.top) / region.side, (part.left - region.left) / region.side, part.side / region.side
+    )
 
 
 def cut(photo: np.ndarray, region: Region, size: int) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Iterable
-from glob import glob
+from glob import glob  # the only one of the two that takes absolute patterns
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +42,9 @@ def list_photos(paths: Iterable[str]) -> list[Path]:
                 raise CcdError(f"images: {text} does not exist.", "Give a folder of photos: --set images=DIR")
         if not new:
             kinds = " ".join(sorted(SUFFIXES))
-            raise CcdError(f"images: no photos in {text}.", f"Looked for {kinds}; give another folder: --set images=DIR")
+            raise CcdError(
+                f"images: no photos in {text}.", f"Looked for {kinds}; give another folder: --set images=DIR"
+            )
         found.update(new)
     return sorted(found)
 
@@ -93,7 +95,11 @@ class _opened:  # noqa: N801 - reads as a function
         width, height = self.image.size
         if width * height > MAX_PIXELS or min(width, height) < MIN_SIDE:
             self.image.close()
-            limit = f"over {MAX_PIXELS // 1_000_000} megapixels" if width * height > MAX_PIXELS else f"under {MIN_SIDE} pixels"
+            limit = (
+                f"over {MAX_PIXELS // 1_000_000} megapixels"
+                if width * height > MAX_PIXELS
+                else f"under {MIN_SIDE} pixels"
+            )
             raise ImageError(f"{self.path}: {width}x{height} is {limit}")
         return self.image
 

@@ -69,7 +69,9 @@ class Batch:
     paths: list[Path]
 
 
-def make_views(photo: np.ndarray, rng: np.random.Generator, rule: ViewRule, how: Augmentation, path: Path) -> PhotoViews:
+def make_views(
+    photo: np.ndarray, rng: np.random.Generator, rule: ViewRule, how: Augmentation, path: Path
+) -> PhotoViews:
     """Draw regions, patches and augmentation for one photo and cut them; the draws' order is fixed."""
     height, width = photo.shape[:2]
     region = draw_region(rng, height, width, rule.min_side)
@@ -88,7 +90,9 @@ def make_views(photo: np.ndarray, rng: np.random.Generator, rule: ViewRule, how:
         boxes = [shares(seen, part) for part in parts]
         if rule.own_region:
             views.append(augment(cut(photo, own, rule.size), rng, how))
-    return PhotoViews(np.stack(clean), np.stack(views), np.array(boxes, np.float32).reshape(-1, len(Patch._fields)), path)
+    return PhotoViews(
+        np.stack(clean), np.stack(views), np.array(boxes, np.float32).reshape(-1, len(Patch._fields)), path
+    )
 
 
 class PhotoStream:

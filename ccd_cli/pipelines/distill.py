@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -14,6 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ccd_cli.core.io import read_json_lines
 from ccd_cli.core.report import Report
 from ccd_cli.core.runtime import Runtime, Signals, memory_error, step_seed
 from ccd_cli.core.schema import DistillRecipe
@@ -22,6 +24,7 @@ from ccd_cli.pipelines.distill_records import Records
 from ccd_cli.pipelines.distill_setup import Job, prepare
 from ccd_cli.pipelines.objective import objective
 from ccd_cli.students.optimizer import learning_rate_scale, set_learning_rate, update_mean
+from ccd_cli.students.run_folder import RunFolder, check_same_recipe, choose_folder
 
 
 @dataclass(frozen=True)
@@ -51,8 +54,14 @@ def run(
     Raises CcdError subclasses: before any time is spent for a bad folder, photo list, teacher, student, pairs file or
     disk; later TrainingStopped from a guard and Interrupted after a signal, both with the state saved.
     """
+    folder = choose_folder(recipe.name, out or recipe.out, resume, overwrite)
+    if resume:
+        check_same_recipe(folder, recipe.model_dump(mode="json"))
+        if folder.finished:
+            report.note(f"{folder.path} is finished: nothing to do (--overwrite starts anew)")
+            return _finished(folder)
     with Signals() as signals, ExitStack() as stack:
-        job = prepare(recipe, out, resume, overwrite, device, precision, threads, report, signals, stack)
+        job = prepare(recipe, folder, resume, device, precision, threads, report, signals, stack)
         try:
             return train(job, signals, report)
         except (RuntimeError, MemoryError) as error:
@@ -60,6 +69,13 @@ def run(
             if plain is None:
                 raise
             raise plain from error
+
+
+def _finished(folder: RunFolder) -> Result:
+    """Return the result of a run that ended earlier."""
+    last = read_json_lines(folder.metrics)[-1]
+    best = json.loads(folder.eval.read_text(encoding="utf-8"))["best"]
+    return Result(folder.path, last["step"], last["loss"], best or {}, len(read_json_lines(folder.skipped)))
 
 
 def train(job: Job, signals: Signals, report: Report) -> Result:
@@ -77,12 +93,16 @@ def train(job: Job, signals: Signals, report: Report) -> Result:
             sums: dict[str, Tensor] = {}
             for _ in range(optim.accumulate):
                 batch = next(feed)
-                shared, patches, seen, boxes = (_on(t, runtime) for t in (batch.shared, batch.patches, batch.student, batch.boxes))
+                shared, patches, seen, boxes = (
+                    _on(t, runtime) for t in (batch.shared, batch.patches, batch.student, batch.boxes)
+                )
                 wanted = len(boxes) if recipe.loss.feature.weight and job.features else 0
                 labels = job.panel.label(torch.cat([shared, patches]), teacher, wanted)
                 with runtime.autocast():
                     maps, tokens = job.student.forward_with_features(job.student.normalize(seen))
-                parts = objective(maps, tokens, labels.values, labels.valid, boxes, recipe.loss, labels.tokens, job.projection)
+                parts = objective(
+                    maps, tokens, labels.values, labels.valid, boxes, recipe.loss, labels.tokens, job.projection
+                )
                 job.scaler.scale(parts["loss"] / optim.accumulate).backward()
                 parts |= {"label_median": labels.median, "label_mad": labels.mad}
                 for name, value in parts.items():
@@ -107,7 +127,9 @@ def train(job: Job, signals: Signals, report: Report) -> Result:
             job.check_skipped()
             if stop and step < optim.steps:
                 records.save()
-                raise signals.interruption(f"Stopped after step {step} of {optim.steps}; the state is saved.", job.how_to_go_on)
+                raise signals.interruption(
+                    f"Stopped after step {step} of {optim.steps}; the state is saved.", job.how_to_go_on
+                )
         return records.finish()
 
 
@@ -129,7 +151,9 @@ def _on(pixels: Tensor, runtime: Runtime) -> Tensor:
 
 def _mean_over_processes(sums: dict[str, Tensor], runtime: Runtime) -> dict[str, float]:
     """Return the figures as floats, averaged over processes; one transfer for all of them."""
-    values = torch.stack([torch.as_tensor(value, dtype=torch.float64, device=runtime.device) for value in sums.values()])
+    values = torch.stack(
+        [torch.as_tensor(value, dtype=torch.float64, device=runtime.device) for value in sums.values()]
+    )
     if runtime.world > 1:
         torch.distributed.all_reduce(values)
         values /= runtime.world
@@ -154,4 +178,3 @@ def _update(job: Job, loss: float) -> float | None:
     job.scaler.update()
     job.optimizer.zero_grad(set_to_none=True)
     return norm if finite else None
-

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import torch
 
 import ccd_cli
-from ccd_cli.core.errors import ImageError
 from ccd_cli.core.io import disk_error, json_line, read_json_lines, write_json, write_text
 from ccd_cli.core.kinds import DIRECTION, UNIT
 from ccd_cli.core.recipe import recipe_hash
 from ccd_cli.core.report import Report
-from ccd_cli.data.crops import Region, cut
-from ccd_cli.data.photos import photos_hash, read_photo
+from ccd_cli.data.photos import photos_hash
 from ccd_cli.models.checkpoint import save_model
+from ccd_cli.pipelines.distill_samples import Samples, prepare_samples
 from ccd_cli.pipelines.distill_setup import Job
 from ccd_cli.students.card import model_card
-from ccd_cli.students.plots import plot_metrics, plot_samples, plot_scores
+from ccd_cli.students.plots import plot_metrics, plot_scores
 from ccd_cli.students.run_folder import save_state
 from ccd_cli.students.score import mean_scores, score_disparity
 from ccd_cli.teachers.licenses import is_commercial, strictest
@@ -37,8 +35,7 @@ class Records:
         self.recipe, self.folder, self.main = job.recipe, job.folder, job.runtime.main
         self.metrics: Any = None
         self.events: Any = None
-        self.sample_photos: np.ndarray | None = None
-        self.sample_labels: dict[str, np.ndarray] = {}
+        self.samples: Samples | None = None
         self.last_loss = float("nan")
 
     def __enter__(self) -> Self:
@@ -48,8 +45,8 @@ class Records:
         if self.recipe.log.tensorboard:
             from torch.utils.tensorboard import SummaryWriter
 
-            self.events = SummaryWriter(str(self.folder.events), purge_step=self.job.step + 1)  # type: ignore[no-untyped-call]
-        self._prepare_samples()
+            self.events = SummaryWriter(str(self.folder.events), purge_step=self.job.step + 1)
+        self.samples = prepare_samples(self.job)
         self.report.begin("Distilling", self.recipe.optim.steps, self.job.step)
         return self
 
@@ -62,12 +59,21 @@ class Records:
             if self.events is not None:
                 self.events.close()
 
-    def step(self, step: int, figures: dict[str, float], teacher: str, lr: float, norm: float | None, speed: float) -> None:
+    def step(
+        self, step: int, figures: dict[str, float], teacher: str, lr: float, norm: float | None, speed: float
+    ) -> None:
         """Write one line of metrics, whole and flushed, and show it."""
         self.last_loss = figures["loss"]
         if not self.main:
             return
-        line = {"step": step, **figures, "lr": lr, "teacher": teacher, "gradient_norm": norm, "images_per_second": speed}
+        line = {
+            "step": step,
+            **figures,
+            "lr": lr,
+            "teacher": teacher,
+            "gradient_norm": norm,
+            "images_per_second": speed,
+        }
         if norm is None:
             line["skipped"] = True
         try:
@@ -94,7 +100,7 @@ class Records:
             return
         if self.job.pairs is not None and step % recipe.eval.every == 0:
             self.score(step)
-        if recipe.log.samples and step % recipe.log.samples_every == 0:
+        if step % recipe.log.samples_every == 0:
             self._draw_samples(step)
         if step % recipe.optim.checkpoint_every == 0:
             self.save()
@@ -133,17 +139,12 @@ class Records:
         """Score the student on the user's pairs, keep it if it is the best, and say so."""
         job = self.job
         assert job.pairs is not None
-        pairs = job.pairs.pairs
-        chosen = np.unique(np.linspace(0, len(pairs) - 1, min(len(pairs), self.recipe.eval.max_images)).round().astype(int))
+        pairs, count = job.pairs, min(len(job.pairs.pairs), self.recipe.eval.max_images)
+        chosen = [pairs.pairs[i * len(pairs.pairs) // count] for i in range(count)]
 
         def one(i: int) -> dict[str, float]:
-            photo, depth, valid = job.pairs.read(pairs[chosen[i]])  # type: ignore[union-attr]
-            predicted = predict_photo(job.evaluated, photo, self.recipe.crops.size)
-            if predicted.shape != depth.shape:
-                import cv2
-
-                predicted = cv2.resize(predicted, dsize=(depth.shape[1], depth.shape[0]), interpolation=cv2.INTER_LINEAR)
-            return score_disparity(predicted, depth, valid)
+            photo, depth, valid = pairs.read(chosen[i])
+            return score_disparity(predict_photo(job.evaluated, photo, self.recipe.crops.size), depth, valid)
 
         scores = {"step": float(step), **mean_scores(len(chosen), one)}
         job.history.append(scores)
@@ -155,7 +156,9 @@ class Records:
             for key in ("abs_rel", "rmse", "delta1", "delta2", "delta3"):
                 self.events.add_scalar(f"eval/{key}", scores[key], step)
         kept = "best so far, kept" if best else f"best stays step {job.best['step']:.0f}" if job.best else ""
-        self.report.note(f"Step {step}: AbsRel {scores['abs_rel']:.4f}, delta1 {scores['delta1']:.4f} on {len(chosen)} pairs; {kept}")
+        self.report.note(
+            f"Step {step}: AbsRel {scores['abs_rel']:.4f}, delta1 {scores['delta1']:.4f} on {len(chosen)} pairs; {kept}"
+        )
         self._write_scores()
 
     def finish(self) -> Any:
@@ -167,8 +170,7 @@ class Records:
             if job.pairs is not None and (not job.history or job.history[-1]["step"] < job.step):
                 self.score(job.step)
             self.save()
-            if self.recipe.log.samples:
-                self._draw_samples(job.step)
+            self._draw_samples(job.step)
             plot_metrics(read_json_lines(self.folder.metrics), self.folder.plots)
             if job.history:
                 plot_scores(job.history, self.folder.plots)
@@ -176,6 +178,12 @@ class Records:
             self._write_card()
         skipped = len(job.stream.bad)
         return Result(self.folder.path, job.step, self.last_loss, job.best or {}, skipped)
+
+    def _draw_samples(self, step: int) -> None:
+        if self.samples is not None:
+            picture = self.samples.draw(self.job, step)
+            if self.events is not None:
+                self.events.add_image("samples", picture, step, dataformats="HWC")
 
     def _save_student(self, step: int) -> None:
         job = self.job
@@ -245,9 +253,14 @@ class Records:
 
     def _numbers(self) -> list[str]:
         job = self.job
-        lines = [f"* Last loss {self.last_loss:.4f}; {job.guard.nonfinite_total} steps skipped for a loss that was not finite."]
+        lines = [
+            f"* Last loss {self.last_loss:.4f}; {job.guard.nonfinite_total} steps skipped for a loss that was not finite."
+        ]
         if job.best is None or job.pairs is None:
-            return [*lines, "* No ground truth was given (`eval.pairs`), so no score was measured; the weights are the last step's."]
+            return [
+                *lines,
+                "* No ground truth was given (`eval.pairs`), so no score was measured; the weights are the last step's.",
+            ]
         b = job.best
         return [
             *lines,
@@ -255,54 +268,3 @@ class Records:
             f"{b['step']:.0f}: AbsRel {b['abs_rel']:.4f}, RMSE {b['rmse']:.4f}, delta1 {b['delta1']:.4f}. These weights are kept; "
             "choosing them by this score favours it.",
         ]
-
-    def _prepare_samples(self) -> None:
-        """Choose the first readable photos and let every teacher label their middle squares, for the sample grid."""
-        job, count = self.job, self.recipe.log.samples
-        size, squares = self.recipe.crops.size, []
-        for path in job.photos:
-            if len(squares) == count:
-                break
-            try:
-                photo = read_photo(path)
-            except ImageError:
-                continue
-            height, width = photo.shape[:2]
-            side = min(height, width)
-            squares.append(cut(photo, Region((height - side) // 2, (width - side) // 2, side), size))
-        if not squares:
-            return
-        self.sample_photos = np.stack(squares)
-        views = self._sample_views()
-        for index, member in enumerate(job.panel.members):
-            made = [job.panel.label(view, index) for view in views]
-            self.sample_labels[member.teacher.name] = np.concatenate(
-                [torch.where(m.valid, m.values, torch.nan).cpu().numpy() for m in made]
-            )
-        if job.first_samples is None:
-            job.first_samples = torch.from_numpy(self._sample_maps()).half()
-
-    def _sample_views(self) -> list[torch.Tensor]:
-        """Return the sample photos as [1,3,S,S] in 0..1, one by one so that memory stays small."""
-        assert self.sample_photos is not None
-        pixels = torch.from_numpy(self.sample_photos).permute(0, 3, 1, 2).float().div(255.0).to(self.job.runtime.device)
-        return list(pixels.split(1))
-
-    @torch.no_grad()
-    def _sample_maps(self) -> np.ndarray:
-        network = self.job.evaluated
-        was_training = network.training
-        network.eval()
-        maps = [network(network.normalize(view)).float().cpu() for view in self._sample_views()]
-        network.train(was_training)
-        return torch.cat(maps).numpy()
-
-    def _draw_samples(self, step: int) -> None:
-        if self.sample_photos is None or self.job.first_samples is None:
-            return
-        columns = {f"teacher {name}": maps for name, maps in self.sample_labels.items()}
-        columns["student at the start"] = self.job.first_samples.float().numpy()
-        columns[f"student, step {step}"] = self._sample_maps()
-        picture = plot_samples(self.sample_photos, columns, Path(self.folder.plots) / "samples.png")
-        if self.events is not None:
-            self.events.add_image("samples", picture, step, dataformats="HWC")

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from ccd_cli.core.errors import CcdError, ImageError, TeacherError, TrainingStopped, UsageProblem
-from ccd_cli.core.io import cut_json_lines, need_space, read_json_lines, write_text
+from ccd_cli.core.io import cut_json_lines, need_space, write_text
 from ccd_cli.core.recipe import to_yaml
 from ccd_cli.core.report import Report
 from ccd_cli.core.runtime import Runtime, Signals, choose_runtime, step_seed
@@ -29,8 +29,8 @@ from ccd_cli.models.depth_net import DepthNet
 from ccd_cli.students.build import build_student, student_arch
 from ccd_cli.students.guards import Guard
 from ccd_cli.students.optimizer import make_optimizer
-from ccd_cli.students.run_folder import RunFolder, check_same_recipe, choose_folder, load_state
-from ccd_cli.teachers.load import ModelRef, load_teacher, resolve_model
+from ccd_cli.students.run_folder import RunFolder, load_state
+from ccd_cli.teachers.load import ModelRef, check_runnable, load_teacher, resolve_model
 from ccd_cli.teachers.panel import Member, Panel, reference_for
 
 HEADERS_CHECKED = 20_000
@@ -86,9 +86,8 @@ class Job:
 
 def prepare(
     recipe: DistillRecipe,
-    out: str | None,
+    folder: RunFolder,
     resume: bool,
-    overwrite: bool,
     device: str,
     precision: str,
     threads: int | None,
@@ -97,13 +96,9 @@ def prepare(
     stack: ExitStack,
 ) -> Job:
     """Check and load everything; raises CcdError with one plain line for whatever is wrong."""
-    folder = choose_folder(recipe.name, out or recipe.out, resume, overwrite)
-    plain = recipe.model_dump(mode="json")
-    if resume:
-        check_same_recipe(folder, plain)
     photos = list_photos(recipe.images.paths)
     references = [resolve_model(t.model, t.arch) for t in recipe.teachers]
-    kinds = [str(ref.metadata["kind"]) for ref in references]
+    kinds = [check_runnable(ref).kind for ref in references]
     names = [t.model for t in recipe.teachers]
     fits = [reference_for(kinds, i, names, t.fit_to) for i, t in enumerate(recipe.teachers)]
     if recipe.mixing == "average" and len(names) == 1:
@@ -113,12 +108,15 @@ def prepare(
     runtime = choose_runtime(device, precision, threads)
     if recipe.optim.batch % runtime.world:
         raise UsageProblem(
-            f"optim.batch {recipe.optim.batch} cannot be shared by {runtime.world} processes.", "Use a multiple of their number."
+            f"optim.batch {recipe.optim.batch} cannot be shared by {runtime.world} processes.",
+            "Use a multiple of their number.",
         )
 
     student = build_student(arch, recipe.student.init, weights.path if weights else None, step_seed(recipe.seed, 0))
     size = sum(p.numel() for p in student.parameters()) * 4
-    need_space(folder.path, size * (9 if recipe.optim.ema else 7), "The run")  # state twice while it is replaced, plus student
+    need_space(
+        folder.path, size * (9 if recipe.optim.ema else 7), "The run"
+    )  # state twice while it is replaced, plus student
     folder.path.mkdir(parents=True, exist_ok=True)
     if runtime.main:
         _lock(folder, stack)
@@ -128,8 +126,8 @@ def prepare(
     report.note(f"{len(photos)} photos; student {arch.name}; {runtime.describe()}")
     members = []
     for entry, ref, fit in zip(recipe.teachers, references, fits, strict=True):
-        report.note(f"Loading teacher {ref.name} ({ref.license})")
-        teacher = load_teacher(ref, device=runtime.device, precision=runtime.precision)
+        report.note(f"Loading teacher {ref.name} ({ref.kind}, {ref.license})")
+        teacher = load_teacher(ref, device=runtime.device, precision=runtime.precision, resolution=entry.resolution)
         members.append(Member(teacher, entry.weight, fit))
     panel = Panel(
         members, recipe.mixing, recipe.masks.saturated_share if recipe.masks.saturated else None, recipe.masks.flat
@@ -139,7 +137,9 @@ def prepare(
         write_text(folder.recipe, to_yaml(recipe))
     stream = _stream(recipe, photos, folder, _bad_headers(photos, recipe.seed, _workers(recipe), report))
     if signals.received is not None:
-        raise signals.interruption("Stopped before the first step.", f"Start with: ccd distill RECIPE --resume --out {folder.path}")
+        raise signals.interruption(
+            "Stopped before the first step.", f"Start with: ccd distill RECIPE --resume --out {folder.path}"
+        )
     job = _assemble(recipe, folder, runtime, photos, stream, panel, references, student, pairs, weights, report)
     job.check_skipped()
     if state is not None:
@@ -182,7 +182,9 @@ def _assemble(
                 "(loss.feature.projection learns a map between them)."
             )
     head = [*student.head_parameters(), *(projection.parameters() if projection else ())]
-    optimizer = make_optimizer(head, student.encoder_parameters(), recipe.optim.lr, recipe.optim.encoder_lr, recipe.optim.weight_decay)
+    optimizer = make_optimizer(
+        head, student.encoder_parameters(), recipe.optim.lr, recipe.optim.encoder_lr, recipe.optim.weight_decay
+    )
     guards = recipe.guards
     return Job(
         recipe=recipe,
@@ -212,7 +214,8 @@ def _student_source(recipe: DistillRecipe) -> tuple[Arch, ModelRef | None]:
     if recipe.crops.size % arch.multiple:
         near = round(recipe.crops.size / arch.multiple) * arch.multiple
         raise UsageProblem(
-            f"crops.size {recipe.crops.size} is not a multiple of {arch.multiple}, which {arch.name} needs.", f"Use {near}."
+            f"crops.size {recipe.crops.size} is not a multiple of {arch.multiple}, which {arch.name} needs.",
+            f"Use {near}.",
         )
     if chosen.init == "scratch" or (chosen.arch == "timm" and chosen.weights is None):
         return arch, None
@@ -221,7 +224,8 @@ def _student_source(recipe: DistillRecipe) -> tuple[Arch, ModelRef | None]:
         return arch, resolve_model(source, None if chosen.arch == "timm" or chosen.init == "encoder" else chosen.arch)
     except TeacherError as error:
         raise TeacherError(
-            f"The student begins from {source}: {error.message}", f"{error.hint} Or train from nothing: --set student.init=scratch"
+            f"The student begins from {source}: {error.message}",
+            f"{error.hint} Or train from nothing: --set student.init=scratch",
         ) from error
 
 
@@ -297,7 +301,11 @@ def _same_machine(
         torch.set_num_threads(state["threads"])
     elif threads != state["threads"]:
         report.warn(f"The run began with {state['threads']} threads: with {threads} its sums round differently.")
-    if state["device"] != runtime.device.type or state["precision"] != runtime.precision or state["world"] != runtime.world:
+    if (
+        state["device"] != runtime.device.type
+        or state["precision"] != runtime.precision
+        or state["world"] != runtime.world
+    ):
         then = f"{state['device']}, {state['precision']}, {state['world']} processes"
         report.warn(f"The run began on {then}: going on as {runtime.describe()} is not bit for bit the same.")
 
@@ -316,8 +324,3 @@ def _restore(job: Job, state: dict[str, Any]) -> None:
     job.first_samples = state["first_samples"]
     for path, reason in state["bad"]:
         job.stream.mark_bad(Path(path), reason)
-
-
-def skipped_count(folder: RunFolder) -> int:
-    """Return how many photos `skipped.jsonl` lists."""
-    return len(read_json_lines(folder.skipped))

@@ -45,7 +45,9 @@ def objective(
         parts["gradient"] = gradient_loss(*main, scales=rule.gradient.scales)
     if rule.feature.weight and tokens is not None and target_tokens is not None:
         own = tokens[: len(target_tokens)].float()
-        parts["feature"] = feature_loss(own if projection is None else projection(own), target_tokens.float(), rule.feature.margin)
+        parts["feature"] = feature_loss(
+            own if projection is None else projection(own), target_tokens.float(), rule.feature.margin
+        )
     if rule.anchor.weight:
         parts["anchor"] = anchor_loss(*main)
     loss = torch.stack([getattr(rule, name).weight * part for name, part in parts.items()]).sum()

@@ -8,7 +8,8 @@ from typing import Any
 def model_card(name: str, facts: dict[str, Any]) -> str:
     """Return Markdown that says what the student is, where it comes from, under which licence, and how well it did."""
     teachers = "\n".join(
-        f"| {t['name']} | {t['share']:.0%} | {t['kind']} | {t['license']} | `{t['sha256'][:16]}` |" for t in facts["teachers"]
+        f"| {t['name']} | {t['share']:.0%} | {t['kind']} | {t['license']} | `{t['sha256'][:16]}` |"
+        for t in facts["teachers"]
     )
     lines = [
         f"# {name}",

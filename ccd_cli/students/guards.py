@@ -46,7 +46,7 @@ class Guard:
         if self.nonfinite_row >= self.nonfinite_limit:
             raise TrainingStopped(
                 f"Step {step}: {self.nonfinite_row} steps in a row had a loss or gradient that is not finite.",
-                "Lower optim.lr, use --precision fp32, or look for photos or teachers that give NaN; the state before them is saved.",
+                "Lower optim.lr, use --precision fp32, or look for photos or teachers that give NaN; earlier states are saved.",
             )
 
     def watch(self, step: int, drift: float, student_mad: float) -> str:

@@ -19,7 +19,10 @@ def make_optimizer(
     groups = []
     for parameters, rate in ((head, lr), (encoder, encoder_lr)):
         trained = [p for p in parameters if p.requires_grad]
-        for chosen, decay in (([p for p in trained if p.ndim > 1], weight_decay), ([p for p in trained if p.ndim <= 1], 0.0)):
+        for chosen, decay in (
+            ([p for p in trained if p.ndim > 1], weight_decay),
+            ([p for p in trained if p.ndim <= 1], 0.0),
+        ):
             if chosen:
                 groups.append({"params": chosen, "lr": rate, "base_lr": rate, "weight_decay": decay})
     return torch.optim.AdamW(groups, betas=(0.9, 0.999), eps=1e-8)

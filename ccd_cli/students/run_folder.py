@@ -15,7 +15,14 @@ from ccd_cli.core.io import json_line, read_json_lines, whole_file
 from ccd_cli.core.recipe import differences
 
 STATE_FORMAT = 1
-FREE_TO_CHANGE = ("out", "images.workers", "log.samples", "log.samples_every", "log.tensorboard", "optim.checkpoint_every")
+FREE_TO_CHANGE = (
+    "out",
+    "images.workers",
+    "log.samples",
+    "log.samples_every",
+    "log.tensorboard",
+    "optim.checkpoint_every",
+)
 """Recipe keys that may differ on resume: they do not touch the weights."""
 
 
@@ -83,7 +90,10 @@ def choose_folder(name: str, out: str | None, resume: bool, overwrite: bool) -> 
         raise UsageProblem(f"{folder.path} is a file, not a folder.", "Choose another --out.")
     if folder.holds_run and not resume and not overwrite:
         state = "a finished run" if folder.finished else "an unfinished run"
-        raise UsageProblem(f"{folder.path} holds {state}.", "Go on with --resume, start anew with --overwrite, or choose another --out.")
+        raise UsageProblem(
+            f"{folder.path} holds {state}.",
+            "Go on with --resume, start anew with --overwrite, or choose another --out.",
+        )
     if resume and not folder.holds_run:
         raise UsageProblem(f"{folder.path} holds no run to resume.", "Leave --resume out to start one.")
     strangers = folder.path.is_dir() and any(p.name != folder.lock.name for p in folder.path.iterdir())
@@ -123,7 +133,9 @@ def load_state(folder: RunFolder) -> dict[str, Any] | None:
     try:
         state = torch.load(folder.state, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file may fail anywhere in the unpickler
-        raise CcdError(f"{folder.state} is damaged ({type(error).__name__}).", "Start anew with --overwrite.") from error
+        raise CcdError(
+            f"{folder.state} is damaged ({type(error).__name__}).", "Start anew with --overwrite."
+        ) from error
     if not isinstance(state, dict) or state.get("format") != STATE_FORMAT:
         raise CcdError(f"{folder.state} was not written by this version of ccd.", "Start anew with --overwrite.")
     return state

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import cv2
 import numpy as np
 
 from ccd_cli.core.align import align_disparity
@@ -11,10 +12,15 @@ from ccd_cli.core.metrics import depth_metrics
 
 
 def score_disparity(disparity: np.ndarray, depth: np.ndarray, valid: np.ndarray) -> dict[str, float]:
-    """Return the metrics of one predicted disparity (h, w) against true depth (h, w) on its valid pixels.
+    """Return the metrics of one predicted disparity against true depth (h, w) on its valid pixels.
 
+    A prediction of another size is resized bilinearly to the truth's.
     Scale and shift are fitted by least squares in disparity, floor 1 / largest true depth (MiDaS protocol).
     """
+    if disparity.shape != depth.shape:
+        disparity = np.asarray(
+            cv2.resize(disparity, dsize=(depth.shape[1], depth.shape[0]), interpolation=cv2.INTER_LINEAR), np.float32
+        )
     pred, target = disparity[valid], depth[valid]
     return depth_metrics(align_disparity(pred, target), target)
 

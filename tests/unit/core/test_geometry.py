@@ -13,7 +13,9 @@ def test_equals_crop_and_resize_on_whole_pixels():
     got = sample_boxes(maps, boxes, 64)
     assert got.shape == (4, 64, 64)
     for i, (b, top, left, side) in enumerate([(0, 4, 8, 16), (0, 0, 0, 32), (1, 16, 0, 8), (1, 8, 8, 16)]):
-        plain = F.interpolate(maps[b, top : top + side, left : left + side][None, None], size=(64, 64), mode="bilinear")[0, 0]
+        plain = F.interpolate(
+            maps[b, top : top + side, left : left + side][None, None], size=(64, 64), mode="bilinear"
+        )[0, 0]
         edge = 64 // side  # beyond the outermost half pixel both use the same neighbours
         assert torch.allclose(got[i, edge:-edge, edge:-edge], plain[edge:-edge, edge:-edge], atol=1e-5)
 

@@ -12,7 +12,17 @@ BASE = {"name": "a", "images": "photos", "teachers": ["depth-anything-v1-large"]
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("3e-4", 3e-4), ("5E+2", 500.0), ("1.", 1.0), (".5", 0.5), ("on", "on"), ("yes", "yes"), ("true", True), ("12", 12), ("~", None)],
+    [
+        ("3e-4", 3e-4),
+        ("5E+2", 500.0),
+        ("1.", 1.0),
+        (".5", 0.5),
+        ("on", "on"),
+        ("yes", "yes"),
+        ("true", True),
+        ("12", 12),
+        ("~", None),
+    ],
 )
 def test_numbers_and_booleans_as_in_yaml_1_2(text, value):
     got = parse_yaml(f"key: {text}", "t")["key"]
@@ -87,7 +97,14 @@ def test_short_forms_and_overrides(tmp_path):
     path = tmp_path / "r.yaml"
     path.write_text(yaml.safe_dump({**BASE, "images": {"paths": ["p"], "max_skipped": 0.5}}))
     recipe = load_recipe(
-        str(path), ["images=other", "optim.steps=7", "loss.shared.weight=5e-1", "teachers.0.weight=0.3", "student.arch=depth-anything-v2-base"]
+        str(path),
+        [
+            "images=other",
+            "optim.steps=7",
+            "loss.shared.weight=5e-1",
+            "teachers.0.weight=0.3",
+            "student.arch=depth-anything-v2-base",
+        ],
     )
     assert recipe.images.paths == ["other"]
     assert recipe.images.max_skipped == 0.5  # the short form leaves its neighbours alone
@@ -97,7 +114,9 @@ def test_short_forms_and_overrides(tmp_path):
     assert load_recipe(str(path), ["images.max_skipped=0.2"]).images.paths == ["p"]
 
 
-@pytest.mark.parametrize("text", ["optim.steps", "=3", "optim..steps=3", "teachers.4.weight=1", "name.x.y=1", "seed=[1"])
+@pytest.mark.parametrize(
+    "text", ["optim.steps", "=3", "optim..steps=3", "teachers.4.weight=1", "name.x.y=1", "seed=[1"]
+)
 def test_overrides_that_make_no_sense(tmp_path, text):
     path = tmp_path / "r.yaml"
     path.write_text(yaml.safe_dump(BASE))
@@ -121,7 +140,9 @@ def test_every_key_is_explained():
 
     from ccd_cli.core import schema
 
-    sections = [c for c in vars(schema).values() if isinstance(c, type) and issubclass(c, BaseModel) and c is not BaseModel]
+    sections = [
+        c for c in vars(schema).values() if isinstance(c, type) and issubclass(c, BaseModel) and c is not BaseModel
+    ]
     fields = [(c.__name__, name, f) for c in sections for name, f in c.model_fields.items()]
     assert len(fields) > 60
     assert [f"{c}.{n}" for c, n, f in fields if not f.description] == []

@@ -64,7 +64,13 @@ def test_damaged_files_are_errors_not_gray(tmp_path):
     (tmp_path / "empty.jpg").write_bytes(b"")
     (tmp_path / "text.png").write_text("hello")
     save(tmp_path / "small.png", np.zeros((8, 100, 3), np.uint8))
-    for name, word in {"cut.jpg": "damaged", "empty.jpg": "empty", "text.png": "not a readable", "small.png": "under 16", "gone.png": "no such"}.items():
+    for name, word in {
+        "cut.jpg": "damaged",
+        "empty.jpg": "empty",
+        "text.png": "not a readable",
+        "small.png": "under 16",
+        "gone.png": "no such",
+    }.items():
         with pytest.raises(ImageError, match=word):
             read_photo(tmp_path / name)
 

@@ -10,7 +10,9 @@ from ccd_cli.data.crops import Region, cut, draw_patches, draw_region, inside, s
 from ccd_cli.data.photos import list_photos
 from ccd_cli.data.views import PhotoStream, ViewRule, batches
 
-RULE = ViewRule(size=32, min_side=60, patches=3, patch_min=0.5, patch_max=0.9, own_region=False, shared=True, local_global=True)
+RULE = ViewRule(
+    size=32, min_side=60, patches=3, patch_min=0.5, patch_max=0.9, own_region=False, shared=True, local_global=True
+)
 NO_CHANGE = Augmentation(0.0, 0.0, 0.0, 0.0)
 
 
@@ -69,7 +71,16 @@ def test_views_are_a_function_of_seed_and_position(photos):
 
 
 def test_patches_show_what_their_boxes_say(photos):
-    rule = ViewRule(size=96, min_side=1000, patches=4, patch_min=0.5, patch_max=0.5, own_region=False, shared=True, local_global=True)
+    rule = ViewRule(
+        size=96,
+        min_side=1000,
+        patches=4,
+        patch_min=0.5,
+        patch_max=0.5,
+        own_region=False,
+        shared=True,
+        local_global=True,
+    )
     views = stream(list_photos([str(photos)]), rule)[0][0]
     whole = torch.from_numpy(views.student[0]).permute(2, 0, 1)[None].float()
     for patch, (top, left, side) in zip(views.clean[1:], views.boxes, strict=True):
@@ -79,7 +90,9 @@ def test_patches_show_what_their_boxes_say(photos):
 
 
 def test_own_region_is_a_second_view(photos):
-    rule = ViewRule(size=32, min_side=40, patches=2, patch_min=0.5, patch_max=0.9, own_region=True, shared=True, local_global=True)
+    rule = ViewRule(
+        size=32, min_side=40, patches=2, patch_min=0.5, patch_max=0.9, own_region=True, shared=True, local_global=True
+    )
     views = stream(list_photos([str(photos)]), rule)[0][0]
     assert views.student.shape == (2, 32, 32, 3)
     assert views.clean.shape == (3, 32, 32, 3)
@@ -87,7 +100,16 @@ def test_own_region_is_a_second_view(photos):
 
 @pytest.mark.parametrize(("shared", "local"), [(True, False), (False, True), (True, True)])
 def test_batches_come_in_order_whatever_the_threads(photos, shared, local):
-    rule = ViewRule(size=32, min_side=60, patches=2, patch_min=0.5, patch_max=0.9, own_region=False, shared=shared, local_global=local)
+    rule = ViewRule(
+        size=32,
+        min_side=60,
+        patches=2,
+        patch_min=0.5,
+        patch_max=0.9,
+        own_region=False,
+        shared=shared,
+        local_global=local,
+    )
     files = list_photos([str(photos)])
     groups = [[0, 1], [2, 3], [4, 5]]
     one = list(batches(stream(files, rule)[0], iter(groups), workers=1, ahead=0))

@@ -1,0 +1,73 @@
+"""Weight files as files: hash, metadata and first checks, without torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from ccd_cli.core.errors import CheckpointError
+
+SAFE_SUFFIX = ".safetensors"
+PICKLE_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt")
+_HEADER_LIMIT = 100_000_000  # safetensors' own
+
+
+def check_file(path: Path) -> Path:
+    """Return `path` if it is a non-empty file with a weight file's suffix, else raise `CheckpointError`."""
+    try:
+        if path.is_dir():
+            raise CheckpointError(f"{path} is a folder, not a weights file.")
+        if not path.is_file():
+            raise CheckpointError(f"There is no file {path}.")
+        if path.stat().st_size == 0:
+            raise CheckpointError(f"{path} is empty.")
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read ({error.strerror}).") from None
+    if path.suffix.lower() not in (SAFE_SUFFIX, *PICKLE_SUFFIXES):
+        raise CheckpointError(f"{path} is not a weights file: its name ends in none of .safetensors, .pth, .pt.")
+    return path
+
+
+def sha256_file(path: Path | str) -> str:
+    """Return the SHA-256 of a file as 64 hex digits, reading it piece by piece; `CheckpointError` if unreadable."""
+    try:
+        with Path(path).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read ({error.strerror}).") from None
+
+
+def read_header(path: Path | str) -> dict[str, Any]:
+    """Return the header of a safetensors file: {tensor: {dtype, shape, ...}, "__metadata__": {...}}.
+
+    Raises `CheckpointError` where the file is no whole safetensors file.
+    """
+    path = check_file(Path(path))
+    problem = CheckpointError(f"{path} is not a whole safetensors file.", "Download or copy it again.")
+    try:
+        with path.open("rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            if not 2 <= size <= min(_HEADER_LIMIT, path.stat().st_size - 8):
+                raise problem
+            header = json.loads(file.read(size))
+        ends = [int(entry["data_offsets"][1]) for name, entry in header.items() if name != "__metadata__"]
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read ({error.strerror}).") from None
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
+        raise problem from None
+    if path.stat().st_size != 8 + size + max(ends, default=0):
+        raise problem
+    return header
+
+
+def read_metadata(path: Path | str) -> dict[str, str]:
+    """Return a safetensors file's metadata; {} for other weight files. `CheckpointError` if it is damaged."""
+    path = check_file(Path(path))
+    if path.suffix.lower() != SAFE_SUFFIX:
+        return {}
+    found = read_header(path).get("__metadata__") or {}
+    if not isinstance(found, dict):
+        return {}
+    return {str(k): v for k, v in found.items() if isinstance(v, str)}

@@ -1,0 +1,75 @@
+"""The sample grid of a distillation run: photo, what each teacher says, the student at the start and now."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ccd_cli.core.errors import ImageError
+from ccd_cli.data.crops import Region, cut
+from ccd_cli.data.photos import read_photo
+from ccd_cli.models.depth_net import DepthNet
+from ccd_cli.pipelines.distill_setup import Job
+from ccd_cli.students.plots import plot_samples
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Photos uint8 [N,S,S,3], their views [1,3,S,S] in 0..1 (one by one, so that memory stays small), teachers' maps."""
+
+    photos: np.ndarray
+    views: list[Tensor]
+    labels: dict[str, np.ndarray]
+
+    def draw(self, job: Job, step: int) -> np.ndarray:
+        """Write `plots/samples.png` and return it as uint8 RGB (H, W, 3)."""
+        columns = {f"teacher {name}": maps for name, maps in self.labels.items()}
+        if job.first_samples is not None:
+            columns["student at the start"] = job.first_samples.float().numpy()
+        columns[f"student, step {step}"] = student_maps(job.evaluated, self.views)
+        return plot_samples(self.photos, columns, job.folder.plots / "samples.png")
+
+
+def prepare_samples(job: Job) -> Samples | None:
+    """Take the middle squares of the first readable photos and ask every teacher; None where none are wanted.
+
+    The untrained student's maps are kept in the job, and so in its saved state.
+    """
+    size, count = job.recipe.crops.size, job.recipe.log.samples
+    squares: list[np.ndarray] = []
+    for path in job.photos:
+        if len(squares) == count:
+            break
+        try:
+            photo = read_photo(path)
+        except ImageError:
+            continue
+        height, width = photo.shape[:2]
+        side = min(height, width)
+        squares.append(cut(photo, Region((height - side) // 2, (width - side) // 2, side), size))
+    if not squares:
+        return None
+    photos = np.stack(squares)
+    pixels = torch.from_numpy(photos).permute(0, 3, 1, 2).float().div(255.0).to(job.runtime.device)
+    views = list(pixels.split(1))
+    labels = {}
+    for index, member in enumerate(job.panel.members):
+        made = [job.panel.label(view, index) for view in views]
+        maps = [torch.where(m.valid, m.values, torch.nan).cpu().numpy() for m in made]
+        labels[member.teacher.name] = np.concatenate(maps)
+    if job.first_samples is None:
+        job.first_samples = torch.from_numpy(student_maps(job.evaluated, views)).half()
+    return Samples(photos, views, labels)
+
+
+@torch.no_grad()
+def student_maps(network: DepthNet, views: list[Tensor]) -> np.ndarray:
+    """Return the network's disparity of each view, float32 [N,S,S]; its mode stays as it was."""
+    was_training = network.training
+    network.eval()
+    maps = [network(network.normalize(view)).float().cpu() for view in views]
+    network.train(was_training)
+    return torch.cat(maps).numpy()

@@ -1,0 +1,163 @@
+"""From the word a user types for a model to a teacher that predicts. Torch loads only in `load_teacher`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+from ccd_cli.core.errors import CheckpointError, TeacherError, UsageProblem
+from ccd_cli.core.kinds import Kind
+from ccd_cli.models.arch import Arch, get_arch
+from ccd_cli.models.files import PICKLE_SUFFIXES, SAFE_SUFFIX, check_file, read_header, read_metadata, sha256_file
+from ccd_cli.models.identify import hint_from_name, identify
+from ccd_cli.models.keys import strip_prefixes
+from ccd_cli.teachers.cards import CARDS, Card, card
+
+if TYPE_CHECKING:
+    import torch
+
+    from ccd_cli.teachers.base import Teacher
+
+RUN_WEIGHTS = "student.safetensors"  # what makes a folder a run
+
+
+@dataclass(frozen=True)
+class ModelRef:
+    """A model that was found. Its weights are there and not yet read."""
+
+    name: str
+    path: Path
+    arch: str | None  # None: decided by the file
+    card: Card | None  # None: not from the catalogue
+    metadata: Mapping[str, str] = field(default_factory=dict)  # of a safetensors file
+
+    @property
+    def license(self) -> str:
+        """Licence by the catalogue, by the file's metadata, or "unknown"."""
+        return self.card.effective_license if self.card else self.metadata.get("license", "unknown")
+
+    @cached_property
+    def kind(self) -> Kind:
+        """What its maps mean. Raises `CheckpointError` where neither the catalogue nor the file tells."""
+        return self.card.kind if self.card else _identified(self).kind
+
+
+def _identified(ref: ModelRef) -> Arch:
+    """The architecture of a file; torch loads only for a pickled one whose name says nothing."""
+    path, name = ref.path, str(ref.path)
+    if "ccd_arch" in ref.metadata:
+        return identify({}, name, ref.arch, ref.metadata)
+    if path.suffix.lower() == SAFE_SUFFIX:
+        header = {k: v for k, v in read_header(path).items() if k != "__metadata__"}
+        short = strip_prefixes(header)
+        return identify({short[k]: SimpleNamespace(shape=v["shape"]) for k, v in header.items()}, name, ref.arch)
+    if known := ref.arch or hint_from_name(name):
+        return get_arch(known)
+    from ccd_cli.models.checkpoint import read_state
+
+    return identify(read_state(path), name)
+
+
+def home() -> Path:
+    """Return ccd's cache folder: $CCD_HOME, else the user's cache folder of the system."""
+    if chosen := os.environ.get("CCD_HOME"):
+        return Path(chosen).expanduser()
+    from platformdirs import user_cache_path
+
+    return user_cache_path("ccd")
+
+
+def weights_path(teacher: Card) -> Path:
+    """Return where a catalogue teacher's weights belong (a folder for whole repositories), there or not."""
+    folder = home() / "teachers" / teacher.name
+    return folder / Path(teacher.file).name if teacher.file else folder
+
+
+def find_weights(model: str) -> Path:
+    """Return the weights of the catalogue teacher `model`; `TeacherError` says what goes where if they are absent."""
+    teacher = card(model)
+    path = weights_path(teacher)
+    if not path.exists():
+        what = teacher.file or "the whole repository"
+        raise TeacherError(
+            f"The weights of {teacher.name} are not on this machine.",
+            f"Download {what} from {teacher.url} and put it at {path}, or give a checkpoint path.",
+        )
+    return path
+
+
+def resolve_model(model: str, arch: str | None = None) -> ModelRef:
+    """Find the model that `model` names: a catalogue name, a run folder, or a checkpoint path.
+
+    `arch` (--arch) names the architecture where a file does not tell. A catalogue name wins over a file of the same
+    name in the working folder; write ./name for that. Raises `TeacherError` for names that are nothing of the
+    three, `CheckpointError` for unusable files, `UsageProblem` for an unknown or contradicting `arch`.
+    """
+    if arch is not None:
+        get_arch(arch)
+    if model in CARDS:
+        found = CARDS[model]
+        if arch is not None and arch != found.arch:
+            raise UsageProblem(f"{model} is a catalogue name, so --arch {arch} contradicts it.")
+        if found.adapter != "native":
+            return ModelRef(model, weights_path(found), None, found)
+        path = check_file(find_weights(model))
+        return ModelRef(model, path, found.arch, found, read_metadata(path))
+    try:
+        path, name = _locate(model)
+    except OSError as error:
+        raise CheckpointError(f"{model[:80]} cannot be read ({error.strerror}).") from None
+    path = check_file(path)
+    return ModelRef(name, path, arch, None, read_metadata(path))
+
+
+def _locate(model: str) -> tuple[Path, str]:
+    """(weights file, name) of a run folder or a checkpoint path."""
+    path = Path(model).expanduser()
+    if path.is_dir():
+        weights = path / RUN_WEIGHTS
+        if not weights.is_file():
+            raise TeacherError(f"{path} is not a run folder: it holds no {RUN_WEIGHTS}.")
+        return weights, path.resolve().name
+    if not path.exists():
+        if path.suffix in (SAFE_SUFFIX, *PICKLE_SUFFIXES) or os.sep in model or "/" in model:
+            raise CheckpointError(f"There is no file or folder {model}.")
+        card(model)  # raises, and names the nearest ones
+    return path, path.stem
+
+
+def check_runnable(ref: ModelRef) -> ModelRef:
+    """Return `ref`; raises `TeacherError` where this version knows the model but cannot run its family."""
+    if ref.card is not None and ref.card.adapter != "native":
+        raise TeacherError(
+            f"{ref.name} is known, but this version cannot run the {ref.card.family} family yet.",
+            "Leave it out, or take a Depth Anything teacher.",
+        )
+    return ref
+
+
+def load_teacher(
+    model: str | ModelRef,
+    arch: str | None = None,
+    device: torch.device | str = "cpu",
+    precision: str = "fp32",
+    resolution: int | None = None,
+) -> Teacher:
+    """Return the teacher that `model` names (see `resolve_model`), on `device`, ready to predict.
+
+    `precision` is fp32, bf16 or fp16; `resolution` the side it sees images at (None: their own). Raises what
+    `resolve_model` and `models.checkpoint.load_model` raise, and `TeacherError` for families that this version cannot
+    run.
+    """
+    ref = model if isinstance(model, ModelRef) else resolve_model(model, arch)
+    check_runnable(ref)
+    from ccd_cli.models.checkpoint import load_model
+    from ccd_cli.teachers.native import NativeTeacher
+
+    network = load_model(ref.path, ref.arch)
+    return NativeTeacher(network, ref.name, ref.license, sha256_file(ref.path), precision, resolution).to(device)

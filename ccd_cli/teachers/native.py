@@ -1,0 +1,117 @@
+"""Teachers that are a `DepthNet`: Depth Anything 1, 2, 3, Distill Any Depth, and students of our own."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Literal, Self, get_args
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ccd_cli.core.errors import UsageProblem
+from ccd_cli.core.kinds import Kind
+from ccd_cli.models.depth_net import DepthNet, fill_sky
+from ccd_cli.models.dpt import resize
+from ccd_cli.teachers.sizes import nearest_size, network_size
+
+Precision = Literal["fp32", "bf16", "fp16"]
+_AUTOCAST: dict[str, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def infer(model: DepthNet, images: Tensor, precision: str = "fp32") -> tuple[Tensor, Tensor]:
+    """Normalised images [B, 3, H, W] of fitting sides -> (map [B, H, W] after the sky rule, tokens), both float32.
+
+    No gradients; the model's mode and parameters stay as they are.
+    """
+    with torch.no_grad(), _autocast(model.mean.device, precision):
+        depth, sky, tokens = model.forward_all(_placed(images, model.mean.device))
+        return depth if sky is None else fill_sky(depth, sky), tokens.float()
+
+
+def _placed(images: Tensor, device: torch.device) -> Tensor:
+    images = images.to(device)
+    return images.contiguous(memory_format=torch.channels_last) if device.type == "cuda" else images
+
+
+def _autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
+    if precision not in _AUTOCAST:
+        return nullcontext()
+    return torch.autocast(device.type, dtype=_AUTOCAST[precision])
+
+
+class NativeTeacher:
+    """A frozen `DepthNet` as a `Teacher`.
+
+    Sky that the network marks is put far away. Depth Anything 3 metric gives metres only together with a focal
+    length, which a crop does not have: here its output stays as it is, depth of unknown scale.
+    `precision` is the autocast type; maps are float32 in any case. `resolution` makes it see every image at that
+    side by the network's own rule (see `network_size`); None leaves the size alone, up to rounding.
+    Raises `UsageProblem` for an unknown precision.
+    """
+
+    def __init__(
+        self,
+        model: DepthNet,
+        name: str,
+        license: str = "unknown",
+        checkpoint_sha256: str = "",
+        precision: str = "fp32",
+        resolution: int | None = None,
+    ) -> None:
+        if precision not in get_args(Precision):
+            raise UsageProblem(f"There is no precision '{precision}' (fp32, bf16 or fp16).")
+        self.model = model.eval().requires_grad_(False)
+        self.name = name
+        self.kind: Kind = model.arch.kind
+        self.license = license
+        self.checkpoint_sha256 = checkpoint_sha256
+        self.feature_width: int | None = model.feature_width
+        self.precision = precision
+        self.resolution = resolution
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.model.mean.device
+
+    def to(self, device: torch.device | str) -> Self:
+        """Move to `device` (channels-last on CUDA) and return itself."""
+        self.model.to(device)
+        if self.device.type == "cuda":
+            self.model.to(memory_format=torch.channels_last)
+        return self
+
+    def predict(self, rgb: Tensor) -> Tensor:
+        """RGB [B, 3, H, W] in 0..1 -> map [B, H, W] float32 at the same size.
+
+        Other sides than the network's multiples are resized to the nearest ones and back.
+        """
+        return self.predict_with_features(rgb)[0]
+
+    @torch.no_grad()
+    def predict_with_features(self, rgb: Tensor) -> tuple[Tensor, Tensor | None]:
+        """As `predict`, with the patch features [B, N, C] float32 of the same pass (of the resized image)."""
+        depth, tokens = infer(self.model, self.model.normalize(self._fit(rgb)), self.precision)
+        if depth.shape[-2:] != rgb.shape[-2:]:
+            depth = resize(depth[:, None], rgb.shape[-2:])[:, 0]
+        return depth, tokens
+
+    @torch.no_grad()
+    def features(self, rgb: Tensor) -> Tensor | None:
+        """RGB [B, 3, H, W] in 0..1 -> patch features [B, N, C] float32; the head does not run."""
+        images = self.model.normalize(self._fit(rgb))
+        with _autocast(self.device, self.precision):
+            return self.model.features(_placed(images, self.device)).float()
+
+    def _fit(self, rgb: Tensor) -> Tensor:
+        rgb = rgb.to(self.device, torch.float32)
+        height, width = rgb.shape[-2:]
+        arch = self.model.arch
+        if self.resolution is None:
+            size = nearest_size(height, width, arch.multiple)
+        else:
+            size = network_size(arch, height, width, self.resolution)
+        if size == (height, width):
+            return rgb
+        return F.interpolate(rgb, size=size, mode="bicubic", align_corners=False).clamp(0, 1)
