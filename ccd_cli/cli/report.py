@@ -14,6 +14,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -36,6 +37,17 @@ class RichReport:
     def warn(self, text: str) -> None:
         """Print one warning; also when quiet."""
         self.console.print(f"warning: {text}", markup=False, style="yellow")
+
+    def table(self, title: str, rows: list[dict[str, object]]) -> None:
+        """Print a table; numbers are right-aligned with four digits."""
+        if self.quiet or not rows:
+            return
+        shown = Table(title=title, title_justify="left", box=None, pad_edge=False)
+        for key, value in rows[0].items():
+            shown.add_column(key, justify="right" if isinstance(value, float) else "left")
+        for row in rows:
+            shown.add_row(*(f"{value:.4f}" if isinstance(value, float) else str(value) for value in row.values()))
+        self.console.print(shown)
 
     def begin(self, what: str, total: int, done: int = 0) -> None:
         """Start a progress bar (or its lines)."""

@@ -15,6 +15,7 @@ no masks of whole maps, no indexing per context, and each map small enough for a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,31 +31,20 @@ HDN_EPSILON = 1e-6  # rule hdn: added to every MAD, in the unit of the map
 
 
 @dataclass(frozen=True)
-class Slice:
-    """One context: where it lies in the sorted pixels, and the statistics [2,1] of student (first) and label."""
-
-    start: int
-    stop: int
-    median: Tensor
-    scale: Tensor
-    free: Tensor  # 1 where the scale is the MAD, 0 where it is the floor, a constant
-
-
-@dataclass(frozen=True)
 class Sorted:
-    """The pixels of one map for one chain of levels: flat indices, student and label [2,n] in that order, contexts."""
+    """The pixels of one map for one chain of levels.
+
+    `order` [n] flat indices; `both` [2,n] student and label in that order; `spans` the (start, stop) of the contexts that
+    count; `medians` [2,1] of each; `scales` of each: the scale [2,1], and 1 where it is the MAD or 0 where it is the
+    floor, a constant [2,1]. `skipped`: some contexts were too small to count.
+    """
 
     order: Tensor
     both: Tensor
-    slices: list[Slice]
-
-
-@dataclass(frozen=True)
-class Map:
-    """One map of the batch: its chains, and 1 / the number of contexts of each pixel [H*W], or of all pixels."""
-
-    parts: list[Sorted]
-    weight: Tensor | float
+    spans: list[tuple[int, int]]
+    medians: list[Tensor]
+    scales: list[tuple[Tensor, Tensor]]
+    skipped: bool
 
 
 def context_l1(
@@ -69,21 +59,42 @@ def context_l1(
     return result
 
 
-def _prepare(
-    pred: Tensor, label: Tensor, mine: list[Layout], levels: int, rule: Rule, scratch: Tensor
-) -> tuple[Map, Tensor]:
-    """Statistics and loss [H*W] of one pair of flat maps, from its layouts."""
+def _arrange(pred: Tensor, label: Tensor, layout: Layout, rule: Rule) -> Sorted:
+    """Both flat maps [H*W] sorted by `layout`, with the medians of the contexts that are large enough."""
+    both = pred.new_empty(2, len(layout.order))
+    torch.index_select(pred, 0, layout.order, out=both[0])
+    torch.index_select(label, 0, layout.order, out=both[1])
     smallest = 1 if rule == "hdn" else MIN_PIXELS
-    loss = torch.zeros_like(pred)
-    parts: list[Sorted] = []
-    for layout in mine:
-        part, share = _sort_chain(pred, label, layout, rule, smallest, scratch)
-        _scatter(loss, part.order, share, first=not parts)
-        parts.append(part)
-    weight: Tensor | float = 1 / levels
-    if sum(len(part.slices) for part in parts) < sum(len(spans) for layout in mine for spans in layout.spans):
-        weight = 1 / _contexts_of_pixels(loss, parts).clamp_min_(1)
-    return Map(parts, weight), loss.mul_(weight)
+    spans = [span for spans in layout.spans for span in spans if span[1] - span[0] >= smallest]
+    if layout.by_value:
+        centres = ranked_values(both[1], layout.spans[0], [(start + stop - 1) // 2 for start, stop in spans])
+    else:
+        centres = [lower_median(both[1, start:stop]) for start, stop in spans]
+    medians = [
+        torch.stack([lower_median(both[0, start:stop]), centre])[:, None]
+        for (start, stop), centre in zip(spans, centres, strict=True)
+    ]
+    return Sorted(layout.order, both, spans, medians, [], len(spans) < sum(len(spans) for spans in layout.spans))
+
+
+def _arrange_all(
+    pred: Tensor, label: Tensor, mask: Tensor, contexts: Family, levels: tuple[int, ...], rule: Rule
+) -> list[list[Sorted]]:
+    """For each map its chains of levels, arranged; on a CPU the maps are shared among threads (numpy frees them)."""
+
+    def arrange(batch: slice) -> list[list[Sorted]]:
+        by_chain = [layouts(label[batch], mask[batch], contexts, chain, rule) for chain in chains(levels)]
+        rows = zip(pred[batch].flatten(1), label[batch].flatten(1), zip(*by_chain, strict=True), strict=True)
+        return [[_arrange(p, t, layout, rule) for layout in mine] for p, t, mine in rows]
+
+    if pred.device.type != "cpu":
+        return arrange(slice(None))  # one wait for the device, not one a map
+    single = [slice(i, i + 1) for i in range(len(pred))]
+    threads = min(len(pred), torch.get_num_threads())
+    if threads <= 1:
+        return [arrange(batch)[0] for batch in single]
+    with ThreadPoolExecutor(threads) as pool:
+        return [found[0] for found in pool.map(arrange, single)]
 
 
 def _contexts_of_pixels(like: Tensor, parts: list[Sorted]) -> Tensor:
@@ -91,8 +102,8 @@ def _contexts_of_pixels(like: Tensor, parts: list[Sorted]) -> Tensor:
     used = torch.zeros_like(like)
     for part in parts:
         counts = torch.zeros_like(part.both[0])
-        for piece in part.slices:
-            counts[piece.start : piece.stop] += 1
+        for start, stop in part.spans:
+            counts[start:stop] += 1
         used.index_add_(0, part.order, counts)
     return used
 
@@ -105,43 +116,32 @@ def _scatter(target: Tensor, order: Tensor, values: Tensor, first: bool) -> None
         target.index_add_(0, order, values)
 
 
-def _sort_chain(
-    pred: Tensor, label: Tensor, layout: Layout, rule: Rule, smallest: int, scratch: Tensor
-) -> tuple[Sorted, Tensor]:
-    """Both flat maps sorted by `layout`, the statistics of contexts from `smallest` pixels up, their sum of |r| [n]."""
-    both = pred.new_empty(2, len(layout.order))
-    torch.index_select(pred, 0, layout.order, out=both[0])
-    torch.index_select(label, 0, layout.order, out=both[1])
-    part, total = Sorted(layout.order, both, []), pred.new_zeros(len(layout.order))
-    spans = [span for spans in layout.spans for span in spans if span[1] - span[0] >= smallest]
-    if not spans:
-        return part, total
-    floor = scale_floor(both.amin(dim=1, keepdim=True), both.amax(dim=1, keepdim=True))
-    if layout.by_value:
-        medians = ranked_values(both[1], layout.spans[0], [(start + stop - 1) // 2 for start, stop in spans])
-    else:
-        medians = [lower_median(both[1, start:stop]) for start, stop in spans]
-    for (start, stop), label_median in zip(spans, medians, strict=True):
-        median = torch.stack([lower_median(both[0, start:stop]), label_median])[:, None]
+def _loss(part: Sorted, rule: Rule, scratch: Tensor) -> Tensor:
+    """The sum of |r| over the contexts of each sorted pixel [n]; fills in `part.scales`."""
+    total = torch.zeros_like(part.both[0])
+    if not part.spans:
+        return total
+    floor = scale_floor(part.both.amin(dim=1, keepdim=True), part.both.amax(dim=1, keepdim=True))
+    for (start, stop), median in zip(part.spans, part.medians, strict=True):
         away, spare = scratch[:2, : stop - start], scratch[2:, : stop - start]
-        torch.sub(both[:, start:stop], median, out=away)
+        torch.sub(part.both[:, start:stop], median, out=away)
         mad = torch.abs(away, out=spare).sum(dim=1, keepdim=True) / (stop - start + 1)
         scale = mad + HDN_EPSILON if rule == "hdn" else torch.maximum(mad, floor)
-        free = torch.ones_like(mad) if rule == "hdn" else (mad > floor).to(mad.dtype)
-        part.slices.append(Slice(start, stop, median, scale, free))
+        part.scales.append((scale, torch.ones_like(mad) if rule == "hdn" else (mad > floor).to(mad.dtype)))
         away.div_(scale)
         total[start:stop] += away[0].sub_(away[1]).abs_()
-    return part, total
+    return total
 
 
-def _gradient(part: Sorted, piece: Slice, upstream: Tensor, scratch: Tensor) -> Tensor:
+def _gradient(part: Sorted, index: int, upstream: Tensor, scratch: Tensor) -> Tensor:
     """dL/dp [n] of one context, from the gradient `upstream` [n] that reaches its |r|; a view of `scratch`."""
-    n, scale = piece.stop - piece.start, piece.scale[0, 0]
+    (start, stop), median, (scales, free) = part.spans[index], part.medians[index], part.scales[index]
+    n, scale = stop - start, scales[0, 0]
     away, divided = scratch[:2, :n], scratch[2:, :n]
-    torch.sub(part.both[:, piece.start : piece.stop], piece.median, out=away)
-    torch.div(away, piece.scale, out=divided)
+    torch.sub(part.both[:, start:stop], median, out=away)
+    torch.div(away, scales, out=divided)
     w, side, spare = divided[0].sub_(divided[1]).sign_().mul_(upstream), away[0], away[1]
-    d_scale = torch.mul(w, side, out=spare).sum() * (piece.free[0, 0] / (scale.square() * -(n + 1)))
+    d_scale = torch.mul(w, side, out=spare).sum() * (free[0, 0] / (scale.square() * -(n + 1)))
     side.sign_()
     d_median = -(w.sum() / scale) - d_scale * side.sum()
     w.div_(scale).add_(torch.mul(side, d_scale, out=spare))
@@ -154,33 +154,28 @@ class _ContextL1(torch.autograd.Function):
     def forward(
         ctx: Any, pred: Tensor, label: Tensor, mask: Tensor, contexts: Family, levels: tuple[int, ...], rule: Rule
     ) -> Tensor:
-        ctx.maps = []
-        losses = [pred.new_zeros(0)]
+        result = torch.zeros_like(pred, memory_format=torch.contiguous_format)
         scratch = pred.new_empty(4, pred[:1].numel())  # fresh memory for every step would cost as much as the step
-        step = 1 if pred.device.type == "cpu" else max(len(pred), 1)  # a CPU's cache holds one map; a GPU is asked once
-        for first in range(0, len(pred), step):
-            batch = slice(first, first + step)
-            by_chain = [layouts(label[batch], mask[batch], contexts, chain, rule) for chain in chains(levels)]
-            for i, mine in enumerate(zip(*by_chain, strict=True), start=first):
-                entry, loss = _prepare(
-                    pred[i].reshape(-1), label[i].reshape(-1), list(mine), len(levels), rule, scratch
-                )
-                ctx.maps.append(entry)
-                losses.append(loss)
-        return torch.cat(losses).view(pred.shape)
+        ctx.maps, ctx.weights = _arrange_all(pred.detach(), label, mask, contexts, levels, rule), []
+        for row, parts in zip(result.view(len(pred), -1), ctx.maps, strict=True):
+            for number, part in enumerate(parts):
+                _scatter(row, part.order, _loss(part, rule, scratch), first=number == 0)
+            skipped = any(part.skipped for part in parts)
+            ctx.weights.append(1 / _contexts_of_pixels(row, parts).clamp_min_(1) if skipped else 1 / len(levels))
+            row.mul_(ctx.weights[-1])
+        return result
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
         result = torch.zeros_like(upstream, memory_format=torch.contiguous_format)
         scratch = upstream.new_empty(4, upstream[:1].numel())
-        for i, entry in enumerate(ctx.maps):
-            weighted = upstream[i].reshape(-1) * entry.weight
-            for number, part in enumerate(entry.parts):
+        for i, (parts, weight) in enumerate(zip(ctx.maps, ctx.weights, strict=True)):
+            weighted = upstream[i].reshape(-1) * weight
+            for number, part in enumerate(parts):
                 arriving = weighted.index_select(0, part.order)
-                total = torch.zeros_like(part.both[0])
-                for piece in part.slices:
-                    here = slice(piece.start, piece.stop)
-                    total[here] += _gradient(part, piece, arriving[here], scratch)
+                total = torch.zeros_like(arriving)
+                for index, (start, stop) in enumerate(part.spans):
+                    total[start:stop] += _gradient(part, index, arriving[start:stop], scratch)
                 _scatter(result[i].view(-1), part.order, total, first=number == 0)
         return result, None, None, None, None, None

@@ -13,8 +13,9 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 import ccd_cli
+from ccd_cli.core.contradictions import contradictions
 from ccd_cli.core.errors import RecipeError
-from ccd_cli.core.schema import DistillRecipe, contradictions
+from ccd_cli.core.schema import DistillRecipe
 from ccd_cli.core.yaml_text import parse_yaml, read_yaml
 
 SHORT_FORMS = {"images": "paths", "student": "arch"}
@@ -36,6 +37,18 @@ def shipped_folder() -> Path:
     package = Path(ccd_cli.__file__).parent
     inside = package / "recipes"
     return inside if inside.is_dir() else package.parent / "recipes"
+
+
+def builtin_folder() -> Path:
+    """Return the folder of files that ship with ccd: inside an installed wheel, or beside the package in a checkout."""
+    package = Path(ccd_cli.__file__).parent
+    inside = package / "assets"
+    return inside if inside.is_dir() else package.parent / "assets"
+
+
+def builtin_path(text: str) -> str:
+    """Return the path that `builtin:NAME` stands for, and any other text as it is."""
+    return str(builtin_folder() / text.removeprefix("builtin:")) if text.startswith("builtin:") else text
 
 
 def shipped() -> list[Shipped]:

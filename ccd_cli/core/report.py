@@ -14,6 +14,9 @@ class Report(Protocol):
     def warn(self, text: str) -> None:
         """Say something that may need the user."""
 
+    def table(self, title: str, rows: list[dict[str, object]]) -> None:
+        """Show rows that share their keys; numbers are rounded for eyes."""
+
     def begin(self, what: str, total: int, done: int = 0) -> None:
         """Start a piece of long work of `total` parts of which `done` are finished."""
 
@@ -38,6 +41,9 @@ class Silent:
     def warn(self, text: str) -> None:
         """Keep a warning."""
         self.warnings.append(text)
+
+    def table(self, title: str, rows: list[dict[str, object]]) -> None:
+        """Show nothing."""
 
     def begin(self, what: str, total: int, done: int = 0) -> None:
         """Show nothing."""

@@ -17,6 +17,12 @@ Weight = Annotated[float, Field(ge=0.0)]
 Count = Annotated[int, Field(ge=1)]
 
 
+TRUTH = "truth"
+"""The teacher that is no network: the exact depth of generated scenes."""
+HELD_OUT = 2**40
+"""Seeds of scenes from here on are never trained on."""
+
+
 class Section(BaseModel):
     """A group of recipe keys: unknown keys are errors and nothing is converted behind the user's back."""
 
@@ -30,11 +36,32 @@ class Section(BaseModel):
     )
 
 
+Family = Literal["mixed", "room", "ground"]
+
+
+class Scenes(Section):
+    """Generated pictures of rooms, streets and open land with exact depth; nothing is stored."""
+
+    count: Count = 10_000
+    """How many different scenes there are."""
+    height: Annotated[int, Field(ge=32, le=2048)] = 192
+    """Picture height in pixels."""
+    width: Annotated[int, Field(ge=32, le=2048)] = 256
+    """Picture width in pixels."""
+    family: Family = "mixed"
+    """What is shown."""
+    first: Annotated[int, Field(ge=0, lt=2**40)] = 0
+    """Seed of the first scene; seeds from 2^40 on are kept for evaluation."""
+
+
 class Images(Section):
     """The unlabelled photos. `images: DIR` is short for `images: {paths: [DIR]}`."""
 
-    paths: Annotated[list[str], Field(min_length=1)]
-    """Folders (searched recursively), globs, single files or `.txt` lists, relative to the current folder."""
+    paths: list[str] = []
+    """Folders (searched recursively), globs, single files or `.txt` lists, relative to the current folder;
+    `builtin:photos` are the example photos that ship with ccd."""
+    scenes: Scenes | None = None
+    """Generated scenes beside the photos, or instead of them."""
     max_skipped: Share = 0.01
     """Stop when a larger share of the photos than this cannot be read; they are listed in `skipped.jsonl` either way."""
     workers: Annotated[int, Field(ge=0)] = 0
@@ -81,7 +108,8 @@ class TeacherEntry(Section):
     """One teacher. A bare name is short for `{model: NAME}`. The first teacher is the primary one."""
 
     model: str
-    """A catalogue name, a run folder written by `ccd distill`, or a checkpoint file."""
+    """A catalogue name, a run folder written by `ccd distill`, a checkpoint file, or `truth`: the exact depth of generated
+    scenes, which is how built-in teachers are made."""
     weight: Weight = 1.0
     """Share of the steps it supervises (`select`) or its say in the mean (`average`); normalised over the teachers."""
     arch: str | None = None
@@ -245,6 +273,10 @@ class Eval(Section):
 
     pairs: str | None = None
     """A YAML file that describes image and depth pairs (see `docs/PAIRS.md`)."""
+    scenes: Annotated[int, Field(ge=0)] = 0
+    """Without pairs: score on this many held-out generated scenes, of the size and family of `images.scenes`."""
+    compare: bool = True
+    """At the end, score teachers, the untrained student, a mean map and a constant on the same images, side by side."""
     every: Count = 1000
     """Steps between evaluations; one more follows the last step."""
     max_images: Count = 200
@@ -302,38 +334,3 @@ class DistillRecipe(Section):
     @classmethod
     def _one_teacher(cls, value: Any) -> Any:
         return [value] if isinstance(value, str | dict) else value
-
-
-def contradictions(recipe: DistillRecipe) -> list[tuple[str, str]]:
-    """Return every (key path, problem) where keys that are valid alone contradict each other."""
-    found: list[tuple[str, str]] = []
-    student, crops, loss = recipe.student, recipe.crops, recipe.loss
-    if (student.arch == "timm") != (student.encoder is not None):
-        found.append(("student.encoder", "is needed with `arch: timm`, and only there"))
-    if student.arch == "timm" and student.init == "pretrained" and student.weights is None:
-        found.append(
-            ("student.init", "`pretrained` with `arch: timm` needs `student.weights`; or use `encoder` or `scratch`")
-        )
-    if student.init == "scratch" and student.weights is not None:
-        found.append(("student.weights", "is not used with `init: scratch`"))
-    if student.init == "scratch" and student.freeze_encoder:
-        found.append(("student.freeze_encoder", "would keep a random encoder with `init: scratch`"))
-    if crops.patch_min > crops.patch_max:
-        found.append(("crops.patch_min", f"{crops.patch_min} is larger than crops.patch_max {crops.patch_max}"))
-    for key, context in (("shared", loss.shared), ("local_global", loss.local_global)):
-        pairs = zip(context.levels, context.levels[1:], strict=False)
-        if any(fine <= coarse or fine % coarse for coarse, fine in pairs):
-            found.append(
-                (f"loss.{key}.levels", f"{context.levels}: each level must be a larger multiple of the one before")
-            )
-    if loss.shared.weight == 0 and loss.local_global.weight == 0:
-        found.append(("loss", "both contexts have weight 0: nothing to learn from"))
-    if sum(teacher.weight for teacher in recipe.teachers) <= 0:
-        found.append(("teachers", "all weights are 0"))
-    names = [teacher.model for teacher in recipe.teachers]
-    for i, teacher in enumerate(recipe.teachers):
-        if teacher.model in names[:i]:
-            found.append((f"teachers.{i}.model", f"'{teacher.model}' is listed twice"))
-        if teacher.fit_to is not None and (teacher.fit_to == teacher.model or teacher.fit_to not in names):
-            found.append((f"teachers.{i}.fit_to", f"'{teacher.fit_to}' is not another teacher of this recipe"))
-    return found

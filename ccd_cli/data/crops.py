@@ -62,3 +62,12 @@ def cut(photo: np.ndarray, region: Region, size: int) -> np.ndarray:
         return np.ascontiguousarray(square)
     rule = cv2.INTER_AREA if size < region.side else cv2.INTER_CUBIC
     return cv2.resize(square, dsize=(size, size), interpolation=rule)
+
+
+def cut_map(values: np.ndarray, region: Region, size: int) -> np.ndarray:
+    """Cut a region out of a float32 map (H, W) and resize it to (size, size): by area when smaller, else bilinear."""
+    square = values[region.top : region.top + region.side, region.left : region.left + region.side]
+    if region.side == size:
+        return np.ascontiguousarray(square)
+    rule = cv2.INTER_AREA if size < region.side else cv2.INTER_LINEAR
+    return cv2.resize(square, dsize=(size, size), interpolation=rule)

@@ -53,11 +53,20 @@ class PairSet:
     spec: PairsFile
     pairs: list[Pair]
 
-    def read(self, pair: Pair) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    @property
+    def name(self) -> str:
+        """Return the name of the set."""
+        return self.spec.name
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def read(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return (photo uint8 RGB (H,W,3), depth float32 (h,w), valid bool (h,w)); disparity is returned as 1 / d.
 
         Raises ImageError where a file cannot be read or holds no valid pixel.
         """
+        pair = self.pairs[index]
         photo = read_photo(pair.image)
         values = _read_values(pair.depth) * np.float32(self.spec.scale)
         valid = np.isfinite(values) & (values > self.spec.min) & (values < self.spec.max)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections.abc import Iterable
 from glob import glob  # the only one of the two that takes absolute patterns
@@ -47,11 +46,6 @@ def list_photos(paths: Iterable[str]) -> list[Path]:
             )
         found.update(new)
     return sorted(found)
-
-
-def photos_hash(photos: list[Path]) -> str:
-    """Return a sha256 over the sorted paths: tells whether a resumed run still has the same list."""
-    return hashlib.sha256("\n".join(p.as_posix() for p in photos).encode()).hexdigest()
 
 
 def check_header(path: Path) -> tuple[int, int]:

@@ -21,8 +21,8 @@ from torch import Tensor
 from ccd_cli.core.errors import CcdError, ImageError
 from ccd_cli.core.runtime import step_seed
 from ccd_cli.data.augment import Augmentation, augment
-from ccd_cli.data.crops import Patch, Region, cut, draw_patches, draw_region, inside, shares
-from ccd_cli.data.photos import read_photo
+from ccd_cli.data.crops import Patch, Region, cut, cut_map, draw_patches, draw_region, inside, shares
+from ccd_cli.data.source import Source
 
 
 @dataclass(frozen=True)
@@ -45,53 +45,49 @@ class PhotoViews:
 
     `clean` is for the teacher: the shared crop (if used), then the patches. `student` holds the student's views: the
     shared crop, then the own region if there is one. `boxes` (P, 3) are the patches' footprints as (top, left, side)
-    shares of the student's last view.
+    shares of the student's last view. `truth` float32 (V, size, size) is the true disparity of the clean views, if known.
     """
 
     clean: np.ndarray
     student: np.ndarray
     boxes: np.ndarray
+    truth: np.ndarray | None
     path: Path
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Views of several photos as uint8 tensors: `shared` and `patches` clean, `student` augmented.
+    """Views of several photos: `clean` [N,3,S,S] and `student` [B*V,3,S,S] uint8, boxes [B,P,3].
 
-    shared [B,3,S,S] and patches [B*P,3,S,S] may be empty; student [B*V,3,S,S] is ordered by view (all shared crops, then
-    all own regions); boxes [B,P,3].
+    clean holds all shared crops (if used), then all patches, the first photo's first; student all shared crops, then all
+    own regions. truth float32 [N,S,S] is the true disparity of the clean views; None unless every photo has it.
     """
 
-    shared: Tensor
-    patches: Tensor
+    clean: Tensor
     student: Tensor
     boxes: Tensor
+    truth: Tensor | None
     paths: list[Path]
 
 
 def make_views(
-    photo: np.ndarray, rng: np.random.Generator, rule: ViewRule, how: Augmentation, path: Path
+    photo: np.ndarray, truth: np.ndarray | None, rng: np.random.Generator, rule: ViewRule, how: Augmentation, path: Path
 ) -> PhotoViews:
     """Draw regions, patches and augmentation for one photo and cut them; the draws' order is fixed."""
     height, width = photo.shape[:2]
     region = draw_region(rng, height, width, rule.min_side)
     own = draw_region(rng, height, width, rule.min_side)
-    patches = draw_patches(rng, rule.patches, rule.patch_min, rule.patch_max)
+    drawn = draw_patches(rng, rule.patches, rule.patch_min, rule.patch_max)
     seen = own if rule.own_region else region
-    clean, boxes, views = [], [], []
-    crop = cut(photo, region, rule.size)
-    if rule.shared:
-        clean.append(crop)
-    if rule.shared or not rule.own_region:
-        views.append(augment(crop, rng, how))
-    if rule.local_global:
-        parts: list[Region] = [inside(seen, patch) for patch in patches]
-        clean += [cut(photo, part, rule.size) for part in parts]
-        boxes = [shares(seen, part) for part in parts]
-        if rule.own_region:
-            views.append(augment(cut(photo, own, rule.size), rng, how))
+    parts = [inside(seen, patch) for patch in drawn] if rule.local_global else []
+    looked = [region, *parts] if rule.shared else parts
+    student = ([] if rule.own_region and not rule.shared else [region]) + ([own] if rule.own_region else [])
     return PhotoViews(
-        np.stack(clean), np.stack(views), np.array(boxes, np.float32).reshape(-1, len(Patch._fields)), path
+        clean=np.stack([cut(photo, part, rule.size) for part in looked]),
+        student=np.stack([augment(cut(photo, part, rule.size), rng, how) for part in student]),
+        boxes=np.array([shares(seen, part) for part in parts], np.float32).reshape(-1, len(Patch._fields)),
+        truth=None if truth is None else np.stack([cut_map(truth, part, rule.size) for part in looked]),
+        path=path,
     )
 
 
@@ -99,9 +95,9 @@ class PhotoStream:
     """The endless, seeded sequence of photo views; unreadable photos are replaced by the next of the permutation."""
 
     def __init__(
-        self, photos: list[Path], seed: int, rule: ViewRule, how: Augmentation, on_bad: Callable[[Path, str], None]
+        self, source: Source, seed: int, rule: ViewRule, how: Augmentation, on_bad: Callable[[Path, str], None]
     ) -> None:
-        self.photos, self.seed, self.rule, self.how, self.on_bad = photos, seed, rule, how, on_bad
+        self.source, self.seed, self.rule, self.how, self.on_bad = source, seed, rule, how, on_bad
         self._order = lru_cache(maxsize=4)(self._permutation)
         self.bad: dict[Path, str] = {}
         self._lock = threading.Lock()
@@ -115,24 +111,25 @@ class PhotoStream:
         self.on_bad(path, reason)
 
     def _permutation(self, epoch: int) -> np.ndarray:
-        return np.random.default_rng(step_seed(self.seed, 1, epoch)).permutation(len(self.photos))
+        return np.random.default_rng(step_seed(self.seed, 1, epoch)).permutation(len(self.source))
 
     def __getitem__(self, position: int) -> PhotoViews:
         """Return the views at a position; raises CcdError when no photo at all can be read."""
-        count = len(self.photos)
+        count = len(self.source)
         epoch, place = divmod(position, count)
         order = self._order(epoch)
         rng = np.random.default_rng(step_seed(self.seed, 2, position))
         for offset in range(count):
-            path = self.photos[int(order[(place + offset) % count])]
+            index = int(order[(place + offset) % count])
+            path = self.source.name(index)
             if path in self.bad:
                 continue
             try:
-                photo = read_photo(path)
+                photo, truth = self.source.read(index)
             except ImageError as error:
                 self.mark_bad(path, error.message)
                 continue
-            return make_views(photo, rng, self.rule, self.how, path)
+            return make_views(photo, truth, rng, self.rule, self.how, path)
         raise CcdError("None of the photos can be read.", "See skipped.jsonl in the run folder.")
 
 
@@ -156,17 +153,15 @@ def batches(stream: PhotoStream, groups: Iterator[list[int]], workers: int, ahea
 
 def _collate(views: list[PhotoViews], rule: ViewRule) -> Batch:
     first = 1 if rule.shared else 0
-    clean = [_planes(view.clean) for view in views]
-    student = torch.stack([_planes(view.student) for view in views], dim=1).flatten(0, 1)
-    empty = clean[0][:0]
+
+    def ordered(stacks: list[np.ndarray]) -> Tensor:
+        return torch.from_numpy(np.concatenate([*(s[:first] for s in stacks), *(s[first:] for s in stacks)]))
+
+    truths = [view.truth for view in views if view.truth is not None]
     return Batch(
-        shared=torch.stack([c[0] for c in clean]) if rule.shared else empty,
-        patches=torch.cat([c[first:] for c in clean]),
-        student=student,
+        clean=ordered([view.clean for view in views]).permute(0, 3, 1, 2),
+        student=torch.from_numpy(np.stack([view.student for view in views], axis=1)).flatten(0, 1).permute(0, 3, 1, 2),
         boxes=torch.from_numpy(np.stack([view.boxes for view in views])),
+        truth=ordered(truths) if len(truths) == len(views) else None,
         paths=[view.path for view in views],
     )
-
-
-def _planes(pixels: np.ndarray) -> Tensor:
-    return torch.from_numpy(pixels).permute(0, 3, 1, 2)

@@ -93,11 +93,10 @@ def train(job: Job, signals: Signals, report: Report) -> Result:
             sums: dict[str, Tensor] = {}
             for _ in range(optim.accumulate):
                 batch = next(feed)
-                shared, patches, seen, boxes = (
-                    _on(t, runtime) for t in (batch.shared, batch.patches, batch.student, batch.boxes)
-                )
+                clean, seen, boxes = (_on(t, runtime) for t in (batch.clean, batch.student, batch.boxes))
+                truth = None if batch.truth is None else _on(batch.truth, runtime)
                 wanted = len(boxes) if recipe.loss.feature.weight and job.features else 0
-                labels = job.panel.label(torch.cat([shared, patches]), teacher, wanted)
+                labels = job.panel.label(clean, teacher, wanted, truth)
                 with runtime.autocast():
                     maps, tokens = job.student.forward_with_features(job.student.normalize(seen))
                 parts = objective(

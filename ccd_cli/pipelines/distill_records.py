@@ -13,16 +13,14 @@ from ccd_cli.core.io import disk_error, json_line, read_json_lines, write_json, 
 from ccd_cli.core.kinds import DIRECTION, UNIT
 from ccd_cli.core.recipe import recipe_hash
 from ccd_cli.core.report import Report
-from ccd_cli.data.photos import photos_hash
 from ccd_cli.models.checkpoint import save_model
+from ccd_cli.pipelines.distill_compare import compare, score_network
 from ccd_cli.pipelines.distill_samples import Samples, prepare_samples
-from ccd_cli.pipelines.distill_setup import Job
+from ccd_cli.pipelines.distill_setup import Job, untrained_student
 from ccd_cli.students.card import model_card
 from ccd_cli.students.plots import plot_metrics, plot_scores
 from ccd_cli.students.run_folder import save_state
-from ccd_cli.students.score import mean_scores, score_disparity
 from ccd_cli.teachers.licenses import is_commercial, strictest
-from ccd_cli.teachers.preprocess import predict_photo
 
 SHOWN = ("loss", "shared", "local_global", "gradient", "feature", "drift")
 
@@ -98,7 +96,7 @@ class Records:
         recipe = self.recipe
         if not self.main or step == recipe.optim.steps:
             return
-        if self.job.pairs is not None and step % recipe.eval.every == 0:
+        if self.job.eval_set is not None and step % recipe.eval.every == 0:
             self.score(step)
         if step % recipe.log.samples_every == 0:
             self._draw_samples(step)
@@ -126,8 +124,8 @@ class Records:
             "device": job.runtime.device.type,
             "precision": job.runtime.precision,
             "world": job.runtime.world,
-            "photos": len(job.photos),
-            "photos_hash": photos_hash(job.photos),
+            "photos": len(job.source),
+            "source_hash": job.source.hash(),
             "recipe_hash": recipe_hash(job.recipe),
             "version": ccd_cli.__version__,
         }
@@ -138,15 +136,8 @@ class Records:
     def score(self, step: int) -> None:
         """Score the student on the user's pairs, keep it if it is the best, and say so."""
         job = self.job
-        assert job.pairs is not None
-        pairs, count = job.pairs, min(len(job.pairs.pairs), self.recipe.eval.max_images)
-        chosen = [pairs.pairs[i * len(pairs.pairs) // count] for i in range(count)]
-
-        def one(i: int) -> dict[str, float]:
-            photo, depth, valid = pairs.read(chosen[i])
-            return score_disparity(predict_photo(job.evaluated, photo, self.recipe.crops.size), depth, valid)
-
-        scores = {"step": float(step), **mean_scores(len(chosen), one)}
+        assert job.eval_set is not None
+        scores = {"step": float(step), **score_network(job.evaluated, job.eval_set, self.recipe.crops.size)}
         job.history.append(scores)
         best = job.best is None or scores["abs_rel"] < job.best["abs_rel"]
         if best:
@@ -157,7 +148,7 @@ class Records:
                 self.events.add_scalar(f"eval/{key}", scores[key], step)
         kept = "best so far, kept" if best else f"best stays step {job.best['step']:.0f}" if job.best else ""
         self.report.note(
-            f"Step {step}: AbsRel {scores['abs_rel']:.4f}, delta1 {scores['delta1']:.4f} on {len(chosen)} pairs; {kept}"
+            f"Step {step}: AbsRel {scores['abs_rel']:.4f}, delta1 {scores['delta1']:.4f} on {scores['images']:.0f} images; {kept}"
         )
         self._write_scores()
 
@@ -167,17 +158,28 @@ class Records:
 
         job = self.job
         if self.main:
-            if job.pairs is not None and (not job.history or job.history[-1]["step"] < job.step):
+            if job.eval_set is not None and (not job.history or job.history[-1]["step"] < job.step):
                 self.score(job.step)
             self.save()
             self._draw_samples(job.step)
             plot_metrics(read_json_lines(self.folder.metrics), self.folder.plots)
             if job.history:
                 plot_scores(job.history, self.folder.plots)
-            self._write_scores()
-            self._write_card()
+            comparison = self._compare()
+            self._write_scores(comparison)
+            self._write_card(comparison)
         skipped = len(job.stream.bad)
         return Result(self.folder.path, job.step, self.last_loss, job.best or {}, skipped)
+
+    def _compare(self) -> list[dict[str, Any]]:
+        job = self.job
+        if job.eval_set is None or not self.recipe.eval.compare:
+            return []
+        self.report.end()
+        self.report.note("Scoring teachers, the untrained student and maps that know nothing, for comparison")
+        rows = compare(job, untrained_student(self.recipe).to(job.runtime.device))
+        self.report.table(f"On {job.eval_set.name} (least squares in disparity, {len(job.eval_set)} images)", rows)
+        return rows
 
     def _draw_samples(self, step: int) -> None:
         if self.samples is not None:
@@ -202,19 +204,20 @@ class Records:
         }
         save_model(self.folder.student, job.evaluated, job.student.arch, metadata)
 
-    def _write_scores(self) -> None:
+    def _write_scores(self, comparison: list[dict[str, Any]] | None = None) -> None:
         job = self.job
-        pairs = None if job.pairs is None else job.pairs.spec.name
+        pairs = None if job.eval_set is None else job.eval_set.name
         value = {
             "pairs": pairs,
             "alignment": "least-squares-disparity",
             "resolution": self.recipe.crops.size,
             "best": job.best,
             "history": job.history,
+            "comparison": comparison or [],
         }
         write_json(self.folder.eval, value)
 
-    def _write_card(self) -> None:
+    def _write_card(self, comparison: list[dict[str, Any]]) -> None:
         job, recipe = self.job, self.recipe
         license_name = strictest(job.license_sources)
         shares = np.array([m.weight for m in job.panel.members]) / sum(m.weight for m in job.panel.members)
@@ -227,7 +230,7 @@ class Records:
             "parameters": sum(p.numel() for p in job.student.parameters()),
             "init": recipe.student.init + (f" from {recipe.student.weights}" if recipe.student.weights else ""),
             "resolution": recipe.crops.size,
-            "photos": len(job.photos),
+            "photos": len(job.source),
             "skipped": len(job.stream.bad),
             "steps": job.step,
             "batch": recipe.optim.batch * recipe.optim.accumulate,
@@ -247,7 +250,7 @@ class Records:
                 }
                 for member, share in zip(job.panel.members, shares, strict=True)
             ],
-            "numbers": self._numbers(),
+            "numbers": [*self._numbers(), *_markdown(comparison)],
         }
         write_text(self.folder.card, model_card(recipe.name, facts))
 
@@ -256,7 +259,7 @@ class Records:
         lines = [
             f"* Last loss {self.last_loss:.4f}; {job.guard.nonfinite_total} steps skipped for a loss that was not finite."
         ]
-        if job.best is None or job.pairs is None:
+        if job.best is None or job.eval_set is None:
             return [
                 *lines,
                 "* No ground truth was given (`eval.pairs`), so no score was measured; the weights are the last step's.",
@@ -264,7 +267,15 @@ class Records:
         b = job.best
         return [
             *lines,
-            f"* On `{job.pairs.spec.name}` ({b['images']:.0f} pairs, least squares in disparity, mean over images), best at step "
+            f"* On `{job.eval_set.name}` ({b['images']:.0f} pairs, least squares in disparity, mean over images), best at step "
             f"{b['step']:.0f}: AbsRel {b['abs_rel']:.4f}, RMSE {b['rmse']:.4f}, delta1 {b['delta1']:.4f}. These weights are kept; "
             "choosing them by this score favours it.",
         ]
+
+
+def _markdown(rows: list[dict[str, Any]]) -> list[str]:
+    """Return the comparison as a Markdown table."""
+    if not rows:
+        return []
+    body = [f"| {r['model']} | {r['abs_rel']:.4f} | {r['rmse']:.4f} | {r['delta1']:.4f} |" for r in rows]
+    return ["", "| model | AbsRel | RMSE | delta1 |", "|---|---|---|---|", *body]

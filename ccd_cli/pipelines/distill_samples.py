@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from ccd_cli.core.errors import ImageError
-from ccd_cli.data.crops import Region, cut
-from ccd_cli.data.photos import read_photo
+from ccd_cli.data.crops import Region, cut, cut_map
 from ccd_cli.models.depth_net import DepthNet
 from ccd_cli.pipelines.distill_setup import Job
 from ccd_cli.students.plots import plot_samples
@@ -40,16 +39,19 @@ def prepare_samples(job: Job) -> Samples | None:
     """
     size, count = job.recipe.crops.size, job.recipe.log.samples
     squares: list[np.ndarray] = []
-    for path in job.photos:
+    truths: list[Tensor | None] = []
+    for index in range(len(job.source)):
         if len(squares) == count:
             break
         try:
-            photo = read_photo(path)
+            photo, truth = job.source.read(index)
         except ImageError:
             continue
         height, width = photo.shape[:2]
         side = min(height, width)
-        squares.append(cut(photo, Region((height - side) // 2, (width - side) // 2, side), size))
+        middle = Region((height - side) // 2, (width - side) // 2, side)
+        squares.append(cut(photo, middle, size))
+        truths.append(None if truth is None else torch.from_numpy(cut_map(truth, middle, size))[None])
     if not squares:
         return None
     photos = np.stack(squares)
@@ -57,7 +59,7 @@ def prepare_samples(job: Job) -> Samples | None:
     views = list(pixels.split(1))
     labels = {}
     for index, member in enumerate(job.panel.members):
-        made = [job.panel.label(view, index) for view in views]
+        made = [job.panel.label(view, index, truth=truth) for view, truth in zip(views, truths, strict=True)]
         maps = [torch.where(m.valid, m.values, torch.nan).cpu().numpy() for m in made]
         labels[member.teacher.name] = np.concatenate(maps)
     if job.first_samples is None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,27 +12,26 @@ import filelock
 import torch
 from torch import nn
 
-from ccd_cli.core.errors import CcdError, ImageError, TeacherError, TrainingStopped, UsageProblem
+from ccd_cli.core.errors import CcdError, TeacherError, TrainingStopped, UsageProblem
 from ccd_cli.core.io import cut_json_lines, need_space, write_text
 from ccd_cli.core.recipe import to_yaml
 from ccd_cli.core.report import Report
 from ccd_cli.core.runtime import Runtime, Signals, choose_runtime, step_seed
-from ccd_cli.core.schema import DistillRecipe
-from ccd_cli.data.augment import Augmentation
-from ccd_cli.data.pairs import PairSet, load_pairs
-from ccd_cli.data.photos import check_header, list_photos, photos_hash
-from ccd_cli.data.views import PhotoStream, ViewRule
+from ccd_cli.core.schema import TRUTH, DistillRecipe
+from ccd_cli.data.eval_set import EvalSet
+from ccd_cli.data.source import Source
+from ccd_cli.data.views import PhotoStream
 from ccd_cli.models.arch import Arch
 from ccd_cli.models.depth_net import DepthNet
+from ccd_cli.pipelines.distill_inputs import make_eval_set, make_source, make_stream, worker_count
 from ccd_cli.students.build import build_student, student_arch
 from ccd_cli.students.guards import Guard
 from ccd_cli.students.optimizer import make_optimizer
 from ccd_cli.students.run_folder import RunFolder, load_state
+from ccd_cli.teachers.base import Teacher
 from ccd_cli.teachers.load import ModelRef, check_runnable, load_teacher, resolve_model
 from ccd_cli.teachers.panel import Member, Panel, reference_for
-
-HEADERS_CHECKED = 20_000
-"""Photos whose headers are read before the start, in seeded order; damage further in is found when a photo is used."""
+from ccd_cli.teachers.truth import Truth
 
 
 @dataclass
@@ -44,11 +41,10 @@ class Job:
     recipe: DistillRecipe
     folder: RunFolder
     runtime: Runtime
-    photos: list[Path]
+    source: Source
     stream: PhotoStream
     workers: int
     panel: Panel
-    teacher_refs: list[ModelRef]
     student: DepthNet
     mean: DepthNet | None
     projection: nn.Module | None
@@ -56,7 +52,7 @@ class Job:
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     guard: Guard
-    pairs: PairSet | None
+    eval_set: EvalSet | None
     license_sources: list[str]
     step: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
@@ -77,10 +73,10 @@ class Job:
         """Raise TrainingStopped when more photos than the recipe allows cannot be read."""
         limit = self.recipe.images.max_skipped
         bad = len(self.stream.bad)
-        if bad > limit * len(self.photos):
+        if bad > limit * len(self.source):
             raise TrainingStopped(
-                f"{bad} of {len(self.photos)} photos cannot be read, more than images.max_skipped {limit:.3g} allows.",
-                f"See {self.folder.skipped}; remove them, or raise images.max_skipped and --resume is not needed: start again.",
+                f"{bad} of {len(self.source)} photos cannot be read, more than images.max_skipped {limit:.3g} allows.",
+                f"See {self.folder.skipped}; remove them, or raise images.max_skipped, and start again with --overwrite.",
             )
 
 
@@ -96,15 +92,15 @@ def prepare(
     stack: ExitStack,
 ) -> Job:
     """Check and load everything; raises CcdError with one plain line for whatever is wrong."""
-    photos = list_photos(recipe.images.paths)
-    references = [resolve_model(t.model, t.arch) for t in recipe.teachers]
-    kinds = [check_runnable(ref).kind for ref in references]
+    source = make_source(recipe)
+    references = [None if t.model == TRUTH else check_runnable(resolve_model(t.model, t.arch)) for t in recipe.teachers]
+    kinds = [ref.kind if ref else Truth.kind for ref in references]
     names = [t.model for t in recipe.teachers]
     fits = [reference_for(kinds, i, names, t.fit_to) for i, t in enumerate(recipe.teachers)]
     if recipe.mixing == "average" and len(names) == 1:
         raise UsageProblem("mixing: average needs more than one teacher.", "Use mixing: select.")
     arch, weights = _student_source(recipe)
-    pairs = load_pairs(Path(recipe.eval.pairs).expanduser()) if recipe.eval.pairs else None
+    eval_set = make_eval_set(recipe)
     runtime = choose_runtime(device, precision, threads)
     if recipe.optim.batch % runtime.world:
         raise UsageProblem(
@@ -121,13 +117,15 @@ def prepare(
     if runtime.main:
         _lock(folder, stack)
     state = load_state(folder) if resume else None
-    _same_machine(state, runtime, threads, photos, report)
+    _same_machine(state, runtime, threads, source, report)
 
-    report.note(f"{len(photos)} photos; student {arch.name}; {runtime.describe()}")
+    report.note(f"{len(source)} photos; student {arch.name}; {runtime.describe()}")
     members = []
     for entry, ref, fit in zip(recipe.teachers, references, fits, strict=True):
-        report.note(f"Loading teacher {ref.name} ({ref.kind}, {ref.license})")
-        teacher = load_teacher(ref, device=runtime.device, precision=runtime.precision, resolution=entry.resolution)
+        teacher: Teacher = Truth()
+        if ref is not None:
+            report.note(f"Loading teacher {ref.name} ({ref.kind}, {ref.license})")
+            teacher = load_teacher(ref, None, runtime.device, runtime.precision, entry.resolution)
         members.append(Member(teacher, entry.weight, fit))
     panel = Panel(
         members, recipe.mixing, recipe.masks.saturated_share if recipe.masks.saturated else None, recipe.masks.flat
@@ -135,12 +133,12 @@ def prepare(
     if runtime.main and not resume:
         folder.clear()
         write_text(folder.recipe, to_yaml(recipe))
-    stream = _stream(recipe, photos, folder, _bad_headers(photos, recipe.seed, _workers(recipe), report))
+    stream = make_stream(recipe, source, folder, report)
     if signals.received is not None:
         raise signals.interruption(
             "Stopped before the first step.", f"Start with: ccd distill RECIPE --resume --out {folder.path}"
         )
-    job = _assemble(recipe, folder, runtime, photos, stream, panel, references, student, pairs, weights, report)
+    job = _assemble(recipe, folder, runtime, stream, panel, student, eval_set, weights, report)
     job.check_skipped()
     if state is not None:
         _restore(job, state)
@@ -155,12 +153,10 @@ def _assemble(
     recipe: DistillRecipe,
     folder: RunFolder,
     runtime: Runtime,
-    photos: list[Path],
     stream: PhotoStream,
     panel: Panel,
-    references: list[ModelRef],
     student: DepthNet,
-    pairs: PairSet | None,
+    eval_set: EvalSet | None,
     weights: ModelRef | None,
     report: Report,
 ) -> Job:
@@ -190,11 +186,10 @@ def _assemble(
         recipe=recipe,
         folder=folder,
         runtime=runtime,
-        photos=photos,
+        source=stream.source,
         stream=stream,
-        workers=_workers(recipe),
+        workers=worker_count(recipe),
         panel=panel,
-        teacher_refs=references,
         student=student,
         mean=copy.deepcopy(student).eval().requires_grad_(False) if recipe.optim.ema else None,
         projection=projection,
@@ -202,9 +197,15 @@ def _assemble(
         optimizer=optimizer,
         scaler=torch.amp.GradScaler(runtime.device.type, enabled=runtime.precision == "fp16"),
         guard=Guard(guards.drift_limit, guards.drift_window, guards.nonfinite_limit),
-        pairs=pairs,
-        license_sources=[ref.license for ref in references] + ([weights.license] if weights else []),
+        eval_set=eval_set,
+        license_sources=[m.teacher.license for m in panel.members] + ([weights.license] if weights else []),
     )
+
+
+def untrained_student(recipe: DistillRecipe) -> DepthNet:
+    """Return the student as it was before the first step, on the CPU."""
+    arch, weights = _student_source(recipe)
+    return build_student(arch, recipe.student.init, weights.path if weights else None, step_seed(recipe.seed, 0))
 
 
 def _student_source(recipe: DistillRecipe) -> tuple[Arch, ModelRef | None]:
@@ -229,54 +230,6 @@ def _student_source(recipe: DistillRecipe) -> tuple[Arch, ModelRef | None]:
         ) from error
 
 
-def _stream(recipe: DistillRecipe, photos: list[Path], folder: RunFolder, bad: list[tuple[Path, str]]) -> PhotoStream:
-    crops, loss, how = recipe.crops, recipe.loss, recipe.augment
-    rule = ViewRule(
-        size=crops.size,
-        min_side=crops.min_side,
-        patches=crops.patches,
-        patch_min=crops.patch_min,
-        patch_max=crops.patch_max,
-        own_region=crops.region == "own" and loss.local_global.weight > 0,
-        shared=loss.shared.weight > 0,
-        local_global=loss.local_global.weight > 0,
-    )
-    augmentation = Augmentation(how.jitter, how.jitter_share, how.gray_share, how.blur_share)
-    stream = PhotoStream(photos, recipe.seed, rule, augmentation, folder.note_skipped)
-    for path, reason in bad:
-        stream.mark_bad(path, reason)
-    return stream
-
-
-def _bad_headers(photos: list[Path], seed: int, workers: int, report: Report) -> list[tuple[Path, str]]:
-    """Read headers and return (photo, reason) for those that are no images; one line of progress for long lists."""
-    import numpy as np
-
-    chosen = np.random.default_rng(step_seed(seed, 5)).permutation(len(photos))[:HEADERS_CHECKED]
-
-    def check(index: int) -> tuple[Path, str] | None:
-        try:
-            check_header(photos[index])
-        except ImageError as error:
-            return photos[index], error.message
-        return None
-
-    report.begin("Looking at photos", len(chosen))
-    bad = []
-    with ThreadPoolExecutor(workers) as pool:
-        for done, found in enumerate(pool.map(check, chosen.tolist()), start=1):
-            if found is not None:
-                bad.append(found)
-            if done % 200 == 0:
-                report.advance(done)
-    report.end()
-    return sorted(bad)
-
-
-def _workers(recipe: DistillRecipe) -> int:
-    return recipe.images.workers or min(16, os.cpu_count() or 1)
-
-
 def _lock(folder: RunFolder, stack: ExitStack) -> None:
     """Hold the folder's lock until the run ends; raises CcdError when another process holds it."""
     lock = filelock.FileLock(folder.lock, timeout=0)
@@ -287,14 +240,14 @@ def _lock(folder: RunFolder, stack: ExitStack) -> None:
 
 
 def _same_machine(
-    state: dict[str, Any] | None, runtime: Runtime, threads: int | None, photos: list[Path], report: Report
+    state: dict[str, Any] | None, runtime: Runtime, threads: int | None, source: Source, report: Report
 ) -> None:
     """Take up the thread count of the saved state, and refuse or tell of what keeps a resumed run from being exact."""
     if state is None:
         return
-    if state["photos_hash"] != photos_hash(photos):
+    if state["source_hash"] != source.hash():
         raise UsageProblem(
-            f"The list of photos has changed since the run began ({state['photos']} then, {len(photos)} now).",
+            f"The list of photos has changed since the run began ({state['photos']} then, {len(source)} now).",
             "Restore it, or start anew with --overwrite or another --out.",
         )
     if threads is None:

@@ -14,6 +14,7 @@ from ccd_cli.core.errors import TeacherError
 from ccd_cli.core.label_masks import flat_maps, saturated_mask
 from ccd_cli.core.normalize import normalize_map, unit_scale
 from ccd_cli.teachers.base import Teacher
+from ccd_cli.teachers.truth import Truth
 
 
 @dataclass(frozen=True)
@@ -82,20 +83,21 @@ class Panel:
         return int(np.random.default_rng(seed).choice(len(self.members), p=self._shares))
 
     @torch.no_grad()
-    def label(self, views: Tensor, index: int, feature_views: int = 0) -> Labels:
+    def label(self, views: Tensor, index: int, feature_views: int = 0, truth: Tensor | None = None) -> Labels:
         """Label views [N,3,H,W] in 0..1 with teacher `index`, or with all of them when mixing is `average`.
 
         The primary teacher's features of the first `feature_views` views come along; they cost nothing where the primary
-        teacher labels, else one encoder pass over those views.
+        teacher labels, else one encoder pass over those views. truth [N,H,W] is the true disparity of the views, which
+        is what the teacher `Truth` answers.
         """
         tokens = None
         if self.mixing == "average":
-            made = [self._disparity(i, views, feature_views if i == 0 else 0) for i in range(len(self.members))]
+            made = [self._disparity(i, views, feature_views if i == 0 else 0, truth) for i in range(len(self.members))]
             tokens = made[0][2]
             raw, valid = _average([m[0] for m in made], [m[1] for m in made], self._shares)
             name = "average"
         else:
-            raw, valid, tokens = self._disparity(index, views, feature_views if index == 0 else 0)
+            raw, valid, tokens = self._disparity(index, views, feature_views if index == 0 else 0, truth)
             name = self.members[index].teacher.name
             if feature_views and index != 0:
                 tokens = self.members[0].teacher.features(views[:feature_views])
@@ -106,9 +108,15 @@ class Panel:
         _, median, mad = normalize_map(raw, valid)
         return Labels(unit_scale(raw, valid), valid, tokens, name, median.mean(), mad.mean())
 
-    def _disparity(self, index: int, views: Tensor, feature_views: int) -> tuple[Tensor, Tensor, Tensor | None]:
+    def _disparity(
+        self, index: int, views: Tensor, feature_views: int, truth: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return (disparity, valid, tokens) of one teacher at its own scale."""
         member = self.members[index]
+        if isinstance(member.teacher, Truth):
+            if truth is None:
+                raise TeacherError("The true depth of these images is not known.")
+            return *to_disparity(truth, "disparity"), None
         tokens = None
         if feature_views:
             label, tokens = member.teacher.predict_with_features(views)

@@ -27,13 +27,13 @@ def write(folder, **keys):
 
 def test_depth_and_disparity_are_read_in_their_unit(folder):
     pairs = load_pairs(write(folder))
-    photo, depth, valid = pairs.read(pairs.pairs[2])
+    photo, depth, valid = pairs.read(2)
     assert photo.shape == (20, 30, 3)
     assert depth == pytest.approx(np.full((20, 30), 2.5))
     assert valid.all()
     np.save(folder / "set" / "d0.npy", np.full((20, 30), 0.5, np.float32))
     stereo = load_pairs(write(folder, image="rgb0.png", depth="d0.npy", kind="disparity", scale=1.0))
-    assert stereo.read(stereo.pairs[0])[1] == pytest.approx(np.full((20, 30), 2.0))
+    assert stereo.read(0)[1] == pytest.approx(np.full((20, 30), 2.0))
 
 
 def test_problems_are_named(folder):
@@ -44,8 +44,8 @@ def test_problems_are_named(folder):
     assert {key for key, _ in caught.value.problems} == {"unit", "scale"}
     pairs = load_pairs(write(folder, max=0.2))
     with pytest.raises(ImageError, match="no valid pixel"):
-        pairs.read(pairs.pairs[0])
+        pairs.read(0)
     (folder / "set" / "d1.png").write_text("x")
     pairs = load_pairs(write(folder))
     with pytest.raises(ImageError, match=r"d1\.png"):
-        pairs.read(pairs.pairs[1])
+        pairs.read(1)

@@ -8,6 +8,7 @@ from ccd_cli.core.errors import CcdError
 from ccd_cli.data.augment import Augmentation, augment
 from ccd_cli.data.crops import Region, cut, draw_patches, draw_region, inside, shares
 from ccd_cli.data.photos import list_photos
+from ccd_cli.data.source import SceneRule, Source
 from ccd_cli.data.views import PhotoStream, ViewRule, batches
 
 RULE = ViewRule(
@@ -18,7 +19,7 @@ NO_CHANGE = Augmentation(0.0, 0.0, 0.0, 0.0)
 
 def stream(photos, rule=RULE, how=NO_CHANGE, seed=0):
     bad = []
-    return PhotoStream(photos, seed, rule, how, lambda path, reason: bad.append((path, reason))), bad
+    return PhotoStream(Source(photos), seed, rule, how, lambda path, reason: bad.append((path, reason))), bad
 
 
 def test_regions_stay_inside_and_cover_the_range():
@@ -117,11 +118,11 @@ def test_batches_come_in_order_whatever_the_threads(photos, shared, local):
     assert len(one) == len(many) == 3
     for a, b in zip(one, many, strict=True):
         assert torch.equal(a.student, b.student)
-        assert torch.equal(a.patches, b.patches)
+        assert torch.equal(a.clean, b.clean)
         assert a.paths == b.paths
     assert one[0].student.shape == (2, 3, 32, 32)
-    assert one[0].shared.shape[0] == (2 if shared else 0)
-    assert one[0].patches.shape[0] == (4 if local else 0)
+    assert one[0].clean.shape[0] == (2 if shared else 0) + (4 if local else 0)
+    assert one[0].truth is None
     assert one[0].boxes.shape == (2, 2 if local else 0, 3)
 
 
@@ -137,3 +138,29 @@ def test_unreadable_photos_are_replaced_and_named_once(photos, tmp_path):
     assert [other[p].path for p in range(20, 27)] == shown[20:]  # the same without having seen the first ones
     with pytest.raises(CcdError, match="None of the photos"):
         stream([broken])[0][0]
+
+
+def test_scenes_bring_their_true_disparity_for_every_clean_view():
+    rule = ViewRule(size=32, min_side=40, patches=2, patch_min=0.5, patch_max=0.9, own_region=False, shared=True, local_global=True)
+    source = Source([], SceneRule(count=4, height=48, width=64))
+    views = PhotoStream(source, 0, rule, NO_CHANGE, lambda *_: None)
+    batch = next(batches(views, iter([[0, 1]]), workers=1, ahead=0))
+    assert batch.truth.shape == (6, 32, 32)
+    assert batch.clean.shape == (6, 3, 32, 32)
+    assert (batch.truth >= 0).all()
+    assert batch.truth[2:4].std() > 0  # the first photo's patches, after both shared crops
+    first = views[0]
+    assert np.array_equal(batch.truth[[0, 2, 3]].numpy(), first.truth)
+    assert np.array_equal(batch.clean[[0, 2, 3]].permute(0, 2, 3, 1).numpy(), first.clean)
+
+
+def test_photos_come_before_scenes_and_the_sequence_has_a_hash(photos):
+    files = list_photos([str(photos)])
+    both = Source(files, SceneRule(count=3, height=48, width=64, first=7))
+    assert len(both) == len(files) + 3
+    assert both.name(0) == files[0]
+    assert str(both.name(len(files))) == "scene-7"
+    assert both.read(0)[1] is None
+    assert both.read(len(files))[1].shape == (48, 64)
+    hashes = {Source(files).hash(), both.hash(), Source(files[1:]).hash(), Source(files, SceneRule(4, 48, 64, first=7)).hash()}
+    assert len(hashes) == 4

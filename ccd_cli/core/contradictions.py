@@ -1,0 +1,46 @@
+"""Recipe keys that are valid alone and contradict each other. Free of torch."""
+
+from __future__ import annotations
+
+from ccd_cli.core.schema import TRUTH, DistillRecipe
+
+
+def contradictions(recipe: DistillRecipe) -> list[tuple[str, str]]:
+    """Return every (key path, problem) where keys that are valid alone contradict each other."""
+    found: list[tuple[str, str]] = []
+    if not recipe.images.paths and recipe.images.scenes is None:
+        found.append(("images", "needs `paths`, `scenes` or both"))
+    if recipe.eval.pairs is not None and recipe.eval.scenes:
+        found.append(("eval.scenes", "is not used with eval.pairs"))
+    if recipe.images.paths and any(teacher.model == TRUTH for teacher in recipe.teachers):
+        found.append(("teachers", f"`{TRUTH}` is known for generated scenes only: leave images.paths out"))
+    student, crops, loss = recipe.student, recipe.crops, recipe.loss
+    if (student.arch == "timm") != (student.encoder is not None):
+        found.append(("student.encoder", "is needed with `arch: timm`, and only there"))
+    if student.arch == "timm" and student.init == "pretrained" and student.weights is None:
+        found.append(
+            ("student.init", "`pretrained` with `arch: timm` needs `student.weights`; or use `encoder` or `scratch`")
+        )
+    if student.init == "scratch" and student.weights is not None:
+        found.append(("student.weights", "is not used with `init: scratch`"))
+    if student.init == "scratch" and student.freeze_encoder:
+        found.append(("student.freeze_encoder", "would keep a random encoder with `init: scratch`"))
+    if crops.patch_min > crops.patch_max:
+        found.append(("crops.patch_min", f"{crops.patch_min} is larger than crops.patch_max {crops.patch_max}"))
+    for key, context in (("shared", loss.shared), ("local_global", loss.local_global)):
+        pairs = zip(context.levels, context.levels[1:], strict=False)
+        if any(fine <= coarse or fine % coarse for coarse, fine in pairs):
+            found.append(
+                (f"loss.{key}.levels", f"{context.levels}: each level must be a larger multiple of the one before")
+            )
+    if loss.shared.weight == 0 and loss.local_global.weight == 0:
+        found.append(("loss", "both contexts have weight 0: nothing to learn from"))
+    if sum(teacher.weight for teacher in recipe.teachers) <= 0:
+        found.append(("teachers", "all weights are 0"))
+    names = [teacher.model for teacher in recipe.teachers]
+    for i, teacher in enumerate(recipe.teachers):
+        if teacher.model in names[:i]:
+            found.append((f"teachers.{i}.model", f"'{teacher.model}' is listed twice"))
+        if teacher.fit_to is not None and (teacher.fit_to == teacher.model or teacher.fit_to not in names):
+            found.append((f"teachers.{i}.fit_to", f"'{teacher.fit_to}' is not another teacher of this recipe"))
+    return found

@@ -1,0 +1,60 @@
+"""Where training images come from: photos on disk, generated scenes, or both, as one numbered sequence."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from ccd_cli.data.photos import read_photo
+from ccd_cli.data.scenes import render
+
+
+@dataclass(frozen=True)
+class SceneRule:
+    """Generated scenes: seeds first .. first + count - 1, images of height x width pixels of one family."""
+
+    count: int
+    height: int
+    width: int
+    family: Literal["mixed", "room", "ground"] = "mixed"
+    first: int = 0
+
+    def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return (uint8 RGB (H,W,3), true disparity float32 (H,W) in 1 / metre; sky is 0) of scene `index`."""
+        made = render([self.first + index], self.height, self.width, family=self.family)
+        depth = made.depth[0].numpy()
+        return np.ascontiguousarray(made.rgb[0].permute(1, 2, 0).numpy()), (1.0 / depth).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Photos, then scenes. An image's name is its path, or `scene-SEED`."""
+
+    photos: list[Path]
+    scenes: SceneRule | None = None
+
+    def __len__(self) -> int:
+        return len(self.photos) + (self.scenes.count if self.scenes else 0)
+
+    def name(self, index: int) -> Path:
+        """Return what an image is called in lists."""
+        if index < len(self.photos):
+            return self.photos[index]
+        assert self.scenes is not None
+        return Path(f"scene-{self.scenes.first + index - len(self.photos)}")
+
+    def read(self, index: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return (uint8 RGB (H,W,3), true disparity (H,W) or None); raises ImageError for an unreadable photo."""
+        if index < len(self.photos):
+            return read_photo(self.photos[index]), None
+        assert self.scenes is not None
+        return self.scenes.read(index - len(self.photos))
+
+    def hash(self) -> str:
+        """Return a sha256 over the sequence: tells whether a resumed run still has the same one."""
+        text = "\n".join(path.as_posix() for path in self.photos) + f"\n{self.scenes}"
+        return hashlib.sha256(text.encode()).hexdigest()

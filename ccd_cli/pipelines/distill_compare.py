@@ -1,0 +1,84 @@
+"""Score networks on a set with true depth, and the student beside its teachers and beside maps that know nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from ccd_cli.core.domain import to_disparity
+from ccd_cli.core.normalize import normalize_map
+from ccd_cli.data.eval_set import EvalSet
+from ccd_cli.models.depth_net import DepthNet
+from ccd_cli.pipelines.distill_setup import Job
+from ccd_cli.students.score import mean_scores, score_disparity
+from ccd_cli.teachers.native import NativeTeacher
+from ccd_cli.teachers.preprocess import predict_photo
+
+MEAN_SIDE = 64
+
+
+def score_network(network: DepthNet | NativeTeacher, images: EvalSet, resolution: int | None) -> dict[str, float]:
+    """Return mean scores of a network of kind disparity, depth or metric, fitted in disparity by least squares."""
+    kind = network.kind if isinstance(network, NativeTeacher) else network.arch.kind
+
+    def predict(photo: np.ndarray) -> np.ndarray:
+        made = torch.from_numpy(predict_photo(network, photo, resolution))[None]
+        return to_disparity(made, kind)[0][0].numpy()
+
+    return _score(predict, images)
+
+
+def compare(job: Job, first: DepthNet) -> list[dict[str, Any]]:
+    """Return rows of `model` and scores: teachers, the student untrained (`first`) and trained, and maps without a photo.
+
+    The mean map is the mean of the set's own true disparities (each by its median and MAD), which favours it; the
+    gradient rises from top to bottom; the constant knows nothing. Teachers see a photo at the student's resolution.
+    """
+    images, size = job.eval_set, job.recipe.crops.size
+    assert images is not None
+    rows: list[dict[str, Any]] = []
+    for member in job.panel.members:
+        teacher = member.teacher
+        if isinstance(teacher, NativeTeacher) and teacher.kind != "affine-depth":
+            side = teacher.resolution or max(1, round(size / teacher.model.arch.multiple)) * teacher.model.arch.multiple
+            rows.append({"model": f"teacher {teacher.name}", **score_network(teacher, images, side)})
+    rows.append({"model": "student, untrained", **score_network(first, images, size)})
+    if job.best is not None:
+        rows.append({"model": "student, kept", **{key: job.best[key] for key in rows[-1] if key != "model"}})
+    mean = _mean_map(images)
+    rows.append({"model": "mean map", **_score(lambda photo: _fit(mean, photo), images)})
+    ramp = np.linspace(0, 1, MEAN_SIDE, dtype=np.float32)[:, None].repeat(MEAN_SIDE, 1)
+    rows.append({"model": "vertical gradient", **_score(lambda photo: _fit(ramp, photo), images)})
+    rows.append({"model": "constant", **_score(lambda photo: np.ones(photo.shape[:2], np.float32), images)})
+    return rows
+
+
+def _score(predict: Callable[[np.ndarray], np.ndarray], images: EvalSet) -> dict[str, float]:
+    def one(index: int) -> dict[str, float]:
+        photo, depth, valid = images.read(index)
+        return score_disparity(predict(photo), depth, valid)
+
+    return mean_scores(len(images), one)
+
+
+def _mean_map(images: EvalSet) -> np.ndarray:
+    """Return the mean normalised true disparity at MEAN_SIDE x MEAN_SIDE; pixels never valid get the mean."""
+    total, count = np.zeros((MEAN_SIDE, MEAN_SIDE)), np.zeros((MEAN_SIDE, MEAN_SIDE))
+    for index in range(len(images)):
+        _, depth, valid = images.read(index)
+        disparity = torch.from_numpy(np.where(valid, 1.0 / depth, 0.0).astype(np.float32))
+        normal = normalize_map(disparity[None], torch.from_numpy(valid)[None])[0][0].nan_to_num(0.0).numpy()
+        weight = cv2.resize(valid.astype(np.float32), dsize=(MEAN_SIDE, MEAN_SIDE), interpolation=cv2.INTER_AREA)
+        total += cv2.resize(np.where(valid, normal, 0.0), dsize=(MEAN_SIDE, MEAN_SIDE), interpolation=cv2.INTER_AREA)
+        count += weight
+    mean = total / np.maximum(count, 1e-6)
+    return np.where(count > 0, mean, mean[count > 0].mean()).astype(np.float32)
+
+
+def _fit(values: np.ndarray, photo: np.ndarray) -> np.ndarray:
+    height, width = photo.shape[:2]
+    return np.asarray(cv2.resize(values, dsize=(width, height), interpolation=cv2.INTER_LINEAR), np.float32)

@@ -1,0 +1,95 @@
+"""What a distillation run looks at: its images, its views of them, and the set that it is scored on."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from ccd_cli.core.errors import ImageError
+from ccd_cli.core.recipe import builtin_path
+from ccd_cli.core.report import Report
+from ccd_cli.core.runtime import step_seed
+from ccd_cli.core.schema import HELD_OUT, DistillRecipe, Scenes
+from ccd_cli.data.augment import Augmentation
+from ccd_cli.data.eval_set import EvalSet, SceneSet
+from ccd_cli.data.pairs import PairSet, load_pairs
+from ccd_cli.data.photos import check_header, list_photos
+from ccd_cli.data.source import SceneRule, Source
+from ccd_cli.data.views import PhotoStream, ViewRule
+from ccd_cli.students.run_folder import RunFolder
+
+HEADERS_CHECKED = 20_000
+"""Photos whose headers are read before the start, in seeded order; damage further in is found when a photo is used."""
+
+
+def make_source(recipe: DistillRecipe) -> Source:
+    """Return the recipe's images; raises CcdError where a folder holds none."""
+    images = recipe.images
+    photos = list_photos([builtin_path(text) for text in images.paths]) if images.paths else []
+    scenes = images.scenes
+    rule = SceneRule(scenes.count, scenes.height, scenes.width, scenes.family, scenes.first) if scenes else None
+    return Source(photos, rule)
+
+
+def make_eval_set(recipe: DistillRecipe) -> EvalSet | None:
+    """Return the pairs or the held-out scenes that the student is scored on, if any; at most `max_images` of them."""
+    rule = recipe.eval
+    if rule.pairs:
+        found = load_pairs(Path(rule.pairs).expanduser())
+        count = min(len(found), rule.max_images)
+        return PairSet(found.spec, [found.pairs[i * len(found) // count] for i in range(count)])
+    if not rule.scenes:
+        return None
+    shape = recipe.images.scenes or Scenes()
+    return SceneSet(SceneRule(min(rule.scenes, rule.max_images), shape.height, shape.width, shape.family, HELD_OUT))
+
+
+def make_stream(recipe: DistillRecipe, source: Source, folder: RunFolder, report: Report) -> PhotoStream:
+    """Return the stream of views; photos whose headers cannot be read are left out and listed from the start."""
+    crops, loss, how = recipe.crops, recipe.loss, recipe.augment
+    rule = ViewRule(
+        size=crops.size,
+        min_side=crops.min_side,
+        patches=crops.patches,
+        patch_min=crops.patch_min,
+        patch_max=crops.patch_max,
+        own_region=crops.region == "own" and loss.local_global.weight > 0,
+        shared=loss.shared.weight > 0,
+        local_global=loss.local_global.weight > 0,
+    )
+    augmentation = Augmentation(how.jitter, how.jitter_share, how.gray_share, how.blur_share)
+    stream = PhotoStream(source, recipe.seed, rule, augmentation, folder.note_skipped)
+    for path, reason in _bad_headers(source.photos, recipe.seed, worker_count(recipe), report):
+        stream.mark_bad(path, reason)
+    return stream
+
+
+def _bad_headers(photos: list[Path], seed: int, workers: int, report: Report) -> list[tuple[Path, str]]:
+    """Read headers and return (photo, reason) for those that are no images; one line of progress for long lists."""
+    chosen = np.random.default_rng(step_seed(seed, 5)).permutation(len(photos))[:HEADERS_CHECKED]
+
+    def check(index: int) -> tuple[Path, str] | None:
+        try:
+            check_header(photos[index])
+        except ImageError as error:
+            return photos[index], error.message
+        return None
+
+    report.begin("Looking at photos", len(chosen))
+    bad = []
+    with ThreadPoolExecutor(workers) as pool:
+        for done, found in enumerate(pool.map(check, chosen.tolist()), start=1):
+            if found is not None:
+                bad.append(found)
+            if done % 200 == 0:
+                report.advance(done)
+    report.end()
+    return sorted(bad)
+
+
+def worker_count(recipe: DistillRecipe) -> int:
+    """Return the number of threads that prepare photos."""
+    return recipe.images.workers or min(16, os.cpu_count() or 1)

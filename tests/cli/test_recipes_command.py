@@ -1,0 +1,50 @@
+"""`ccd recipes` and `--dry-run`."""
+
+import json
+
+import yaml
+
+
+def test_list_show_check_schema(ccd_here, tmp_path):
+    names = [row["name"] for row in json.loads(ccd_here("recipes", "list", "--json").stdout)]
+    assert {"indoor", "outdoor", "indoor-diffusion", "paper/table1", "paper/table5"} <= set(names)
+    assert "name: indoor" in ccd_here("recipes", "show", "indoor").stdout
+    assert ccd_here("recipes", "check", "indoor").exit_code == 0
+    schema = json.loads(ccd_here("recipes", "schema").stdout)
+    assert schema["properties"]["images"]["description"] if "description" in schema["properties"]["images"] else True
+    assert "optim" in schema["properties"]
+    (tmp_path / "bad.yaml").write_text("name: x\nimages: p\nteachers: [a]\nseeed: 3\noptim: {steps: many}\n")
+    bad = ccd_here("recipes", "check", "bad.yaml")
+    assert bad.exit_code == 2
+    assert "seeed: unknown key; did you mean 'seed'?" in bad.stderr
+    assert "optim.steps" in bad.stderr
+    as_json = ccd_here("recipes", "check", "bad.yaml", "--json")
+    assert as_json.exit_code == 2
+    assert {p["key"] for p in json.loads(as_json.stdout)["problems"]} == {"seeed", "optim.steps"}
+
+
+def test_dry_run_prints_the_resolved_recipe_and_does_nothing(ccd_here, tmp_path):
+    done = ccd_here("distill", "indoor", "--set", "optim.steps=5", "--set", "images=here", "--dry-run")
+    assert done.exit_code == 0
+    values = yaml.safe_load(done.stdout)
+    assert (values["optim"]["steps"], values["images"]["paths"]) == (5, ["here"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_hostile_recipes_run_nothing(ccd_here, tmp_path):
+    (tmp_path / "tag.yaml").write_text("student: !!python/object/apply:os.system ['touch PWNED']\n")
+    (tmp_path / "twice.yaml").write_text("name: a\nname: b\n")
+    (tmp_path / "escape.yaml").write_text("name: ../../etc/x\nimages: p\nteachers: [a]\n")
+    for name in ("tag.yaml", "twice.yaml", "escape.yaml", "missing.yaml"):
+        done = ccd_here("distill", name)
+        assert done.exit_code == 2, name
+        assert name in done.stderr
+    assert not (tmp_path / "PWNED").exists()
+
+
+def test_doctor_tells_versions_devices_and_folders(ccd_here, tmp_path):
+    facts = json.loads(ccd_here("doctor", "--json").stdout)
+    assert {"ccd", "packages", "extras", "devices", "cache", "hub"} <= set(facts)
+    assert facts["cache"]["folder"] == str(tmp_path / "home")
+    assert facts["packages"]["torch"] != "missing"
+    assert "offline" in ccd_here("doctor").stdout

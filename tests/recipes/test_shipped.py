@@ -1,0 +1,63 @@
+"""A recipe that ships is a recipe that is tested, with every variation its comments give."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from ccd_cli.core.recipe import find_recipe, load_recipe, shipped, shipped_folder
+from ccd_cli.models.arch import ARCHS
+from ccd_cli.teachers.cards import CARDS, card
+from ccd_cli.teachers.licenses import is_commercial
+from ccd_cli.teachers.panel import reference_for
+
+SHIPPED = {recipe.name: recipe for recipe in shipped()}
+PERMISSIVE = ("quickstart", "indoor", "outdoor", "indoor-diffusion")
+
+
+def test_the_walk_finds_them():
+    assert {"indoor", "outdoor", "indoor-diffusion", *(f"paper/table{i}" for i in range(1, 6))} <= set(SHIPPED)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_it_is_valid_and_says_what_it_is_and_how_to_launch_it(name):
+    recipe, facts = load_recipe(name), SHIPPED[name]
+    assert facts.about.endswith(".")
+    assert facts.launch.startswith(f"ccd distill recipes/{name}.yaml")
+    assert find_recipe(f"recipes/{name}.yaml").samefile(shipped_folder() / f"{name}.yaml")
+    assert recipe.name == name.replace("/", "-")
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_its_teachers_are_known_and_of_kinds_that_go_together(name):
+    recipe = load_recipe(name)
+    names = [t.model for t in recipe.teachers if t.model in CARDS]
+    assert names or name == "quickstart"
+    kinds = [card(n).kind for n in names]
+    for i, n in enumerate(names):
+        fit = next(t.fit_to for t in recipe.teachers if t.model == n)
+        reference_for(kinds, i, names, fit)
+    assert recipe.student.arch in ARCHS or recipe.student.arch == "timm"
+    if name in PERMISSIVE:
+        assert all(is_commercial(card(n).effective_license) for n in names)
+
+
+def variations():
+    for name, facts in SHIPPED.items():
+        for line in Path(facts.path).read_text().splitlines():
+            if line.startswith("#   ") and "--set" in line:
+                yield name, line.split(":", 1)[0].lstrip("# "), re.findall(r"--set (.*?)(?= --|$)", line.split(":", 1)[1])
+
+
+ROWS = list(variations())
+
+
+def test_the_comments_give_the_papers_rows():
+    assert len([row for row in ROWS if row[0] == "paper/table1"]) == 7
+    assert len(ROWS) >= 15
+
+
+@pytest.mark.parametrize(("name", "row", "sets"), ROWS, ids=[f"{n}: {r}" for n, r, _ in ROWS])
+def test_every_variation_in_a_comment_is_valid(name, row, sets):
+    assert sets
+    assert load_recipe(name, sets) != load_recipe(name)

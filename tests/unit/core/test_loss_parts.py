@@ -1,0 +1,157 @@
+"""Reduction, gradient matching, features, the scale anchor, drift, and what labels are worth."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from ccd_cli.core.gradient import gradient_loss
+from ccd_cli.core.label_masks import flat_maps, saturated_mask
+from ccd_cli.core.losses import anchor_loss, drift, feature_loss, reduce_loss
+from ccd_cli.core.normalize import normalize_map
+
+
+def maps(shape: tuple[int, int, int] = (2, 19, 26), seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    label = torch.randn(shape, generator=generator).exp()
+    return label + torch.rand(shape, generator=generator), label, torch.rand(shape, generator=generator) > 0.2
+
+
+def test_reduce_is_the_mean_over_the_batch() -> None:
+    loss, _, mask = maps()
+    assert reduce_loss(loss, mask).item() == pytest.approx(loss[mask].double().mean().item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.37, 0.9])
+def test_drop_worst_against_numpy(share: float) -> None:
+    loss, _, mask = maps()
+    kept = []
+    for values, valid in zip(loss.double().numpy(), mask.numpy(), strict=True):
+        inside = np.sort(values[valid])
+        kept.append(inside[: len(inside) - int(len(inside) * share)])
+    assert reduce_loss(loss, mask, share).item() == pytest.approx(np.concatenate(kept).mean(), rel=1e-6)
+
+
+def test_drop_worst_shares_ties_and_stops_their_gradient() -> None:
+    loss = torch.tensor([[[1.0, 2.0, 2.0, 2.0, 9.0]]], requires_grad=True)
+    mask = torch.ones(1, 1, 5, dtype=torch.bool)
+    reduced = reduce_loss(loss, mask, 0.4)  # keeps three: 1, 2, 2
+    reduced.backward()
+    assert reduced.item() == pytest.approx(5 / 3)
+    assert loss.grad is not None
+    assert torch.allclose(loss.grad[0, 0], torch.tensor([3.0, 2.0, 2.0, 2.0, 0.0]) / 9)
+    with pytest.raises(ValueError, match="drop_worst"):
+        reduce_loss(loss, mask, 1.0)
+
+
+def test_reduce_of_nothing_is_a_zero_with_a_gradient() -> None:
+    loss = torch.full((1, 3, 3), torch.nan, requires_grad=True)
+    for share in (0.0, 0.1):
+        reduced = reduce_loss(loss, torch.zeros(1, 3, 3, dtype=torch.bool), share)
+        reduced.backward()
+        assert reduced.item() == 0
+
+
+def test_gradient_loss_against_loops() -> None:
+    pred, label, mask = maps()
+    residual = (normalize_map(pred, mask)[0] - normalize_map(label, mask)[0]).double()
+    means = []
+    for stride in (1, 2, 4, 8):
+        r, valid = residual[:, ::stride, ::stride], mask[:, ::stride, ::stride]
+        steps = []
+        for b in range(r.shape[0]):
+            for y in range(r.shape[1]):
+                for x in range(r.shape[2]):
+                    for v, u in ((y, x + 1), (y + 1, x)):
+                        if v < r.shape[1] and u < r.shape[2] and valid[b, y, x] and valid[b, v, u]:
+                            steps.append(abs(r[b, v, u] - r[b, y, x]).item())
+        means.append(sum(steps) / len(steps))
+    assert gradient_loss(pred, label, mask).item() == pytest.approx(sum(means) / 4, rel=1e-5)
+
+
+def test_gradient_loss_ignores_scale_shift_and_invalid_pixels() -> None:
+    pred, label, mask = maps()
+    wanted = gradient_loss(pred, label, mask)
+    assert gradient_loss(9 * pred - 5, label, mask).item() == pytest.approx(wanted.item(), rel=1e-5)
+    holed = pred.masked_fill(~mask, torch.nan).requires_grad_()
+    loss = gradient_loss(holed, label.masked_fill(~mask, torch.nan), mask)
+    loss.backward()
+    assert loss.item() == pytest.approx(wanted.item())
+    assert holed.grad is not None and holed.grad.isfinite().all() and (holed.grad[~mask] == 0).all()
+
+
+def test_gradient_loss_by_finite_differences_and_without_pairs() -> None:
+    generator = torch.Generator().manual_seed(4)
+    pred = torch.rand(1, 5, 6, generator=generator, dtype=torch.float64).requires_grad_()
+    label = torch.rand(1, 5, 6, generator=generator, dtype=torch.float64)
+    mask = torch.rand(1, 5, 6, generator=generator) > 0.1
+    assert torch.autograd.gradcheck(lambda x: gradient_loss(x, label, mask), (pred,), eps=1e-8, atol=1e-5)
+    lonely = gradient_loss(pred, label, torch.zeros_like(mask))
+    lonely.backward()
+    assert lonely.item() == 0 and pred.grad is not None and (pred.grad == 0).all()
+
+
+def test_feature_loss_leaves_out_what_is_similar_enough() -> None:
+    target = torch.tensor([[[1.0, 0.0], [1.0, 0.0], [1.0, 0.0]]])
+    student = torch.tensor([[[2.0, 0.0], [0.0, 3.0], [1.0, 1.0]]], requires_grad=True)
+    loss = feature_loss(student, target)
+    loss.backward()
+    assert loss.item() == pytest.approx((1 + 1 - math.sqrt(0.5)) / 2)
+    assert student.grad is not None
+    assert (student.grad[0, 0] == 0).all() and (student.grad[0, 1] != 0).any()
+    done = feature_loss(target.clone().requires_grad_(), target)
+    assert done.item() == 0 and done.requires_grad
+    with pytest.raises(ValueError, match="disagree"):
+        feature_loss(student, target[:, :2])
+
+
+def test_anchor_pulls_the_scale_to_one() -> None:
+    _, label, mask = maps()
+    assert anchor_loss(label, label, mask).item() == pytest.approx(0, abs=1e-9)
+    assert anchor_loss(3 * label, label, mask).item() == pytest.approx(math.log(3) ** 2, rel=2e-3)
+    log_scale = torch.tensor(2.0, requires_grad=True)
+    optimizer = torch.optim.SGD([log_scale], lr=0.2)
+    for _ in range(40):
+        optimizer.zero_grad()
+        anchor_loss(log_scale.exp() * label + 11, label, mask).backward()
+        optimizer.step()
+    assert log_scale.exp().item() == pytest.approx(1, abs=1e-3)
+
+
+def test_anchor_and_drift_are_finite_on_flat_maps() -> None:
+    _, label, mask = maps()
+    flat = torch.zeros_like(label).requires_grad_()
+    loss = anchor_loss(flat, label, mask)
+    loss.backward()
+    assert loss.item() < 48 and flat.grad is not None and flat.grad.isfinite().all()
+    assert drift(flat, label, mask).item() == pytest.approx(math.log(1e-6))
+    useless = anchor_loss(label, torch.ones_like(label), mask)
+    assert useless.item() == 0 and drift(label, torch.ones_like(label), mask).item() == 0
+
+
+def test_drift_is_the_log_ratio_of_spreads() -> None:
+    _, label, mask = maps()
+    mask[1] = False  # a map without valid pixels does not count
+    assert drift(20 * label + 3, label, mask).item() == pytest.approx(math.log(20), rel=1e-5)
+
+
+def test_saturated_plateaus_are_masked() -> None:
+    _, label, mask = maps((2, 20, 20))
+    label[0, :5], label[1, :, :6] = 0.0, label.max() + 1
+    kept = saturated_mask(label, mask)
+    wanted = mask.clone()
+    wanted[0, :5], wanted[1, :, :6] = False, False
+    assert torch.equal(kept, wanted)
+    assert torch.equal(saturated_mask(label, mask, max_share=0.5), mask)
+    assert not saturated_mask(torch.full_like(label, torch.nan), torch.zeros_like(mask)).any()
+
+
+def test_flat_maps_are_found() -> None:
+    _, label, mask = maps((1, 20, 20))
+    batch = torch.cat([label, 0 * label + 3, 1000 + 0.1 * label, label, torch.full_like(label, torch.nan)])
+    masks = mask.repeat(5, 1, 1)
+    masks[4] = False
+    assert flat_maps(batch, masks).tolist() == [False, True, True, False, True]
+    assert flat_maps(batch, masks, tolerance=1e-6).tolist() == [False, True, False, False, True]
