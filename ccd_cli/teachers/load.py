@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ccd_cli.core.errors import CheckpointError, TeacherError, UsageProblem
 from ccd_cli.core.kinds import Kind
+from ccd_cli.core.recipe import builtin_folder, builtin_path
 from ccd_cli.models.arch import Arch, get_arch
 from ccd_cli.models.files import PICKLE_SUFFIXES, SAFE_SUFFIX, check_file, read_header, read_metadata, sha256_file
 from ccd_cli.models.identify import hint_from_name, identify
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from ccd_cli.teachers.base import Teacher
 
+BUILTIN = "builtin:"  # models that ship with ccd, in its assets folder
 RUN_WEIGHTS = "student.safetensors"  # what makes a folder a run
 
 
@@ -92,7 +94,7 @@ def find_weights(model: str) -> Path:
 
 
 def resolve_model(model: str, arch: str | None = None) -> ModelRef:
-    """Find the model that `model` names: a catalogue name, a run folder, or a checkpoint path.
+    """Find the model that `model` names: a catalogue name, `builtin:NAME`, a run folder, or a checkpoint path.
 
     `arch` (--arch) names the architecture where a file does not tell. A catalogue name wins over a file of the same
     name in the working folder; write ./name for that. Raises `TeacherError` for names that are nothing of the
@@ -118,6 +120,12 @@ def resolve_model(model: str, arch: str | None = None) -> ModelRef:
 
 def _locate(model: str) -> tuple[Path, str]:
     """(weights file, name) of a run folder or a checkpoint path."""
+    if model.startswith(BUILTIN):
+        weights = Path(builtin_path(model)).with_suffix(SAFE_SUFFIX)
+        if weights.parent != builtin_folder() or not weights.is_file():
+            known = ", ".join(sorted(BUILTIN + p.stem for p in builtin_folder().glob(f"*{SAFE_SUFFIX}")))
+            raise TeacherError(f"There is no built-in model called '{model}'.", f"There are: {known or 'none yet'}.")
+        return weights, model
     path = Path(model).expanduser()
     if path.is_dir():
         weights = path / RUN_WEIGHTS
