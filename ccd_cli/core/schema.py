@@ -52,6 +52,8 @@ class Scenes(Section):
     """What is shown."""
     first: Annotated[int, Field(ge=0, lt=2**40)] = 0
     """Seed of the first scene; seeds from 2^40 on are kept for evaluation."""
+    cache_mb: Annotated[int, Field(ge=0)] = 0
+    """Memory in which rendered scenes are kept for their next use; the same pictures come out with and without it."""
 
 
 class Images(Section):

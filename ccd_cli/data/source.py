@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -22,12 +22,18 @@ class SceneRule:
     width: int
     family: Literal["mixed", "room", "ground"] = "mixed"
     first: int = 0
+    cache_bytes: int = 0
 
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Return (uint8 RGB (H,W,3), true disparity float32 (H,W) in 1 / metre; sky is 0) of scene `index`."""
         made = render([self.first + index], self.height, self.width, family=self.family)
         depth = made.depth[0].numpy()
         return np.ascontiguousarray(made.rgb[0].permute(1, 2, 0).numpy()), (1.0 / depth).astype(np.float32)
+
+    @property
+    def kept(self) -> int:
+        """Return how many scenes fit into the cache."""
+        return self.cache_bytes // (self.height * self.width * 7)  # three bytes of colour, four of disparity a pixel
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,7 @@ class Source:
 
     photos: list[Path]
     scenes: SceneRule | None = None
+    _cache: dict[int, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict, compare=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.photos) + (self.scenes.count if self.scenes else 0)
@@ -52,9 +59,18 @@ class Source:
         if index < len(self.photos):
             return read_photo(self.photos[index]), None
         assert self.scenes is not None
-        return self.scenes.read(index - len(self.photos))
+        number = index - len(self.photos)
+        if number in self._cache:
+            return self._cache[number]
+        made = self.scenes.read(number)
+        if len(self._cache) < self.scenes.kept:
+            self._cache[number] = made
+        return made
 
     def hash(self) -> str:
         """Return a sha256 over the sequence: tells whether a resumed run still has the same one."""
-        text = "\n".join(path.as_posix() for path in self.photos) + f"\n{self.scenes}"
+        text = (
+            "\n".join(path.as_posix() for path in self.photos)
+            + f"\n{self.scenes and replace(self.scenes, cache_bytes=0)}"
+        )
         return hashlib.sha256(text.encode()).hexdigest()

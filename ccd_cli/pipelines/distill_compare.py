@@ -54,7 +54,7 @@ def compare(job: Job, first: DepthNet) -> list[dict[str, Any]]:
     ramp = np.linspace(0, 1, MEAN_SIDE, dtype=np.float32)[:, None].repeat(MEAN_SIDE, 1)
     rows.append({"model": "vertical gradient", **_score(lambda photo: _fit(ramp, photo), images)})
     rows.append({"model": "constant", **_score(lambda photo: np.ones(photo.shape[:2], np.float32), images)})
-    return rows
+    return [{key: value for key, value in row.items() if key != "images"} for row in rows]
 
 
 def _score(predict: Callable[[np.ndarray], np.ndarray], images: EvalSet) -> dict[str, float]:

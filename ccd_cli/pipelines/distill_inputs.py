@@ -30,8 +30,10 @@ def make_source(recipe: DistillRecipe) -> Source:
     images = recipe.images
     photos = list_photos([builtin_path(text) for text in images.paths]) if images.paths else []
     scenes = images.scenes
-    rule = SceneRule(scenes.count, scenes.height, scenes.width, scenes.family, scenes.first) if scenes else None
-    return Source(photos, rule)
+    if scenes is None:
+        return Source(photos)
+    cache = scenes.cache_mb * 1_000_000
+    return Source(photos, SceneRule(scenes.count, scenes.height, scenes.width, scenes.family, scenes.first, cache))
 
 
 def make_eval_set(recipe: DistillRecipe) -> EvalSet | None:

@@ -17,7 +17,7 @@ from ccd_cli.core.recipe import differences
 STATE_FORMAT = 1
 FREE_TO_CHANGE = (
     "out",
-    "images.workers",
+    "images.workers", "images.scenes.cache_mb",
     "log.samples",
     "log.samples_every",
     "log.tensorboard",

@@ -164,3 +164,15 @@ def test_photos_come_before_scenes_and_the_sequence_has_a_hash(photos):
     assert both.read(len(files))[1].shape == (48, 64)
     hashes = {Source(files).hash(), both.hash(), Source(files[1:]).hash(), Source(files, SceneRule(4, 48, 64, first=7)).hash()}
     assert len(hashes) == 4
+
+
+def test_the_scene_cache_changes_nothing_but_time(photos):
+    plain, cached = (Source([], SceneRule(3, 48, 64, cache_bytes=size)) for size in (0, 2 * 48 * 64 * 7))
+    for index in (0, 1, 2, 1, 0, 2):
+        a, b = plain.read(index), cached.read(index)
+        assert np.array_equal(a[0], b[0])
+        assert np.array_equal(a[1], b[1])
+    assert cached.scenes.kept == 2
+    assert cached.read(0)[0] is cached.read(0)[0]
+    assert plain.read(0)[0] is not plain.read(0)[0]
+    assert plain.hash() == cached.hash()
