@@ -47,6 +47,23 @@ def command(as_json: bool) -> None:
             click.echo(f"  {key:<20} {value}")
 
 
+def _reachable() -> str:
+    """Ask the hub for nothing but an answer, for three seconds at most."""
+    import urllib.error
+    import urllib.request
+
+    if os.environ.get("HF_HUB_OFFLINE", "0").lower() in ("1", "true", "yes", "on"):
+        return "not asked: offline"
+    address = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+    try:
+        urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=3).close()
+    except urllib.error.HTTPError:
+        return "yes"
+    except (OSError, ValueError) as error:
+        return f"no ({error})"
+    return "yes"
+
+
 def _facts() -> dict[str, dict[str, object]]:
     import torch
 
@@ -80,6 +97,7 @@ def _facts() -> dict[str, dict[str, object]]:
         "devices": devices,
         "cache": {"folder": str(folder), "free": f"{shutil.disk_usage(existing).free / 2**30:.0f} GiB"},
         "hub": {
+            "reachable": _reachable(),
             "address": os.environ.get("HF_ENDPOINT", "https://huggingface.co"),
             "offline": os.environ.get("HF_HUB_OFFLINE", "0"),
         },

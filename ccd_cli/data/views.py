@@ -21,7 +21,7 @@ from torch import Tensor
 from ccd_cli.core.errors import CcdError, ImageError
 from ccd_cli.core.runtime import step_seed
 from ccd_cli.data.augment import Augmentation, augment
-from ccd_cli.data.crops import Patch, Region, cut, cut_map, draw_patches, draw_region, inside, shares
+from ccd_cli.data.crops import Patch, cut, cut_map, draw_patches, draw_region, inside, shares
 from ccd_cli.data.source import Source
 
 
@@ -138,7 +138,7 @@ def batches(stream: PhotoStream, groups: Iterator[list[int]], workers: int, ahea
 
     Threads suffice: decoding, cutting and resizing release the interpreter's lock.
     """
-    pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="photos")
+    pool = ThreadPoolExecutor(workers, "photos", torch.set_num_threads, (1,))  # theirs alone: this thread keeps its own
     waiting: deque[list[Future[PhotoViews]]] = deque()
     try:
         for group in groups:

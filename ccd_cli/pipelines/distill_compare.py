@@ -49,12 +49,19 @@ def compare(job: Job, first: DepthNet) -> list[dict[str, Any]]:
     rows.append({"model": "student, untrained", **score_network(first, images, size)})
     if job.best is not None:
         rows.append({"model": "student, kept", **{key: job.best[key] for key in rows[-1] if key != "model"}})
-    mean = _mean_map(images)
-    rows.append({"model": "mean map", **_score(lambda photo: _fit(mean, photo), images)})
-    ramp = np.linspace(0, 1, MEAN_SIDE, dtype=np.float32)[:, None].repeat(MEAN_SIDE, 1)
-    rows.append({"model": "vertical gradient", **_score(lambda photo: _fit(ramp, photo), images)})
-    rows.append({"model": "constant", **_score(lambda photo: np.ones(photo.shape[:2], np.float32), images)})
+    rows += baselines(images)
     return [{key: value for key, value in row.items() if key != "images"} for row in rows]
+
+
+def baselines(images: EvalSet) -> list[dict[str, Any]]:
+    """Return rows for maps that do not look at the photo: mean map, vertical gradient, constant (see `compare`)."""
+    mean = _mean_map(images)
+    ramp = np.linspace(0, 1, MEAN_SIDE, dtype=np.float32)[:, None].repeat(MEAN_SIDE, 1)
+    return [
+        {"model": "mean map", **_score(lambda photo: _fit(mean, photo), images)},
+        {"model": "vertical gradient", **_score(lambda photo: _fit(ramp, photo), images)},
+        {"model": "constant", **_score(lambda photo: np.ones(photo.shape[:2], np.float32), images)},
+    ]
 
 
 def _score(predict: Callable[[np.ndarray], np.ndarray], images: EvalSet) -> dict[str, float]:

@@ -79,10 +79,7 @@ class Records:
             self.metrics.flush()
         except OSError as error:
             raise disk_error(error, self.folder.metrics) from error
-        if self.events is not None:
-            for key, value in line.items():
-                if isinstance(value, float):
-                    self.events.add_scalar(f"train/{key}", value, step)
+        self._events({f"train/{key}": value for key, value in line.items() if isinstance(value, float)}, step)
         shown = {key: figures[key] for key in SHOWN if key in figures}
         self.report.advance(step, **shown, **{"img/s": speed})
 
@@ -143,9 +140,7 @@ class Records:
         if best:
             job.best = scores
             self._save_student(step)
-        if self.events is not None:
-            for key in ("abs_rel", "rmse", "delta1", "delta2", "delta3"):
-                self.events.add_scalar(f"eval/{key}", scores[key], step)
+        self._events({f"eval/{key}": scores[key] for key in ("abs_rel", "rmse", "delta1", "delta2", "delta3")}, step)
         kept = "best so far, kept" if best else f"best stays step {job.best['step']:.0f}" if job.best else ""
         self.report.note(
             f"Step {step}: AbsRel {scores['abs_rel']:.4f}, delta1 {scores['delta1']:.4f} on {scores['images']:.0f} images; {kept}"
@@ -171,6 +166,20 @@ class Records:
         skipped = len(job.stream.bad)
         return Result(self.folder.path, job.step, self.last_loss, job.best or {}, skipped)
 
+    def _events(self, values: dict[str, Any], step: int) -> None:
+        """Add numbers and pictures to TensorBoard; where that fails, say so once and go on without."""
+        if self.events is None:
+            return
+        try:
+            for key, value in values.items():
+                if isinstance(value, np.ndarray):
+                    self.events.add_image(key, value, step, dataformats="HWC")
+                else:
+                    self.events.add_scalar(key, value, step)
+        except OSError as error:
+            self.events = None
+            self.report.warn(f"TensorBoard events stop here ({error.strerror or error}); the run goes on.")
+
     def _compare(self) -> list[dict[str, Any]]:
         job = self.job
         if job.eval_set is None or not self.recipe.eval.compare:
@@ -183,9 +192,7 @@ class Records:
 
     def _draw_samples(self, step: int) -> None:
         if self.samples is not None:
-            picture = self.samples.draw(self.job, step)
-            if self.events is not None:
-                self.events.add_image("samples", picture, step, dataformats="HWC")
+            self._events({"samples": self.samples.draw(self.job, step)}, step)
 
     def _save_student(self, step: int) -> None:
         job = self.job

@@ -74,9 +74,8 @@ def main() -> None:
         watch = Watch()
         distill.run(recipe, out=str(folder / "run"), device=args.device, precision=args.precision, report=watch)
     a, b = statistics.median(whole[1:]), statistics.median(bare[1:])
-    print(
-        f"{args.size} px, batch {args.batch} x (1 + {args.patches}) teacher views, {jobs[0].runtime.describe()}, {len(whole) - 1} steps"
-    )
+    views = f"{args.batch} x (1 + {args.patches}) teacher views"
+    print(f"{args.size} px, {views}, {jobs[0].runtime.describe()}, {len(whole) - 1} steps")
     print(f"whole step    {a:8.3f} s")
     print(f"bare networks {b:8.3f} s")
     print(f"outside       {(1 - b / a) * 100:8.1f} %")

@@ -46,7 +46,11 @@ def variations():
     for name, facts in SHIPPED.items():
         for line in Path(facts.path).read_text().splitlines():
             if line.startswith("#   ") and "--set" in line:
-                yield name, line.split(":", 1)[0].lstrip("# "), re.findall(r"--set (.*?)(?= --|$)", line.split(":", 1)[1])
+                yield (
+                    name,
+                    line.split(":", 1)[0].lstrip("# "),
+                    re.findall(r"--set (.*?)(?= --|$)", line.split(":", 1)[1]),
+                )
 
 
 ROWS = list(variations())

@@ -141,7 +141,9 @@ def test_unreadable_photos_are_replaced_and_named_once(photos, tmp_path):
 
 
 def test_scenes_bring_their_true_disparity_for_every_clean_view():
-    rule = ViewRule(size=32, min_side=40, patches=2, patch_min=0.5, patch_max=0.9, own_region=False, shared=True, local_global=True)
+    rule = ViewRule(
+        size=32, min_side=40, patches=2, patch_min=0.5, patch_max=0.9, own_region=False, shared=True, local_global=True
+    )
     source = Source([], SceneRule(count=4, height=48, width=64))
     views = PhotoStream(source, 0, rule, NO_CHANGE, lambda *_: None)
     batch = next(batches(views, iter([[0, 1]]), workers=1, ahead=0))
@@ -162,7 +164,12 @@ def test_photos_come_before_scenes_and_the_sequence_has_a_hash(photos):
     assert str(both.name(len(files))) == "scene-7"
     assert both.read(0)[1] is None
     assert both.read(len(files))[1].shape == (48, 64)
-    hashes = {Source(files).hash(), both.hash(), Source(files[1:]).hash(), Source(files, SceneRule(4, 48, 64, first=7)).hash()}
+    hashes = {
+        Source(files).hash(),
+        both.hash(),
+        Source(files[1:]).hash(),
+        Source(files, SceneRule(4, 48, 64, first=7)).hash(),
+    }
     assert len(hashes) == 4
 
 
@@ -176,3 +183,9 @@ def test_the_scene_cache_changes_nothing_but_time(photos):
     assert cached.read(0)[0] is cached.read(0)[0]
     assert plain.read(0)[0] is not plain.read(0)[0]
     assert plain.hash() == cached.hash()
+
+
+def test_photo_threads_leave_this_threads_tensor_threads_alone(photos):
+    before = torch.get_num_threads()
+    list(batches(stream(list_photos([str(photos)]))[0], iter([[0, 1], [2]]), workers=2, ahead=1))
+    assert torch.get_num_threads() == before

@@ -1,0 +1,69 @@
+"""Score models on photos with sensor depth that an index file lists, beside maps that know nothing.
+
+    python tests/benchmarks/score_index.py INDEX.json --model builtin:tiny [--model ...] [--resolution 128]
+
+INDEX.json holds {"pairs": [{"rgb", "gt", "gt_kind": "depth" or "disparity", "gt_scale"}, ...]}, paths relative to it; the
+ground truth is value / gt_scale, 0 is invalid. A photo is predicted with its short side at --resolution and fitted in
+disparity by least squares, floor 1 / largest true depth (disparity pairs as 1 / d); the mean over images is printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from ccd_cli.data.photos import read_photo
+from ccd_cli.pipelines.distill_compare import baselines, score_network
+from ccd_cli.teachers.load import load_teacher
+from ccd_cli.teachers.native import NativeTeacher
+
+
+@dataclass(frozen=True)
+class Index:
+    """The pairs of an index file."""
+
+    root: Path
+    rows: list[dict[str, Any]]
+    name: str = "index"
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def read(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return (photo, depth, valid)."""
+        row = self.rows[index]
+        values = cv2.imread(str(self.root / row["gt"]), cv2.IMREAD_UNCHANGED).astype(np.float32) / row["gt_scale"]
+        valid = values > 0
+        truth = np.where(valid, values, 1.0)
+        return read_photo(self.root / row["rgb"]), 1.0 / truth if row["gt_kind"] == "disparity" else truth, valid
+
+
+def main() -> None:
+    """Score and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("index", type=Path)
+    parser.add_argument("--model", action="append", default=[])
+    parser.add_argument("--resolution", type=int, default=128)
+    args = parser.parse_args()
+    images = Index(args.index.parent, json.loads(args.index.read_text())["pairs"])
+    print(f"{len(images)} pairs, short side {args.resolution}")
+    for model in args.model:
+        teacher = load_teacher(model)
+        assert isinstance(teacher, NativeTeacher)
+        _show(model, score_network(teacher, images, args.resolution))
+    for row in baselines(images):
+        _show(row["model"], row)
+
+
+def _show(name: str, scores: dict[str, Any]) -> None:
+    print(f"{name:<24} AbsRel {scores['abs_rel']:.4f}  delta1 {scores['delta1']:.4f}")
+
+
+if __name__ == "__main__":
+    main()
