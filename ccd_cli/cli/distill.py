@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
+
 import click
 
-from ccd_cli.cli.options import recipe_options, runtime_options, verbosity
+from ccd_cli.cli.options import json_option, recipe_options, runtime_options, verbosity
 from ccd_cli.cli.report import RichReport
 
 
@@ -15,6 +18,7 @@ from ccd_cli.cli.report import RichReport
 @click.option("--overwrite", is_flag=True, help="Remove the run in the folder and start anew.")
 @runtime_options
 @verbosity
+@json_option
 def command(
     recipe: str,
     overrides: tuple[str, ...],
@@ -27,6 +31,7 @@ def command(
     threads: int | None,
     verbose: bool,
     quiet: bool,
+    as_json: bool,
 ) -> None:
     """Train a student on photos that teachers label while it trains.
 
@@ -68,3 +73,5 @@ def command(
         )
     if result.skipped:
         report.warn(f"{result.skipped} photos could not be read; see {result.folder / 'skipped.jsonl'}")
+    if as_json:
+        click.echo(json.dumps({**asdict(result), "folder": str(result.folder)}, indent=2))

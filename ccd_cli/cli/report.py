@@ -17,14 +17,16 @@ from rich.progress import (
 from rich.table import Table
 
 SECONDS_BETWEEN_LINES = 10.0
+SECONDS_BETWEEN_LINES_VERBOSE = 1.0
 
 
 class RichReport:
-    """A Report for people. Not on a terminal, progress becomes one line every ten seconds."""
+    """A Report for people. Not on a terminal, progress becomes one line every ten seconds (verbose: every second)."""
 
     def __init__(self, quiet: bool = False, verbose: bool = False) -> None:
         self.console = Console(stderr=True, highlight=False, soft_wrap=True)
-        self.quiet, self.verbose = quiet, verbose
+        self.quiet = quiet
+        self._pause = SECONDS_BETWEEN_LINES_VERBOSE if verbose else SECONDS_BETWEEN_LINES
         self._progress: Progress | None = None
         self._task: TaskID | None = None
         self._what, self._total, self._started, self._first, self._last_line = "", 0, 0.0, 0, 0.0
@@ -77,7 +79,7 @@ class RichReport:
             self._progress.update(self._task, completed=done, figures=text)
             return
         now = time.monotonic()
-        if not self.quiet and now - self._last_line >= SECONDS_BETWEEN_LINES:
+        if not self.quiet and now - self._last_line >= self._pause:
             self._last_line = now
             left = (now - self._started) / max(1, done - self._first) * (self._total - done)
             self.console.print(f"{self._what} {done}/{self._total}  {text}  ETA {_clock(left)}", markup=False)

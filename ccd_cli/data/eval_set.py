@@ -10,6 +10,10 @@ import numpy as np
 from ccd_cli.data.source import SceneRule
 
 
+FARTHEST = 80.0
+"""Metres; generated pixels beyond are not scored, as KITTI's are not."""
+
+
 class EvalSet(Protocol):
     """A numbered set of photos with depth."""
 
@@ -25,7 +29,7 @@ class EvalSet(Protocol):
 
 @dataclass(frozen=True)
 class SceneSet:
-    """Held-out generated scenes; sky is invalid."""
+    """Held-out generated scenes; sky and what lies beyond 80 m are invalid."""
 
     rule: SceneRule
     name: str = "generated scenes"
@@ -36,5 +40,5 @@ class SceneSet:
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return (photo uint8 RGB (H,W,3), depth in metres float32 (H,W), valid bool (H,W))."""
         photo, disparity = self.rule.read(index)
-        valid = disparity > 0
+        valid = disparity > 1 / FARTHEST
         return photo, np.where(valid, 1.0 / np.where(valid, disparity, 1.0), 1.0).astype(np.float32), valid

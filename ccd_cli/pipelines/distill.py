@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ccd_cli.core.errors import TrainingStopped
 from ccd_cli.core.io import read_json_lines
 from ccd_cli.core.report import Report
 from ccd_cli.core.runtime import Runtime, Signals, memory_error, step_seed
@@ -118,12 +119,16 @@ def train(job: Job, signals: Signals, report: Report) -> Result:
             speed = optim.batch * optim.accumulate / (time.perf_counter() - began)
             records.step(step, figures, labels.teacher, lr, norm, speed)
 
-            if good:
-                records.warn_once(job.guard.watch(step, figures["drift"], figures["student_mad"]))
-            else:
-                job.guard.skipped(step)
+            try:
+                if good:
+                    records.warn_once(job.guard.watch(step, figures["drift"], figures["student_mad"]))
+                else:
+                    job.guard.skipped(step)
+                job.check_skipped()
+            except TrainingStopped:
+                records.save()
+                raise
             records.at_intervals(step)
-            job.check_skipped()
             if stop and step < optim.steps:
                 records.save()
                 raise signals.interruption(
@@ -150,9 +155,8 @@ def _on(pixels: Tensor, runtime: Runtime) -> Tensor:
 
 def _mean_over_processes(sums: dict[str, Tensor], runtime: Runtime) -> dict[str, float]:
     """Return the figures as floats, averaged over processes; one transfer for all of them."""
-    values = torch.stack(
-        [torch.as_tensor(value, dtype=torch.float64, device=runtime.device) for value in sums.values()]
-    )
+    dtype = torch.float32 if runtime.device.type == "mps" else torch.float64
+    values = torch.stack([torch.as_tensor(value, dtype=dtype, device=runtime.device) for value in sums.values()])
     if runtime.world > 1:
         torch.distributed.all_reduce(values)
         values /= runtime.world

@@ -228,6 +228,67 @@ def test_affine_depth_needs_a_reference(tiny_recipe, write_recipe, ccd, make_tea
     assert done.returncode == 0, done.stderr
 
 
+def test_a_full_disk_is_one_line_and_leaves_finished_work(tiny_recipe, write_recipe, tmp_path, monkeypatch):
+    """The state of step 5 is written, that of step 10 meets a full disk: it stays, and the run says so and goes on later."""
+    from ccd_cli.core.errors import CcdError
+    from ccd_cli.core.recipe import load_recipe
+    from ccd_cli.core.report import Silent
+    from ccd_cli.pipelines import distill
+    from ccd_cli.students import run_folder
+
+    monkeypatch.chdir(tmp_path)
+    recipe = load_recipe(str(write_recipe(tiny_recipe)))
+    real, written = torch.save, []
+
+    def full(state, path):
+        written.append(state["step"])
+        if len(written) == 2:
+            Path(path).write_bytes(b"half")
+            raise RuntimeError("[enforce fail at inline_container.cc] . PytorchStreamWriter failed writing file")
+        real(state, path)
+
+    monkeypatch.setattr(run_folder.torch, "save", full)
+    with pytest.raises(CcdError, match="No space left"):
+        distill.run(recipe, out="run", report=Silent())
+    assert torch.load("run/checkpoints/last.pt", weights_only=True)["step"] == 5
+    assert sorted(p.name for p in Path("run/checkpoints").iterdir()) == ["last.pt"]
+    done = distill.run(recipe, out="run", resume=True, report=Silent())
+    assert done.steps == 12
+    assert [row["step"] for row in lines(tmp_path / "run")] == list(range(1, 13))
+
+
+def test_losses_that_are_not_finite_are_skipped_counted_and_stop_the_run(
+    tiny_recipe, write_recipe, tmp_path, monkeypatch
+):
+    from ccd_cli.core.errors import TrainingStopped
+    from ccd_cli.core.recipe import load_recipe
+    from ccd_cli.core.report import Silent
+    from ccd_cli.pipelines import distill
+
+    monkeypatch.chdir(tmp_path)
+    tiny_recipe["guards"] = {"nonfinite_limit": 3}
+    recipe = load_recipe(str(write_recipe(tiny_recipe)))
+    real, calls = distill.objective, []
+
+    def spoiled(*arguments):
+        parts = real(*arguments)
+        calls.append(1)
+        if len(calls) in (2, 3) or len(calls) > 6:
+            parts["loss"] = parts["loss"] * float("nan")
+        return parts
+
+    monkeypatch.setattr(distill, "objective", spoiled)
+    with pytest.raises(TrainingStopped, match="3 steps in a row"):
+        distill.run(recipe, out="run", report=Silent())
+    rows = lines(tmp_path / "run")
+    assert [row["step"] for row in rows] == list(range(1, 10))
+    assert [row["step"] for row in rows if row.get("skipped")] == [2, 3, 7, 8, 9]
+    assert rows[1]["loss"] is None
+    state = torch.load("run/checkpoints/last.pt", weights_only=True)
+    assert state["step"] == 9
+    assert all(torch.isfinite(t).all() for t in state["student"].values())
+
+
 def test_the_drift_guard_stops_a_runaway_student(tiny_recipe, write_recipe, ccd, tmp_path):
     tiny_recipe["guards"] = {"drift_limit": 0.05, "drift_window": 2}
     tiny_recipe["optim"].update(steps=60, lr=0.02, encoder_lr=0.02)
