@@ -112,7 +112,7 @@ def need_space(folder: Path, size: int, what: str) -> None:
     free = shutil.disk_usage(here).free
     if free < size:
         raise CcdError(
-            f"{what} needs about {size / 1e9:.1f} GB in {folder}, and {free / 1e9:.1f} GB are free there.",
+            f"{what} needs about {size / 1e6:,.0f} MB in {folder}, and {free / 1e6:,.0f} MB are free there.",
             "Free some space or choose another folder with --out.",
         )
 
