@@ -9,7 +9,6 @@ import numpy as np
 
 from ccd_cli.data.source import SceneRule
 
-
 FARTHEST = 80.0
 """Metres; generated pixels beyond are not scored, as KITTI's are not."""
 

@@ -109,10 +109,11 @@ def prepare(
         )
 
     student = build_student(arch, recipe.student.init, weights.path if weights else None, step_seed(recipe.seed, 0))
-    size = sum(p.numel() for p in student.parameters()) * 4
-    need_space(
-        folder.path, size * (9 if recipe.optim.ema else 7), "The run"
-    )  # state twice while it is replaced, plus student
+    weights_bytes = sum(p.numel() for p in student.parameters()) * 4
+    copies = (
+        11 if recipe.optim.ema else 9
+    )  # weights, two moments (and mean) in the state, twice while it is replaced; student
+    need_space(folder.path, weights_bytes * copies, "The run")
     folder.path.mkdir(parents=True, exist_ok=True)
     if runtime.main:
         _lock(folder, stack)
