@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict
 
 import click
@@ -44,6 +45,7 @@ def command(
       ccd distill indoor --set images=PHOTOS --set optim.batch=4 --out runs/mine
       ccd distill indoor --set images=PHOTOS --resume
     """
+    from ccd_cli.core.io import plain
     from ccd_cli.core.recipe import load_recipe, to_yaml
 
     loaded = load_recipe(recipe, overrides)
@@ -64,6 +66,8 @@ def command(
         threads=threads,
         report=report,
     )
+    if int(os.environ.get("RANK", "0")) > 0:
+        return  # of several processes the first one speaks
     report.note(
         f"Done: {result.steps} steps, last loss {result.loss:.4f}. Student, card and plots are in {result.folder}"
     )
@@ -74,4 +78,4 @@ def command(
     if result.skipped:
         report.warn(f"{result.skipped} photos could not be read; see {result.folder / 'skipped.jsonl'}")
     if as_json:
-        click.echo(json.dumps({**asdict(result), "folder": str(result.folder)}, indent=2))
+        click.echo(json.dumps(plain({**asdict(result), "folder": str(result.folder)}), indent=2))

@@ -67,6 +67,7 @@ def _reachable() -> str:
 def _facts() -> dict[str, dict[str, object]]:
     import torch
 
+    from ccd_cli.core.runtime import has_bf16
     from ccd_cli.teachers.load import home
 
     def version(package: str) -> str:
@@ -80,9 +81,7 @@ def _facts() -> dict[str, dict[str, object]]:
     }
     for i in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
         total = torch.cuda.get_device_properties(i).total_memory / 2**30
-        devices[f"cuda:{i}"] = (
-            f"{torch.cuda.get_device_name(i)}, {total:.0f} GiB, bf16 {'yes' if torch.cuda.is_bf16_supported() else 'no'}"
-        )
+        devices[f"cuda:{i}"] = f"{torch.cuda.get_device_name(i)}, {total:.0f} GiB, bf16 {'yes' if has_bf16() else 'no'}"
     if torch.backends.mps.is_available():
         devices["mps"] = "available"
     folder = home()

@@ -39,7 +39,8 @@ def fit_affine_depth(affine: Tensor, reference: Tensor, rounds: int = 16) -> Ten
     twice the map's median error, so that outliers do not decide either. A map whose best scale is not positive, that is
     constant, or that has fewer than 16 common pixels, gets NaN everywhere: it has no order that agrees with the reference.
     """
-    x, y = affine.double().flatten(1), reference.double().flatten(1)
+    exact = torch.float32 if affine.device.type == "mps" else torch.float64
+    x, y = affine.to(exact).flatten(1), reference.to(exact).flatten(1)
     valid = torch.isfinite(x) & torch.isfinite(y) & (y > 0)
     x, y = torch.where(valid, x, 0.0), torch.where(valid, y, 1.0)
     scale = shift = torch.zeros(len(x), 1, dtype=x.dtype, device=x.device)
@@ -52,11 +53,11 @@ def fit_affine_depth(affine: Tensor, reference: Tensor, rounds: int = 16) -> Ten
             middle = torch.where(valid, error, torch.nan).nanmedian(1, keepdim=True).values.nan_to_num(1.0)
             weight = 1.0 / (1.0 + (error / (2 * middle).clamp_min(1e-3)).square())
         weight = valid * weight / y.square()
-        total = weight.sum(1, keepdim=True).clamp_min(1e-300)
+        total = weight.sum(1, keepdim=True).clamp_min(1e-30)
         mean_x, mean_y = (weight * x).sum(1, keepdim=True) / total, (weight * y).sum(1, keepdim=True) / total
         spread = (weight * (x - mean_x).square()).sum(1, keepdim=True)
         usable = usable & (spread > 1e-12 * (weight * x.square()).sum(1, keepdim=True))
-        scale = (weight * (x - mean_x) * (y - mean_y)).sum(1, keepdim=True) / spread.clamp_min(1e-300)
+        scale = (weight * (x - mean_x) * (y - mean_y)).sum(1, keepdim=True) / spread.clamp_min(1e-30)
         shift = mean_y - scale * mean_x
         error = ((scale * x + shift) / y - 1.0).abs()
     depth = torch.where(usable & (scale > 0) & valid, scale * x + shift, torch.nan)

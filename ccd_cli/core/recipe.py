@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 import ccd_cli
 from ccd_cli.core.contradictions import contradictions
 from ccd_cli.core.errors import RecipeError
 from ccd_cli.core.schema import DistillRecipe
-from ccd_cli.core.yaml_text import parse_yaml, read_yaml
+from ccd_cli.core.yaml_text import dump_yaml, parse_yaml, read_yaml
 
 SHORT_FORMS = {"images": "paths", "student": "arch"}
 """Sections that may be given as one plain value, and the key that value stands for."""
@@ -110,7 +109,7 @@ def check_recipe(raw: dict[str, Any], source: str) -> DistillRecipe:
 
 def to_yaml(recipe: BaseModel) -> str:
     """Return the resolved recipe, every key with its value, as YAML."""
-    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
+    return dump_yaml(recipe.model_dump(mode="json"))
 
 
 def recipe_hash(recipe: BaseModel) -> str:

@@ -73,12 +73,17 @@ def choose_runtime(device: str = "auto", precision: str = "auto", threads: int |
     elif chosen.type not in ("cpu", "mps"):
         raise UsageProblem(f"--device {device}: not supported.", "Use auto, cpu, cuda, cuda:N or mps.")
     if precision == "auto":
-        precision = "fp32" if chosen.type != "cuda" else "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+        precision = "fp32" if chosen.type != "cuda" else "bf16" if has_bf16() else "fp16"
     if precision == "fp16" and chosen.type != "cuda":
         raise UsageProblem(f"--precision fp16 needs CUDA, not {chosen.type}.", "Use fp32 or bf16.")
     if world > 1 and not torch.distributed.is_initialized():
         torch.distributed.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
     return Runtime(chosen, precision, rank, world)
+
+
+def has_bf16() -> bool:
+    """Return whether the CUDA device computes bfloat16 itself; torch would also emulate it, slowly."""
+    return bool(torch.cuda.is_bf16_supported(including_emulation=False))
 
 
 class Signals:

@@ -17,13 +17,14 @@ from ccd_cli.core.errors import RecipeError
 MAX_BYTES = 1_000_000
 
 
+_OWN_RULES = ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+
+
 class _Loader(yaml.SafeLoader):
     """SafeLoader that refuses repeated keys and aliases."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML's own mechanism
-        first: [
-            (tag, pattern) for tag, pattern in rules if tag not in ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:float")
-        ]
+        first: [(tag, pattern) for tag, pattern in rules if tag not in _OWN_RULES]
         for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
@@ -57,6 +58,20 @@ _Loader.add_implicit_resolver(
     ),
     list("-+0123456789."),
 )
+
+
+_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?(?:0|[1-9][0-9]*)$"), list("-+0123456789"))
+
+
+class _Dumper(yaml.SafeDumper):
+    """SafeDumper that quotes what this module's loader would read as a number or boolean."""
+
+    yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
+
+
+def dump_yaml(value: Any) -> str:
+    """Return plain values as YAML that `parse_yaml` reads back as they are."""
+    return str(yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120))
 
 
 def parse_yaml(text: str, source: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from glob import glob
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -88,7 +89,9 @@ def load_pairs(path: Path) -> PairSet:
         problems = [(".".join(map(str, e["loc"])) or "file", e["msg"]) for e in error.errors()]
         raise RecipeError(str(path), problems) from None
     root = path.parent / spec.root
-    images, depths = sorted(root.glob(spec.image)), sorted(root.glob(spec.depth))
+    images, depths = (
+        sorted(Path(p) for p in glob(str(root / text), recursive=True)) for text in (spec.image, spec.depth)
+    )
     if not images or len(images) != len(depths):
         raise CcdError(
             f"{path}: {len(images)} photos match '{spec.image}' and {len(depths)} depth files match '{spec.depth}' in {root}.",
@@ -104,8 +107,9 @@ def _read_values(path: Path) -> np.ndarray:
             values = np.load(path, allow_pickle=False)
         else:
             values = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
-    except (OSError, ValueError, cv2.error) as error:
-        raise ImageError(f"{path}: not readable as depth ({str(error).splitlines()[0]})") from error
+    except (OSError, ValueError, EOFError, cv2.error) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ImageError(f"{path}: not readable as depth ({reason})") from error
     if values is None or np.squeeze(values).ndim != 2:
         raise ImageError(f"{path}: not a map of one channel")
     return np.squeeze(values).astype(np.float32)

@@ -37,13 +37,15 @@ class ViewRule:
     own_region: bool
     shared: bool
     local_global: bool
+    features: bool = False
 
 
 @dataclass(frozen=True)
 class PhotoViews:
     """The views of one photo, uint8 (V, size, size, 3) each.
 
-    `clean` is for the teacher: the shared crop (if used), then the patches. `student` holds the student's views: the
+    `clean` is for the teacher: the student's first view (for the
+    shared loss or its features), then the patches. `student` holds the student's views: the
     shared crop, then the own region if there is one. `boxes` (P, 3) are the patches' footprints as (top, left, side)
     shares of the student's last view. `truth` float32 (V, size, size) is the true disparity of the clean views, if known.
     """
@@ -59,7 +61,7 @@ class PhotoViews:
 class Batch:
     """Views of several photos: `clean` [N,3,S,S] and `student` [B*V,3,S,S] uint8, boxes [B,P,3].
 
-    clean holds all shared crops (if used), then all patches, the first photo's first; student all shared crops, then all
+    clean holds all whole views (if used), then all patches, the first photo's first; student all shared crops, then all
     own regions. truth float32 [N,S,S] is the true disparity of the clean views; None unless every photo has it.
     """
 
@@ -80,8 +82,8 @@ def make_views(
     drawn = draw_patches(rng, rule.patches, rule.patch_min, rule.patch_max)
     seen = own if rule.own_region else region
     parts = [inside(seen, patch) for patch in drawn] if rule.local_global else []
-    looked = [region, *parts] if rule.shared else parts
     student = ([] if rule.own_region and not rule.shared else [region]) + ([own] if rule.own_region else [])
+    looked = [student[0], *parts] if rule.shared or rule.features else parts
     return PhotoViews(
         clean=np.stack([cut(photo, part, rule.size) for part in looked]),
         student=np.stack([augment(cut(photo, part, rule.size), rng, how) for part in student]),
@@ -152,7 +154,7 @@ def batches(stream: PhotoStream, groups: Iterator[list[int]], workers: int, ahea
 
 
 def _collate(views: list[PhotoViews], rule: ViewRule) -> Batch:
-    first = 1 if rule.shared else 0
+    first = 1 if rule.shared or rule.features else 0
 
     def ordered(stacks: list[np.ndarray]) -> Tensor:
         return torch.from_numpy(np.concatenate([*(s[:first] for s in stacks), *(s[first:] for s in stacks)]))

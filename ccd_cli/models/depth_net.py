@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +29,8 @@ def fill_sky(depth: Tensor, sky: Tensor) -> Tensor:
     values = depth.reshape(batch, -1)
     count = (~is_sky).sum(dim=1)
     ordered = values.masked_fill(is_sky, float("inf")).sort(dim=1).values
-    position = SKY_QUANTILE * (count - 1).clamp(min=0).double()
+    exact = torch.float32 if depth.device.type == "mps" else torch.float64
+    position = SKY_QUANTILE * (count - 1).clamp(min=0).to(exact)
     below = position.floor().long()
     above = position.ceil().long()
     low, high = (ordered.gather(1, i[:, None])[:, 0] for i in (below, above))
@@ -63,6 +65,13 @@ class DepthNet(nn.Module):
         for name in ("mean", "std"):
             values = torch.tensor(getattr(self.arch, name), dtype=torch.float32, device=device).view(1, 3, 1, 1)
             self.register_buffer(name, values, persistent=False)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode; an encoder whose weights are all frozen stays as it is used: statistics and depth fixed."""
+        super().train(mode)
+        if not any(p.requires_grad for p in self.encoder.parameters()):
+            self.encoder.eval()
+        return self
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalised images [B, 3, H, W] -> map [B, H, W]."""

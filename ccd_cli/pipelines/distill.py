@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from ccd_cli.core.errors import TrainingStopped
 from ccd_cli.core.io import read_json_lines
-from ccd_cli.core.report import Report
+from ccd_cli.core.report import Report, Silent
 from ccd_cli.core.runtime import Runtime, Signals, memory_error, step_seed
 from ccd_cli.core.schema import DistillRecipe
 from ccd_cli.data.views import batches
@@ -61,9 +62,11 @@ def run(
         if folder.finished:
             report.note(f"{folder.path} is finished: nothing to do (--overwrite starts anew)")
             return _finished(folder)
+    if int(os.environ.get("RANK", "0")) > 0:
+        report = Silent()  # of several processes the first one speaks
     with Signals() as signals, ExitStack() as stack:
-        job = prepare(recipe, folder, resume, device, precision, threads, report, signals, stack)
         try:
+            job = prepare(recipe, folder, resume, device, precision, threads, report, signals, stack)
             return train(job, signals, report)
         except (RuntimeError, MemoryError) as error:
             plain = memory_error(error)
@@ -76,7 +79,8 @@ def _finished(folder: RunFolder) -> Result:
     """Return the result of a run that ended earlier."""
     last = read_json_lines(folder.metrics)[-1]
     best = json.loads(folder.eval.read_text(encoding="utf-8"))["best"]
-    return Result(folder.path, last["step"], last["loss"], best or {}, len(read_json_lines(folder.skipped)))
+    loss = float("nan") if last["loss"] is None else last["loss"]
+    return Result(folder.path, last["step"], loss, best or {}, len(read_json_lines(folder.skipped)))
 
 
 def train(job: Job, signals: Signals, report: Report) -> Result:
@@ -91,6 +95,7 @@ def train(job: Job, signals: Signals, report: Report) -> Result:
             lr = set_learning_rate(job.optimizer, scale)
             teacher = job.panel.draw(step_seed(recipe.seed, 4, step))
 
+            buffers = [b.clone() for b in job.student.buffers()]  # a bad step must not leave its statistics behind
             sums: dict[str, Tensor] = {}
             for _ in range(optim.accumulate):
                 batch = next(feed)
@@ -113,7 +118,10 @@ def train(job: Job, signals: Signals, report: Report) -> Result:
             stop = figures.pop("stop") > 0  # agreed by all processes, so that they stop at the same step
             norm = _update(job, figures["loss"])
             good = norm is not None
-            if good and job.mean is not None:
+            if not good:
+                for buffer, before in zip(job.student.buffers(), buffers, strict=True):
+                    buffer.copy_(before)
+            elif job.mean is not None:
                 update_mean(job.mean, job.student, optim.ema, step)
             job.step = step
             speed = optim.batch * optim.accumulate / (time.perf_counter() - began)
@@ -166,13 +174,13 @@ def _mean_over_processes(sums: dict[str, Tensor], runtime: Runtime) -> dict[str,
 def _update(job: Job, loss: float) -> float | None:
     """Take one optimiser step; returns the gradient norm, or None (and no step) where loss or gradient is not finite."""
     parameters = [p for group in job.optimizer.param_groups for p in group["params"] if p.grad is not None]
-    job.scaler.unscale_(job.optimizer)
     if job.runtime.world > 1:
         flat = torch.cat([p.grad.flatten() for p in parameters])
         torch.distributed.all_reduce(flat)
         flat /= job.runtime.world
         for p, piece in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
             p.grad.copy_(piece.view_as(p.grad))
+    job.scaler.unscale_(job.optimizer)
     clip = job.recipe.optim.clip or float("inf")
     norm = float(torch.nn.utils.clip_grad_norm_(parameters, clip))
     finite = norm == norm and abs(norm) != float("inf") and loss == loss and abs(loss) != float("inf")

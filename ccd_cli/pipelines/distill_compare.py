@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from ccd_cli.core.domain import to_disparity
+from ccd_cli.core.errors import ImageError
 from ccd_cli.core.normalize import normalize_map
 from ccd_cli.data.eval_set import EvalSet
 from ccd_cli.models.depth_net import DepthNet
@@ -76,7 +77,10 @@ def _mean_map(images: EvalSet) -> np.ndarray:
     """Return the mean normalised true disparity at MEAN_SIDE x MEAN_SIDE; pixels never valid get the mean."""
     total, count = np.zeros((MEAN_SIDE, MEAN_SIDE)), np.zeros((MEAN_SIDE, MEAN_SIDE))
     for index in range(len(images)):
-        _, depth, valid = images.read(index)
+        try:
+            _, depth, valid = images.read(index)
+        except ImageError:
+            continue
         disparity = torch.from_numpy(np.where(valid, 1.0 / depth, 0.0).astype(np.float32))
         normal = normalize_map(disparity[None], torch.from_numpy(valid)[None])[0][0].nan_to_num(0.0).numpy()
         weight = cv2.resize(valid.astype(np.float32), dsize=(MEAN_SIDE, MEAN_SIDE), interpolation=cv2.INTER_AREA)

@@ -49,8 +49,8 @@ def make_eval_set(recipe: DistillRecipe) -> EvalSet | None:
     return SceneSet(SceneRule(min(rule.scenes, rule.max_images), shape.height, shape.width, shape.family, HELD_OUT))
 
 
-def make_stream(recipe: DistillRecipe, source: Source, folder: RunFolder, report: Report) -> PhotoStream:
-    """Return the stream of views; photos whose headers cannot be read are left out and listed from the start."""
+def make_stream(recipe: DistillRecipe, source: Source, folder: RunFolder, bad: list[tuple[Path, str]]) -> PhotoStream:
+    """Return the stream of views; photos known to be `bad` are left out and listed from the start."""
     crops, loss, how = recipe.crops, recipe.loss, recipe.augment
     rule = ViewRule(
         size=crops.size,
@@ -61,15 +61,16 @@ def make_stream(recipe: DistillRecipe, source: Source, folder: RunFolder, report
         own_region=crops.region == "own" and loss.local_global.weight > 0,
         shared=loss.shared.weight > 0,
         local_global=loss.local_global.weight > 0,
+        features=loss.feature.weight > 0,
     )
     augmentation = Augmentation(how.jitter, how.jitter_share, how.gray_share, how.blur_share)
     stream = PhotoStream(source, recipe.seed, rule, augmentation, folder.note_skipped)
-    for path, reason in _bad_headers(source.photos, recipe.seed, worker_count(recipe), report):
+    for path, reason in bad:
         stream.mark_bad(path, reason)
     return stream
 
 
-def _bad_headers(photos: list[Path], seed: int, workers: int, report: Report) -> list[tuple[Path, str]]:
+def bad_headers(photos: list[Path], seed: int, workers: int, report: Report) -> list[tuple[Path, str]]:
     """Read headers and return (photo, reason) for those that are no images; one line of progress for long lists."""
     chosen = np.random.default_rng(step_seed(seed, 5)).permutation(len(photos))[:HEADERS_CHECKED]
 

@@ -16,7 +16,7 @@ from ccd_cli.core.report import Report
 from ccd_cli.models.checkpoint import save_model
 from ccd_cli.pipelines.distill_compare import compare, score_network
 from ccd_cli.pipelines.distill_samples import Samples, prepare_samples
-from ccd_cli.pipelines.distill_setup import Job, untrained_student
+from ccd_cli.pipelines.distill_setup import Job
 from ccd_cli.students.card import model_card
 from ccd_cli.students.plots import plot_metrics, plot_scores
 from ccd_cli.students.run_folder import save_state
@@ -39,6 +39,9 @@ class Records:
     def __enter__(self) -> Self:
         if not self.main:
             return self
+        earlier = read_json_lines(self.folder.metrics)
+        if earlier and earlier[-1]["loss"] is not None:
+            self.last_loss = earlier[-1]["loss"]
         self.metrics = self.folder.metrics.open("a", encoding="utf-8")
         if self.recipe.log.tensorboard:
             from torch.utils.tensorboard import SummaryWriter
@@ -123,6 +126,7 @@ class Records:
             "world": job.runtime.world,
             "photos": len(job.source),
             "source_hash": job.source.hash(),
+            "hashes": job.hashes,
             "recipe_hash": recipe_hash(job.recipe),
             "version": ccd_cli.__version__,
         }
@@ -136,7 +140,7 @@ class Records:
         assert job.eval_set is not None
         scores = {"step": float(step), **score_network(job.evaluated, job.eval_set, self.recipe.crops.size)}
         job.history.append(scores)
-        best = job.best is None or scores["abs_rel"] < job.best["abs_rel"]
+        best = job.best is None or not job.best["abs_rel"] <= scores["abs_rel"]  # a NaN never stays best
         if best:
             job.best = scores
             self._save_student(step)
@@ -186,7 +190,7 @@ class Records:
             return []
         self.report.end()
         self.report.note("Scoring teachers, the untrained student and maps that know nothing, for comparison")
-        rows = compare(job, untrained_student(self.recipe).to(job.runtime.device))
+        rows = compare(job, job.untrained.to(job.runtime.device))
         self.report.table(f"On {job.eval_set.name} (least squares in disparity, {len(job.eval_set)} images)", rows)
         return rows
 

@@ -51,7 +51,9 @@ def prepare_samples(job: Job) -> Samples | None:
         side = min(height, width)
         middle = Region((height - side) // 2, (width - side) // 2, side)
         squares.append(cut(photo, middle, size))
-        truths.append(None if truth is None else torch.from_numpy(cut_map(truth, middle, size))[None])
+        truths.append(
+            None if truth is None else torch.from_numpy(cut_map(truth, middle, size))[None].to(job.runtime.device)
+        )
     if not squares:
         return None
     photos = np.stack(squares)
@@ -61,7 +63,8 @@ def prepare_samples(job: Job) -> Samples | None:
     for index, member in enumerate(job.panel.members):
         made = [job.panel.label(view, index, truth=truth) for view, truth in zip(views, truths, strict=True)]
         maps = [torch.where(m.valid, m.values, torch.nan).cpu().numpy() for m in made]
-        labels[member.teacher.name] = np.concatenate(maps)
+        name = member.teacher.name
+        labels[f"{name} ({index + 1})" if name in labels else name] = np.concatenate(maps)
     if job.first_samples is None:
         job.first_samples = torch.from_numpy(student_maps(job.evaluated, views)).half()
     return Samples(photos, views, labels)

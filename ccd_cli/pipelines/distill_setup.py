@@ -23,8 +23,9 @@ from ccd_cli.data.source import Source
 from ccd_cli.data.views import PhotoStream
 from ccd_cli.models.arch import Arch
 from ccd_cli.models.depth_net import DepthNet
-from ccd_cli.pipelines.distill_inputs import make_eval_set, make_source, make_stream, worker_count
-from ccd_cli.students.build import build_student, student_arch
+from ccd_cli.models.files import sha256_file
+from ccd_cli.pipelines.distill_inputs import bad_headers, make_eval_set, make_source, make_stream, worker_count
+from ccd_cli.students.build import build_student, pretrained_license, student_arch
 from ccd_cli.students.guards import Guard
 from ccd_cli.students.optimizer import make_optimizer
 from ccd_cli.students.run_folder import RunFolder, load_state
@@ -54,6 +55,8 @@ class Job:
     guard: Guard
     eval_set: EvalSet | None
     license_sources: list[str]
+    untrained: DepthNet
+    hashes: dict[str, str] = field(default_factory=dict)
     step: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
     best: dict[str, float] | None = None
@@ -71,13 +74,16 @@ class Job:
 
     def check_skipped(self) -> None:
         """Raise TrainingStopped when more photos than the recipe allows cannot be read."""
-        limit = self.recipe.images.max_skipped
-        bad = len(self.stream.bad)
-        if bad > limit * len(self.source):
-            raise TrainingStopped(
-                f"{bad} of {len(self.source)} photos cannot be read, more than images.max_skipped {limit:.3g} allows.",
-                f"See {self.folder.skipped}; remove them, or raise images.max_skipped, and start again with --overwrite.",
-            )
+        check_bad(len(self.stream.bad), len(self.source.photos), self.recipe.images.max_skipped)
+
+
+def check_bad(bad: int, photos: int, limit: float) -> None:
+    """Raise TrainingStopped when more than the share `limit` of the photos cannot be read."""
+    if bad > limit * photos:
+        raise TrainingStopped(
+            f"{bad} of {photos} photos cannot be read, more than images.max_skipped {limit:.3g} allows.",
+            "Remove them (those of a begun run are in its skipped.jsonl), or raise it: --set images.max_skipped=0.1",
+        )
 
 
 def prepare(
@@ -100,6 +106,7 @@ def prepare(
     if recipe.mixing == "average" and len(names) == 1:
         raise UsageProblem("mixing: average needs more than one teacher.", "Use mixing: select.")
     arch, weights = _student_source(recipe)
+    _keep_apart(folder, [*references, weights])
     eval_set = make_eval_set(recipe)
     runtime = choose_runtime(device, precision, threads)
     if recipe.optim.batch % runtime.world:
@@ -127,20 +134,27 @@ def prepare(
         if ref is not None:
             report.note(f"Loading teacher {ref.name} ({ref.kind}, {ref.license})")
             teacher = load_teacher(ref, None, runtime.device, runtime.precision, entry.resolution)
+            teacher.predict(
+                torch.zeros(1, 3, recipe.crops.size, recipe.crops.size, device=runtime.device)
+            )  # fails here or never
         members.append(Member(teacher, entry.weight, fit))
     panel = Panel(
         members, recipe.mixing, recipe.masks.saturated_share if recipe.masks.saturated else None, recipe.masks.flat
     )
+    hashes = {m.teacher.name: m.teacher.checkpoint_sha256 for m in members} | _hash_of(weights)
+    _same_weights(state, hashes)
+    bad = bad_headers(source.photos, recipe.seed, worker_count(recipe), report)
+    check_bad(len(bad), len(source.photos), recipe.images.max_skipped)
     if runtime.main and not resume:
         folder.clear()
         write_text(folder.recipe, to_yaml(recipe))
-    stream = make_stream(recipe, source, folder, report)
+    stream = make_stream(recipe, source, folder, bad)
     if signals.received is not None:
         raise signals.interruption(
             "Stopped before the first step.", f"Start with: ccd distill RECIPE --resume --out {folder.path}"
         )
     job = _assemble(recipe, folder, runtime, stream, panel, student, eval_set, weights, report)
-    job.check_skipped()
+    job.hashes = hashes
     if state is not None:
         _restore(job, state)
         report.note(f"Going on after step {job.step} of {recipe.optim.steps}")
@@ -162,10 +176,11 @@ def _assemble(
     report: Report,
 ) -> Job:
     """Move the student to its device and make all that trains it."""
+    untrained = copy.deepcopy(student).eval().requires_grad_(False)
     student = student.to(runtime.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    student.train()
     for parameter in student.encoder_parameters():
         parameter.requires_grad_(not recipe.student.freeze_encoder)
+    student.train()
     projection = None
     width = panel.members[0].teacher.feature_width
     features = recipe.loss.feature.weight > 0 and width is not None
@@ -199,14 +214,43 @@ def _assemble(
         scaler=torch.amp.GradScaler(runtime.device.type, enabled=runtime.precision == "fp16"),
         guard=Guard(guards.drift_limit, guards.drift_window, guards.nonfinite_limit),
         eval_set=eval_set,
-        license_sources=[m.teacher.license for m in panel.members] + ([weights.license] if weights else []),
+        license_sources=[m.teacher.license for m in panel.members] + _first_license(recipe, weights),
+        untrained=untrained,
     )
 
 
-def untrained_student(recipe: DistillRecipe) -> DepthNet:
-    """Return the student as it was before the first step, on the CPU."""
-    arch, weights = _student_source(recipe)
-    return build_student(arch, recipe.student.init, weights.path if weights else None, step_seed(recipe.seed, 0))
+def _keep_apart(folder: RunFolder, sources: list[ModelRef | None]) -> None:
+    """Raise UsageProblem where a teacher, or the student's first weights, lie in the folder that the run writes."""
+    for ref in sources:
+        if ref is not None and ref.path.resolve().is_relative_to(folder.path.resolve()):
+            raise UsageProblem(
+                f"{ref.path} lies in the run's own folder and would be written over.", "Choose another --out."
+            )
+
+
+def _hash_of(weights: ModelRef | None) -> dict[str, str]:
+    return {} if weights is None else {f"student weights {weights.name}": sha256_file(weights.path)}
+
+
+def _same_weights(state: dict[str, Any] | None, hashes: dict[str, str]) -> None:
+    """Raise UsageProblem where a resumed run would go on with other teachers than it began with."""
+    if state is not None and state["hashes"] != hashes:
+        changed = sorted(name for name in {*state["hashes"], *hashes} if state["hashes"].get(name) != hashes.get(name))
+        raise UsageProblem(
+            f"Weights have changed since the run began: {', '.join(changed)}.",
+            "Restore them, or start anew with --overwrite or another --out.",
+        )
+
+
+def _first_license(recipe: DistillRecipe, weights: ModelRef | None) -> list[str]:
+    """Return the licence of the weights that the student begins from, timm's own included; none for random ones."""
+    if weights is not None:
+        return [weights.license]
+    return (
+        [pretrained_license(recipe.student.encoder)]
+        if recipe.student.init == "encoder" and recipe.student.encoder
+        else []
+    )
 
 
 def _student_source(recipe: DistillRecipe) -> tuple[Arch, ModelRef | None]:

@@ -23,6 +23,15 @@ def student_arch(name: str, encoder: str | None, features: int) -> Arch:
     return arch
 
 
+def pretrained_license(encoder: str) -> str:
+    """Return the licence that timm states for an encoder's pretrained weights, or "unknown"."""
+    import timm
+
+    config = timm.get_pretrained_cfg(encoder)
+    stated = str(getattr(config, "license", None) or "unknown")
+    return {"apache-2.0": "Apache-2.0", "mit": "MIT"}.get(stated, stated)
+
+
 def build_student(arch: Arch, init: str, weights: Path | None, seed: int) -> DepthNet:
     """Return the student on the CPU: `pretrained` (all weights), `encoder` (random head) or `scratch`.
 

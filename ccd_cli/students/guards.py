@@ -23,6 +23,7 @@ class Guard:
         self.nonfinite_row = 0
         self.nonfinite_total = 0
         self.warned_flat = False
+        self.stopped = False
 
     def state(self) -> dict[str, Any]:
         """Return what a resumed run needs."""
@@ -32,12 +33,15 @@ class Guard:
             "nonfinite_row": self.nonfinite_row,
             "nonfinite_total": self.nonfinite_total,
             "warned_flat": self.warned_flat,
+            "stopped": self.stopped,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take up a saved state."""
+        """Take up a saved state. A run that this guard stopped gets a fresh window and a fresh count."""
         for key, value in state.items():
             setattr(self, key, value)
+        if self.nonfinite_row >= self.nonfinite_limit or state.get("stopped"):
+            self.nonfinite_row, self.recent, self.start, self.stopped = 0, [], None, False
 
     def skipped(self, step: int) -> None:
         """Count a step whose loss or gradient was not finite; raises TrainingStopped after too many in a row."""
@@ -46,7 +50,7 @@ class Guard:
         if self.nonfinite_row >= self.nonfinite_limit:
             raise TrainingStopped(
                 f"Step {step}: {self.nonfinite_row} steps in a row had a loss or gradient that is not finite.",
-                "Lower optim.lr, use --precision fp32, or look for photos or teachers that give NaN; earlier states are saved.",
+                "Start anew with a lower optim.lr, or --resume with --precision fp32; look for photos or teachers that give NaN.",
             )
 
     def watch(self, step: int, drift: float, student_mad: float) -> str:
@@ -69,9 +73,10 @@ class Guard:
         high, low = max(self.start, 0.0) + self.drift_limit, min(self.start, 0.0) - self.drift_limit
         if not low <= mean <= high:
             way = "grew" if mean > high else "shrank"
+            self.stopped = True
             raise TrainingStopped(
                 f"Step {step}: the student's scale {way} to {math.exp(mean):.3g} times the labels' (it began at "
                 f"{math.exp(self.start):.3g}); scale-invariant losses do not hold it, and such a student does not become good.",
-                "Set loss.anchor.weight=0.01, lower optim.lr, or raise guards.drift_limit if you expect this.",
+                "Start anew with loss.anchor.weight=0.01 or a lower optim.lr; or --resume with a larger guards.drift_limit.",
             )
         return warning

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import threading
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
-from ccd_cli.core.errors import CcdError, UsageProblem
+from ccd_cli.core.errors import CcdError, RecipeError, UsageProblem
 from ccd_cli.core.io import json_line, read_json_lines, whole_file
 from ccd_cli.core.recipe import differences
+from ccd_cli.core.yaml_text import read_yaml
 
 STATE_FORMAT = 1
 FREE_TO_CHANGE = (
     "out",
-    "images.workers", "images.scenes.cache_mb",
+    "images.workers",
+    "images.scenes.cache_mb",
     "log.samples",
     "log.samples_every",
     "log.tensorboard",
     "optim.checkpoint_every",
+    "guards.",
+    "images.max_skipped",
 )
 """Recipe keys that may differ on resume: they do not touch the weights."""
 
@@ -42,6 +46,7 @@ class RunFolder:
         self.events = path / "tensorboard"
         self.lock = path / ".lock"
         self._skip_lock = threading.Lock()
+        self._listed: set[str] | None = None
 
     @property
     def holds_run(self) -> bool:
@@ -54,7 +59,8 @@ class RunFolder:
         return self.holds_run and self.card.exists()
 
     def clear(self) -> None:
-        """Remove the files of a run and nothing else."""
+        """Remove a run's files and its folders `checkpoints`, `plots` and `tensorboard`, and nothing else."""
+        self._listed = None
         for file in (self.recipe, self.student, self.state, self.metrics, self.skipped, self.card, self.eval):
             file.unlink(missing_ok=True)
         for folder in (self.plots, self.events, self.state.parent):
@@ -63,7 +69,10 @@ class RunFolder:
     def note_skipped(self, photo: Path, reason: str) -> None:
         """Add one line to `skipped.jsonl`; a photo that is listed is not listed again."""
         with self._skip_lock:
-            if not any(line.get("photo") == str(photo) for line in read_json_lines(self.skipped)):
+            if self._listed is None:
+                self._listed = {line["photo"] for line in read_json_lines(self.skipped)}
+            if str(photo) not in self._listed:
+                self._listed.add(str(photo))
                 with self.skipped.open("a", encoding="utf-8") as file:
                     file.write(json_line({"photo": str(photo), "reason": reason}))
 
@@ -105,10 +114,10 @@ def choose_folder(name: str, out: str | None, resume: bool, overwrite: bool) -> 
 def check_same_recipe(folder: RunFolder, recipe: dict[str, Any]) -> None:
     """Raise UsageProblem listing every key in which a resumed run's recipe differs from the one it began with."""
     try:
-        old = yaml.safe_load(folder.recipe.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise CcdError(f"{folder.recipe} cannot be read: {error}.", "Start anew with --overwrite.") from error
-    changed = [d for d in differences(old, recipe) if d[0] not in FREE_TO_CHANGE]
+        old = read_yaml(folder.recipe)
+    except RecipeError as error:
+        raise CcdError(f"{folder.recipe} is damaged.", "Start anew with --overwrite.") from error
+    changed = [d for d in differences(old, recipe) if not d[0].startswith(FREE_TO_CHANGE)]
     if changed:
         rows = "; ".join(f"{key}: {a} then, {b} now" for key, a, b in changed[:8])
         raise UsageProblem(
@@ -123,7 +132,9 @@ def save_state(folder: RunFolder, state: dict[str, Any]) -> None:
         try:
             torch.save({"format": STATE_FORMAT, **state}, temporary)
         except RuntimeError as error:  # torch's file writer reports a full disk as RuntimeError
-            raise OSError(28, str(error).splitlines()[0]) from error
+            if "writ" not in str(error) and "space" not in str(error):
+                raise
+            raise OSError(errno.ENOSPC, str(error).splitlines()[0]) from error
 
 
 def load_state(folder: RunFolder) -> dict[str, Any] | None:

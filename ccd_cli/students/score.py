@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from ccd_cli.core.align import align_disparity
+from ccd_cli.core.errors import ImageError
 from ccd_cli.core.metrics import depth_metrics
 
 
@@ -26,6 +27,16 @@ def score_disparity(disparity: np.ndarray, depth: np.ndarray, valid: np.ndarray)
 
 
 def mean_scores(count: int, one: Callable[[int], dict[str, float]]) -> dict[str, float]:
-    """Return the plain mean over images of each metric, and `images`, their number."""
-    rows = [one(i) for i in range(count)]
-    return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]} | {"images": float(count)}
+    """Return the plain mean over images of each metric, and `images`, their number; unreadable images are left out.
+
+    Raises ImageError where none can be read.
+    """
+    rows = []
+    for i in range(count):
+        try:
+            rows.append(one(i))
+        except ImageError as error:
+            bad = error
+    if not rows:
+        raise bad
+    return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]} | {"images": float(len(rows))}

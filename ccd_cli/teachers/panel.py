@@ -16,6 +16,9 @@ from ccd_cli.core.normalize import normalize_map, unit_scale
 from ccd_cli.teachers.base import Teacher
 from ccd_cli.teachers.truth import Truth
 
+EVERYONE = -1
+"""Index that stands for the mean of all teachers."""
+
 
 @dataclass(frozen=True)
 class Labels:
@@ -79,19 +82,21 @@ class Panel:
         self._shares = weights / weights.sum()
 
     def draw(self, seed: int) -> int:
-        """Return the index of the teacher of a step, by weight; the same for the same seed."""
+        """Return the index of the teacher of a step, by weight, or EVERYONE when mixing is `average`."""
+        if self.mixing == "average":
+            return EVERYONE
         return int(np.random.default_rng(seed).choice(len(self.members), p=self._shares))
 
     @torch.no_grad()
     def label(self, views: Tensor, index: int, feature_views: int = 0, truth: Tensor | None = None) -> Labels:
-        """Label views [N,3,H,W] in 0..1 with teacher `index`, or with all of them when mixing is `average`.
+        """Label views [N,3,H,W] in 0..1 with teacher `index`, or with the mean of all of them for EVERYONE.
 
         The primary teacher's features of the first `feature_views` views come along; they cost nothing where the primary
         teacher labels, else one encoder pass over those views. truth [N,H,W] is the true disparity of the views, which
         is what the teacher `Truth` answers.
         """
         tokens = None
-        if self.mixing == "average":
+        if index == EVERYONE:
             made = [self._disparity(i, views, feature_views if i == 0 else 0, truth) for i in range(len(self.members))]
             tokens = made[0][2]
             raw, valid = _average([m[0] for m in made], [m[1] for m in made], self._shares)

@@ -287,6 +287,9 @@ def test_losses_that_are_not_finite_are_skipped_counted_and_stop_the_run(
     state = torch.load("run/checkpoints/last.pt", weights_only=True)
     assert state["step"] == 9
     assert all(torch.isfinite(t).all() for t in state["student"].values())
+    counts = [int(v) for k, v in state["student"].items() if k.endswith("num_batches_tracked")]
+    assert counts
+    assert set(counts) == {4}  # the statistics of skipped steps are not kept either
 
 
 def test_the_drift_guard_stops_a_runaway_student(tiny_recipe, write_recipe, ccd, tmp_path):
@@ -320,6 +323,66 @@ def test_scores_on_pairs_keep_the_best_student(tiny_recipe, write_recipe, ccd, t
     with safe_open(tmp_path / "run" / "student.safetensors", "pt") as file:
         assert file.metadata()["step"] == str(int(best["step"]))
     assert "ramps" in (tmp_path / "run" / "card.md").read_text()
+
+
+def test_a_bad_pair_is_left_out_and_no_good_pair_is_an_error(tiny_recipe, write_recipe, tmp_path, monkeypatch, photos):
+    from ccd_cli.core.errors import ImageError
+    from ccd_cli.core.recipe import load_recipe
+    from ccd_cli.core.report import Silent
+    from ccd_cli.pipelines import distill
+
+    monkeypatch.chdir(tmp_path)
+    for name in ("1", "3"):
+        Path(f"{name}.png").write_bytes((photos / f"{name}.png").read_bytes())
+        np.save(f"{name}.npy", np.zeros((50, 50), np.float32) if name == "1" else np.random.rand(50, 50) + 1)
+    Path("pairs.yaml").write_text(yaml.safe_dump({"name": "two", "image": "*.png", "depth": "*.npy"}))
+    tiny_recipe["eval"] = {"pairs": "pairs.yaml", "every": 4, "compare": False}
+    tiny_recipe["optim"]["steps"] = 4
+    recipe = load_recipe(str(write_recipe(tiny_recipe)))
+    assert distill.run(recipe, out="run", report=Silent()).scores["images"] == 1
+    np.save("3.npy", np.zeros((50, 50), np.float32))
+    with pytest.raises(ImageError, match="no valid pixel"):
+        distill.run(recipe, out="other", report=Silent())
+
+
+def test_weights_that_changed_or_would_be_written_over_are_refused(
+    whole, tiny_recipe, write_recipe, ccd_here, tmp_path
+):
+    _, folder = whole
+    tiny_recipe["teachers"] = [str(folder)]
+    tiny_recipe["optim"].update(steps=6, checkpoint_every=2)
+    recipe = write_recipe(tiny_recipe, "next.yaml")
+    own = ccd_here("distill", recipe, "--out", folder, "--overwrite")
+    assert own.exit_code == 2
+    assert "own folder" in own.stderr
+    assert (folder / "card.md").exists()
+    assert ccd_here("distill", recipe, "--out", "next").exit_code == 0
+    (tmp_path / "next" / "card.md").unlink()
+    other = load_file(folder / "student.safetensors")
+    from ccd_cli.models.arch import arch_from_json
+    from ccd_cli.models.checkpoint import read_metadata, save_model
+
+    facts = read_metadata(folder / "student.safetensors")
+    changed = {k: v * 0.5 if v.is_floating_point() else v for k, v in other.items()}
+    save_model(folder / "student.safetensors", changed, arch_from_json(facts.pop("ccd_arch")), facts)
+    refused = ccd_here("distill", recipe, "--out", "next", "--resume")
+    assert refused.exit_code == 2
+    assert "Weights have changed" in refused.stderr
+
+
+def test_a_frozen_encoder_does_not_move(tiny_recipe, write_recipe, tmp_path, monkeypatch, make_teacher):
+    from ccd_cli.core.recipe import load_recipe
+    from ccd_cli.core.report import Silent
+    from ccd_cli.pipelines import distill
+
+    monkeypatch.chdir(tmp_path)
+    weights = make_teacher("first", 1)
+    tiny_recipe["student"] |= {"init": "pretrained", "weights": str(weights), "freeze_encoder": True}
+    tiny_recipe["optim"] |= {"steps": 3, "ema": 0.0}
+    distill.run(load_recipe(str(write_recipe(tiny_recipe))), out="run", report=Silent())
+    before, after = load_file(weights), load_file("run/student.safetensors")
+    assert all(torch.equal(before[k], after[k]) for k in before if k.startswith("encoder."))
+    assert any(not torch.equal(before[k], after[k]) for k in before if k.startswith("head."))
 
 
 def test_two_processes_share_a_run(tiny_recipe, write_recipe, tmp_path):

@@ -130,6 +130,8 @@ def test_resolved_recipe_reads_back_the_same(tmp_path):
     again = load_recipe(str(tmp_path / "again.yaml"))
     assert again == recipe
     assert recipe_hash(again) == recipe_hash(recipe)
+    (tmp_path / "odd.yaml").write_text(to_yaml(check_recipe({**BASE, "name": "1e5", "out": "010"}, "t")))
+    assert (load_recipe(str(tmp_path / "odd.yaml")).name, load_recipe(str(tmp_path / "odd.yaml")).out) == ("1e5", "010")
     other = check_recipe({**BASE, "seed": 1}, "t")
     assert recipe_hash(other) != recipe_hash(recipe)
     assert differences(recipe.model_dump(), other.model_dump()) == [("seed", 0, 1)]

@@ -189,3 +189,12 @@ def test_photo_threads_leave_this_threads_tensor_threads_alone(photos):
     before = torch.get_num_threads()
     list(batches(stream(list_photos([str(photos)]))[0], iter([[0, 1], [2]]), workers=2, ahead=1))
     assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_the_teacher_sees_the_students_region_for_features_alone(photos, own):
+    rule = ViewRule(32, 60, 2, 0.5, 0.9, own_region=own, shared=False, local_global=True, features=True)
+    views = stream(list_photos([str(photos)]), rule)[0][1]
+    assert views.clean.shape[0] == 3
+    assert views.student.shape[0] == 1
+    assert np.array_equal(views.clean[0], views.student[0])  # no augmentation here: the very same pixels

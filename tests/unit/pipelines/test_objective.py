@@ -7,7 +7,7 @@ from ccd_cli.core.geometry import sample_boxes
 from ccd_cli.core.gradient import gradient_loss
 from ccd_cli.core.losses import anchor_loss, feature_loss, normalized_l1, reduce_loss
 from ccd_cli.core.schema import Loss
-from ccd_cli.pipelines.objective import objective
+from ccd_cli.pipelines.objective import match_grid, objective
 
 COUNT, PATCHES, SIZE = 2, 3, 32
 
@@ -85,3 +85,25 @@ def test_labels_without_a_valid_pixel_still_give_a_finite_step(inputs):
     got["loss"].backward()
     assert got["loss"].item() == 0
     assert (maps.grad == 0).all()
+
+
+def test_features_of_another_grid_are_resized(inputs):
+    maps, _, values, valid, boxes, _ = inputs
+    coarse = torch.randn(COUNT, 4, 6)
+    fine = match_grid(coarse, 16)
+    plain = torch.nn.functional.interpolate(
+        coarse.transpose(1, 2).reshape(COUNT, 6, 2, 2), size=(4, 4), mode="bilinear"
+    )
+    assert torch.allclose(fine, plain.flatten(2).transpose(1, 2), atol=1e-6)
+    assert match_grid(coarse, 4) is coarse
+    got = objective(maps, fine, values, valid, boxes, Loss(), coarse)
+    assert got["feature"].item() == pytest.approx(0.0, abs=1e-6)
+
+
+def test_labels_of_whole_views_that_are_only_for_features_are_left_out(inputs):
+    maps, tokens, values, valid, boxes, targets = inputs
+    rule = Loss.model_validate({"shared": {"weight": 0.0}, "gradient": {"weight": 0.0}})
+    got = objective(maps, tokens, values, valid, boxes, rule, targets)
+    again = objective(maps, tokens, values[COUNT:], valid[COUNT:], boxes, rule, targets)
+    assert got["local_global"].item() == again["local_global"].item()
+    assert got["feature"].item() == pytest.approx(feature_loss(tokens, targets).item())

@@ -6,7 +6,7 @@ import torch
 
 from ccd_cli.core.errors import TeacherError
 from ccd_cli.core.normalize import normalize_map
-from ccd_cli.teachers.panel import Member, Panel, reference_for
+from ccd_cli.teachers.panel import EVERYONE, Member, Panel, reference_for
 
 
 class Known:
@@ -75,7 +75,8 @@ def test_features_come_from_the_primary_teacher_whoever_labels(views):
 def test_average_is_the_weighted_mean_of_normalised_labels(views):
     flipped = Known("b", "disparity", lambda d: d.flip(-1))
     panel = Panel([Member(Known("a", "disparity"), 3.0), Member(flipped, 1.0)], mixing="average")
-    label = panel.label(views, 0)
+    assert panel.draw(3) == EVERYONE
+    label = panel.label(views, EVERYONE)
     raw = 1 / (1 + 9 * views[:, 0])
     valid = torch.ones_like(raw, dtype=torch.bool)
     a, b = normalize_map(raw, valid)[0], normalize_map(raw.flip(-1), valid)[0]
