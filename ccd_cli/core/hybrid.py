@@ -14,7 +14,7 @@ no masks of whole maps, no indexing per context, and each map small enough for a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -89,12 +89,33 @@ def _arrange_all(
 
     if pred.device.type != "cpu":
         return arrange(slice(None))  # one wait for the device, not one a map
-    single = [slice(i, i + 1) for i in range(len(pred))]
-    threads = min(len(pred), torch.get_num_threads())
+    found: list[list[Sorted]] = [[] for _ in pred]
+
+    def work(mine: range) -> None:
+        for i in mine:
+            found[i] = arrange(slice(i, i + 1))[0]
+
+    _share(len(pred), pred, _without_gradients(work))
+    return found
+
+
+def _share(count: int, like: Tensor, work: Callable[[range], None]) -> None:
+    """Give the maps 0 .. count - 1 to `work`: on a CPU shared among threads that compute alone, else all at once.
+
+    Whole maps for each thread beat threads inside every small operation, above all where other programs run beside.
+    """
+    threads = min(count, torch.get_num_threads()) if like.device.type == "cpu" else 1
     if threads <= 1:
-        return [arrange(batch)[0] for batch in single]
-    with ThreadPoolExecutor(threads) as pool:
-        return [found[0] for found in pool.map(arrange, single)]
+        work(range(count))
+        return
+    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        for done in [pool.submit(work, range(first, count, threads)) for first in range(threads)]:
+            done.result()
+
+
+def _without_gradients(work: Callable[[range], None]) -> Callable[[range], None]:
+    """Return `work` that records nothing: a thread of its own does not know that its caller records nothing."""
+    return torch.no_grad()(work)
 
 
 def _contexts_of_pixels(like: Tensor, parts: list[Sorted]) -> Tensor:
@@ -155,27 +176,38 @@ class _ContextL1(torch.autograd.Function):
         ctx: Any, pred: Tensor, label: Tensor, mask: Tensor, contexts: Family, levels: tuple[int, ...], rule: Rule
     ) -> Tensor:
         result = torch.zeros_like(pred, memory_format=torch.contiguous_format)
-        scratch = pred.new_empty(4, pred[:1].numel())  # fresh memory for every step would cost as much as the step
-        ctx.maps, ctx.weights = _arrange_all(pred.detach(), label, mask, contexts, levels, rule), []
-        for row, parts in zip(result.view(len(pred), -1), ctx.maps, strict=True):
-            for number, part in enumerate(parts):
-                _scatter(row, part.order, _loss(part, rule, scratch), first=number == 0)
-            skipped = any(part.skipped for part in parts)
-            ctx.weights.append(1 / _contexts_of_pixels(row, parts).clamp_min_(1) if skipped else 1 / len(levels))
-            row.mul_(ctx.weights[-1])
+        maps = _arrange_all(pred.detach(), label, mask, contexts, levels, rule)
+        weights: list[Tensor | float] = [1 / len(levels)] * len(maps)
+
+        def work(mine: range) -> None:
+            scratch = pred.new_empty(4, pred[:1].numel())  # fresh memory for every step would cost as much as the step
+            for i in mine:
+                row = result[i].view(-1)
+                for number, part in enumerate(maps[i]):
+                    _scatter(row, part.order, _loss(part, rule, scratch), first=number == 0)
+                if any(part.skipped for part in maps[i]):
+                    weights[i] = 1 / _contexts_of_pixels(row, maps[i]).clamp_min_(1)
+                row.mul_(weights[i])
+
+        _share(len(maps), pred, _without_gradients(work))
+        ctx.maps, ctx.weights = maps, weights
         return result
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
         result = torch.zeros_like(upstream, memory_format=torch.contiguous_format)
-        scratch = upstream.new_empty(4, upstream[:1].numel())
-        for i, (parts, weight) in enumerate(zip(ctx.maps, ctx.weights, strict=True)):
-            weighted = upstream[i].reshape(-1) * weight
-            for number, part in enumerate(parts):
-                arriving = weighted.index_select(0, part.order)
-                total = torch.zeros_like(arriving)
-                for index, (start, stop) in enumerate(part.spans):
-                    total[start:stop] += _gradient(part, index, arriving[start:stop], scratch)
-                _scatter(result[i].view(-1), part.order, total, first=number == 0)
+
+        def work(mine: range) -> None:
+            scratch = upstream.new_empty(4, upstream[:1].numel())
+            for i in mine:
+                weighted = upstream[i].reshape(-1) * ctx.weights[i]
+                for number, part in enumerate(ctx.maps[i]):
+                    arriving = weighted.index_select(0, part.order)
+                    total = torch.zeros_like(arriving)
+                    for index, (start, stop) in enumerate(part.spans):
+                        total[start:stop] += _gradient(part, index, arriving[start:stop], scratch)
+                    _scatter(result[i].view(-1), part.order, total, first=number == 0)
+
+        _share(len(ctx.maps), upstream, _without_gradients(work))
         return result, None, None, None, None, None

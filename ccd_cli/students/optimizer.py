@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import nn
@@ -16,7 +17,7 @@ def make_optimizer(
 
     Each group keeps its base rate in `base_lr`; `set_learning_rate` scales it.
     """
-    groups = []
+    groups: list[dict[str, Any]] = []
     for parameters, rate in ((head, lr), (encoder, encoder_lr)):
         trained = [p for p in parameters if p.requires_grad]
         for chosen, decay in (
@@ -25,7 +26,8 @@ def make_optimizer(
         ):
             if chosen:
                 groups.append({"params": chosen, "lr": rate, "base_lr": rate, "weight_decay": decay})
-    return torch.optim.AdamW(groups, betas=(0.9, 0.999), eps=1e-8)
+    fused = all(p.device.type in ("cpu", "cuda") for group in groups for p in group["params"])
+    return torch.optim.AdamW(groups, betas=(0.9, 0.999), eps=1e-8, fused=fused)
 
 
 def learning_rate_scale(step: int, steps: int, warmup: int, schedule: str, final: float) -> float:

@@ -31,7 +31,7 @@ def infer(model: DepthNet, images: Tensor, precision: str = "fp32") -> tuple[Ten
 
 def _placed(images: Tensor, device: torch.device) -> Tensor:
     images = images.to(device)
-    return images.contiguous(memory_format=torch.channels_last) if device.type == "cuda" else images
+    return images.contiguous(memory_format=torch.channels_last)
 
 
 def _autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
@@ -76,10 +76,9 @@ class NativeTeacher:
         return self.model.mean.device
 
     def to(self, device: torch.device | str) -> Self:
-        """Move to `device` (channels-last on CUDA) and return itself."""
+        """Move to `device`, channels last (faster convolutions, on CPUs too), and return itself."""
         self.model.to(device)
-        if self.device.type == "cuda":
-            self.model.to(memory_format=torch.channels_last)
+        self.model.to(memory_format=torch.channels_last)
         return self
 
     def predict(self, rgb: Tensor) -> Tensor:
