@@ -57,17 +57,17 @@ def shares(region: Region, part: Region) -> Patch:
 
 def cut(photo: np.ndarray, region: Region, size: int) -> np.ndarray:
     """Cut a region out of uint8 (H, W, 3) and resize it to (size, size, 3): by area when smaller, else bicubic."""
-    square = photo[region.top : region.top + region.side, region.left : region.left + region.side]
-    if region.side == size:
-        return np.ascontiguousarray(square)
-    rule = cv2.INTER_AREA if size < region.side else cv2.INTER_CUBIC
-    return cv2.resize(square, dsize=(size, size), interpolation=rule)
+    return _cut(photo, region, size, cv2.INTER_CUBIC)
 
 
 def cut_map(values: np.ndarray, region: Region, size: int) -> np.ndarray:
     """Cut a region out of a float32 map (H, W) and resize it to (size, size): by area when smaller, else bilinear."""
-    square = values[region.top : region.top + region.side, region.left : region.left + region.side]
+    return _cut(values, region, size, cv2.INTER_LINEAR)
+
+
+def _cut(pixels: np.ndarray, region: Region, size: int, enlarge: int) -> np.ndarray:
+    square = pixels[region.top : region.top + region.side, region.left : region.left + region.side]
     if region.side == size:
         return np.ascontiguousarray(square)
-    rule = cv2.INTER_AREA if size < region.side else cv2.INTER_LINEAR
+    rule = cv2.INTER_AREA if size < region.side else enlarge
     return cv2.resize(square, dsize=(size, size), interpolation=rule)
