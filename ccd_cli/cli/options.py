@@ -7,8 +7,6 @@ from typing import Any
 
 import click
 
-Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
-
 
 def recipe_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add RECIPE, --set and --dry-run."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from ccd_cli.core.schema import TRUTH, DistillRecipe
 
 
@@ -28,8 +30,7 @@ def contradictions(recipe: DistillRecipe) -> list[tuple[str, str]]:
     if crops.patch_min > crops.patch_max:
         found.append(("crops.patch_min", f"{crops.patch_min} is larger than crops.patch_max {crops.patch_max}"))
     for key, context in (("shared", loss.shared), ("local_global", loss.local_global)):
-        pairs = zip(context.levels, context.levels[1:], strict=False)
-        if any(fine <= coarse or fine % coarse for coarse, fine in pairs):
+        if any(fine <= coarse or fine % coarse for coarse, fine in pairwise(context.levels)):
             found.append(
                 (f"loss.{key}.levels", f"{context.levels}: each level must be a larger multiple of the one before")
             )

@@ -13,8 +13,6 @@ import torch
 
 from ccd_cli.core.errors import CcdError, Interrupted, UsageProblem
 
-PRECISIONS = ("auto", "fp32", "bf16", "fp16")
-
 
 @dataclass(frozen=True)
 class Runtime:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from glob import glob  # the only one of the two that takes absolute patterns
 from pathlib import Path
 
@@ -67,38 +68,28 @@ def read_photo(path: Path) -> np.ndarray:
             raise ImageError(f"{path}: damaged ({_reason(error)})") from error
 
 
-class _opened:  # noqa: N801 - reads as a function
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
     """Open an image lazily and check its size before any pixel is decoded."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self) -> Image.Image:
-        try:
-            if self.path.stat().st_size == 0:
-                raise ImageError(f"{self.path}: empty file")
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                self.image = Image.open(self.path)
-        except ImageError:
-            raise
-        except FileNotFoundError as error:
-            raise ImageError(f"{self.path}: no such file") from error
-        except Exception as error:
-            raise ImageError(f"{self.path}: not a readable image ({_reason(error)})") from error
-        width, height = self.image.size
-        if width * height > MAX_PIXELS or min(width, height) < MIN_SIDE:
-            self.image.close()
-            limit = (
-                f"over {MAX_PIXELS // 1_000_000} megapixels"
-                if width * height > MAX_PIXELS
-                else f"under {MIN_SIDE} pixels"
-            )
-            raise ImageError(f"{self.path}: {width}x{height} is {limit}")
-        return self.image
-
-    def __exit__(self, *_: object) -> None:
-        self.image.close()
+    try:
+        if path.stat().st_size == 0:
+            raise ImageError(f"{path}: empty file")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            image: Image.Image = Image.open(path)
+    except ImageError:
+        raise
+    except FileNotFoundError as error:
+        raise ImageError(f"{path}: no such file") from error
+    except Exception as error:
+        raise ImageError(f"{path}: not a readable image ({_reason(error)})") from error
+    with image:
+        width, height = image.size
+        if width * height > MAX_PIXELS:
+            raise ImageError(f"{path}: {width}x{height} is over {MAX_PIXELS // 1_000_000} megapixels")
+        if min(width, height) < MIN_SIDE:
+            raise ImageError(f"{path}: {width}x{height} is under {MIN_SIDE} pixels")
+        yield image
 
 
 def _to_rgb(image: Image.Image) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -67,7 +68,8 @@ class Source:
             self._cache[number] = made
         return made
 
-    def hash(self) -> str:
+    @cached_property
+    def digest(self) -> str:
         """Return a sha256 over the sequence: tells whether a resumed run still has the same one."""
         text = (
             "\n".join(path.as_posix() for path in self.photos)

@@ -10,8 +10,6 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -22,22 +20,11 @@ from ccd_cli.core.report import Report, Silent
 from ccd_cli.core.runtime import Runtime, Signals, memory_error, step_seed
 from ccd_cli.core.schema import DistillRecipe
 from ccd_cli.data.views import batches
-from ccd_cli.pipelines.distill_records import Records
+from ccd_cli.pipelines.distill_records import Records, Result
 from ccd_cli.pipelines.distill_setup import Job, prepare
 from ccd_cli.pipelines.objective import objective
 from ccd_cli.students.optimizer import learning_rate_scale, set_learning_rate, update_mean
 from ccd_cli.students.run_folder import RunFolder, check_same_recipe, choose_folder
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a finished run left: its folder, the last step, the last loss and the best scores (empty without pairs)."""
-
-    folder: Path
-    steps: int
-    loss: float
-    scores: dict[str, float]
-    skipped: int
 
 
 def run(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -23,6 +25,17 @@ from ccd_cli.students.run_folder import save_state
 from ccd_cli.teachers.licenses import is_commercial, strictest
 
 SHOWN = ("loss", "shared", "local_global", "gradient", "feature", "drift")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a finished run left: its folder, the last step, the last loss and the best scores (empty without pairs)."""
+
+    folder: Path
+    steps: int
+    loss: float
+    scores: dict[str, float]
+    skipped: int
 
 
 class Records:
@@ -125,7 +138,7 @@ class Records:
             "precision": job.runtime.precision,
             "world": job.runtime.world,
             "photos": len(job.source),
-            "source_hash": job.source.hash(),
+            "source_hash": job.source.digest,
             "hashes": job.hashes,
             "recipe_hash": recipe_hash(job.recipe),
             "version": ccd_cli.__version__,
@@ -151,10 +164,8 @@ class Records:
         )
         self._write_scores()
 
-    def finish(self) -> Any:
+    def finish(self) -> Result:
         """Score, save, draw and write the card; returns the pipeline's result."""
-        from ccd_cli.pipelines.distill import Result
-
         job = self.job
         if self.main:
             if job.eval_set is not None and (not job.history or job.history[-1]["step"] < job.step):

@@ -42,7 +42,6 @@ class Job:
     recipe: DistillRecipe
     folder: RunFolder
     runtime: Runtime
-    source: Source
     stream: PhotoStream
     workers: int
     panel: Panel
@@ -56,11 +55,16 @@ class Job:
     eval_set: EvalSet | None
     license_sources: list[str]
     untrained: DepthNet
-    hashes: dict[str, str] = field(default_factory=dict)
+    hashes: dict[str, str]
     step: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
     best: dict[str, float] | None = None
     first_samples: torch.Tensor | None = None
+
+    @property
+    def source(self) -> Source:
+        """The photos and scenes behind the stream."""
+        return self.stream.source
 
     @property
     def evaluated(self) -> DepthNet:
@@ -153,8 +157,7 @@ def prepare(
         raise signals.interruption(
             "Stopped before the first step.", f"Start with: ccd distill RECIPE --resume --out {folder.path}"
         )
-    job = _assemble(recipe, folder, runtime, stream, panel, student, eval_set, weights, report)
-    job.hashes = hashes
+    job = _assemble(recipe, folder, runtime, stream, panel, student, eval_set, weights, hashes, report)
     if state is not None:
         _restore(job, state)
         report.note(f"Going on after step {job.step} of {recipe.optim.steps}")
@@ -173,6 +176,7 @@ def _assemble(
     student: DepthNet,
     eval_set: EvalSet | None,
     weights: ModelRef | None,
+    hashes: dict[str, str],
     report: Report,
 ) -> Job:
     """Move the student to its device and make all that trains it."""
@@ -202,7 +206,6 @@ def _assemble(
         recipe=recipe,
         folder=folder,
         runtime=runtime,
-        source=stream.source,
         stream=stream,
         workers=worker_count(recipe),
         panel=panel,
@@ -216,6 +219,7 @@ def _assemble(
         eval_set=eval_set,
         license_sources=[m.teacher.license for m in panel.members] + _first_license(recipe, weights),
         untrained=untrained,
+        hashes=hashes,
     )
 
 
@@ -290,7 +294,7 @@ def _same_machine(
     """Take up the thread count of the saved state, and refuse or tell of what keeps a resumed run from being exact."""
     if state is None:
         return
-    if state["source_hash"] != source.hash():
+    if state["source_hash"] != source.digest:
         raise UsageProblem(
             f"The list of photos has changed since the run began ({state['photos']} then, {len(source)} now).",
             "Restore it, or start anew with --overwrite or another --out.",

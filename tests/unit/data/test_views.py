@@ -165,10 +165,10 @@ def test_photos_come_before_scenes_and_the_sequence_has_a_hash(photos):
     assert both.read(0)[1] is None
     assert both.read(len(files))[1].shape == (48, 64)
     hashes = {
-        Source(files).hash(),
-        both.hash(),
-        Source(files[1:]).hash(),
-        Source(files, SceneRule(4, 48, 64, first=7)).hash(),
+        Source(files).digest,
+        both.digest,
+        Source(files[1:]).digest,
+        Source(files, SceneRule(4, 48, 64, first=7)).digest,
     }
     assert len(hashes) == 4
 
@@ -182,7 +182,7 @@ def test_the_scene_cache_changes_nothing_but_time(photos):
     assert cached.scenes.kept == 2
     assert cached.read(0)[0] is cached.read(0)[0]
     assert plain.read(0)[0] is not plain.read(0)[0]
-    assert plain.hash() == cached.hash()
+    assert plain.digest == cached.digest
 
 
 def test_photo_threads_leave_this_threads_tensor_threads_alone(photos):
