@@ -27,7 +27,7 @@ PACKAGES = (
     "safetensors",
     "huggingface-hub",
 )
-EXTRAS = {"diffusion": "diffusers"}
+EXTRAS = {"transformers": "transformers", "diffusion": "diffusers", "moge": "moge"}
 
 
 @click.command()

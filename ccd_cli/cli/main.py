@@ -16,6 +16,10 @@ from ccd_cli.core.errors import CcdError, Interrupted, RecipeError
 
 COMMANDS = {
     "distill": "Train a student on photos that teachers label.",
+    "predict": "Depth for photos and videos, with point clouds.",
+    "pointcloud": "Turn photos and depth maps into coloured point clouds.",
+    "eval": "Score models, or predictions made elsewhere, on benchmark sets.",
+    "teachers": "List teachers; download, verify and remove their weights.",
     "recipes": "List, show and check recipes.",
     "doctor": "Show versions, devices and folders: what to paste into a bug report.",
 }

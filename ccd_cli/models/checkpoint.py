@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
+import timm
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -144,7 +145,20 @@ def load_encoder(model: DepthNet, path: Path | str) -> None:
     state = read_state(path)
     table = encoder_names(state)
     encoder = {timm_name: state[name] for name, timm_name in table.items()}
+    if model.arch.layout == "pyramid":
+        encoder = _pyramid_names(model, encoder)
     _fill(model.encoder, encoder, str(path), "ccd")
+
+
+def _pyramid_names(model: DepthNet, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Rename a classifier's tensors to those of its pyramid, and leave out what only the classifier has.
+
+    timm writes a pyramid's first dots as underscores, and takes the layers behind the last level away.
+    """
+    own = {name.replace(".", "_"): name for name in model.encoder.state_dict()}
+    whole = {name.replace(".", "_") for name in timm.create_model(model.arch.encoder).state_dict()}
+    renamed = {name: name.replace(".", "_") for name in state}
+    return {own.get(flat, name): state[name] for name, flat in renamed.items() if flat in own or flat not in whole}
 
 
 def save_model(

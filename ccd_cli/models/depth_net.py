@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ccd_cli.core.errors import UsageProblem
 from ccd_cli.models.arch import Arch
 from ccd_cli.models.dpt import DepthHead
-from ccd_cli.models.encoder import build_encoder, encode, level_channels
+from ccd_cli.models.encoder import build_encoder, encode, has_detail, level_channels
 
 SKY_THRESHOLD = 0.3
 SKY_QUANTILE = 0.99
@@ -56,7 +56,14 @@ class DepthNet(nn.Module):
         channels = level_channels(self.encoder, arch)
         self.feature_width: int = channels[-1]
         self.head = DepthHead(
-            channels, arch.features, arch.out_channels, arch.activation, arch.max_depth, arch.sky, arch.deepest_unit
+            channels,
+            arch.features,
+            arch.out_channels,
+            arch.activation,
+            arch.max_depth,
+            arch.sky,
+            arch.deepest_unit,
+            has_detail(self.encoder, arch),
         )
         self.reset_statistics()
 

@@ -1,7 +1,8 @@
 """The depth head (dense prediction transformer): fuses an encoder's levels, deepest first, into one map.
 
 For a ViT every level has the patch grid's size and is first reassembled to 4x, 2x, 1x and 1/2 of it; a convolutional
-pyramid comes in four sizes already and is only normalised, level by level.
+pyramid comes in four sizes already and is only normalised, level by level. A pyramid's level of stride 2, which no ViT
+has, is added after the last fusion, so that edges can be finer than the fused levels.
 """
 
 from __future__ import annotations
@@ -79,7 +80,8 @@ class Fusion(nn.Module):
 class DepthHead(nn.Module):
     """Levels [B, C_i, h_i, w_i], shallow to deep -> map [B, H, W] and, with `sky`, a sky score [B, H, W].
 
-    `out_channels` reassembles ViT levels; empty for pyramids. Outputs are float32 also under autocast.
+    `out_channels` reassembles ViT levels; empty for pyramids. With `detail`, the first level has stride 2 and joins after
+    the fusions. Outputs are float32 also under autocast.
     """
 
     def __init__(
@@ -91,9 +93,12 @@ class DepthHead(nn.Module):
         max_depth: float | None = None,
         sky: bool = False,
         deepest_unit: bool = True,
+        detail: bool = False,
     ) -> None:
         super().__init__()
         self.activation, self.max_depth = activation, max_depth
+        self.detail = nn.Conv2d(in_channels[0], features // 2, 3, padding=1) if detail else None
+        in_channels = in_channels[1:] if detail else in_channels
         count = len(in_channels)
         if out_channels:
             widths = list(out_channels)
@@ -134,6 +139,7 @@ class DepthHead(nn.Module):
 
     def forward(self, levels: Sequence[Tensor], size: Sequence[int]) -> tuple[Tensor, Tensor | None]:
         """Fuse `levels` into a map of `size` (height, width); see the class."""
+        finest, levels = (levels[0], levels[1:]) if self.detail is not None else (None, levels)
         if hasattr(self, "project"):
             levels = [r(p(x)) for x, p, r in zip(levels, self.project, self.rescale, strict=True)]
         else:
@@ -144,7 +150,10 @@ class DepthHead(nn.Module):
             h, w = levels[i].shape[-2:]
             x = self.fuse[i](levels[i], x, levels[i - 1].shape[-2:] if i else (2 * h, 2 * w))
         assert x is not None
-        x = resize(self.mix(x), size)
+        x = self.mix(x)
+        if self.detail is not None and finest is not None:
+            x = x + resize(self.detail(finest), x.shape[-2:])
+        x = resize(x, size)
         sky = None if self.sky is None else F.relu(_apply_final(self.sky, x))
         return activate(_apply_final(self.final, x), self.activation, self.max_depth), sky
 

@@ -55,11 +55,14 @@ def _unfit(name: str, error: Exception) -> UsageProblem:
 
 
 def _useful_levels(net: Any, name: str, pretrained: bool) -> nn.Module:
-    """The deepest levels of stride 4 and more, four at most, of a net that takes images of any size."""
+    """The deepest levels of stride 4 and more, four at most, after the one of stride 2 where there is one, of a net that
+    takes images of any size.
+    """
     strides = net.feature_info.reduction()
-    wanted = [i for i, stride in enumerate(strides) if stride >= 4][-LEVELS:]
-    if len(set(strides)) != len(strides) or len(wanted) < 2:
+    fused = [i for i, stride in enumerate(strides) if stride >= 4][-LEVELS:]
+    if len(set(strides)) != len(strides) or len(fused) < 2:
         raise UsageProblem(f"'{name}' gives no pyramid of feature maps (strides {strides}).")
+    wanted = [i for i, stride in enumerate(strides) if stride == 2] + fused
     if len(wanted) < len(strides):
         net = timm.create_model(name, features_only=True, pretrained=pretrained, out_indices=wanted)
     training = net.training
@@ -87,6 +90,11 @@ def level_channels(net: nn.Module, arch: Arch) -> list[int]:
     if arch.layout == "pyramid":
         return list(net.feature_info.channels())  # type: ignore[union-attr, operator]
     return [int(net.embed_dim)] * len(tap_indices(net, arch))  # type: ignore[arg-type]
+
+
+def has_detail(net: nn.Module, arch: Arch) -> bool:
+    """Return whether the first level that `encode` gives is a pyramid's level of stride 2."""
+    return arch.layout == "pyramid" and net.feature_info.reduction()[0] == 2  # type: ignore[union-attr, operator]
 
 
 def encode(net: nn.Module, arch: Arch, images: Tensor) -> tuple[list[Tensor], Tensor]:

@@ -39,6 +39,23 @@ def sha256_file(path: Path | str) -> str:
         raise CheckpointError(f"{path} cannot be read ({error.strerror}).") from None
 
 
+def sha256_tree(path: Path | str) -> str:
+    """Return the SHA-256 of a file, or of the names and hashes of all files below a folder, hidden ones left out.
+
+    Raises `CheckpointError` where something cannot be read.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return sha256_file(path)
+    files = {p.relative_to(path).as_posix(): p for p in path.rglob("*") if p.is_file()}
+    lines = [f"{name} {sha256_file(files[name])}\n" for name in sorted(files) if not _hidden(name)]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _hidden(name: str) -> bool:
+    return any(part.startswith(".") for part in name.split("/"))
+
+
 def read_header(path: Path | str) -> dict[str, Any]:
     """Return the header of a safetensors file: {tensor: {dtype, shape, ...}, "__metadata__": {...}}.
 

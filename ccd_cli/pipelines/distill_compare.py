@@ -16,19 +16,24 @@ from ccd_cli.data.eval_set import EvalSet
 from ccd_cli.models.depth_net import DepthNet
 from ccd_cli.pipelines.distill_setup import Job
 from ccd_cli.students.score import mean_scores, score_disparity
-from ccd_cli.teachers.native import NativeTeacher
-from ccd_cli.teachers.preprocess import predict_photo
+from ccd_cli.teachers.base import Teacher
+from ccd_cli.teachers.native import NativeTeacher, predict_photos
+from ccd_cli.teachers.truth import Truth
 
 MEAN_SIDE = 64
 
 
-def score_network(network: DepthNet | NativeTeacher, images: EvalSet, resolution: int | None) -> dict[str, float]:
+def score_network(network: DepthNet | Teacher, images: EvalSet, resolution: int | None) -> dict[str, float]:
     """Return mean scores of a network of kind disparity, depth or metric, fitted in disparity by least squares."""
-    kind = network.kind if isinstance(network, NativeTeacher) else network.arch.kind
 
     def predict(photo: np.ndarray) -> np.ndarray:
-        made = torch.from_numpy(predict_photo(network, photo, resolution))[None]
-        return to_disparity(made, kind)[0][0].numpy()
+        if isinstance(network, DepthNet):
+            made, kind = predict_photos(network, [photo], resolution)[0], network.arch.kind
+        else:
+            depth = network.predict_photos([photo], resolution)[0]
+            known = True if depth.valid is None else depth.valid
+            made, kind = np.where(known, depth.values, np.float32("nan")), depth.kind
+        return to_disparity(torch.from_numpy(made)[None], kind)[0][0].numpy()
 
     return _score(predict, images)
 
@@ -37,21 +42,28 @@ def compare(job: Job, first: DepthNet) -> list[dict[str, Any]]:
     """Return rows of `model` and scores: teachers, the student untrained (`first`) and trained, and maps without a photo.
 
     The mean map is the mean of the set's own true disparities (each by its median and MAD), which favours it; the
-    gradient rises from top to bottom; the constant knows nothing. Teachers see a photo at the student's resolution.
+    gradient rises from top to bottom; the constant knows nothing. Teachers see a photo at the student's resolution (those of
+    other libraries at their own); affine depth has no disparity of its own and is left out.
     """
     images, size = job.eval_set, job.recipe.crops.size
     assert images is not None
     rows: list[dict[str, Any]] = []
     for member in job.panel.members:
         teacher = member.teacher
-        if isinstance(teacher, NativeTeacher) and teacher.kind != "affine-depth":
-            side = teacher.resolution or max(1, round(size / teacher.model.arch.multiple)) * teacher.model.arch.multiple
+        if not isinstance(teacher, Truth) and teacher.kind != "affine-depth":
+            side = _side(teacher, size) if isinstance(teacher, NativeTeacher) else None
             rows.append({"model": f"teacher {teacher.name}", **score_network(teacher, images, side)})
     rows.append({"model": "student, untrained", **score_network(first, images, size)})
     if job.best is not None:
         rows.append({"model": "student, kept", **{key: job.best[key] for key in rows[-1] if key != "model"}})
     rows += baselines(images)
     return [{key: value for key, value in row.items() if key != "images"} for row in rows]
+
+
+def _side(teacher: NativeTeacher, size: int) -> int:
+    """The side at which a teacher sees photos: its own setting, else the student's, rounded to its multiple."""
+    multiple = teacher.model.arch.multiple
+    return teacher.resolution or max(1, round(size / multiple)) * multiple
 
 
 def baselines(images: EvalSet) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -224,7 +224,8 @@ class Records:
             "teachers": ";".join(f"{m.teacher.name}={m.teacher.checkpoint_sha256}" for m in job.panel.members),
             "ccd_version": ccd_cli.__version__,
         }
-        save_model(self.folder.student, job.evaluated, job.student.arch, metadata)
+        arch = replace(job.student.arch, resolution=self.recipe.crops.size)  # the side it knows is its default
+        save_model(self.folder.student, job.evaluated, arch, metadata)
 
     def _write_scores(self, comparison: list[dict[str, Any]] | None = None) -> None:
         job = self.job

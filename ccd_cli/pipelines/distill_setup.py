@@ -260,7 +260,7 @@ def _first_license(recipe: DistillRecipe, weights: ModelRef | None) -> list[str]
 def _student_source(recipe: DistillRecipe) -> tuple[Arch, ModelRef | None]:
     """Return the student's architecture and where its first weights come from, checked to be there."""
     chosen = recipe.student
-    arch = student_arch(chosen.arch, chosen.encoder, chosen.features)
+    arch = student_arch(chosen.arch, chosen.encoder, chosen.features, chosen.init)
     if recipe.crops.size % arch.multiple:
         near = round(recipe.crops.size / arch.multiple) * arch.multiple
         raise UsageProblem(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -12,9 +14,14 @@ from ccd_cli.models.checkpoint import load_encoder, load_model
 from ccd_cli.models.depth_net import DepthNet
 
 
-def student_arch(name: str, encoder: str | None, features: int) -> Arch:
-    """Return the architecture of a recipe's `student`; raises CcdError for unknown names. Free of torch modules."""
+def student_arch(name: str, encoder: str | None, features: int, init: str) -> Arch:
+    """Return the architecture of a recipe's `student`; raises CcdError for unknown names.
+
+    An encoder that begins from timm's own weights gets the input statistics that those were trained with.
+    """
     arch = timm_arch(encoder, features=features) if name == "timm" and encoder else get_arch(name)
+    if name == "timm" and encoder and init == "encoder" and (config := _pretrained_config(encoder)) is not None:
+        arch = replace(arch, mean=tuple(config.mean), std=tuple(config.std))
     if arch.kind != "disparity":
         raise UsageProblem(
             f"student.arch: {name} predicts {arch.kind}; students learn disparity.",
@@ -25,11 +32,15 @@ def student_arch(name: str, encoder: str | None, features: int) -> Arch:
 
 def pretrained_license(encoder: str) -> str:
     """Return the licence that timm states for an encoder's pretrained weights, or "unknown"."""
+    stated = str(getattr(_pretrained_config(encoder), "license", None) or "unknown")
+    return {"apache-2.0": "Apache-2.0", "mit": "MIT"}.get(stated, stated)
+
+
+def _pretrained_config(encoder: str) -> Any:
+    """What timm knows of an encoder's weights; None for an encoder that it does not know."""
     import timm
 
-    config = timm.get_pretrained_cfg(encoder)
-    stated = str(getattr(config, "license", None) or "unknown")
-    return {"apache-2.0": "Apache-2.0", "mit": "MIT"}.get(stated, stated)
+    return timm.get_pretrained_cfg(encoder)
 
 
 def build_student(arch: Arch, init: str, weights: Path | None, seed: int) -> DepthNet:

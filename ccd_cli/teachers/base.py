@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol, Self, runtime_checkable
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from ccd_cli.core.depth import DepthMap
 from ccd_cli.core.kinds import Kind
 
 
@@ -25,7 +29,10 @@ class Teacher(Protocol):
     feature_width: int | None  # None: it has no patch features
 
     def predict(self, rgb: Tensor) -> Tensor:
-        """Clean RGB [B, 3, H, W] in 0..1 -> map [B, H, W] float32 of `kind`, at the input's size."""
+        """Clean RGB [B, 3, H, W] in 0..1 -> map [B, H, W] float32 of `kind`, at the input's size.
+
+        For training crops: pixels that the teacher does not know are NaN.
+        """
         ...
 
     def predict_with_features(self, rgb: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -34,6 +41,20 @@ class Teacher(Protocol):
 
     def features(self, rgb: Tensor) -> Tensor | None:
         """Clean RGB [B, 3, H, W] in 0..1 -> patch features [B, N, `feature_width`], or None."""
+        ...
+
+    def predict_photos(
+        self,
+        photos: Sequence[NDArray[np.uint8]],
+        resolution: int | None = None,
+        focals: Sequence[float | None] | None = None,
+    ) -> list[DepthMap]:
+        """RGB photos uint8 [H, W, 3] of any sizes -> one checked map each, at the photo's size.
+
+        For whole photos, resized as the authors of the network do it. `resolution` is the side in pixels that the
+        network sees (None: its own default, or the one the teacher was made with); `focals` are the photos' focal lengths
+        in pixels where they are known. Photos that come to one size go through the network together; none is padded.
+        """
         ...
 
     def to(self, device: torch.device | str) -> Self:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,10 +16,19 @@ from ccd_cli.core.errors import CheckpointError, TeacherError, UsageProblem
 from ccd_cli.core.kinds import Kind
 from ccd_cli.core.recipe import builtin_folder, builtin_path
 from ccd_cli.models.arch import Arch, get_arch
-from ccd_cli.models.files import PICKLE_SUFFIXES, SAFE_SUFFIX, check_file, read_header, read_metadata, sha256_file
+from ccd_cli.models.files import (
+    PICKLE_SUFFIXES,
+    SAFE_SUFFIX,
+    check_file,
+    read_header,
+    read_metadata,
+    sha256_file,
+    sha256_tree,
+)
 from ccd_cli.models.identify import hint_from_name, identify
 from ccd_cli.models.keys import strip_prefixes
 from ccd_cli.teachers.cards import CARDS, Card, card
+from ccd_cli.teachers.own import own_card, own_loader
 
 if TYPE_CHECKING:
     import torch
@@ -26,6 +37,12 @@ if TYPE_CHECKING:
 
 BUILTIN = "builtin:"  # models that ship with ccd, in its assets folder
 RUN_WEIGHTS = "student.safetensors"  # what makes a folder a run
+# Families that are not ours: the module whose `load` makes the teacher, and the package that must be there.
+_ADAPTERS = {
+    "transformers": ("ccd_cli.teachers.hf", "transformers"),
+    "diffusers": ("ccd_cli.teachers.diffusion", "diffusers"),
+    "moge": ("ccd_cli.teachers.moge", "moge"),
+}
 
 
 @dataclass(frozen=True)
@@ -75,7 +92,9 @@ def home() -> Path:
 
 
 def weights_path(teacher: Card) -> Path:
-    """Return where a catalogue teacher's weights belong (a folder for whole repositories), there or not."""
+    """Return where a teacher's weights belong (a folder for whole repositories), there or not."""
+    if teacher.path is not None:
+        return teacher.path
     folder = home() / "teachers" / teacher.name
     return folder / Path(teacher.file).name if teacher.file else folder
 
@@ -84,26 +103,28 @@ def find_weights(model: str) -> Path:
     """Return the weights of the catalogue teacher `model`; `TeacherError` says what goes where if they are absent."""
     teacher = card(model)
     path = weights_path(teacher)
+    if not path.exists() and teacher.path is not None:
+        raise TeacherError(f"The weights of {teacher.name} are not where its card says: there is no {path}.")
     if not path.exists():
-        what = teacher.file or "the whole repository"
+        consent = "" if teacher.commercial else " --allow-noncommercial"
         raise TeacherError(
-            f"The weights of {teacher.name} are not on this machine.",
-            f"Download {what} from {teacher.url} and put it at {path}, or give a checkpoint path.",
+            f"The weights of {teacher.name} are not on this machine: there is no {path}.",
+            f"Get them from {teacher.url} with: ccd teachers pull {teacher.name}{consent}",
         )
     return path
 
 
 def resolve_model(model: str, arch: str | None = None) -> ModelRef:
-    """Find the model that `model` names: a catalogue name, `builtin:NAME`, a run folder, or a checkpoint path.
+    """Find the model that `model` names: a catalogue name (shipped or the user's own), `builtin:NAME`, a run folder, or
+    a checkpoint path.
 
     `arch` (--arch) names the architecture where a file does not tell. A catalogue name wins over a file of the same
-    name in the working folder; write ./name for that. Raises `TeacherError` for names that are nothing of the
-    three, `CheckpointError` for unusable files, `UsageProblem` for an unknown or contradicting `arch`.
+    name in the working folder; write ./name for that. Raises `TeacherError` for names that are nothing of these,
+    `CheckpointError` for unusable files, `UsageProblem` for an unknown or contradicting `arch`.
     """
     if arch is not None:
         get_arch(arch)
-    if model in CARDS:
-        found = CARDS[model]
+    if found := CARDS.get(model) or own_card(model):
         if arch is not None and arch != found.arch:
             raise UsageProblem(f"{model} is a catalogue name, so --arch {arch} contradicts it.")
         if found.adapter != "native":
@@ -140,12 +161,13 @@ def _locate(model: str) -> tuple[Path, str]:
 
 
 def check_runnable(ref: ModelRef) -> ModelRef:
-    """Return `ref`; raises `TeacherError` where this version knows the model but cannot run its family."""
-    if ref.card is not None and ref.card.adapter != "native":
-        raise TeacherError(
-            f"{ref.name} is known, but this version cannot run the {ref.card.family} family yet.",
-            "Leave it out, or take a Depth Anything teacher.",
-        )
+    """Return `ref`; raises `TeacherError` where its weights or the package that runs its family are absent."""
+    if ref.card is None or ref.card.adapter not in _ADAPTERS:
+        return ref
+    _, package = _ADAPTERS[ref.card.adapter]
+    if importlib.util.find_spec(package) is None:
+        raise TeacherError(f"{ref.name} needs {package}.", f'Install it with: pip install -e ".[{ref.card.requires}]"')
+    find_weights(ref.name)
     return ref
 
 
@@ -159,13 +181,19 @@ def load_teacher(
     """Return the teacher that `model` names (see `resolve_model`), on `device`, ready to predict.
 
     `precision` is fp32, bf16 or fp16; `resolution` the side it sees images at (None: their own). Raises what
-    `resolve_model` and `models.checkpoint.load_model` raise, and `TeacherError` for families that this version cannot
-    run.
+    `resolve_model` and `models.checkpoint.load_model` raise, and `TeacherError` where a package is missing.
     """
-    ref = model if isinstance(model, ModelRef) else resolve_model(model, arch)
-    check_runnable(ref)
+    ref = check_runnable(model if isinstance(model, ModelRef) else resolve_model(model, arch))
+    if ref.card is not None and (loader := own_loader(ref.name)):
+        return loader(ref.card, device, precision, resolution)
+    if ref.card is not None and ref.card.adapter in _ADAPTERS:
+        adapter = importlib.import_module(_ADAPTERS[ref.card.adapter][0])
+        made: Teacher = adapter.load(ref.path, ref.card, precision, resolution, sha256_tree(ref.path))
+        return made.to(device)
     from ccd_cli.models.checkpoint import load_model
     from ccd_cli.teachers.native import NativeTeacher
 
     network = load_model(ref.path, ref.arch)
+    if ref.card is not None and ref.card.resolution is not None:  # a card of one's own may change both
+        network.arch = replace(network.arch, kind=ref.card.kind, resolution=ref.card.resolution)
     return NativeTeacher(network, ref.name, ref.license, sha256_file(ref.path), precision, resolution).to(device)

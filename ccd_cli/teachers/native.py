@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Literal, Self, get_args
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from ccd_cli.core.depth import DepthMap, checked
 from ccd_cli.core.errors import UsageProblem
 from ccd_cli.core.kinds import Kind
 from ccd_cli.models.depth_net import DepthNet, fill_sky
 from ccd_cli.models.dpt import resize
+from ccd_cli.teachers.preprocess import resize_for, same_sizes
 from ccd_cli.teachers.sizes import nearest_size, network_size
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -24,7 +29,7 @@ def infer(model: DepthNet, images: Tensor, precision: str = "fp32") -> tuple[Ten
 
     No gradients; the model's mode and parameters stay as they are.
     """
-    with torch.no_grad(), _autocast(model.mean.device, precision):
+    with torch.no_grad(), autocast(model.mean.device, precision):
         depth, sky, tokens = model.forward_all(_placed(images, model.mean.device))
         return depth if sky is None else fill_sky(depth, sky), tokens.float()
 
@@ -34,17 +39,43 @@ def _placed(images: Tensor, device: torch.device) -> Tensor:
     return images.contiguous(memory_format=torch.channels_last)
 
 
-def _autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
+    """Return the context in which a teacher of `precision` runs on `device`; nothing changes for fp32."""
     if precision not in _AUTOCAST:
         return nullcontext()
     return torch.autocast(device.type, dtype=_AUTOCAST[precision])
+
+
+def predict_photos(
+    network: DepthNet, photos: Sequence[NDArray[np.uint8]], resolution: int | None = None, precision: str = "fp32"
+) -> list[NDArray[np.float32]]:
+    """RGB photos uint8 [H, W, 3] -> the network's raw maps float32 [H, W], each at its photo's size.
+
+    The sky rule is applied where the network has one. Photos that come to one size go through together. The network runs
+    in evaluation mode and is left as it was.
+    """
+    inputs = [resize_for(network.arch, photo, resolution) for photo in photos]
+    maps: list[NDArray[np.float32]] = [np.empty((0, 0), np.float32)] * len(photos)
+    training = [module for module in network.modules() if module.training]
+    network.eval()
+    try:
+        for group in same_sizes(inputs):
+            images = torch.from_numpy(np.stack([inputs[i] for i in group])).permute(0, 3, 1, 2)
+            depth, _ = infer(network, network.normalize(images.to(network.mean.device)), precision)
+            for i, made in zip(group, depth, strict=True):
+                maps[i] = resize(made[None, None], photos[i].shape[:2])[0, 0].cpu().numpy()
+    finally:
+        for module in training:
+            module.training = True
+    return maps
 
 
 class NativeTeacher:
     """A frozen `DepthNet` as a `Teacher`.
 
     Sky that the network marks is put far away. Depth Anything 3 metric gives metres only together with a focal
-    length, which a crop does not have: here its output stays as it is, depth of unknown scale.
+    length, which a crop does not have: its output stays as it is, depth of unknown scale; `predict_photos` gives metres
+    for photos whose focal length is told.
     `precision` is the autocast type; maps are float32 in any case. `resolution` makes it see every image at that
     side by the network's own rule (see `network_size`); None leaves the size alone, up to rounding.
     Raises `UsageProblem` for an unknown precision.
@@ -100,8 +131,32 @@ class NativeTeacher:
     def features(self, rgb: Tensor) -> Tensor | None:
         """RGB [B, 3, H, W] in 0..1 -> patch features [B, N, C] float32; the head does not run."""
         images = self.model.normalize(self._fit(rgb))
-        with _autocast(self.device, self.precision):
+        with autocast(self.device, self.precision):
             return self.model.features(_placed(images, self.device)).float()
+
+    def predict_photos(
+        self,
+        photos: Sequence[NDArray[np.uint8]],
+        resolution: int | None = None,
+        focals: Sequence[float | None] | None = None,
+    ) -> list[DepthMap]:
+        """RGB photos uint8 [H, W, 3] -> maps at the photos' sizes; see `Teacher`.
+
+        With `canonical_focal`, metres = output x focal length in pixels *of the resized photo* / canonical focal length
+        (Depth Anything 3 metric: 300).
+        """
+        side = self.resolution if resolution is None else resolution
+        maps = predict_photos(self.model, photos, side, self.precision)
+        canonical = self.model.arch.canonical_focal
+        result = []
+        for photo, values, focal in zip(photos, maps, focals or [None] * len(photos), strict=True):
+            if canonical is None or focal is None:
+                result.append(checked(values, self.kind))
+                continue
+            height, width = photo.shape[:2]
+            seen = network_size(self.model.arch, height, width, side)[1] / width
+            result.append(checked(values * np.float32(focal * seen / canonical), "metric"))
+        return result
 
     def _fit(self, rgb: Tensor) -> Tensor:
         rgb = rgb.to(self.device, torch.float32)

@@ -21,7 +21,6 @@ import numpy as np
 from ccd_cli.data.photos import read_photo
 from ccd_cli.pipelines.distill_compare import baselines, score_network
 from ccd_cli.teachers.load import load_teacher
-from ccd_cli.teachers.native import NativeTeacher
 
 
 @dataclass(frozen=True)
@@ -54,9 +53,7 @@ def main() -> None:
     images = Index(args.index.parent, json.loads(args.index.read_text())["pairs"])
     print(f"{len(images)} pairs, short side {args.resolution}")
     for model in args.model:
-        teacher = load_teacher(model)
-        assert isinstance(teacher, NativeTeacher)
-        _show(model, score_network(teacher, images, args.resolution))
+        _show(model, score_network(load_teacher(model), images, args.resolution))
     for row in baselines(images):
         _show(row["model"], row)
 

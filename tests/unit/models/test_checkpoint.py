@@ -3,6 +3,7 @@ import pickle
 from dataclasses import replace
 
 import pytest
+import timm
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -11,6 +12,7 @@ from ccd_cli.core.errors import CcdError, CheckpointError
 from ccd_cli.models.arch import ARCHS, get_arch, timm_arch
 from ccd_cli.models.checkpoint import load_encoder, load_model, read_metadata, read_state, save_model, sha256_file
 from ccd_cli.models.depth_net import DepthNet
+from ccd_cli.models.encoder import encode
 from ccd_cli.models.keys import published_name
 
 V2 = get_arch("depth-anything-v2-small")
@@ -244,6 +246,31 @@ def test_load_encoder_from_any_file(tmp_path, published, small, student):
     assert all(torch.equal(t, student.encoder.state_dict()[n]) for n, t in other.encoder.state_dict().items())
     with pytest.raises(CheckpointError, match="missing"):
         load_encoder(DepthNet(V2), tmp_path / "own.safetensors")
+
+
+@pytest.mark.parametrize("name", ["mobilenetv4_conv_small_035", "test_convnext", "tf_efficientnet_lite0"])
+def test_load_a_pyramid_from_a_classifiers_file(tmp_path, name):
+    torch.manual_seed(3)
+    whole = timm.create_model(name)
+    torch.save(whole.state_dict(), tmp_path / "whole.pth")
+    model = DepthNet(timm_arch(name, features=16)).eval()
+    load_encoder(model, tmp_path / "whole.pth")
+    image = torch.rand(1, 3, 64, 64)
+    deepest = encode(model.encoder, model.arch, image)[0][-1]
+    if name != "test_convnext":  # its last norm lies behind the pyramid
+        options = {"indices": 1, "intermediates_only": True}
+        assert torch.allclose(deepest, whole.eval().forward_intermediates(image, **options)[-1], atol=1e-5)
+    state = whole.state_dict()
+    own = {n.replace(".", "_"): t for n, t in state.items()}
+    assert all(torch.equal(t, own[n.replace(".", "_")]) for n, t in model.encoder.state_dict().items())
+    first = next(iter(state))
+    for problem, changed in {
+        "missing": {n: t for n, t in state.items() if n != first},
+        "unexpected": state | {"strange.weight": torch.ones(1)},
+    }.items():
+        torch.save(changed, tmp_path / "changed.pth")
+        with pytest.raises(CheckpointError, match=problem):
+            load_encoder(model, tmp_path / "changed.pth")
 
 
 def test_hash_and_state(tmp_path):

@@ -4,7 +4,7 @@ import torch
 
 from ccd_cli.core.errors import UsageProblem
 from ccd_cli.models.arch import get_arch, timm_arch
-from ccd_cli.models.encoder import build_encoder, encode, level_channels, resample_positions, tap_indices
+from ccd_cli.models.encoder import build_encoder, encode, has_detail, level_channels, resample_positions, tap_indices
 
 
 def test_positions_are_the_embeddings_themselves_at_37_by_37():
@@ -52,13 +52,16 @@ def test_gradient_checkpointing_changes_nothing_but_memory():
     assert grads[0].abs().sum() > 0
 
 
-def test_pyramids_keep_the_deepest_levels_from_stride_4_on():
-    for name, channels in {"mobilenetv4_conv_small_035": [16, 24, 32, 336], "test_convnext": [24, 32, 48, 64]}.items():
+def test_pyramids_keep_the_deepest_levels_and_the_one_of_stride_2():
+    small = [32, 16, 24, 32, 336]
+    for name, channels in {"mobilenetv4_conv_small_035": small, "test_convnext": [24, 32, 48, 64]}.items():
         arch = timm_arch(name)
         net = build_encoder(arch).eval()
         assert level_channels(net, arch) == channels
         levels, tokens = encode(net, arch, torch.zeros(1, 3, 64, 96))
-        assert [tuple(x.shape[-2:]) for x in levels] == [(16, 24), (8, 12), (4, 6), (2, 3)]
+        sizes = [(32, 48), (16, 24), (8, 12), (4, 6), (2, 3)]
+        assert [tuple(x.shape[-2:]) for x in levels] == sizes[-len(channels) :]
+        assert has_detail(net, arch) == (len(channels) == 5)
         assert tokens.shape == (1, 6, channels[-1])
 
 

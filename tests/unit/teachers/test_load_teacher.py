@@ -3,6 +3,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,6 +12,7 @@ from ccd_cli.models.arch import get_arch, timm_arch
 from ccd_cli.models.checkpoint import save_model
 from ccd_cli.models.depth_net import DepthNet
 from ccd_cli.models.keys import published_name
+from ccd_cli.teachers import load
 from ccd_cli.teachers.base import Teacher
 from ccd_cli.teachers.load import find_weights, home, load_teacher, resolve_model
 
@@ -128,11 +130,50 @@ def test_words_that_are_no_model(tmp_path, run_folder):
         resolve_model(str(run_folder), "nothing-like-it")
 
 
-@pytest.mark.parametrize("name", ["marigold-lcm", "genpercept-depth", "midas-3.1-swin2-tiny"])
-def test_known_families_that_cannot_run_yet(name):
-    assert resolve_model(name).kind in ("affine-depth", "disparity")
-    with pytest.raises(TeacherError, match="cannot run"):
+@pytest.mark.parametrize("name", ["marigold-lcm", "genpercept-depth", "midas-3.1-swin2-tiny", "moge-2-large"])
+def test_other_libraries_are_asked_for_before_weights(name, monkeypatch):
+    assert resolve_model(name).card.name == name
+    adapters = {key: (module, "no_such_package") for key, (module, _) in load._ADAPTERS.items()}
+    monkeypatch.setattr(load, "_ADAPTERS", adapters)
+    with pytest.raises(TeacherError, match="needs no_such_package.*pip install"):
         load_teacher(name)
+    monkeypatch.setattr(load, "_ADAPTERS", {key: (module, "json") for key, (module, _) in adapters.items()})
+    with pytest.raises(TeacherError, match="ccd teachers pull " + name):
+        load_teacher(name)
+
+
+def test_a_card_of_ones_own_may_change_kind_and_resolution(cache, tmp_path, v2_state):
+    torch.save(v2_state, tmp_path / "mine.pth")
+    (cache / "cards").mkdir(parents=True)
+    lines = ["name: my-depth", "arch: depth-anything-v2-small", f"file: {tmp_path / 'mine.pth'}", "license: MIT"]
+    (cache / "cards" / "any.yaml").write_text("\n".join([*lines, "kind: depth", "resolution: 140"]))
+    teacher = load_teacher("my-depth")
+    assert (teacher.name, teacher.kind, teacher.license) == ("my-depth", "depth", "MIT")
+    assert teacher.model.arch.resolution == 140
+    (made,) = teacher.predict_photos([np.zeros((60, 80, 3), np.uint8)])
+    assert (made.kind, made.values.shape) == ("depth", (60, 80))
+    (tmp_path / "mine.pth").unlink()
+    with pytest.raises(TeacherError, match="not where its card says"):
+        load_teacher("my-depth")
+
+
+def test_a_package_may_bring_a_teacher(tmp_path, run_folder, monkeypatch):
+    (tmp_path / "site" / "half_depth-1.0.dist-info").mkdir(parents=True)
+    info = tmp_path / "site" / "half_depth-1.0.dist-info"
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: half-depth\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[ccd.teachers]\nhalf-depth = half_depth:offer\n")
+    (tmp_path / "site" / "half_depth.py").write_text(
+        "from dataclasses import replace\n"
+        "from ccd_cli.teachers.cards import CARDS\n"
+        "from ccd_cli.teachers.load import load_teacher\n"
+        "def offer():\n"
+        "    card = replace(CARDS['depth-anything-v2-small'], name='half-depth', adapter='plugin', repo='', file='')\n"
+        f"    return card, lambda card, device, precision, resolution: load_teacher({str(run_folder)!r})\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    ref = resolve_model("half-depth")
+    assert ref.kind == "disparity"
+    assert load_teacher(ref).predict(torch.rand(1, 3, 64, 64)).shape == (1, 64, 64)
 
 
 def test_resolving_a_run_folder_does_not_import_torch(run_folder):

@@ -12,8 +12,8 @@ from ccd_cli.models.arch import get_arch, timm_arch
 from ccd_cli.models.checkpoint import load_model
 from ccd_cli.models.depth_net import DepthNet, fill_sky
 from ccd_cli.teachers.base import Teacher
-from ccd_cli.teachers.native import NativeTeacher
-from ccd_cli.teachers.preprocess import predict_photo, resize_for
+from ccd_cli.teachers.native import NativeTeacher, predict_photos
+from ccd_cli.teachers.preprocess import resize_for
 from ccd_cli.teachers.sizes import nearest_size, network_size
 
 SHARED = Path(os.environ.get("CCD_SHARED") or Path(__file__).resolve().parents[3].parent / "shared")
@@ -133,12 +133,12 @@ def test_predicting_a_photo_leaves_a_student_as_it_was(student):
     student.train()
     before = {n: t.clone() for n, t in student.state_dict().items()}
     rgb = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
-    depth = predict_photo(student, rgb, 64)
+    depth = predict_photos(student, [rgb], 64)[0]
     assert (depth.shape, depth.dtype) == ((50, 70), np.float32)
     assert student.training
     assert all(p.requires_grad for p in student.parameters())
     assert all(torch.equal(t, before[n]) for n, t in student.state_dict().items())
-    assert np.array_equal(depth, predict_photo(NativeTeacher(student, "mine"), rgb, 64))
+    assert np.array_equal(depth, NativeTeacher(student, "mine").predict_photos([rgb], 64)[0].values)
 
 
 @pytest.mark.gpu
@@ -164,7 +164,7 @@ def test_the_whole_path_from_photo_to_map_agrees_with_the_authors(tmp_path):
     state = {k: torch.from_numpy(v) for k, v in weights.state_dict(keys, int(expected["seed"])).items()}
     torch.save(state, tmp_path / f"{name}.pth")
     rgb = np.ascontiguousarray(expected["image_bgr"][..., ::-1])
-    got = predict_photo(load_model(tmp_path / f"{name}.pth"), rgb, int(expected["image_input_size"]))
+    got = predict_photos(load_model(tmp_path / f"{name}.pth"), [rgb], int(expected["image_input_size"]))[0]
     want = expected["image_disparity"]
     worst = np.abs(got - want).max() / np.ptp(want)
     print(f"worst difference {worst:.1e} of the range")

@@ -1,0 +1,177 @@
+"""What was pulled: `$CCD_HOME/teachers/lock.json`, and the folders it tells about."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ccd_cli.core.errors import TeacherError
+from ccd_cli.core.io import write_json
+from ccd_cli.core.recipe import builtin_folder
+from ccd_cli.core.report import Report
+from ccd_cli.models.files import sha256_file
+from ccd_cli.teachers.card import NAME, Card
+from ccd_cli.teachers.cards import card
+from ccd_cli.teachers.load import home, weights_path
+
+VERSION = 1
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LockedFile:
+    """One file as it was when it was verified; `digest` is the hub's own: a sha256, or a git blob's sha1."""
+
+    sha256: str
+    size: int
+    digest: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Locked:
+    """One pulled teacher."""
+
+    repo: str
+    revision: str  # commit of `repo`
+    license: str
+    commercial: bool
+    date: str  # UTC, ISO 8601
+    files: dict[str, LockedFile]  # by path inside the teacher's folder
+    also: dict[str, str] = field(default_factory=dict)  # further repositories and their commits
+
+
+def shelf() -> Path:
+    """Return the folder of all pulled teachers."""
+    return home() / "teachers"
+
+
+def partial(name: str) -> Path:
+    """Return the folder of what is not complete yet of one teacher."""
+    return shelf() / ".partial" / name
+
+
+def installed_at(card: Card) -> Path:
+    """Return where a teacher's weights are, or belong: a file, or a folder for whole repositories."""
+    if card.adapter == "builtin":
+        return builtin_folder() / card.file
+    return weights_path(card)
+
+
+def is_pulled(card: Card) -> bool:
+    """Return whether a teacher's weights are on this machine (present, not verified)."""
+    path = installed_at(card)
+    if path.is_dir():
+        entry = entries().get(card.name)
+        return all((path / place).is_file() for place in entry.files) if entry else any(path.iterdir())
+    return path.is_file()
+
+
+def entries() -> dict[str, Locked]:
+    """Return what lock.json says; {} where there is none. `TeacherError` where it is damaged."""
+    path = shelf() / "lock.json"
+    try:
+        plain = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise _damaged(path, error) from error
+    try:
+        if plain["version"] != VERSION:
+            raise ValueError(f"version {plain['version']}")
+        if strange := [name for name in plain["teachers"] if not NAME.fullmatch(name)]:
+            raise ValueError(strange[0])
+        return {name: _locked(entry) for name, entry in plain["teachers"].items()}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _damaged(path, error) from error
+
+
+def record(name: str, entry: Locked | None) -> None:
+    """Write one teacher's entry (None: take it out), whole or not at all, beside whatever other processes write."""
+    from filelock import FileLock
+
+    shelf().mkdir(parents=True, exist_ok=True)
+    with FileLock(shelf() / ".lock.json.lock"):
+        known = entries()
+        known.pop(name, None)
+        if entry:
+            known[name] = entry
+        teachers = {key: asdict(value) for key, value in sorted(known.items())}
+        write_json(shelf() / "lock.json", {"version": VERSION, "teachers": teachers})
+
+
+@contextmanager
+def holding(name: str, report: Report) -> Iterator[None]:
+    """Be the only process that changes teacher `name`; waits, and says so, where another one does."""
+    from filelock import FileLock, Timeout
+
+    folder = shelf() / ".locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / f"{name}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        report.note(f"Another ccd is busy with {name}: waiting for it.")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def differences(name: str, entry: Locked) -> list[str]:
+    """Hash a teacher's files again; return one line for each that is not what the lock says."""
+    found = []
+    for place, locked in entry.files.items():
+        path = shelf() / name / place
+        if not path.is_file():
+            found.append(f"{path} is missing")
+        elif path.stat().st_size != locked.size:
+            found.append(f"{path} has {path.stat().st_size} bytes, not {locked.size}")
+        elif (sha256 := sha256_file(path)) != locked.sha256:
+            found.append(f"{path} has the sha256 {sha256[:12]}..., not {locked.sha256[:12]}...")
+    return found
+
+
+def remove(name: str, report: Report) -> int:
+    """Delete a teacher's files, complete and partial, and its entry; return how many bytes were freed.
+
+    `TeacherError` for a name that is no teacher's, and where there is nothing of it.
+    """
+    if name not in entries():
+        card(name)
+        if not NAME.fullmatch(name):
+            raise TeacherError(f"{name} ships with ccd: there is nothing to remove.")
+    folder, parts = shelf() / name, partial(name)
+    with holding(name, report):
+        if not folder.exists() and not parts.exists() and name not in entries():
+            raise TeacherError(f"{name} is not pulled: there is nothing to remove.")
+        freed = sum(file.stat().st_size for top in (folder, parts) for file in top.rglob("*") if file.is_file())
+        if folder.exists():
+            parts.mkdir(parents=True, exist_ok=True)
+            folder.rename(parts / f"removed-{os.getpid()}")
+        record(name, None)
+        if parts.exists():
+            shutil.rmtree(parts)
+    return freed
+
+
+def _locked(plain: dict[str, Any]) -> Locked:
+    files = {place: LockedFile(**values) for place, values in plain["files"].items()}
+    for place, file in files.items():
+        if place.startswith("/") or ".." in Path(place).parts or not _SHA256.fullmatch(file.sha256):
+            raise ValueError(place)
+    return Locked(**{**plain, "files": files})
+
+
+def _damaged(path: Path, error: Exception) -> TeacherError:
+    return TeacherError(
+        f"{path} cannot be read ({type(error).__name__}: {str(error)[:80]}).",
+        "Move it away and pull again: what is already there is recognised and not downloaded twice.",
+    )

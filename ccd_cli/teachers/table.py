@@ -1,0 +1,75 @@
+"""The catalogue as rows, for people and for scripts. No torch here."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from ccd_cli.teachers.cards import BUILTINS, CARDS, Card, all_cards
+from ccd_cli.teachers.lock import installed_at, is_pulled
+from ccd_cli.teachers.own import plugins
+
+MARKDOWN_BEGIN, MARKDOWN_END = "<!-- teachers:begin -->", "<!-- teachers:end -->"
+
+
+def rows() -> list[dict[str, Any]]:
+    """Return one row for each teacher; of an installed package's, only its name and package (family) are known."""
+    known = [_row(card) for card in all_cards().values()]
+    keys = list(known[0])
+    return known + [
+        dict.fromkeys(keys) | {"name": name, "family": package, "requires": ""} for name, package in plugins().items()
+    ]
+
+
+def full(card: Card) -> dict[str, Any]:
+    """Return everything that is known about one teacher, as plain values."""
+    return {
+        **asdict(card),
+        "path": str(installed_at(card)),
+        "options": dict(card.options),
+        "url": card.url,
+        "direction": card.direction,
+        "unit": card.unit,
+        "pulled": is_pulled(card),
+    }
+
+
+def megabytes(size: int | None) -> str:
+    """Return a size for eyes."""
+    if size is None:
+        return "?"
+    return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB" if size >= 1e6 else f"{size / 1e3:.1f} kB"
+
+
+def markdown_table() -> str:
+    """Return the README's table of the published and built-in teachers."""
+    lines = ["| name | family | kind | size | licence | commercial | needs |", "|---|---|---|---|---|---|---|"]
+    for card in (*CARDS.values(), *BUILTINS.values()):
+        commercial = "disputed" if card.disputed else "yes" if card.commercial else "no"
+        cells = (
+            f"`{card.name}`",
+            card.family,
+            card.kind,
+            megabytes(card.size_bytes),
+            card.license,
+            commercial,
+            f"`{card.requires}`" if card.requires else "",
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _row(card: Card) -> dict[str, Any]:
+    return {
+        "name": card.name,
+        "family": card.family,
+        "kind": card.kind,
+        "repo": card.repo,
+        "file": card.file or " ".join(card.files),
+        "size_bytes": card.size_bytes,
+        "parameters": card.parameters,
+        "license": card.license,
+        "commercial": card.commercial,
+        "requires": card.requires,
+        "pulled": is_pulled(card),
+    }

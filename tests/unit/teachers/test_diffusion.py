@@ -1,0 +1,697 @@
+"""Marigold and GenPercept with tiny random networks, against diffusers' own pipeline and plain arithmetic."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch.nn import functional as F
+
+pytest.importorskip("diffusers")
+pytest.importorskip("transformers")
+
+from diffusers import (
+    AutoencoderKL,
+    AutoencoderTiny,
+    DDIMScheduler,
+    LCMScheduler,
+    MarigoldDepthPipeline,
+    UNet2DConditionModel,
+)
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from ccd_cli.core.errors import CcdError, CheckpointError, TeacherError, UsageProblem
+from ccd_cli.teachers import diffusion, diffusion_parts
+from ccd_cli.teachers.base import Teacher
+from ccd_cli.teachers.cards import CARDS, Card
+from ccd_cli.teachers.diffusion import DiffusionSettings, load
+from ccd_cli.teachers.genpercept import SD21_UNET
+
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+SIDE = 32  # pixels of the longer side that the tiny Marigold asks for
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Networks this small only wait for a second thread."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def card(family: str, kind: str = "affine-depth", **fields) -> Card:
+    values = {
+        "name": f"tiny-{family}",
+        "family": family,
+        "arch": None,
+        "adapter": "diffusers",
+        "repo": "someone/tiny",
+        "file": "",
+        "size_bytes": None,
+        "parameters": 1,
+        "license": "MIT",
+        "license_url": "",
+        "commercial": True,
+        "paper": "",
+        "normalization": "to -1..1",
+        "multiple": 8,
+        "resolution": None,
+        "resolution_rule": None,
+        "kind": kind,
+    }
+    return Card(**values | fields)
+
+
+def unet(channels: int) -> UNet2DConditionModel:
+    return UNet2DConditionModel(
+        sample_size=8,
+        in_channels=channels,
+        block_out_channels=(16, 32),
+        layers_per_block=1,
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        norm_num_groups=8,
+        cross_attention_dim=16,
+        attention_head_dim=4,
+    )
+
+
+def scheduler(kind: str):
+    common = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "clip_sample": False}
+    if kind == "lcm":
+        return LCMScheduler(**common, prediction_type="v_prediction")
+    spacing = "trailing" if kind == "trailing" else "leading"
+    return DDIMScheduler(
+        **common, prediction_type="v_prediction", timestep_spacing=spacing, set_alpha_to_one=False, steps_offset=1
+    )
+
+
+def words(folder: Path) -> CLIPTokenizer:
+    folder.mkdir(parents=True)
+    vocabulary = {"<|startoftext|>": 0, "<|endoftext|>": 1, "a</w>": 2, "b</w>": 3, "a": 4, "b": 5}
+    (folder / "vocab.json").write_text(json.dumps(vocabulary))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    (folder / "tokenizer_config.json").write_text(json.dumps({"model_max_length": 77, "pad_token": "<|endoftext|>"}))
+    return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+
+
+def parts(folder: Path, channels: int):
+    torch.manual_seed(3)
+    vae = AutoencoderKL(
+        down_block_types=["DownEncoderBlock2D"] * 4,
+        up_block_types=["UpDecoderBlock2D"] * 4,
+        block_out_channels=[8, 8, 8, 16],
+        norm_num_groups=4,
+        sample_size=64,
+    )
+    text = CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=6,
+            hidden_size=16,
+            intermediate_size=16,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            hidden_act="gelu",
+            bos_token_id=0,
+            eos_token_id=1,
+            pad_token_id=1,
+        )
+    )
+    network = unet(channels)
+    for module in (vae, text, network):  # a fresh network is so near to zero that every photo looks the same to it
+        module.eval().requires_grad_(False)
+        for name, weight in module.named_parameters():
+            if weight.ndim > 1 and "conv_out" not in name:
+                weight.mul_(1.5)
+    return {"unet": network, "vae": vae, "text_encoder": text, "tokenizer": words(folder)}
+
+
+@pytest.fixture(scope="module")
+def marigold(tmp_path_factory):
+    """Return a function that writes a tiny Marigold once for each scheduler and prediction type."""
+    base = tmp_path_factory.mktemp("marigold")
+    modules = parts(base / "words", 8)
+
+    def make(kind: str = "ddim", prediction: str = "depth") -> Path:
+        folder = base / f"{kind}-{prediction}"
+        if not folder.exists():
+            pipeline = MarigoldDepthPipeline(
+                **modules,
+                scheduler=scheduler(kind),
+                prediction_type=prediction,
+                default_denoising_steps=2,
+                default_processing_resolution=SIDE,
+            )
+            pipeline.save_pretrained(folder)
+            shutil.rmtree(folder / "tokenizer")  # as published: plain files instead of a tokenizer.json
+            shutil.copytree(base / "words", folder / "tokenizer")
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def copy(marigold, tmp_path) -> Path:
+    """A tiny Marigold that a test may damage."""
+    return Path(shutil.copytree(marigold(), tmp_path / "copy"))
+
+
+@pytest.fixture(scope="module")
+def genpercept(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("genpercept")
+    modules = parts(folder / "tokenizer", 4)
+    for name in ("vae", "text_encoder"):
+        modules[name].save_pretrained(folder / name)
+    for name in ("unet_depth_v2", "unet_disparity_v2"):
+        modules["unet"].save_pretrained(folder / name)
+        with torch.no_grad():
+            modules["unet"].conv_out.bias.add_(0.3)  # another network
+    return folder
+
+
+def photo(height: int, width: int, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    coarse = torch.from_numpy(rng.uniform(0, 255, (1, 3, 5, 5)).astype(np.float32))
+    image = F.interpolate(coarse, size=(height, width), mode="bicubic").clamp(0, 255)
+    return np.ascontiguousarray(image[0].permute(1, 2, 0).byte().numpy())
+
+
+def oracle(folder: Path, image: np.ndarray, steps=None, members: int = 1, seed: int = 0, side=None) -> np.ndarray:
+    pipeline = MarigoldDepthPipeline.from_pretrained(folder, use_safetensors=True, local_files_only=True)
+    pipeline.set_progress_bar_config(disable=True)
+    noise = torch.Generator().manual_seed(seed)
+    made = pipeline(
+        image[None] if image.ndim == 3 else image,
+        num_inference_steps=steps,
+        ensemble_size=members,
+        processing_resolution=side,
+        generator=[noise] * members,
+        batch_size=members,
+    )
+    return made.prediction[0, ..., 0]
+
+
+@pytest.mark.parametrize("size", [(60, 90), (101, 37)])
+@pytest.mark.parametrize(("kind", "steps"), [("ddim", None), ("ddim", 5), ("lcm", 3), ("trailing", 1)])
+def test_marigold_is_diffusers_own(marigold, kind, steps, size):
+    folder = marigold(kind)
+    image = photo(*size)
+    teacher = load(folder, card("marigold"), steps=steps, seed=11)
+    (made,) = teacher.predict_photos([image])
+    want = oracle(folder, image, steps, seed=11)
+    assert (made.kind, made.values.dtype, made.values.shape, made.valid) == ("affine-depth", np.float32, size, None)
+    assert np.ptp(want) > 0.05  # a flat map would agree with anything
+    np.testing.assert_allclose(made.values, want, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["ddim", "lcm"])
+def test_an_ensemble_is_diffusers_own(marigold, kind):
+    folder, image = marigold(kind), photo(60, 90)
+    teacher = load(folder, card("marigold"), ensemble=3, seed=5)
+    (made,) = teacher.predict_photos([image])
+    want = oracle(folder, image, members=3, seed=5)
+    np.testing.assert_allclose(made.values, want, atol=1e-4)
+    (alone,) = load(folder, card("marigold"), seed=5).predict_photos([image])
+    assert np.abs(alone.values - made.values).max() > 1e-2
+
+
+def test_the_resolution_of_photos(marigold):
+    image = photo(60, 90)
+    folder = marigold()
+    teacher = load(folder, card("marigold"), resolution=48)
+    np.testing.assert_allclose(teacher.predict_photos([image])[0].values, oracle(folder, image, side=48), atol=1e-4)
+    np.testing.assert_allclose(teacher.predict_photos([image], 24)[0].values, oracle(folder, image, side=24), atol=1e-4)
+
+
+def test_crops_are_seen_at_their_own_size(marigold):
+    folder = marigold()
+    image = photo(61, 40)  # not multiples of 8
+    crop = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
+    own = load(folder, card("marigold"))
+    np.testing.assert_allclose(own.predict(crop)[0].numpy(), oracle(folder, image, side=0), atol=1e-4)
+    small = load(folder, card("marigold"), resolution=32)
+    np.testing.assert_allclose(small.predict(crop)[0].numpy(), oracle(folder, image, side=32), atol=1e-4)
+
+
+@pytest.mark.parametrize(("kind", "members"), [("ddim", 1), ("lcm", 1), ("lcm", 3)])
+def test_a_photo_does_not_depend_on_its_batch(marigold, kind, members):
+    teacher = load(marigold(kind), card("marigold"), steps=3, ensemble=members)
+    images = [photo(60, 90, 1), photo(90, 60, 2), photo(60, 90, 3), photo(120, 180, 4)]  # 1, 3 and 4 are seen alike
+    together = teacher.predict_photos(images)
+    for image, made in zip(images, together, strict=True):
+        (alone,) = teacher.predict_photos([image])
+        assert made.values.shape == image.shape[:2]
+        np.testing.assert_allclose(made.values, alone.values, atol=1e-5)
+    crops = torch.stack([torch.from_numpy(images[i]).permute(2, 0, 1).float() / 255 for i in (0, 2)])
+    both = teacher.predict(crops.contiguous(memory_format=torch.channels_last))
+    assert torch.allclose(both[1:], teacher.predict(crops[1:]), atol=1e-5)
+    assert not torch.allclose(both[0], both[1], atol=1e-2)
+
+
+def test_large_groups_go_in_parts(marigold, monkeypatch):
+    teacher = load(marigold("lcm"), card("marigold"), steps=3)
+    images = [photo(60, 90, i) for i in range(5)]
+    whole = teacher.predict_photos(images)
+    crops = torch.rand(5, 3, 21, 32)
+    maps = teacher.predict(crops)
+    monkeypatch.setattr(diffusion, "MAX_PIXELS", 2 * SIDE * 21)  # two photos at a time
+    seen = []
+    run = teacher.run
+    monkeypatch.setattr(teacher, "run", lambda x: seen.append(len(x)) or run(x))
+    for made, want in zip(teacher.predict_photos(images), whole, strict=True):
+        np.testing.assert_allclose(made.values, want.values, atol=1e-5)
+    assert seen == [2, 2, 1]
+    assert torch.allclose(teacher.predict(crops), maps, atol=1e-5)
+    assert seen == [2, 2, 1] * 2
+
+
+def test_the_seed_decides_alone(marigold):
+    image = photo(60, 90)
+
+    def made(seed):
+        torch.manual_seed(np.random.randint(1000))  # the global state of torch must not matter
+        return load(marigold("lcm"), card("marigold"), seed=seed, steps=3).predict_photos([image])[0].values
+
+    assert np.array_equal(made(1), made(1))
+    assert np.abs(made(1) - made(2)).max() > 1e-2
+
+
+def test_a_diffusion_teacher_keeps_the_protocol(marigold, genpercept):
+    for teacher in (
+        load(marigold(), card("marigold", license="A", disputed="somehow"), sha256="ab"),
+        load(genpercept, card("genpercept", license="A", disputed="somehow"), sha256="ab"),
+    ):
+        assert isinstance(teacher, Teacher)
+        assert (teacher.checkpoint_sha256, teacher.license) == (
+            "ab",
+            card("", license="A", disputed="x").effective_license,
+        )
+        crop = torch.rand(1, 3, 40, 56, requires_grad=True)
+        depth, features = teacher.predict_with_features(crop)
+        assert (depth.shape, depth.dtype, depth.requires_grad) == ((1, 40, 56), torch.float32, False)
+        assert features is None and teacher.features(crop) is None and teacher.feature_width is None
+        assert torch.equal(depth, teacher.predict(crop))
+        assert teacher.to("cpu") is teacher
+        assert not any(p.requires_grad for n in teacher.networks.values() for p in n.parameters())
+        assert teacher.predict_photos([]) == []
+        weight = torch.ones(1, requires_grad=True)
+        (depth * weight).sum().backward()  # inference-mode tensors could not enter a graph
+        with pytest.raises(UsageProblem, match="uint8"):
+            teacher.predict_photos([np.zeros((8, 8), np.uint8)])
+
+
+def test_disparity_says_so(marigold):
+    teacher = load(marigold("ddim", "disparity"), card("marigold"))
+    assert teacher.kind == teacher.predict_photos([photo(60, 90)])[0].kind == "disparity"
+
+
+def test_the_folder_decides_the_kind(copy):
+    index = copy / "model_index.json"
+    content = json.loads(index.read_text())
+    older = {k: v for k, v in content.items() if k != "prediction_type"} | {"_class_name": "MarigoldPipeline"}
+    for values, kind in ((older, "affine-depth"), (content | {"shift_invariant": False}, "depth")):
+        index.write_text(json.dumps(values))
+        assert load(copy, card("marigold")).kind == kind
+    for wrong in ({"prediction_type": "normals"}, {"scale_invariant": False}):
+        index.write_text(json.dumps(content | wrong))
+        with pytest.raises(TeacherError, match="neither relative depth nor disparity"):
+            load(copy, card("marigold"))
+    index.write_text(json.dumps(content | {"default_denoising_steps": None}))
+    assert load(copy, card("marigold"), steps=3).steps == 3
+    with pytest.raises(UsageProblem, match="how many steps"):
+        load(copy, card("marigold"))
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("bf16", torch.bfloat16), ("fp16", torch.float16)])
+@pytest.mark.parametrize("family", ["marigold", "genpercept"])
+def test_precision_is_the_type_of_the_weights(marigold, genpercept, family, precision, dtype):
+    folder = marigold() if family == "marigold" else genpercept
+    image = photo(64, 48)
+    exact = load(folder, card(family)).predict_photos([image], 48)[0].values
+    teacher = load(folder, card(family), precision)
+    assert {p.dtype for n in teacher.networks.values() for p in n.parameters()} == {dtype}
+    made = teacher.predict_photos([image], 48)[0].values
+    assert made.dtype == np.float32
+    assert 0 < np.abs(made - exact).mean() < 0.05
+
+
+def test_settings_come_from_the_card_and_the_caller(marigold):
+    known = card("marigold", options={"steps": 3, "ensemble": 2, "seed": 7})
+    assert load(marigold(), known).settings == DiffusionSettings(3, 2, 7)
+    assert load(marigold(), known, steps=1, ensemble=1, seed=0).settings == DiffusionSettings(1, 1, 0)
+    default = load(marigold(), card("marigold"))
+    assert (default.settings, default.steps) == (DiffusionSettings(), 2)
+
+
+def one_step(folder: Path, name: str, images: torch.Tensor) -> torch.Tensor:
+    """GenPercept's step through the DDIM scheduler that its authors use, images [B, 3, h, w] in 0..1."""
+    network = UNet2DConditionModel.from_pretrained(folder / name)
+    vae = AutoencoderKL.from_pretrained(folder / "vae")
+    text = CLIPTextModel.from_pretrained(folder / "text_encoder")
+    steps = DDIMScheduler(
+        beta_start=1.0,
+        beta_end=1.0,
+        beta_schedule="scaled_linear",
+        prediction_type="v_prediction",
+        timestep_spacing="leading",
+        steps_offset=1,
+        clip_sample=False,
+        set_alpha_to_one=False,
+    )
+    steps.set_timesteps(1)
+    with torch.no_grad():
+        prompt = text(torch.tensor([[0, 1]]))[0].repeat(len(images), 1, 1)  # start and end token, not padded
+        moments = vae.quant_conv(vae.encoder(images * 2 - 1))
+        latent = moments.chunk(2, dim=1)[0] * 0.18215
+        (timestep,) = steps.timesteps
+        out = network(latent, timestep, encoder_hidden_states=prompt).sample
+        clean = steps.step(out, timestep, latent).pred_original_sample
+        stacked = vae.decoder(vae.post_quant_conv(clean / 0.18215))
+        return ((stacked.mean(dim=1) + 1) / 2).clip(0, 1)
+
+
+@pytest.mark.parametrize("kind", ["affine-depth", "disparity"])
+def test_genpercept_is_one_ddim_step(genpercept, kind):
+    name = "unet_disparity_v2" if kind == "disparity" else "unet_depth_v2"
+    rgb = torch.from_numpy(np.stack([photo(64, 48, 1), photo(64, 48, 2)])).permute(0, 3, 1, 2).float() / 255
+    want = one_step(genpercept, name, rgb)
+    assert float(want.max() - want.min()) > 0.05
+    for known in (card("genpercept", kind), card("genpercept", "depth", options={"unet": name})):
+        teacher = load(genpercept, known)
+        assert teacher.kind == known.kind
+        assert torch.allclose(teacher.predict(rgb), want, atol=1e-5)
+        made = teacher.predict_photos([photo(64, 48, 1), photo(64, 48, 2)])
+        np.testing.assert_allclose(np.stack([m.values for m in made]), want.numpy(), atol=1e-5)
+
+
+def test_genpercept_rounds_sides_to_multiples_of_8(genpercept):
+    teacher = load(genpercept, card("genpercept"))
+    assert teacher.size_for(61, 44, None) == (64, 48)
+    assert teacher.size_for(3, 100, None) == (8, 104)
+    assert teacher.size_for(600, 300, 100) == (104, 48)
+    image = photo(61, 44)
+    rgb = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
+    resized = F.interpolate(rgb, size=(64, 48), mode="bilinear", antialias=True).clamp(0, 1)
+    want = F.interpolate(
+        one_step(genpercept, "unet_depth_v2", resized)[:, None], size=(61, 44), mode="bilinear", antialias=True
+    )[0, 0].numpy()
+    (made,) = teacher.predict_photos([image])
+    np.testing.assert_allclose(made.values, want, atol=1e-5)
+    np.testing.assert_allclose(teacher.predict(rgb)[0].numpy(), want, atol=1e-5)
+
+
+def test_genpercept_knows_the_unet_without_its_config(genpercept, tmp_path):
+    with torch.device("meta"):
+        network = UNet2DConditionModel(**SD21_UNET)
+    assert sum(p.numel() for p in network.parameters()) == 865_910_724  # Stable Diffusion 2.1's
+    folder = tmp_path / "unet"
+    folder.mkdir()
+    save_file({"conv_in.weight": torch.zeros(320, 4, 3, 3)}, folder / WEIGHTS)
+    with pytest.raises(CheckpointError, match=r"missing conv_in\.bias") as caught:  # the config was found, the rest not
+        diffusion_parts.read_network("UNet2DConditionModel", folder, torch.float32, SD21_UNET)
+    assert "another shape" not in str(caught.value)
+
+
+def test_genpercept_takes_no_settings(genpercept):
+    assert load(genpercept, card("genpercept"), steps=1, seed=4)
+    for wrong in ({"steps": 2}, {"ensemble": 3}):
+        with pytest.raises(UsageProblem, match="one deterministic step"):
+            load(genpercept, card("genpercept"), **wrong)
+
+
+def test_shipped_cards_point_to_their_unets(genpercept):
+    for name in ("genpercept-depth", "genpercept-disparity"):
+        assert load(genpercept, CARDS[name]).kind == CARDS[name].kind
+
+
+def test_too_large_photos_are_refused(marigold, genpercept):
+    huge = np.zeros((3000, 2000, 3), np.uint8)
+    teacher = load(genpercept, card("genpercept"))
+    with pytest.raises(UsageProblem, match=r"2000 x 3000 pixels; it takes 4\.2 million"):
+        teacher.predict_photos([huge])
+    assert teacher.predict_photos([huge], 64)[0].values.shape == (3000, 2000)
+    with pytest.raises(UsageProblem, match="million"):
+        load(marigold(), card("marigold")).predict(torch.zeros(1, 3, 3000, 2000))
+    with pytest.raises(UsageProblem, match="long and narrow"):
+        load(marigold(), card("marigold")).predict_photos([np.zeros((1, 200, 3), np.uint8)])
+    for wrong in (0, 7, 9000):
+        with pytest.raises(UsageProblem, match="resolution"):
+            load(genpercept, card("genpercept"), resolution=wrong)
+        with pytest.raises(UsageProblem, match="resolution"):
+            teacher.predict_photos([photo(64, 64)], wrong)
+
+
+@pytest.mark.parametrize("wrong", [{"steps": 0}, {"steps": 2.5}, {"ensemble": 0}, {"seed": -1}, {"ensemble": True}])
+def test_senseless_settings_are_refused(wrong):
+    with pytest.raises(UsageProblem, match=next(iter(wrong))):
+        DiffusionSettings(**wrong)
+
+
+def test_steps_that_the_scheduler_does_not_take(marigold):
+    with pytest.raises(UsageProblem, match="does not take 100 steps"):
+        load(marigold("lcm"), card("marigold"), steps=100)
+
+
+def test_values_that_are_not_finite_are_no_map(genpercept):
+    teacher = load(genpercept, card("genpercept"))
+    teacher.unet.conv_out.bias.data[0] = float("nan")
+    with pytest.raises(TeacherError, match="not finite"):
+        teacher.predict(torch.rand(1, 3, 16, 16))
+
+
+@pytest.mark.parametrize("package", ["diffusers", "transformers"])
+def test_a_missing_package_is_named(marigold, monkeypatch, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(TeacherError, match=package) as caught:
+        load(marigold(), card("marigold"))
+    assert 'pip install -e ".[diffusion]"' in caught.value.hint
+
+
+def test_an_ensemble_needs_scipy(marigold, monkeypatch):
+    monkeypatch.setattr("ccd_cli.teachers.marigold.find_spec", lambda name: None if name == "scipy" else object())
+    assert load(marigold(), card("marigold"))
+    with pytest.raises(TeacherError, match="scipy"):
+        load(marigold(), card("marigold"), ensemble=3)
+
+
+def test_what_is_not_a_diffusion_teacher(marigold, tmp_path):
+    with pytest.raises(TeacherError, match="no folder"):
+        load(tmp_path / "none", card("marigold"))
+    with pytest.raises(TeacherError, match="midas"):
+        load(marigold(), card("midas"))
+    with pytest.raises(UsageProblem, match="int8"):
+        load(marigold(), card("marigold"), "int8")
+
+
+MARIGOLD_FILES = [
+    "model_index.json",
+    f"unet/{WEIGHTS}",
+    "unet/config.json",
+    f"vae/{WEIGHTS}",
+    "scheduler/scheduler_config.json",
+    "text_encoder/model.safetensors",
+    "text_encoder/config.json",
+]
+
+
+@pytest.mark.parametrize("file", MARIGOLD_FILES)
+def test_a_missing_file_is_named(copy, file):
+    (copy / file).unlink()
+    with pytest.raises(TeacherError, match=Path(file).name) as caught:
+        load(copy, card("marigold"))
+    assert not isinstance(caught.value, CheckpointError)
+
+
+def test_a_missing_folder_is_named(copy, genpercept, tmp_path):
+    shutil.rmtree(copy / "tokenizer")
+    with pytest.raises(TeacherError, match="tokenizer"):
+        load(copy, card("marigold"))
+    folder = Path(shutil.copytree(genpercept, tmp_path / "gen"))
+    shutil.rmtree(folder / "unet_depth_v2")
+    with pytest.raises(TeacherError, match="unet_depth_v2"):
+        load(folder, card("genpercept"))
+
+
+@pytest.mark.parametrize("file", [f"unet/{WEIGHTS}", f"vae/{WEIGHTS}", "text_encoder/model.safetensors"])
+def test_damaged_weights_are_refused(copy, file):
+    whole = (copy / file).read_bytes()
+    (copy / file).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(CheckpointError, match="not a whole safetensors file"):
+        load(copy, card("marigold"))
+
+
+@pytest.mark.parametrize("file", [f"unet/{WEIGHTS}", f"vae/{WEIGHTS}", "text_encoder/model.safetensors"])
+def test_every_tensor_must_be_there_and_used(copy, file):
+    state = load_file(copy / file)
+    first = sorted(state)[0]
+    for change, said in (
+        ({k: v for k, v in state.items() if k != first}, "missing"),
+        (state | {"surplus.weight": torch.zeros(2)}, "unexpected surplus.weight"),
+        (state | {first: torch.zeros(*state[first].shape, 2)}, "of another shape"),
+    ):
+        save_file(change, copy / file)
+        with pytest.raises(CheckpointError, match=said):
+            load(copy, card("marigold"))
+
+
+@pytest.mark.parametrize("file", [f"unet/{WEIGHTS}", "text_encoder/model.safetensors"])
+def test_pickled_weights_are_not_read(copy, file):
+    state = load_file(copy / file)
+    (copy / file).unlink()
+    torch.save(state, (copy / file).with_suffix(".bin"))
+    with pytest.raises(CheckpointError, match="only pickled weights"):
+        load(copy, card("marigold"))
+
+
+def test_split_weights_are_refused(copy):
+    (copy / "unet" / WEIGHTS).unlink()
+    (copy / "unet" / f"{WEIGHTS}.index.json").write_text('{"weight_map": {"a": "../../evil.bin"}}')
+    with pytest.raises(CheckpointError, match="split"):
+        load(copy, card("marigold"))
+
+
+EVIL = [
+    ("_class_name", ["evil", "Pipeline"], "pipeline"),
+    ("_class_name", "StableDiffusionPipeline", "pipeline"),
+    ("unet", ["evil", "UNet2DConditionModel"], "unet"),
+    ("vae", ["diffusers", "Evil"], "vae"),
+    ("scheduler", "DDIMScheduler", "scheduler"),
+    ("scheduler", [["diffusers"], "DDIMScheduler"], "scheduler"),
+    ("tokenizer", [None, None], "tokenizer"),
+    ("extra", ["evil", "Module"], "extra"),
+    ("custom_pipeline", "evil.py", "names code"),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "said"), EVIL)
+def test_foreign_classes_are_refused(copy, key, value, said):
+    ran = copy.parent / "ran"
+    for name in ("evil.py", "pipeline.py", "unet/evil.py", "unet/UNet2DConditionModel.py"):
+        (copy / name).write_text(f"open({str(ran)!r}, 'w')\n")
+    index = copy / "model_index.json"
+    index.write_text(json.dumps(json.loads(index.read_text()) | {key: value}))
+    with pytest.raises(CheckpointError, match=said):
+        load(copy, card("marigold"))
+    assert not ran.exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "key", "value"),
+    [
+        ("unet/config.json", "_class_name", "UNet3DConditionModel"),
+        ("unet/config.json", "quantization_config", {"quant_method": "bitsandbytes"}),
+        ("unet/config.json", "down_block_types", ["Evil"] * 2),
+        ("vae/config.json", "block_out_channels", "many"),
+        ("text_encoder/config.json", "auto_map", {"AutoModel": "evil.Model"}),
+        ("text_encoder/config.json", "num_attention_heads", 3),
+        ("tokenizer/tokenizer_config.json", "auto_map", {"AutoTokenizer": "evil.T"}),
+        ("scheduler/scheduler_config.json", "beta_schedule", "evil"),
+    ],
+)
+def test_foreign_configurations_are_refused(copy, file, key, value):
+    path = copy / file
+    content = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps(content | {key: value}))
+    with pytest.raises(CheckpointError):
+        load(copy, card("marigold"))
+
+
+def test_damaged_configurations_are_refused(copy):
+    for file in ("model_index.json", "unet/config.json", "scheduler/scheduler_config.json"):
+        whole = (copy / file).read_text()
+        for broken in (whole[:20], "[]", "\x00", "[" * 100_000):
+            (copy / file).write_text(broken)
+            with pytest.raises(CheckpointError, match="JSON"):
+                load(copy, card("marigold"))
+        (copy / file).write_text(whole)
+    assert load(copy, card("marigold"))
+
+
+def test_a_network_of_the_other_family_is_refused(copy, genpercept):
+    for name in ("config.json", WEIGHTS):
+        (copy / "unet" / name).write_bytes((genpercept / "unet_depth_v2" / name).read_bytes())
+    with pytest.raises(CheckpointError, match="not Marigold's"):
+        load(copy, card("marigold"))
+
+
+def test_a_tokenizer_of_another_vocabulary_is_refused(copy):
+    for file in ("vocab.json", "tokenizer.json"):
+        (copy / "tokenizer" / file).unlink(missing_ok=True)
+    vocabulary = {f"{c}</w>": i for i, c in enumerate("abcdefgh")} | {"<|startoftext|>": 8, "<|endoftext|>": 9}
+    (copy / "tokenizer" / "vocab.json").write_text(json.dumps(vocabulary))
+    (copy / "tokenizer" / "merges.txt").write_text("#version: 0.2\n")
+    with pytest.raises(CheckpointError, match="does not belong"):
+        load(copy, card("marigold"))
+
+
+def test_half_precision_files_are_found(copy):
+    want = load(copy, card("marigold"), "fp16").predict_photos([photo(60, 90)])[0].values
+    for file in (f"unet/{WEIGHTS}", f"vae/{WEIGHTS}", "text_encoder/model.safetensors"):
+        path = copy / file
+        save_file({k: v.half() for k, v in load_file(path).items()}, path.with_suffix(".fp16.safetensors"))
+        if not file.startswith("unet"):
+            path.unlink()
+    assert diffusion_parts.weights_file(copy / "unet", "diffusion_pytorch_model").name == WEIGHTS
+    half = diffusion_parts.weights_file(copy / "unet", "diffusion_pytorch_model", half=True)
+    assert half.name == "diffusion_pytorch_model.fp16.safetensors"
+    made = load(copy, card("marigold"), "fp16").predict_photos([photo(60, 90)])[0].values
+    assert np.abs(made - want).max() < 0.02
+    assert load(copy, card("marigold")).networks["vae"].dtype == torch.float32
+
+
+def test_older_names_of_tensors_are_read(copy):
+    image = photo(60, 90)
+    want = load(copy, card("marigold")).predict_photos([image])[0].values
+    path = copy / "vae" / WEIGHTS
+    older = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+    state = load_file(path)
+    for new, old in older.items():
+        state = {k.replace(f".{new}.", f".{old}."): v for k, v in state.items()}
+    assert any(".proj_attn." in k for k in state)
+    save_file(state, path)
+    text = copy / "text_encoder" / "model.safetensors"
+    prompt = diffusion_parts.empty_prompt(copy)
+    for outer in ("", "text_model."):
+        plain = {
+            outer + k.removeprefix("text_model."): v for k, v in load_file(text).items() if "position_ids" not in k
+        }
+        save_file(plain | {f"{outer}embeddings.position_ids": torch.arange(77)[None]}, text)
+        assert torch.equal(diffusion_parts.empty_prompt(copy), prompt)
+    assert np.array_equal(load(copy, card("marigold")).predict_photos([image])[0].values, want)
+
+
+def test_the_empty_prompt_is_that_of_the_pipeline(marigold):
+    pipeline = MarigoldDepthPipeline.from_pretrained(marigold(), use_safetensors=True, local_files_only=True)
+    pipeline.set_progress_bar_config(disable=True)
+    pipeline(photo(16, 16)[None], num_inference_steps=1, processing_resolution=0)
+    assert torch.allclose(diffusion_parts.empty_prompt(marigold()), pipeline.empty_text_embedding, atol=1e-6)
+
+
+def test_the_small_autoencoder_is_taken(copy):
+    shutil.rmtree(copy / "vae")
+    torch.manual_seed(0)
+    widths = {"encoder_block_out_channels": (8,) * 4, "decoder_block_out_channels": (8,) * 4}
+    AutoencoderTiny(**widths).save_pretrained(copy / "vae")
+    index = copy / "model_index.json"
+    index.write_text(json.dumps(json.loads(index.read_text()) | {"vae": ["diffusers", "AutoencoderTiny"]}))
+    image = photo(60, 90)
+    (made,) = load(copy, card("marigold")).predict_photos([image])
+    np.testing.assert_allclose(made.values, oracle(copy, image), atol=1e-4)
+
+
+def test_nothing_is_printed(marigold, capfd):
+    teacher = load(marigold(), card("marigold"), ensemble=3)
+    teacher.predict_photos([photo(60, 90)])
+    assert capfd.readouterr() == ("", "")
+
+
+def test_every_problem_is_a_plain_sentence(copy):
+    (copy / "unet" / WEIGHTS).unlink()
+    with pytest.raises(CcdError) as caught:
+        load(copy, card("marigold"))
+    assert caught.value.message == f"There is no unet/{WEIGHTS} in {copy}."
