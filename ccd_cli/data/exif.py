@@ -1,0 +1,43 @@
+"""What a photo's EXIF says about its lens, read from the header without decoding a pixel."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+from PIL import Image
+
+_EXIF_IFD = 0x8769
+_FOCAL_35MM = 0xA405
+_PIXEL_X, _PIXEL_Y = 0xA002, 0xA003
+
+
+def read_focal_35mm(path: Path) -> float | None:
+    """Return the 35-mm equivalent focal length in millimetres, or None where a photo does not tell.
+
+    None too where the size that EXIF recorded has another aspect ratio than the image: it was cropped since, and the
+    focal length belongs to the whole frame. Rotation and resizing do not matter. Never raises: an unreadable photo is
+    the reader's to report, and damaged EXIF is no EXIF.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path) as image:
+                if image.format == "PNG" and "exif" not in image.info:
+                    return None  # Pillow would decode the image to look for EXIF at its end
+                tags = image.getexif().get_ifd(_EXIF_IFD)
+                size = image.size
+        focal = float(tags.get(_FOCAL_35MM, 0))
+        if not 1 <= focal <= 10_000 or _cropped(size, float(tags.get(_PIXEL_X, 0)), float(tags.get(_PIXEL_Y, 0))):
+            return None
+    except Exception:  # EXIF written by cameras and editors is damaged in every possible way
+        return None
+    return focal
+
+
+def _cropped(size: tuple[int, int], recorded_x: float, recorded_y: float) -> bool:
+    """Whether the recorded size, on its side or not, has another shape than the image (2 % for rounding)."""
+    if recorded_x <= 0 or recorded_y <= 0:
+        return False
+    now, then = max(size) / min(size), max(recorded_x, recorded_y) / min(recorded_x, recorded_y)
+    return abs(now / then - 1) > 0.02

@@ -1,0 +1,123 @@
+"""What a user points at - files, folders, globs, lists - as photos and videos with a place for each one's results."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from glob import glob
+from pathlib import Path
+
+from ccd_cli.data.photos import SUFFIXES
+from ccd_cli.data.video import SUFFIXES as VIDEO_SUFFIXES
+
+LIST_SUFFIX = ".txt"
+STANDARD_INPUT = "-"
+
+
+@dataclass(frozen=True)
+class Media:
+    """A photo or video, and where its results go: `stem` is a path below the output folder, without a suffix."""
+
+    path: Path
+    stem: Path
+    video: bool
+
+
+def find_media(words: Iterable[str], lines: Iterable[str] = ()) -> tuple[list[Media], list[tuple[str, str]]]:
+    """Return (photos and videos in the order given, [(word, reason)] of what is none).
+
+    A word is a file, a folder (all photos and videos below it, hidden ones left out, results mirrored), a glob, a `.txt`
+    list (one path a line, relative to the list's folder), or `-` for the list `lines`. A file given by name, in whatever
+    way, has its results directly in the output folder. A file that comes twice is taken once. No two stems are alike:
+    files that would share one keep their suffix in it, and those that still do are numbered.
+    """
+    found: dict[Path, Media] = {}
+    bad: list[tuple[str, str]] = []
+    for word in words:
+        new = _listed(lines, Path()) if word == STANDARD_INPUT else _expand(word)
+        if not new:
+            bad.append((word, "no photo or video there" if _exists(word) else "no such file or folder"))
+        for path, stem in new:
+            problem = _problem(path)
+            if problem:
+                bad.append((str(path), problem))
+            else:
+                video = path.suffix.lower() in VIDEO_SUFFIXES
+                found.setdefault(_real(path), Media(path, stem.with_suffix(""), video))
+    return _apart(list(found.values())), bad
+
+
+def _expand(word: str) -> list[tuple[Path, Path]]:
+    """(path, place below the output folder) of everything that one word stands for."""
+    path = Path(word).expanduser()
+    try:
+        if path.is_dir():
+            inside = [p for p in sorted(path.rglob("*")) if _is_media(p) and not _hidden(p.relative_to(path))]
+            return [(p, p.relative_to(path)) for p in inside if p.is_file()]
+        if path.is_file() and path.suffix.lower() == LIST_SUFFIX:
+            return _listed(path.read_text(encoding="utf-8", errors="replace").splitlines(), path.parent)
+        if path.is_file():
+            return [(path, Path(path.name))]
+        matches = [Path(p) for p in sorted(glob(str(path), recursive=True))]
+    except (OSError, ValueError):  # a name that is too long, or has a null byte
+        return []
+    return [(p, Path(p.name)) for p in matches if p.is_file() and _is_media(p)]
+
+
+def _listed(lines: Iterable[str], folder: Path) -> list[tuple[Path, Path]]:
+    names = [line.strip() for line in lines]
+    paths = [folder / Path(name).expanduser() for name in names if name and not name.startswith("#")]
+    return [(path, Path(path.name)) for path in paths]
+
+
+def _exists(word: str) -> bool:
+    try:
+        return word == STANDARD_INPUT or Path(word).expanduser().exists()
+    except (OSError, ValueError):
+        return False
+
+
+def _problem(path: Path) -> str:
+    try:
+        if not path.is_file():
+            return "no such file"
+    except (OSError, ValueError):
+        return "no such file"
+    return (
+        "" if _is_media(path) else f"not a photo or video by its name (known: {' '.join(sorted(SUFFIXES))} and videos)"
+    )
+
+
+def _is_media(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES or path.suffix.lower() in VIDEO_SUFFIXES
+
+
+def _hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
+
+
+def _real(path: Path) -> Path:
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError):
+        return path.absolute()
+
+
+def _apart(media: Sequence[Media]) -> list[Media]:
+    """Give every item a stem of its own; case is ignored, as some file systems do."""
+    shared = Counter(_key(m.stem) for m in media)
+    named = [m if shared[_key(m.stem)] == 1 else replace(m, stem=m.stem.with_name(m.path.name)) for m in media]
+    taken: set[str] = set()
+    result = []
+    for item in named:
+        stem, number = item.stem, 2
+        while _key(stem) in taken:
+            stem, number = item.stem.with_name(f"{item.stem.name}-{number}"), number + 1
+        taken.add(_key(stem))
+        result.append(replace(item, stem=stem))
+    return result
+
+
+def _key(stem: Path) -> str:
+    return stem.as_posix().casefold()

@@ -1,0 +1,269 @@
+"""Write maps: raw as .npy, .npz and .exr, 16-bit as .depth.png, for eyes as .color.png and .side.png, with a sidecar.
+
+Every file is whole or absent, and the sidecar comes last: where it is, the rest is. Raw files hold the model's own values,
+never normalised, NaN where invalid.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ccd_cli.core.depth import Camera, DepthMap
+from ccd_cli.core.errors import CcdError, UsageProblem
+from ccd_cli.core.io import whole_file, write_json
+from ccd_cli.core.kinds import DIRECTION, UNIT, Kind
+from ccd_cli.data.colors import DEFAULT, colorize, side_by_side
+
+SUFFIX = {
+    "npy": ".npy",
+    "npz": ".npz",
+    "png16": ".depth.png",
+    "exr": ".exr",
+    "color": ".color.png",
+    "side": ".side.png",
+}
+ITEMS: tuple[str, ...] = tuple(SUFFIX)
+TOP = 65535  # largest code; 0 is invalid
+MILLIMETRE = 0.001
+_ZLIB = 3  # level: PNGs a few per cent larger than at 6, twice as fast
+
+FloatMap = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What made a map, for its sidecar: model name, sha256 of its weights, licence, version of ccd, the resolution that the
+    network saw (short side, pixels), where the intrinsics come from ("exif", "model", ...), and the hash of all settings.
+    """
+
+    model: str
+    checkpoint_sha256: str
+    license: str
+    version: str
+    resolution: int | None
+    intrinsics_source: str | None
+    fingerprint: str
+
+
+def encode16(values: FloatMap, valid: Mask | None, kind: Kind) -> tuple[NDArray[np.uint16], float, float]:
+    """Return (codes uint16 [H, W], scale, offset) with value = code * scale + offset and code 0 = invalid.
+
+    Codes 1..65535 span the map's own minimum..maximum; for metric maps the offset is 0 and one step is a millimetre, or
+    the least whole number of millimetres that reaches the farthest pixel beyond 65.535 m. The error is at most half a
+    step (metric depth under half a millimetre becomes one step). What is not finite is invalid, and so is metric depth that
+    is not positive.
+    """
+    known = _known(values, valid, kind)
+    if not known.any():
+        return np.zeros(values.shape, np.uint16), MILLIMETRE if kind == "metric" else 1.0, 0.0
+    low, high = float(values[known].min()), float(values[known].max())
+    scale, offset = code_range(low, high, kind)
+    return codes16(values, known, kind, scale, offset), scale, offset
+
+
+def code_range(low: float, high: float, kind: Kind) -> tuple[float, float]:
+    """Return (scale, offset) of `encode16` for values from `low` to `high`. A constant gets code 1, exactly."""
+    if kind == "metric":
+        return max(1, math.ceil(high / MILLIMETRE / (TOP + 0.499))) * MILLIMETRE, 0.0
+    scale = (high - low) / (TOP - 1)
+    if scale <= 0:
+        scale = abs(low) or 1.0
+    return scale, low - scale
+
+
+def codes16(values: FloatMap, valid: Mask | None, kind: Kind, scale: float, offset: float) -> NDArray[np.uint16]:
+    """Return the codes of a map under a given (scale, offset); values outside its range get its ends."""
+    known = _known(values, valid, kind)
+    codes = np.zeros(values.shape, np.uint16)
+    exact = (values[known].astype(np.float64) - offset) / scale
+    codes[known] = np.clip(np.rint(exact), 1, TOP).astype(np.uint16)
+    return codes
+
+
+def decode16(codes: NDArray[np.uint16], scale: float, offset: float) -> tuple[FloatMap, Mask]:
+    """Return (values float32, valid bool), both [H, W], for codes; invalid pixels are NaN."""
+    valid = codes > 0
+    values = np.where(valid, codes.astype(np.float64) * scale + offset, np.nan)
+    return values.astype(np.float32), valid
+
+
+class CodeRange:
+    """The (scale, offset) of a video's 16-bit codes, when only the frames so far are known.
+
+    The first frame's range, with as much again on either side, serves as long as the frames fit; one that does not begins a new,
+    wider range from there on, so that no value is ever cut off. `ranges` lists them as {"from": frame of the clip, counted
+    as written, "scale", "offset"}; most clips have one. Metric: a step is a millimetre until something lies beyond 65.535 m.
+    """
+
+    def __init__(self, kind: Kind) -> None:
+        self.kind = kind
+        self.ranges: list[dict[str, float]] = []
+        self._span: tuple[float, float] | None = None
+
+    def fit(self, frame: int, values: FloatMap, valid: Mask | None) -> tuple[float, float]:
+        """Return the (scale, offset) for frame number `frame` of the output, widened if it does not fit."""
+        known = _known(values, valid, self.kind)
+        if known.any():
+            low, high = float(values[known].min()), float(values[known].max())
+            if self._span is None or low < self._span[0] or high > self._span[1]:
+                self._widen(frame, low, high)
+        if not self.ranges:
+            return code_range(0.0, 1.0, self.kind)
+        return self.ranges[-1]["scale"], self.ranges[-1]["offset"]
+
+    def _widen(self, frame: int, low: float, high: float) -> None:
+        if self._span is not None:
+            low, high = min(low, self._span[0]), max(high, self._span[1])
+        if self.kind == "metric":
+            scale, offset = code_range(0.0, high, "metric")
+            self._span = (0.0, scale * TOP)
+        else:
+            room = (high - low) or abs(low) or 1.0
+            self._span = (low - room, high + room)
+            scale, offset = code_range(*self._span, self.kind)
+        self.ranges.append({"from": 0 if not self.ranges else frame, "scale": scale, "offset": offset})
+
+    def state(self) -> dict[str, Any]:
+        """Return what `from_state` needs, as JSON."""
+        return {"kind": self.kind, "ranges": self.ranges, "span": None if self._span is None else list(self._span)}
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> CodeRange:
+        """Return the range that `state` describes."""
+        made = cls(state["kind"])
+        made.ranges = [dict(part) for part in state["ranges"]]
+        made._span = None if state["span"] is None else (float(state["span"][0]), float(state["span"][1]))
+        return made
+
+
+def write_maps(
+    base: Path,
+    made: DepthMap,
+    rgb: NDArray[np.uint8],
+    items: Collection[str],
+    origin: Origin,
+    *,
+    camera: Camera | None = None,
+    cmap: str = DEFAULT,
+    files: Mapping[str, str] | None = None,
+    extra: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Write the files of `items` for one photo, then its sidecar; return the sidecar.
+
+    `files` are others that were made with them (name by item), `extra` what else the sidecar holds.
+
+    `base` is the output without any suffix: <folder>/<stem>. `rgb` is the photo, uint8 [H, W, 3]; `camera` is what the sidecar
+    states (else the map's own). Raises UsageProblem for an unknown item, CcdError on a full disk or for a photo of another
+    size than the map.
+    """
+    if unknown := sorted(set(items) - set(ITEMS)):
+        raise UsageProblem(f"--save {','.join(unknown)}: there is no such output.", f"Choose from {', '.join(ITEMS)}.")
+    if rgb.shape[:2] != made.values.shape:
+        raise CcdError(f"{base}: the map and its photo differ in size.")
+    lens = camera or made.camera
+    raw = made.values if made.valid is None else np.where(made.valid, made.values, np.float32(np.nan))
+    paths = {item: with_suffix(base, SUFFIX[item]) for item in ITEMS if item in items}
+    coding: tuple[float | None, float | None] = (None, None)
+    if "npy" in paths:
+        write_npy(paths["npy"], raw)
+    if "npz" in paths:
+        write_npz(paths["npz"], raw, made.valid, lens)
+    if "exr" in paths:
+        write_exr(paths["exr"], raw, made.kind)
+    if "png16" in paths:
+        codes, *coding_ = encode16(made.values, made.valid, made.kind)
+        coding = (coding_[0], coding_[1])
+        write_png(paths["png16"], codes)
+    if "color" in paths or "side" in paths:
+        color = colorize(made.values, made.valid, made.kind, cmap=cmap)
+        if "color" in paths:
+            write_png(paths["color"], color)
+        if "side" in paths:
+            write_png(paths["side"], side_by_side(rgb, color))
+    names = {item: path.name for item, path in paths.items()} | dict(files or {})
+    content = sidecar(made.kind, origin, names, lens, *coding) | dict(extra or {})
+    write_json(with_suffix(base, ".json"), content)
+    return content
+
+
+def sidecar(
+    kind: Kind,
+    origin: Origin,
+    files: dict[str, str],
+    camera: Camera | None = None,
+    scale: float | None = None,
+    offset: float | None = None,
+) -> dict[str, Any]:
+    """Return a sidecar's content; `scale` and `offset` are those of the 16-bit file, null where there is none."""
+    return {
+        "model": origin.model,
+        "checkpoint_sha256": origin.checkpoint_sha256,
+        "kind": kind,
+        "direction": DIRECTION[kind],
+        "unit": UNIT[kind],
+        "resolution": origin.resolution,
+        "intrinsics": None if camera is None else [camera.fx, camera.fy, camera.cx, camera.cy],
+        "intrinsics_source": None if camera is None else origin.intrinsics_source,
+        "scale": scale,
+        "offset": offset,
+        "license": origin.license,
+        "version": origin.version,
+        "fingerprint": origin.fingerprint,
+        "files": files,
+    }
+
+
+def write_npy(path: Path, raw: FloatMap) -> None:
+    """Write a raw map float32 [H, W]."""
+    with whole_file(path) as temporary:
+        np.save(temporary, np.ascontiguousarray(raw, np.float32), allow_pickle=False)
+
+
+def write_npz(path: Path, raw: FloatMap, valid: Mask | None, camera: Camera | None) -> None:
+    """Write `depth` float32 [H, W], `valid` bool [H, W] and `intrinsics` float64 fx, fy, cx, cy (empty where not known)."""
+    lens = np.array([] if camera is None else [camera.fx, camera.fy, camera.cx, camera.cy], np.float64)
+    known = np.isfinite(raw) if valid is None else valid
+    with whole_file(path) as temporary:
+        np.savez_compressed(temporary, depth=raw.astype(np.float32), valid=known, intrinsics=lens)
+
+
+def write_exr(path: Path, raw: FloatMap, kind: Kind) -> None:
+    """Write a raw map as one float32 channel Z, ZIP-compressed, NaN where invalid, with kind and unit in the header.
+
+    Z is the channel for depth in the OpenEXR specification. Raises CcdError where the OpenEXR package is missing.
+    """
+    try:
+        import OpenEXR
+    except ImportError as error:
+        raise CcdError("Writing .exr needs the package OpenEXR.", 'Install it: pip install "OpenEXR>=3.3"') from error
+    header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage, "kind": kind, "unit": UNIT[kind]}
+    with whole_file(path) as temporary:
+        try:
+            OpenEXR.File(header, {"Z": np.ascontiguousarray(raw, np.float32)}).write(str(temporary))
+        except RuntimeError as error:  # what the library makes of a full disk
+            raise CcdError(f"{path}: cannot be written ({error}).", "Is the disk full?") from error
+
+
+def write_png(path: Path, picture: NDArray[np.uint8] | NDArray[np.uint16]) -> None:
+    """Write uint8 RGB [H, W, 3] or 16-bit grey uint16 [H, W]."""
+    with whole_file(path) as temporary:
+        Image.fromarray(picture).save(temporary, format="PNG", compress_level=_ZLIB)
+
+
+def with_suffix(base: Path, suffix: str) -> Path:
+    """Return `base` with a suffix behind its whole name: a stem may hold dots."""
+    return base.parent / f"{base.name}{suffix}"
+
+
+def _known(values: FloatMap, valid: Mask | None, kind: Kind) -> Mask:
+    known = np.isfinite(values) if valid is None else np.isfinite(values) & valid
+    return known & (values > 0) if kind == "metric" else known

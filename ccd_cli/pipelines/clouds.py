@@ -1,0 +1,224 @@
+"""A coloured point cloud from one depth map: metres, flying pixels, thinning, normals."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ccd_cli.core.camera import ABOUT, Source
+from ccd_cli.core.depth import Camera, DepthMap
+from ccd_cli.core.errors import CcdError, UsageProblem
+from ccd_cli.core.scale import FAR, NEAR, ToDepth, to_depth_by_range, to_depth_by_reference, value_quantiles
+from ccd_cli.core.unproject import flying_pixels, normals_from_depth, unproject
+
+AXES = "x right, y down, z forward (camera coordinates, as in OpenCV)"
+TAIL = 3.0
+"""Times `far` (of a fit: of the reference's 99 % quantile): disparities beyond run to infinity, and are cut here."""
+NEIGHBOURS, SPREADS = 20, 2.0
+"""Outliers: points whose mean distance to 20 neighbours is over 2 standard deviations above the cloud's mean."""
+
+
+@dataclass(frozen=True)
+class CloudSettings:
+    """How maps become clouds; lengths in metres. `near` and `far` are None where the user gave none.
+
+    `reference` is a depth float32 [h, w] in metres, NaN where unknown, to which the map is fitted instead of near/far.
+    """
+
+    near: float | None = None
+    far: float | None = None
+    reference: NDArray[np.float32] | None = None
+    edge_cut: bool = True
+    max_depth: float | None = None
+    voxel: float | None = None
+    normals: bool = False
+    outliers: bool = False
+
+    def __post_init__(self) -> None:
+        """Raise UsageProblem for lengths that are not positive and finite, and unless near < far."""
+        for name in ("near", "far", "max_depth", "voxel"):
+            value = getattr(self, name)
+            if value is not None and not (np.isfinite(value) and value > 0):
+                raise UsageProblem(f"--{name.replace('_', '-')} is a positive number of metres, not {value:g}.")
+        near, far = self.range
+        if near >= far:
+            raise UsageProblem(f"--near must be less than --far, and they are {near:g} and {far:g} m.")
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """Near and far in metres: the user's, else 0.5 and 20."""
+        return NEAR if self.near is None else self.near, FAR if self.far is None else self.far
+
+
+@dataclass(frozen=True)
+class DepthRule:
+    """How a map, or all frames of a clip, becomes metres, what that depth is called, and beyond where it is cut."""
+
+    to_depth: ToDepth
+    unit: str
+    farthest: float | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """Points float32 [N, 3] (x right, y down, z forward), colours uint8 [N, 3], unit normals float32 [N, 3] or None.
+
+    `unit` says how far metres can be trusted; `notes` what was assumed or fitted, to be said aloud; `left_out` how many
+    pixels or points each step removed; `about` what files carry as comments; `to_depth` how values became metres.
+    """
+
+    points: NDArray[np.float32]
+    colors: NDArray[np.uint8]
+    normals: NDArray[np.float32] | None
+    unit: str
+    notes: list[str]
+    left_out: dict[str, int]
+    about: dict[str, str]
+    to_depth: ToDepth
+
+
+def choose_rule(
+    depth_map: DepthMap, settings: CloudSettings, quantiles: tuple[float, float] | None = None
+) -> DepthRule:
+    """Return how this map becomes metres. `quantiles`: a whole clip's 1 % and 99 % values, else the map's own.
+
+    Metric maps go straight through; a reference is fitted; the rest gets near and far. Raises CcdError (see
+    `core.scale`).
+    """
+    disparity = depth_map.kind == "disparity"
+    ranged = settings.near is not None or settings.far is not None
+    unused = ["--near and --far are not used: the map needs no range"] if ranged else []
+    if settings.reference is not None:
+        fit = to_depth_by_reference(depth_map, settings.reference)
+        shift = f", shift {fit.to_depth.shift:.6g}" if depth_map.kind in ("disparity", "affine-depth") else ""
+        found = f"Fitted to the reference: scale {fit.to_depth.scale:.6g}{shift} over {fit.pixels} pixels"
+        farthest = TAIL * float(np.nanquantile(settings.reference, 0.99)) if disparity else None
+        notes = [f"{found}, {fit.inliers:.0%} of them taken as sound", *unused]
+        return DepthRule(fit.to_depth, "metre (fitted to a reference)", farthest, notes)
+    if depth_map.kind == "metric":
+        return DepthRule(ToDepth("metric"), "metre", None, unused)
+    near, far = settings.range
+    rule = to_depth_by_range(depth_map.kind, quantiles or value_quantiles(depth_map), near, far)
+    how = "taken from --near and --far" if ranged else "assumed; give --near and --far, or --align-to"
+    note = f"Scale unknown ({depth_map.kind} map): the range {near:g} to {far:g} m is {how}"
+    return DepthRule(rule, f"metre, assumed range {near:g} to {far:g}", TAIL * far if disparity else None, [note])
+
+
+def cloud_from_map(
+    depth_map: DepthMap,
+    rgb: NDArray[np.uint8],
+    camera: Camera,
+    settings: CloudSettings,
+    *,
+    camera_source: Source | None = None,
+    rule: DepthRule | None = None,
+    grain: float = 1.0,
+) -> Cloud:
+    """Return the cloud of one photo: `rgb` uint8 [H, W, 3] of the map's size, `camera` in its pixels.
+
+    `rule` makes the frames of a clip share one scale (see `choose_rule`). `grain` is the map's pixels for one pixel of
+    the network that made it, 1 for a map at its own size: smeared edges are that much wider. Steps, in this order:
+    metres, maximum depth, flying pixels, normals, points, voxels (points, colours and normals averaged), outliers.
+    Raises CcdError where sizes differ or no point is left.
+    """
+    if rgb.shape != (*depth_map.values.shape, 3) or rgb.dtype != np.uint8:
+        height, width = depth_map.values.shape
+        raise CcdError(f"The photo is {rgb.dtype} {'x'.join(map(str, rgb.shape))}, the map {height}x{width}.")
+    rule = rule or choose_rule(depth_map, settings)
+    notes = [*rule.notes, *_camera_notes(camera, camera_source, depth_map.values.shape)]
+    depth = rule.to_depth(depth_map)
+    left_out = {"invalid": int(np.isnan(depth).sum())}
+    limit = settings.max_depth or rule.farthest
+    if limit is not None:
+        beyond = depth > limit
+        depth[beyond] = np.nan
+        left_out["beyond"] = int(beyond.sum())
+    if settings.edge_cut:
+        flying = flying_pixels(depth, grain)
+        depth[flying] = np.nan
+        left_out["flying"] = int(flying.sum())
+    known = ~np.isnan(depth)
+    if not known.any():
+        raise CcdError("No point is left: every pixel is invalid, infinitely far, or beyond --max-depth.")
+    normals = normals_from_depth(depth, camera)[known] if settings.normals else None
+    points, colors = unproject(depth, camera)[known], rgb[known]
+    if settings.voxel is not None:
+        points, colors, normals = _voxels(points, colors, normals, settings.voxel)
+    if settings.outliers:
+        kept = _without_outliers(points)
+        left_out["outliers"] = len(points) - len(kept)
+        points, colors, normals = points[kept], colors[kept], None if normals is None else normals[kept]
+    about = _about(depth_map, camera, camera_source, rule)
+    return Cloud(points, colors, normals, rule.unit, notes, left_out, about, rule.to_depth)
+
+
+def _camera_notes(camera: Camera, source: Source | None, size: tuple[int, ...]) -> list[str]:
+    notes = [f"Camera {ABOUT['guess']}"] if source == "guess" else []
+    height, width = size
+    if not (0.2 * width < camera.cx < 0.8 * width and 0.2 * height < camera.cy < 0.8 * height):
+        middle = f"({camera.cx:.1f}, {camera.cy:.1f}) is far from the middle of {width}x{height} pixels"
+        notes.append(f"The principal point {middle}: are the intrinsics those of this size?")
+    return notes
+
+
+def _about(depth_map: DepthMap, camera: Camera, source: Source | None, rule: DepthRule) -> dict[str, str]:
+    height, width = depth_map.values.shape
+    lens = f"fx {camera.fx:.6f} fy {camera.fy:.6f} cx {camera.cx:.6f} cy {camera.cy:.6f} of {width}x{height} pixels"
+    return {
+        "unit": rule.unit,
+        "axes": AXES,
+        "camera": f"{lens}, first pixel centre at 0.5 0.5" + (f" ({ABOUT[source]})" if source else ""),
+        "depth": f"{depth_map.kind} map, scale {rule.to_depth.scale:.9g} shift {rule.to_depth.shift:.9g}",
+    }
+
+
+def _voxels(
+    points: NDArray[np.float32], colors: NDArray[np.uint8], normals: NDArray[np.float32] | None, side: float
+) -> tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.float32] | None]:
+    """Return one point for every cube of `side` metres, with its points' mean position, colour and normal."""
+    cloud = _open3d_cloud(points)
+    cloud.colors = _open3d().utility.Vector3dVector(colors.astype(np.float64))
+    if normals is not None:
+        cloud.normals = _open3d().utility.Vector3dVector(normals.astype(np.float64))
+    try:
+        small = cloud.voxel_down_sample(side)
+    except RuntimeError as error:
+        extent = float(np.ptp(points, axis=0).max())
+        raise CcdError(
+            f"--voxel {side:g} is too small for a cloud {extent:.3g} m across.", "Give a larger one."
+        ) from error
+    mean_colors = (np.asarray(small.colors) + 0.5).astype(np.uint8)
+    mean_normals = None
+    if normals is not None:
+        mean_normals = np.asarray(small.normals).astype(np.float32)
+        mean_normals /= np.maximum(np.linalg.norm(mean_normals, axis=1, keepdims=True), np.float32(1e-12))
+    return np.asarray(small.points).astype(np.float32), mean_colors, mean_normals
+
+
+def _without_outliers(points: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Return the indices of the points that statistical outlier removal keeps."""
+    _, kept = _open3d_cloud(points).remove_statistical_outlier(nb_neighbors=NEIGHBOURS, std_ratio=SPREADS)
+    if not kept:
+        raise CcdError("No point is left after --outliers.", "The cloud is too sparse for it; leave it out.")
+    return np.asarray(kept, np.int64)
+
+
+def _open3d_cloud(points: NDArray[np.float32]) -> Any:
+    o3d = _open3d()
+    return o3d.geometry.PointCloud(o3d.utility.Vector3dVector(points.astype(np.float64)))
+
+
+def _open3d() -> Any:
+    """Import Open3D, whose system libraries may be missing."""
+    try:
+        import open3d
+    except (ImportError, OSError) as error:
+        raise CcdError(
+            f"Open3D, which --voxel and --outliers need, cannot be loaded ({error}).",
+            "On a minimal Linux: apt-get install libx11-6 libgl1 libgomp1; or leave these options out.",
+        ) from error
+    return open3d

@@ -1,0 +1,186 @@
+"""Point clouds of photos from depth maps that already exist."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ccd_cli.core.camera import Source, field_of_view, resize_camera, resolve_camera
+from ccd_cli.core.depth import Camera
+from ccd_cli.core.errors import CcdError, ImageError, UsageProblem
+from ccd_cli.core.kinds import Kind
+from ccd_cli.core.report import Report
+from ccd_cli.data.exif import read_focal_35mm
+from ccd_cli.data.inputs import Media, find_media
+from ccd_cli.data.maps import StoredMap, find_map, read_map, read_reference
+from ccd_cli.data.photos import read_photo
+from ccd_cli.pipelines.cloud_files import Format, write_cloud
+from ccd_cli.pipelines.cloud_preview import write_preview
+from ccd_cli.pipelines.clouds import Cloud, CloudSettings, cloud_from_map
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Where maps and cameras come from. `depth` and `align_to` are a file (for one photo) or a folder of `<stem>.*`.
+
+    `kind` and `depth_scale` are for maps without a sidecar; `intrinsics` are in pixels of the photo, `fov` in degrees
+    across its longer side; metres of a reference = code / `ref_scale`.
+    """
+
+    depth: Path
+    kind: Kind | None = None
+    depth_scale: float | None = None
+    intrinsics: Camera | None = None
+    fov: float | None = None
+    align_to: Path | None = None
+    ref_scale: float | None = None
+
+
+@dataclass
+class Clouds:
+    """What was written (one record a cloud, ready for JSON) and what was not, with the reason."""
+
+    clouds: list[dict[str, Any]] = field(default_factory=list)
+    failed: list[tuple[str, str]] = field(default_factory=list)
+
+
+def run(
+    words: Sequence[str],
+    inputs: Inputs,
+    settings: CloudSettings,
+    out: Path,
+    *,
+    fmt: Format = "ply",
+    with_preview: bool = True,
+    report: Report,
+) -> Clouds:
+    """Write `out/<stem>.<fmt>`, and `<stem>.cloud.png` with a preview, for every photo that has a depth map.
+
+    Bad photos and maps are warned about, listed in the result and left out. Raises UsageProblem for flags that
+    contradict each other or the number of photos, CcdError where nothing can be written.
+    """
+    media, bad = find_media(words)
+    result = Clouds(failed=[*bad, *((str(m.path), "a video: give its frames as photos") for m in media if m.video)])
+    for name, reason in result.failed:
+        report.warn(f"{name}: {reason}")
+    photos = [m for m in media if not m.video]
+    _check(inputs, photos)
+    own = {m.path.resolve() for m in photos}
+    said: set[str] = set()
+    report.begin("Clouds", len(photos))
+    try:
+        for number, photo in enumerate(photos, 1):
+            try:
+                cloud, record = _make(photo, inputs, settings)
+            except CcdError as error:
+                reason = str(error).removeprefix(f"{photo.path}: ")
+                result.failed.append((str(photo.path), reason))
+                report.warn(f"{photo.path}: {reason}")
+            else:  # a disk that cannot be written stops the batch
+                record |= _write(cloud, out, photo.stem, fmt, with_preview, own)
+                result.clouds.append(record)
+                _tell(report, photo.stem, record, said)
+            report.advance(number)
+    finally:
+        report.end()
+    return result
+
+
+def _tell(report: Report, stem: Path, record: dict[str, Any], said: set[str]) -> None:
+    """Say what a cloud rests on, each assumption once, and what it holds."""
+    for note in record["notes"]:
+        if note not in said:
+            said.add(note)
+            report.note(f"{stem}: {note}")
+    lost = ", ".join(f"{count:,} {what}" for what, count in record["left_out"].items() if count)
+    report.note(f"{record['cloud']}: {record['points']:,} points" + (f" (left out: {lost})" if lost else ""))
+
+
+def _check(inputs: Inputs, photos: list[Media]) -> None:
+    """Raise UsageProblem for what cannot hold for any photo."""
+    resolve_camera(1, 1, intrinsics=inputs.intrinsics, fov=inputs.fov)
+    for flag, path in (("--depth", inputs.depth), ("--align-to", inputs.align_to)):
+        if path is not None and not path.exists():
+            raise UsageProblem(
+                f"{flag}: {path} does not exist.", "Give a file, or a folder with <stem> of every photo."
+            )
+        if path is not None and path.is_file() and len(photos) > 1:
+            raise UsageProblem(
+                f"{flag} is one file for {len(photos)} photos.", "Give a folder with <stem> of every photo."
+            )
+    if inputs.ref_scale is not None and inputs.align_to is None:
+        raise UsageProblem("--ref-scale belongs to --align-to, which is not given.")
+
+
+def _make(photo: Media, inputs: Inputs, settings: CloudSettings) -> tuple[Cloud, dict[str, Any]]:
+    """Return the cloud of one photo and its record."""
+    rgb = read_photo(photo.path)
+    stems = (photo.stem, photo.stem.with_name(photo.path.name))  # `ccd predict` may have kept the suffix in the name
+    path = inputs.depth if inputs.depth.is_file() else find_map(inputs.depth, stems)
+    stored = read_map(path, kind=inputs.kind, depth_scale=inputs.depth_scale)
+    camera, source = _camera(photo.path, rgb.shape[:2], stored, inputs)
+    rgb = _at_size_of(stored, rgb)
+    if inputs.align_to is not None:
+        file = inputs.align_to
+        file = file if file.is_file() else find_map(file, stems, (".png", ".npy"))
+        settings = replace(settings, reference=read_reference(file, inputs.ref_scale))
+    cloud = cloud_from_map(stored.depth_map, rgb, camera, settings, camera_source=source, grain=stored.grain)
+    height, width = stored.depth_map.values.shape
+    return cloud, {
+        "input": str(photo.path),
+        "depth": str(path),
+        "points": len(cloud.points),
+        "kind": stored.depth_map.kind,
+        "unit": cloud.unit,
+        "scale": cloud.to_depth.scale,
+        "shift": cloud.to_depth.shift,
+        "size": [width, height],
+        "intrinsics": [camera.fx, camera.fy, camera.cx, camera.cy],
+        "intrinsics_source": source,
+        "fov": field_of_view(camera, height, width),
+        "left_out": cloud.left_out,
+        "notes": cloud.notes,
+    }
+
+
+def _camera(path: Path, size: tuple[int, int], stored: StoredMap, inputs: Inputs) -> tuple[Camera, Source]:
+    """Return the camera in pixels of the map: flags and EXIF speak of the photo, stored intrinsics of the map."""
+    map_size = stored.depth_map.values.shape
+    known = stored.depth_map.camera
+    if known is not None and inputs.intrinsics is None and inputs.fov is None:
+        return known, stored.camera_source
+    camera, source = resolve_camera(
+        *size, intrinsics=inputs.intrinsics, fov=inputs.fov, focal_35mm=read_focal_35mm(path)
+    )
+    return resize_camera(camera, size, map_size), source
+
+
+def _at_size_of(stored: StoredMap, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the photo at the size of its map; raises ImageError where the two cannot show the same picture."""
+    height, width = stored.depth_map.values.shape
+    h, w = rgb.shape[:2]
+    if (h, w) == (height, width):
+        return rgb
+    if abs(height * w - width * h) > 0.01 * width * h:
+        raise ImageError(f"{stored.path}: the map is {width}x{height} and the photo {w}x{h}: not the same picture")
+    way = cv2.INTER_AREA if width < w else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(rgb, dsize=(width, height), interpolation=way), np.uint8)
+
+
+def _write(cloud: Cloud, out: Path, stem: Path, fmt: Format, with_preview: bool, own: set[Path]) -> dict[str, Any]:
+    """Write the cloud and its preview; returns their paths for the record."""
+    path = out / stem.with_name(f"{stem.name}.{fmt}")
+    write_cloud(path, cloud.points, cloud.colors, cloud.normals, fmt, cloud.about)
+    if not with_preview:
+        return {"cloud": str(path), "preview": None}
+    picture = path.with_name(f"{stem.name}.cloud.png")
+    if picture.resolve() in own:
+        raise CcdError(f"{picture}: the preview would overwrite a photo.", "Choose another --out, or --no-preview.")
+    write_preview(picture, cloud.points, cloud.colors)
+    return {"cloud": str(path), "preview": str(picture)}

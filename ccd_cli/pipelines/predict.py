@@ -1,0 +1,155 @@
+"""Depth for photos and videos: `ccd predict`.
+
+Photos are read, predicted and written at the same time, a bounded number ahead; videos frame by frame. What is finished
+and was made by the same settings is not made again. A bad input is named, and the rest is done.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import ccd_cli
+from ccd_cli.core.camera import Source, resolve_camera
+from ccd_cli.core.depth import Camera, DepthMap
+from ccd_cli.core.errors import CcdError, UsageProblem
+from ccd_cli.core.report import Report
+from ccd_cli.core.runtime import Runtime, Signals
+from ccd_cli.core.temporal import Mode
+from ccd_cli.data.colors import color_table
+from ccd_cli.data.exif import read_focal_35mm
+from ccd_cli.data.inputs import Media, find_media
+from ccd_cli.data.map_files import ITEMS, Origin, with_suffix
+from ccd_cli.pipelines.cloud_files import Format
+from ccd_cli.pipelines.clouds import CloudSettings
+from ccd_cli.pipelines.predict_model import Model
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What to make of each input; the model and its resolution are told apart from it.
+
+    `cloud` None: no point clouds. `intrinsics` are in pixels of the photo. `start`, `end`: seconds of a video; `stride`:
+    every n-th frame; `every`: a point cloud every n frames (None: one a second of the clip). `batch` None: one photo at a
+    time on CPUs, eight on GPUs.
+    """
+
+    out: Path
+    save: tuple[str, ...] = ("color", "png16")
+    cmap: str = "inferno"
+    batch: int | None = None
+    overwrite: bool = False
+    intrinsics: Camera | None = None
+    fov: float | None = None
+    cloud: CloudSettings | None = None
+    cloud_format: Format = "ply"
+    preview: bool = True
+    align_to: Path | None = None
+    ref_scale: float | None = None
+    temporal: Mode | None = None
+    start: float = 0.0
+    end: float | None = None
+    stride: int = 1
+    every: int | None = None
+
+    def __post_init__(self) -> None:
+        """Raise UsageProblem for what cannot be made, before anything is loaded."""
+        if unknown := sorted(set(self.save) - set(ITEMS)):
+            raise UsageProblem(f"--save {','.join(unknown)}: no such output.", f"Choose from {', '.join(ITEMS)}.")
+        if not self.save and self.cloud is None:
+            raise UsageProblem("--save is empty, so there is nothing to make.", f"Choose from {', '.join(ITEMS)}.")
+        if (self.batch or 1) < 1 or self.stride < 1 or (self.every or 1) < 1:
+            raise UsageProblem("--batch, --stride and --every are 1 or more.")
+        color_table(self.cmap)
+        resolve_camera(1, 1, intrinsics=self.intrinsics, fov=self.fov)
+
+
+@dataclass
+class Outcome:
+    """What became of every input: one record for each that is finished, and the reasons of the others."""
+
+    done: list[dict[str, Any]] = field(default_factory=list)
+    failed: list[tuple[str, str]] = field(default_factory=list)
+    skipped: int = 0
+
+
+def run(
+    words: Sequence[str], model: Model, settings: Settings, runtime: Runtime, report: Report, lines: Sequence[str] = ()
+) -> Outcome:
+    """Predict everything that `words` (and for `-` the list `lines`) stand for; see `find_media`.
+
+    Raises CcdError where nothing more can be written, and Interrupted after Ctrl-C with finished work in place.
+    """
+    from ccd_cli.pipelines.predict_photos import predict_photos
+    from ccd_cli.pipelines.predict_video import predict_video
+
+    media, bad = find_media(words, lines)
+    outcome = Outcome(failed=list(bad))
+    for name, reason in bad:
+        report.warn(f"{name}: {reason}")
+    with Signals() as signals:
+        predict_photos([m for m in media if not m.video], model, settings, runtime, report, signals, outcome)
+        for clip in (m for m in media if m.video):
+            if signals.received is None:
+                predict_video(clip, model, settings, runtime, report, signals, outcome)
+        if signals.received is not None:
+            raise signals.interruption("Interrupted.", "What is finished is in place; run again to go on.")
+    return outcome
+
+
+def failed(item: Media, error: CcdError, outcome: Outcome, report: Report) -> None:
+    """Note that one input could not be done."""
+    reason = error.message.removeprefix(f"{item.path}: ") + (f" {error.hint}" if error.hint else "")
+    outcome.failed.append((str(item.path), reason))
+    report.warn(f"{item.path}: {reason}")
+
+
+def finished(base: Path, fingerprint: str) -> dict[str, Any] | None:
+    """Return the sidecar of results that are complete and were made with these settings from this input, else None."""
+    try:
+        found = json.loads(with_suffix(base, ".json").read_text(encoding="utf-8"))
+        files = [base.parent / name for name in found["files"].values()]
+        complete = found["fingerprint"] == fingerprint and all(p.exists() and p.parent == base.parent for p in files)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return found if complete else None
+
+
+def fingerprint(item: Media, model: Model, settings: Settings, *extra: object) -> str:
+    """Return a hash of all that decides the results of an input: the file's size and time, the model, the settings."""
+    cloud = settings.cloud
+    about = item.path.stat()
+    facts = [
+        ccd_cli.__version__,
+        (about.st_size, about.st_mtime_ns),
+        (model.teacher.name, model.teacher.checkpoint_sha256, model.resolution),
+        (sorted(settings.save), settings.cmap, settings.intrinsics, settings.fov),
+        cloud and (settings.cloud_format, settings.preview, cloud),
+        (str(settings.align_to), settings.ref_scale),
+        *extra,
+    ]
+    return hashlib.sha256(repr(facts).encode()).hexdigest()
+
+
+def origin(model: Model, shape: tuple[int, int], source: Source | None, mark: str) -> Origin:
+    """Return what a sidecar says about how a map of `shape` (height, width) was made."""
+    teacher = model.teacher
+    seen = model.short_side(*shape)
+    return Origin(teacher.name, teacher.checkpoint_sha256, teacher.license, ccd_cli.__version__, seen, source, mark)
+
+
+def photo_camera(
+    item: Media, shape: tuple[int, int], made: DepthMap | None, settings: Settings
+) -> tuple[Camera, Source]:
+    """Return a photo's camera and where it comes from; without a map, what is known before prediction."""
+    return resolve_camera(
+        *shape,
+        intrinsics=settings.intrinsics,
+        fov=settings.fov,
+        focal_35mm=None if item.video else read_focal_35mm(item.path),
+        model=None if made is None else made.camera,
+    )

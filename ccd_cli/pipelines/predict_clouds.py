@@ -1,0 +1,95 @@
+"""Point clouds of a clip: frames are kept while it runs, and become clouds on one scale once the whole range is known."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ccd_cli.core.camera import Source
+from ccd_cli.core.depth import Camera, DepthMap
+from ccd_cli.core.errors import CcdError
+from ccd_cli.core.io import whole_file
+from ccd_cli.core.report import Report
+from ccd_cli.data.inputs import Media
+from ccd_cli.data.map_files import with_suffix
+from ccd_cli.data.maps import read_reference
+from ccd_cli.pipelines.cloud_files import write_cloud
+from ccd_cli.pipelines.clouds import choose_rule, cloud_from_map
+from ccd_cli.pipelines.predict import Settings, photo_camera
+from ccd_cli.pipelines.predict_model import Model
+
+SAMPLES = 4000  # values a frame that the clip's quantiles are taken from
+
+
+class CloudFrames:
+    """Every `every`-th frame of a clip, kept on disk in a hidden folder beside the results until `write`."""
+
+    def __init__(self, base: Path, every: int, settings: Settings, fresh: bool) -> None:
+        self.base, self.every, self.settings = base, every, settings
+        self.folder = base.parent / f".{base.name}.clouds"
+        if fresh:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def keep(self, number: int, rgb: NDArray[np.uint8], made: DepthMap) -> None:
+        """Keep frame `number` if it is one of those that become clouds; `made` is its steadied map."""
+        if number % self.every:
+            return
+        camera = made.camera
+        lens = [] if camera is None else [camera.fx, camera.fy, camera.cx, camera.cy]
+        valid = np.isfinite(made.values) if made.valid is None else made.valid
+        with whole_file(self.folder / f"{number:06d}.npz") as temporary:
+            np.savez(temporary, values=made.values, valid=valid, rgb=rgb, camera=np.array(lens), kind=made.kind)
+
+    def write(self, item: Media, model: Model, report: Report) -> tuple[Camera, Source]:
+        """Write <stem>/NNNNNN.<format> for all kept frames; return the camera (of the first frame) and its source.
+
+        Without a reference, the clip's 1 % and 99 % values land on near and far; with one, the first kept frame is fitted to it
+        and the rest follow. Raises CcdError where nothing can be written; a frame without a point is warned about.
+        """
+        settings, files = self.settings, sorted(self.folder.glob("*.npz"))
+        assert settings.cloud is not None
+        cloud_settings = settings.cloud
+        if settings.align_to is not None:
+            cloud_settings = replace(cloud_settings, reference=read_reference(settings.align_to, settings.ref_scale))
+        first, rgb = _read(files[0])
+        shape = rgb.shape[:2]
+        lens = photo_camera(item, shape, first, settings)
+        rule = choose_rule(first, cloud_settings, self._quantiles(files))
+        for note in rule.notes:
+            report.note(f"{item.path.name}: {note}")
+        grain = model.grain(*shape)
+        report.begin(f"{item.path.name}: clouds", len(files))
+        for done, file in enumerate(files, 1):
+            made, rgb = _read(file)
+            camera, source = photo_camera(item, shape, made, settings)
+            try:
+                cloud = cloud_from_map(made, rgb, camera, cloud_settings, camera_source=source, rule=rule, grain=grain)
+            except CcdError as error:
+                report.warn(f"{item.path.name}, frame {int(file.stem)}: {error.message}")
+                continue
+            target = with_suffix(self.base / file.stem, f".{settings.cloud_format}")
+            write_cloud(target, cloud.points, cloud.colors, cloud.normals, settings.cloud_format, cloud.about)
+            report.advance(done)
+        report.end()
+        shutil.rmtree(self.folder, ignore_errors=True)
+        return lens
+
+    def _quantiles(self, files: list[Path]) -> tuple[float, float]:
+        """The 1 % and 99 % values of the clip, from some of each kept frame's pixels."""
+        samples = []
+        for file in files:
+            made, _ = _read(file)
+            known = made.values if made.valid is None else made.values[made.valid]
+            samples.append(known.ravel()[:: max(1, known.size // SAMPLES)])
+        low, high = np.quantile(np.concatenate(samples), (0.01, 0.99))
+        return float(low), float(high)
+
+
+def _read(file: Path) -> tuple[DepthMap, NDArray[np.uint8]]:
+    with np.load(file, allow_pickle=False) as kept:
+        lens = Camera(*map(float, kept["camera"])) if kept["camera"].size else None
+        return DepthMap(kept["values"], str(kept["kind"]), kept["valid"], lens), kept["rgb"]  # type: ignore[arg-type]

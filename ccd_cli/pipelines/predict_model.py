@@ -1,0 +1,61 @@
+"""Which model `ccd predict` uses, and what its results say about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ccd_cli.core.report import Report
+from ccd_cli.core.runtime import Runtime
+from ccd_cli.teachers.base import Teacher
+from ccd_cli.teachers.choose import DEFAULT_MODEL
+from ccd_cli.teachers.fetch import HubUnreachable, ensure
+from ccd_cli.teachers.load import load_teacher, resolve_model
+from ccd_cli.teachers.native import NativeTeacher
+from ccd_cli.teachers.sizes import network_size
+
+FALLBACK = "builtin:tiny"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A loaded teacher and the side in pixels that it sees photos at; None: their own."""
+
+    teacher: Teacher
+    resolution: int | None
+
+    def short_side(self, height: int, width: int) -> int | None:
+        """Return the short side in pixels at which the network sees a photo of this size; None where it is not known."""
+        if isinstance(self.teacher, NativeTeacher):
+            return min(network_size(self.teacher.model.arch, height, width, self.resolution))
+        return self.resolution
+
+    def grain(self, height: int, width: int) -> float:
+        """Return how many pixels of a map come from one pixel of the network, at least 1."""
+        return max(1.0, min(height, width) / (self.short_side(height, width) or min(height, width)))
+
+
+def load(name: str | None, arch: str | None, resolution: int | None, runtime: Runtime, report: Report) -> Model:
+    """Return the model called `name`, or without a name the default one, which is pulled on first use.
+
+    Where the hub cannot be reached the default becomes `builtin:tiny`, with one warning. A named model is never replaced:
+    raises what `load_teacher` raises.
+    """
+    word = name or _default(report)
+    ref = resolve_model(word, arch)
+    report.note(f"Loading {ref.name} ({ref.kind}, {ref.license})")
+    teacher = load_teacher(ref, None, runtime.device, runtime.precision)
+    if isinstance(teacher, NativeTeacher):
+        return Model(teacher, resolution or teacher.model.arch.resolution)
+    return Model(teacher, resolution or (ref.card.resolution if ref.card else None))
+
+
+def _default(report: Report) -> str:
+    try:
+        ensure(DEFAULT_MODEL, report)
+    except HubUnreachable:
+        report.warn(
+            f"{DEFAULT_MODEL} is not on this machine and the hub cannot be reached: using {FALLBACK}, which is small "
+            "and rough. Online, `ccd teachers pull` gets the better one; --model chooses another."
+        )
+        return FALLBACK
+    return DEFAULT_MODEL

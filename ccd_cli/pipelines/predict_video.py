@@ -1,0 +1,274 @@
+"""Videos: decode ahead, predict, and write behind, frame by frame, so that memory does not grow with the clip.
+
+Finished segments survive any stop (`data.video_write`); running again goes on behind the last of them and gives the same
+files. Colour video and 16-bit video are steadied (`core.temporal`); raw files of frames are not.
+"""
+
+from __future__ import annotations
+
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ccd_cli.core.depth import DepthMap, checked
+from ccd_cli.core.errors import CcdError, UsageProblem
+from ccd_cli.core.io import write_json
+from ccd_cli.core.report import Report
+from ccd_cli.core.runtime import Runtime, Signals, memory_error
+from ccd_cli.core.temporal import Mode, Stabilizer, default_mode
+from ccd_cli.data.colors import ClipRange, colorize, nearness, side_by_side
+from ccd_cli.data.inputs import Media
+from ccd_cli.data.map_files import CodeRange, codes16, sidecar, with_suffix, write_exr, write_npy, write_npz
+from ccd_cli.data.video import Frame, Video, open_video
+from ccd_cli.data.video_write import ClipWriter, Track, parts_folder
+from ccd_cli.pipelines.overlap import Behind, chunks, prefetched
+from ccd_cli.pipelines.predict import Outcome, Settings, failed, fingerprint, finished, origin, photo_camera
+from ccd_cli.pipelines.predict_clouds import CloudFrames
+from ccd_cli.pipelines.predict_model import Model
+
+DECODED_AHEAD = 4
+WAITING_FRAMES = 4
+GPU_BATCH = 4
+
+
+@dataclass
+class _Clip:
+    """All that goes from frame to frame."""
+
+    base: Path
+    writer: ClipWriter
+    steady: Stabilizer
+    colours: ClipRange
+    codes: CodeRange
+    clouds: CloudFrames | None
+    written: int = 0
+
+    def state(self) -> dict[str, Any]:
+        """What a later run needs to go on behind the last frame."""
+        return {
+            "steady": self.steady.state(),
+            "colours": self.colours.state(),
+            "codes": self.codes.state(),
+            "written": self.written,
+        }
+
+
+def predict_video(
+    item: Media, model: Model, settings: Settings, runtime: Runtime, report: Report, signals: Signals, outcome: Outcome
+) -> None:
+    """Predict one video; its record or the reason why not goes to `outcome`. A truncated one counts as failed, with all the
+    frames that decode in its files.
+
+    Raises CcdError where writing fails.
+    """
+    base = settings.out / item.stem
+    mode: Mode = settings.temporal or default_mode(model.teacher.kind)
+    span = (settings.start, settings.end, settings.stride)
+    mark = fingerprint(item, model, settings, mode, span, settings.every)
+    if not settings.overwrite and finished(base, mark):
+        outcome.done.append({"input": str(item.path), "sidecar": str(with_suffix(base, ".json")), "skipped": True})
+        outcome.skipped += 1
+        report.note(f"{item.path}: already done with these settings (--overwrite redoes it)")
+        return
+    try:
+        video = open_video(item.path)
+        video.frames(*span)  # says what is wrong with the span
+    except UsageProblem:
+        raise
+    except CcdError as error:
+        failed(item, error, outcome, report)
+        return
+    parts = parts_folder(with_suffix(base, ".json"))
+    if settings.overwrite:
+        shutil.rmtree(parts, ignore_errors=True)
+    with _writer(base, parts, video, settings, mark) as writer:
+        clip = _begin(base, writer, mode, video, model, settings)
+        try:
+            whole = _run(item, video, clip, model, settings, runtime, report, signals)
+        except CcdError as error:
+            if "No space" in error.message:
+                raise
+            failed(item, error, outcome, report)
+            return
+        if not whole:
+            return  # interrupted: finished segments wait for the next run
+        if writer.place is None and clip.written == 0:
+            failed(item, CcdError("No frame lies in the chosen span."), outcome, report)
+            return
+        notes = writer.finish()
+    record = _finish(item, video, clip, notes, model, settings, mode, mark, report)
+    outcome.done.append(record)
+    if video.truncated is not None:
+        failed(item, CcdError(f"{video.truncated}."), outcome, report)
+
+
+def _writer(base: Path, parts: Path, video: Video, settings: Settings, mark: str) -> ClipWriter:
+    width, height = video.width, video.height
+    strip = side_by_side(np.zeros((height, width, 3), np.uint8), np.zeros((height, width, 3), np.uint8)).shape[1]
+    tracks = {
+        "color": Track(with_suffix(base, ".color.mp4"), "color", width, height),
+        "side": Track(with_suffix(base, ".side.mp4"), "color", strip, height),
+        "png16": Track(with_suffix(base, ".depth.mkv"), "codes", width, height),
+    }
+    chosen = {name: track for name, track in tracks.items() if name in settings.save}
+    rate = Fraction(video.rate) / settings.stride
+    return ClipWriter(parts, chosen, rate=rate, time_base=video.time_base, settings=mark)
+
+
+def _begin(base: Path, writer: ClipWriter, mode: Mode, video: Video, model: Model, settings: Settings) -> _Clip:
+    kind = model.teacher.kind
+    clouds = None
+    if settings.cloud is not None:
+        every = settings.every or max(1, round(float(video.rate) / settings.stride))
+        clouds = CloudFrames(base, every, settings, fresh=writer.place is None)
+    if (state := writer.state) is None:
+        return _Clip(base, writer, Stabilizer(mode, kind), ClipRange(), CodeRange(kind), clouds)
+    return _Clip(
+        base,
+        writer,
+        Stabilizer.from_state(state["steady"]),
+        ClipRange.from_state(state["colours"]),
+        CodeRange.from_state(state["codes"]),
+        clouds,
+        state["written"],
+    )
+
+
+def _run(
+    item: Media,
+    video: Video,
+    clip: _Clip,
+    model: Model,
+    settings: Settings,
+    runtime: Runtime,
+    report: Report,
+    signals: Signals,
+) -> bool:
+    """Take every frame through; returns False after an interruption."""
+    size = settings.batch or (GPU_BATCH if runtime.device.type == "cuda" else 1)
+    known, source = photo_camera(item, (video.height, video.width), None, settings)
+    focal = None if source == "guess" else known.fx
+    frames = video.frames(settings.start, settings.end, settings.stride, clip.writer.place)
+    report.begin(item.path.name, _expected(video, settings), done=clip.written)
+    with ThreadPoolExecutor(1) as last, prefetched(frames, DECODED_AHEAD + size) as decoded:
+        behind = Behind(last, WAITING_FRAMES + size, lambda count: report.advance(int(str(count))))
+        for group in chunks(decoded, size):
+            if signals.received is not None:
+                return False
+            try:
+                maps = model.teacher.predict_photos([f.rgb for f in group], model.resolution, [focal] * len(group))
+            except (RuntimeError, MemoryError) as error:
+                if memory_error(error) is None:
+                    raise
+                raise CcdError("Out of memory.", "Lower --resolution or --batch.") from error
+            for frame, made in zip(group, maps, strict=True):
+                behind.add(_one, frame, made, clip, item, settings)
+        behind.finish()
+    report.end()
+    return True
+
+
+def _expected(video: Video, settings: Settings) -> int:
+    end = min(video.duration, settings.end or video.duration)
+    return max(1, round((end - settings.start) * float(video.rate) / settings.stride))
+
+
+def _one(frame: Frame, made: DepthMap, clip: _Clip, item: Media, settings: Settings) -> int:
+    """Steady, colour, encode and write one frame; return how many are written."""
+    kind, valid = made.kind, made.valid
+    scale, shift, cut = clip.steady.update(frame.rgb, made.values, valid)
+    steady = made if (scale, shift) == (1.0, 0.0) else checked(_moved(made.values, scale, shift), kind, valid)
+    low, high = clip.colours.update(nearness(steady.values, steady.valid, kind), cut)
+    pictures: dict[str, NDArray[Any]] = {}
+    if {"color", "side"} & set(settings.save):
+        color = colorize(steady.values, steady.valid, kind, low, high, settings.cmap)
+        pictures = {"color": color, "side": side_by_side(frame.rgb, color) if "side" in settings.save else color}
+    coding: tuple[float, float] | None = None
+    if "png16" in settings.save:
+        coding = clip.codes.fit(clip.written, steady.values, steady.valid)
+        pictures["png16"] = codes16(steady.values, steady.valid, kind, *coding)
+    _write_raw(clip, made, frame.rgb.shape[:2], item, settings)
+    if clip.clouds is not None:
+        clip.clouds.keep(clip.written, frame.rgb, steady)
+    clip.written += 1
+    clip.writer.add(frame.number, frame.seconds, pictures, note=[[scale, shift], coding], state=clip.state)
+    return clip.written
+
+
+def _moved(values: NDArray[np.float32], scale: float, shift: float) -> NDArray[np.float32]:
+    return (values * np.float32(scale) + np.float32(shift)).astype(np.float32, copy=False)
+
+
+def _write_raw(clip: _Clip, made: DepthMap, shape: tuple[int, int], item: Media, settings: Settings) -> None:
+    """Write the model's own values of one frame, NaN where invalid, as <stem>/NNNNNN.*."""
+    if not {"npy", "npz", "exr"} & set(settings.save):
+        return
+    raw = made.values if made.valid is None else np.where(made.valid, made.values, np.float32(np.nan))
+    place = clip.base / f"{clip.written:06d}"
+    if "npy" in settings.save:
+        write_npy(with_suffix(place, ".npy"), raw)
+    if "npz" in settings.save:
+        write_npz(with_suffix(place, ".npz"), raw, made.valid, photo_camera(item, shape, made, settings)[0])
+    if "exr" in settings.save:
+        write_exr(with_suffix(place, ".exr"), raw, made.kind)
+
+
+def _finish(
+    item: Media,
+    video: Video,
+    clip: _Clip,
+    notes: list[Any],
+    model: Model,
+    settings: Settings,
+    mode: Mode,
+    mark: str,
+    report: Report,
+) -> dict[str, Any]:
+    """Write the clouds and, last, the sidecar; return the record."""
+    shape = (video.height, video.width)
+    files = {name: track.path.name for name, track in clip.writer.tracks.items()}
+    camera, source = photo_camera(item, shape, None, settings)
+    if clip.clouds is not None:
+        camera, source = clip.clouds.write(item, model, report)
+    if clip.base.is_dir():
+        files["frames"] = clip.base.name
+    about = origin(model, shape, source, mark)
+    ranges = _code_ranges([coding for _, coding in notes])
+    first = ranges[0] if ranges else {"scale": None, "offset": None}
+    content = sidecar(model.teacher.kind, about, files, camera, first["scale"], first["offset"])
+    content["video"] = {
+        "frames": len(notes),
+        "rate": float(Fraction(video.rate) / settings.stride),
+        "start": settings.start,
+        "stride": settings.stride,
+        "temporal": mode,
+        "code_ranges": ranges,
+        "scale_shift": [steadying for steadying, _ in notes],
+        "truncated": None if video.truncated is None else str(video.truncated),
+    }
+    path = with_suffix(clip.base, ".json")
+    write_json(path, content)
+    names = [str(clip.base.parent / name) for name in files.values()]
+    return {
+        "input": str(item.path),
+        "sidecar": str(path),
+        "kind": model.teacher.kind,
+        "files": names,
+        "frames": len(notes),
+        "skipped": False,
+    }
+
+
+def _code_ranges(codings: list[Any]) -> list[dict[str, float]]:
+    """From which frame on which scale and offset hold; [] without 16-bit codes."""
+    ranges: list[dict[str, float]] = []
+    for number, coding in enumerate(codings):
+        if coding is not None and (not ranges or [ranges[-1]["scale"], ranges[-1]["offset"]] != list(coding)):
+            ranges.append({"from": number, "scale": coding[0], "offset": coding[1]})
+    return ranges
