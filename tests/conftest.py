@@ -17,7 +17,7 @@ from PIL import Image
 
 from tests.tiny import tiny_values
 
-torch.set_num_threads(min(2, os.cpu_count() or 1))
+torch.set_num_threads(1)  # tiny networks: a second thread waits more than it works
 
 SHARED = Path(os.environ.get("CCD_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 
@@ -115,4 +115,4 @@ def ccd_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., A
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CCD_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    return lambda *args: CliRunner().invoke(cli, [str(a) for a in args])
+    return lambda *args, **options: CliRunner().invoke(cli, [str(a) for a in args], **options)

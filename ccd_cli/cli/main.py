@@ -19,6 +19,7 @@ COMMANDS = {
     "predict": "Depth for photos and videos, with point clouds.",
     "pointcloud": "Turn photos and depth maps into coloured point clouds.",
     "eval": "Score models, or predictions made elsewhere, on benchmark sets.",
+    "data": "See, check and prepare the sets that eval scores on.",
     "teachers": "List teachers; download, verify and remove their weights.",
     "recipes": "List, show and check recipes.",
     "doctor": "Show versions, devices and folders: what to paste into a bug report.",

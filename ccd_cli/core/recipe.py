@@ -51,10 +51,13 @@ def builtin_path(text: str) -> str:
 
 
 def shipped() -> list[Shipped]:
-    """Return every shipped recipe, sorted by name; the first two comment lines say what it is and how to launch it."""
+    """Return every shipped recipe, sorted by name; the first two comment lines say what it is and how to launch it.
+
+    `suites/` holds data for `ccd eval`, which is no recipe.
+    """
     folder = shipped_folder()
     found = []
-    for path in sorted(folder.rglob("*.yaml")):
+    for path in sorted(set(folder.rglob("*.yaml")) - set((folder / "suites").rglob("*.yaml"))):
         comments = [
             line.lstrip("# ").strip()
             for line in path.read_text(encoding="utf-8").splitlines()[:2]

@@ -6,10 +6,11 @@ from typing import Any
 
 from ccd_cli.teachers.card import Card
 
-_NOTES = {
-    "global": "Learned from the exact depth of generated scenes; trained for minutes, to show the loop.",
-    "sharp": "Learned from the exact depth of generated scenes; trained for minutes, to show the loop.",
-    "tiny": "Distilled from the other two; what `ccd predict` falls back to where the hub cannot be reached.",
+# name: (default side in pixels, note)
+_MODELS = {
+    "global": (128, "Whole pictures at low resolution, taught by the exact depth of generated scenes."),
+    "sharp": (192, "Crops at a higher resolution with more weight on edges, taught by the depth of generated scenes."),
+    "tiny": (160, "Distilled from the other two; what `ccd predict` falls back to where the hub cannot be reached."),
 }
 
 
@@ -20,18 +21,18 @@ def rows() -> list[Card]:
         "arch": None,  # in the file's own metadata
         "adapter": "builtin",
         "repo": "",
-        "size_bytes": 7_080_000,
-        "parameters": 1_760_000,
-        "license": "CC0-1.0",  # a test compares it with the files' metadata
+        "size_bytes": 6_680_000,
+        "parameters": 3_250_000,
+        "license": "Apache-2.0",  # of the encoder's ImageNet weights; a test compares it with the files' metadata
         "license_url": "assets/README.md",
         "commercial": True,
-        "paper": "https://arxiv.org/abs/2404.10518",  # the encoder, MobileNetV4
-        "normalization": "ImageNet mean and standard deviation",
+        "paper": "https://arxiv.org/abs/1905.11946",  # the encoder, EfficientNet (Lite0)
+        "normalization": "mean 0.5, standard deviation 0.5",
         "multiple": 32,
-        "resolution": 128,
         "resolution_rule": "lower",
         "kind": "disparity",
     }
     return [
-        Card(name=f"builtin:{name}", file=f"{name}.safetensors", note=note, **fields) for name, note in _NOTES.items()
+        Card(name=f"builtin:{name}", file=f"{name}.safetensors", resolution=side, note=note, **fields)
+        for name, (side, note) in _MODELS.items()
     ]

@@ -41,7 +41,11 @@ def _midas() -> list[Card]:
         "kind": "disparity",
         "note": _PORT,
     }
-    older: dict[str, Any] = newer | {"note": _SQUARE, "license": "Apache-2.0", "paper": "https://arxiv.org/abs/2103.13413"}
+    older: dict[str, Any] = newer | {
+        "note": _SQUARE,
+        "license": "Apache-2.0",
+        "paper": "https://arxiv.org/abs/2103.13413",
+    }
     hybrid = f"{_SQUARE} The licence is the one that its sister dpt-large states."
     return [
         _transformers(

@@ -135,7 +135,7 @@ def test_other_libraries_are_asked_for_before_weights(name, monkeypatch):
     assert resolve_model(name).card.name == name
     adapters = {key: (module, "no_such_package") for key, (module, _) in load._ADAPTERS.items()}
     monkeypatch.setattr(load, "_ADAPTERS", adapters)
-    with pytest.raises(TeacherError, match="needs no_such_package.*pip install"):
+    with pytest.raises(TeacherError, match=r"needs no_such_package.*pip install"):
         load_teacher(name)
     monkeypatch.setattr(load, "_ADAPTERS", {key: (module, "json") for key, (module, _) in adapters.items()})
     with pytest.raises(TeacherError, match="ccd teachers pull " + name):

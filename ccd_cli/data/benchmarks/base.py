@@ -1,0 +1,66 @@
+"""What a benchmark is: a numbered set of photos with true depth, read under the rules of its protocol."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ccd_cli.core.depth import Camera
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One photo and its truth, both in the frame that is scored."""
+
+    name: str
+    """Path of the RGB inside the set, as published."""
+    rgb: NDArray[np.uint8]
+    """[H, W, 3], as the network gets it (KITTI: after the KB crop)."""
+    depth: NDArray[np.float32]
+    """[H, W] metres, or of unknown scale where the set has none; NaN where unknown. Disparity is already inverted."""
+    mask: NDArray[np.bool_]
+    """[H, W] pixels that are scored; depth is finite there."""
+    camera: Camera | None = None
+    """Intrinsics in pixels of `rgb`, where the set has them."""
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a protocol says about a set."""
+
+    name: str
+    """Short name, which is also its folder's."""
+    title: str
+    """Name for tables."""
+    depth_range: tuple[float, float]
+    """(least, largest) depth to which aligned predictions are clipped; the largest may be infinite."""
+    resolution: int | None
+    """Longer side in pixels at which the protocol runs a model; None: the model's own."""
+    max_res: int | None
+    """`alignment_max_res` of the protocol: the fit sees a subsampled map; None: every pixel."""
+    boundary: bool
+    """Whether the truth is sharp enough for boundary scores."""
+    about: str
+    """The protocol in words: crop, mask, range."""
+
+
+class Benchmark(Protocol):
+    """A numbered set of samples."""
+
+    @property
+    def spec(self) -> Spec:
+        """What the protocol says."""
+
+    def __len__(self) -> int: ...
+
+    def names(self) -> list[str]:
+        """Return the name of every sample, in order."""
+
+    def read(self, index: int) -> Sample:
+        """Read one sample; safe from several threads. Raises ImageError for a damaged or missing member."""
+
+    def prediction_names(self, index: int) -> list[str]:
+        """Return paths below `DIR/<set>/` where a prediction of this sample may lie, the likeliest first."""

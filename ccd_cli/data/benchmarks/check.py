@@ -1,0 +1,177 @@
+"""Is this the published split? Names, counts and a checksum over the sorted photo paths answer it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ccd_cli.core.errors import CcdError, ImageError
+from ccd_cli.core.report import Report
+from ccd_cli.data.benchmarks.base import Benchmark
+from ccd_cli.data.benchmarks.layouts import Layout
+from ccd_cli.data.benchmarks.moge import MogeSet
+from ccd_cli.data.benchmarks.own import OwnBenchmark
+from ccd_cli.data.benchmarks.suites import BUILTIN, SETS, SUITES, open_set, open_suite
+from ccd_cli.data.benchmarks.zero_shot import ZeroShotSet
+
+SHOWN = 5
+MOGE_FILES = ("image.jpg", "depth.png", "meta.json")
+
+
+@dataclass
+class Checked:
+    """What is known about one set: `good` is False where something is missing, damaged or not as published."""
+
+    name: str
+    place: str = ""
+    found: int = 0
+    published: int | None = None
+    """Samples of the published set; None where nothing is published."""
+    digest: str = ""
+    """sha256 of the sorted photo paths joined by newlines."""
+    proven: bool = False
+    """Whether the digest is the published one."""
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def good(self) -> bool:
+        """Whether the set is whole and, where that can be told, the published one."""
+        return not self.problems
+
+
+def digest(names: Iterable[str]) -> str:
+    """Return the sha256 of names, sorted and joined by newlines."""
+    return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()
+
+
+def is_published(benchmark: Benchmark) -> bool | None:
+    """Return whether a set's photo paths are those of the published split; None where no checksum is published."""
+    if not isinstance(benchmark, ZeroShotSet):
+        return None
+    return digest(_published_spelling(benchmark.layout, benchmark.names())) == benchmark.layout.digest
+
+
+def check_suite(suite: str, data_root: Path, *, read: bool = False, report: Report | None = None) -> list[Checked]:
+    """Check every set of a suite, one set by its name, or a YAML file of one's own pairs.
+
+    `read` also decodes every sample. Raises UsageProblem for an unknown suite and RecipeError for a bad YAML file.
+    """
+    names = SUITES.get(suite, (suite,) if suite in SETS else ())
+    if names:
+        results = []
+        for name in names:
+            try:
+                results.append(check_set(open_set(name, data_root), read=read, report=report))
+            except CcdError as error:
+                results.append(Checked(name, problems=[str(error)]))
+        return results
+    found, missing = open_suite(suite, data_root)
+    checked = [check_set(benchmark, read=read, report=report) for benchmark in found]
+    return checked + [Checked(name, problems=[reason]) for name, reason in missing]
+
+
+def check_set(benchmark: Benchmark, *, read: bool = False, report: Report | None = None) -> Checked:
+    """Check one set that was opened."""
+    names = benchmark.names()
+    result = Checked(benchmark.spec.name, found=len(names), digest=digest(names))
+    if isinstance(benchmark, ZeroShotSet):
+        _check_layout(benchmark, result)
+    elif isinstance(benchmark, MogeSet):
+        _check_moge(benchmark, result)
+    elif isinstance(benchmark, OwnBenchmark):
+        result.place = str(benchmark.root)
+    elif benchmark.spec.name == BUILTIN:
+        result.place = "generated when it is read"
+    if read:
+        _check_reading(benchmark, result, report)
+    return result
+
+
+def _check_layout(benchmark: ZeroShotSet, result: Checked) -> None:
+    layout, names = benchmark.layout, benchmark.names()
+    spelt = _published_spelling(layout, names)
+    result.place, result.published = str(benchmark.members.place), layout.count
+    result.digest = digest(spelt)
+    result.proven = result.digest == layout.digest
+    if len(names) != layout.count:
+        result.problems.append(f"{len(names)} samples, {layout.count} are published")
+    for start, count in layout.groups:
+        here = sum(name.startswith(start) for name in spelt)
+        if here != count:
+            result.problems.append(f"{here} of {count} below {start}")
+    if len(set(names)) != len(names):
+        result.problems.append(f"{len(names) - len(set(names))} samples are listed twice")
+    if not result.proven and not result.problems:
+        result.problems.append("the number is right and the photo paths are not those of the published set")
+    _check_files(benchmark, result)
+
+
+def _check_files(benchmark: ZeroShotSet, result: Checked) -> None:
+    """Name what is listed and not there, and what is there and not used."""
+    there = benchmark.members.names()
+    if benchmark.unpaired:
+        text = f"{len(benchmark.unpaired)} photos have no depth and drop out: {_few(benchmark.unpaired)}"
+        (result.notes if benchmark.layout.depthless else result.problems).append(text)
+    if benchmark.list_file is None:
+        return
+    wanted = [path for entry in benchmark.entries for path in (entry.rgb, entry.depth, entry.mask) if path]
+    absent = [path for path in wanted if path not in there]
+    if absent:
+        result.problems.append(f"{len(absent)} files of {benchmark.list_file.name} are missing: {_few(absent)}")
+    extra = sorted(_photos(benchmark.layout, there) - {entry.rgb for entry in benchmark.entries})
+    if extra:
+        result.notes.append(f"{len(extra)} photos are not in {benchmark.list_file.name} and not used: {_few(extra)}")
+
+
+def _check_moge(benchmark: MogeSet, result: Checked) -> None:
+    result.place, result.published = str(benchmark.members.place), benchmark.entry.count
+    if result.found != benchmark.entry.count:
+        result.problems.append(f"{result.found} samples, {benchmark.entry.count} are published")
+    there = benchmark.members.names()
+    wanted = (f"{folder}/{name}" for folder in benchmark.folders for name in MOGE_FILES)
+    absent = [path for path in wanted if path not in there]
+    if absent:
+        result.problems.append(f"{len(absent)} files of the index are missing: {_few(absent)}")
+    result.notes.append("no checksum of this set's names is published: the count alone was compared")
+
+
+def _check_reading(benchmark: Benchmark, result: Checked, report: Report | None) -> None:
+    """Decode every sample; a sample without a pixel to score is a problem as well."""
+    names = benchmark.names()
+    bad: list[str] = []
+    if report:
+        report.begin(f"reading {benchmark.spec.name}", len(names))
+    try:
+        for index, name in enumerate(names):
+            bad += _unreadable(benchmark, index, name)
+            if report:
+                report.advance(index + 1)
+    finally:
+        if report:
+            report.end()
+    if bad:
+        result.problems.append(f"{len(bad)} samples cannot be scored: {_few(bad)}")
+
+
+def _unreadable(benchmark: Benchmark, index: int, name: str) -> list[str]:
+    """Return why a sample cannot be scored, in a list of at most one."""
+    try:
+        return [] if benchmark.read(index).mask.any() else [f"{name}: no pixel to score"]
+    except ImageError as error:
+        return [error.message]
+
+
+def _photos(layout: Layout, names: Collection[str]) -> set[str]:
+    return {name for name in names if layout.photo.match(name)}
+
+
+def _published_spelling(layout: Layout, names: Iterable[str]) -> list[str]:
+    other, usual = layout.spelling
+    return [usual + name.removeprefix(other) if other and name.startswith(other) else name for name in names]
+
+
+def _few(names: Collection[str]) -> str:
+    return ", ".join(list(names)[:SHOWN]) + (", ..." if len(names) > SHOWN else "")

@@ -1,0 +1,62 @@
+"""The suite that needs no download: generated rooms, streets and open land with exact depth and camera."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ccd_cli.core.depth import Camera
+from ccd_cli.core.schema import HELD_OUT
+from ccd_cli.data.benchmarks.base import Sample, Spec
+from ccd_cli.data.benchmarks.decode import known
+from ccd_cli.data.eval_set import FARTHEST
+from ccd_cli.data.scenes import render
+
+NEAREST = 1e-3
+COUNT = 60
+SIZE = (384, 512)
+
+SPEC = Spec(
+    name="builtin",
+    title="generated scenes",
+    depth_range=(NEAREST, FARTHEST),
+    resolution=None,
+    max_res=None,
+    boundary=True,
+    about=f"held-out generated scenes (rooms, streets, open land) at {SIZE[0]}x{SIZE[1]} with exact depth; "
+    f"sky and depth from {FARTHEST:g} m on are not scored, no crop",
+)
+
+
+@dataclass(frozen=True)
+class GeneratedSet:
+    """Scenes of seeds that training never draws, rendered when they are read."""
+
+    count: int = COUNT
+    size: tuple[int, int] = SIZE
+
+    @property
+    def spec(self) -> Spec:
+        """What the protocol says."""
+        return SPEC
+
+    def __len__(self) -> int:
+        return self.count
+
+    def names(self) -> list[str]:
+        """Return `scene-SEED` of every scene."""
+        return [f"scene-{HELD_OUT + index}" for index in range(self.count)]
+
+    def read(self, index: int) -> Sample:
+        """Render one scene."""
+        made = render([HELD_OUT + index], *self.size)
+        rgb = np.ascontiguousarray(made.rgb[0].permute(1, 2, 0).numpy())
+        depth = known(made.depth[0].numpy())
+        camera = Camera(*(float(value) for value in made.intrinsics[0]))
+        return Sample(self.names()[index], rgb, depth, (depth > NEAREST) & (depth < FARTHEST), camera)
+
+    def prediction_names(self, index: int) -> list[str]:
+        """Return `pred_scene-SEED.npy`, then `scene-SEED.npy`."""
+        name = self.names()[index]
+        return [f"pred_{name}.npy", f"{name}.npy"]

@@ -1,0 +1,64 @@
+"""The depth PNG of MoGe's bundle: 16-bit codes on a logarithmic scale between two depths kept as text chunks.
+
+Code 0 is unknown, 65535 infinitely far (sky), and code c otherwise near^(1-t) far^t with t = (c - 1) / 65533.
+"""
+
+from __future__ import annotations
+
+import io
+from math import isfinite
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, PngImagePlugin
+
+from ccd_cli.core.errors import CcdError, ImageError
+from ccd_cli.data.benchmarks.decode import FloatMap, decode_codes
+
+STEPS = 65533
+SKY = 65535
+
+
+def decode_depth_png(data: bytes, name: str) -> FloatMap:
+    """Return depth float32 [H, W]: NaN where unknown, inf for sky. Raises ImageError where a chunk is missing or wrong."""
+    codes, text = decode_codes(data, name)
+    try:
+        near, far, unit = float(text["near"]), float(text["far"]), float(text.get("unit", 1.0))
+    except (KeyError, ValueError) as error:
+        raise ImageError(f"{name}: no usable text chunks 'near' and 'far'") from error
+    if not (isfinite(near) and isfinite(far) and isfinite(unit) and 0 < near < far and unit > 0):
+        raise ImageError(f"{name}: near {near}, far {far}, unit {unit} are no range of depth")
+    share = (np.arange(SKY + 1, dtype=np.float32) - 1) / STEPS
+    depth = (near ** (1 - share) * far**share * np.float32(unit)).astype(np.float32)
+    depth[0], depth[SKY] = np.nan, np.inf
+    return depth[codes]
+
+
+def encode_depth_png(depth: FloatMap) -> bytes:
+    """Return the PNG of depth [H, W]: NaN is unknown, inf is sky, the rest positive. Raises CcdError where none is known."""
+    finite = np.isfinite(depth)
+    if not finite.any() or (depth[finite] <= 0).any():
+        raise CcdError("A depth PNG needs positive depth and at least one finite value.")
+    least, most = float(depth[finite].min()), float(depth[finite].max())
+    near = max(least, 1e-5)
+    far = max(near * 1.1, min(most, near * 1e5))
+    share = np.log(np.where(finite, depth, near).clip(near, far) / near) / np.log(far / near)
+    codes = 1 + np.round(share * STEPS)
+    codes = np.where(finite, codes, np.where(np.isposinf(depth), SKY, 0)).astype(np.uint16)
+    chunks = PngImagePlugin.PngInfo()
+    chunks.add_text("near", str(near))
+    chunks.add_text("far", str(far))
+    file = io.BytesIO()
+    Image.fromarray(codes).save(file, format="PNG", pnginfo=chunks)
+    return file.getvalue()
+
+
+def normalised_intrinsics(values: object, name: str) -> NDArray[np.float64]:
+    """Return the 3x3 matrix of `meta.json`, in shares of width and height; raises ImageError for anything else."""
+    try:
+        matrix = np.array(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ImageError(f"{name}: 'intrinsics' is no 3x3 matrix") from error
+    if matrix.shape != (3, 3) or not np.isfinite(matrix).all() or matrix[0, 0] <= 0 or matrix[1, 1] <= 0:
+        raise ImageError(f"{name}: 'intrinsics' is no 3x3 camera matrix")
+    return matrix

@@ -1,0 +1,132 @@
+"""What a suite file of one's own pairs may say: typed keys, unknown ones refused, all problems reported together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError, model_validator
+
+from ccd_cli.core.errors import RecipeError
+from ccd_cli.core.schema import Section
+from ccd_cli.core.yaml_text import read_yaml
+from ccd_cli.data.benchmarks.layouts import LAYOUTS
+from ccd_cli.data.benchmarks.moge import BUNDLE
+
+Positive = Annotated[float, Field(gt=0)]
+Span = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=2, max_length=2)]
+RESERVED = frozenset({*LAYOUTS, *BUNDLE, "builtin"})
+
+
+class Crop(Section):
+    """Where pixels are scored; the photo itself stays whole. Half open: `[45, 471]` are rows 45 to 470."""
+
+    rows: Span | None = None
+    """First row and the row after the last; default: all."""
+    columns: Span | None = None
+    """First column and the column after the last; default: all."""
+
+    @model_validator(mode="after")
+    def _forward(self) -> Crop:
+        for key, span in (("rows", self.rows), ("columns", self.columns)):
+            if span is not None and span[0] >= span[1]:
+                raise ValueError(f"{key}: the first must be below the second, not {span}")
+        return self
+
+
+class OwnSet(Section):
+    """One set of photos with ground truth."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    """Names the set in results and the folder of predictions."""
+    about: str = ""
+    """A sentence for tables."""
+    root: str = "."
+    """Folder of the globs, relative to this file."""
+    image: str
+    """Glob of the photos below `root`; `**` goes into folders."""
+    depth: str
+    """Glob of the ground truth below `root`: PNG, TIFF, PFM of one channel, or `.npy`."""
+    mask: str | None = None
+    """Glob of masks below `root`: pixels that are not 0 are scored."""
+    pair: Literal["order", "match"] = "order"
+    """`order`: sorted files belong together; `match`: what the wildcards of the globs stand for must be the same text."""
+    kind: Literal["depth", "disparity"] = "depth"
+    """`depth`: distance along the optical axis; `disparity`: stereo disparity in pixels, scored as depth 1 / disparity of
+    unknown scale, or in metres where `baseline` and `focal` are given."""
+    scale: Positive = 1.0
+    """Metres (disparity: pixels) for one unit of the file, for instance 0.001 for millimetres."""
+    divisor: Positive | None = None
+    """The other way round, units of the file for one metre (disparity: pixel): 1000 for millimetres, 256 for KITTI."""
+    min: Annotated[float, Field(ge=0)] = 1e-3
+    """Smallest valid value after scaling; 0, NaN and infinity are never valid."""
+    max: Positive = 1e4
+    """Largest valid value after scaling."""
+    unknown: list[float] = Field(default_factory=list)
+    """Further values of the file that mean unknown, for instance `[65535]`."""
+    baseline: Positive | None = None
+    """Distance of the two cameras in metres (disparity)."""
+    focal: Positive | None = None
+    """Focal length in pixels (disparity); default: the first of `intrinsics`."""
+    intrinsics: Annotated[list[float], Field(min_length=4, max_length=4)] | None = None
+    """fx, fy, cx, cy in pixels of the photo, where pixel (0, 0) has its centre at (0.5, 0.5)."""
+    crop: Crop = Crop()
+    """Where pixels are scored."""
+    resolution: Annotated[int, Field(ge=14)] | None = None
+    """Side in pixels at which models see photos, as `--resolution`; default: the model's own."""
+    boundary: bool = False
+    """Whether the ground truth is sharp enough for boundary scores."""
+
+    @model_validator(mode="after")
+    def _agree(self) -> OwnSet:
+        problems = list(_contradictions(self))
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+
+class SuiteFile(Section):
+    """Several sets in one file; a file with the keys of one set is a suite of that set."""
+
+    sets: Annotated[list[OwnSet], Field(min_length=1)]
+    """The sets."""
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> SuiteFile:
+        names = [rule.name for rule in self.sets]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"name: {', '.join(twice)} is used twice")
+        return self
+
+
+def read_suite(path: Path) -> list[OwnSet]:
+    """Return the sets of a suite file; raises RecipeError listing all problems."""
+    raw: Any = read_yaml(path)
+    raw = raw if isinstance(raw, dict) else {}
+    try:
+        return SuiteFile.model_validate(raw).sets if "sets" in raw else [OwnSet.model_validate(raw)]
+    except ValidationError as error:
+        problems = [(".".join(map(str, e["loc"])) or "file", e["msg"]) for e in error.errors()]
+        raise RecipeError(str(path), problems) from None
+
+
+def _contradictions(rule: OwnSet) -> Iterator[str]:
+    if rule.name in RESERVED:
+        yield f"name: {rule.name} is a published set's"
+    if rule.min >= rule.max:
+        yield f"min: {rule.min:g} is not below max {rule.max:g}"
+    if rule.divisor is not None and "scale" in rule.model_fields_set:
+        yield "divisor: scale says the same; give one of them"
+    if rule.kind == "depth" and (rule.baseline is not None or rule.focal is not None):
+        yield "baseline, focal: for kind disparity"
+    if rule.focal is not None and rule.baseline is None:
+        yield "focal: useless without baseline"
+    if rule.baseline is not None and rule.focal is None and rule.intrinsics is None:
+        yield "baseline: needs focal or intrinsics"
+    if rule.intrinsics is not None and min(rule.intrinsics[:2]) <= 0:
+        yield "intrinsics: fx and fy must be above 0"
+    for key, text in (("image", rule.image), ("depth", rule.depth), ("mask", rule.mask)):
+        if text is not None and (PurePosixPath(text).is_absolute() or ".." in PurePosixPath(text).parts or not text):
+            yield f"{key}: a glob below root; put the folder into root"

@@ -1,0 +1,68 @@
+"""Open a suite by name: which of its sets are here, and why the others are not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ccd_cli.core.errors import CcdError, UsageProblem
+from ccd_cli.data.benchmarks.base import Benchmark
+from ccd_cli.data.benchmarks.layouts import LAYOUTS, ZERO_SHOT
+from ccd_cli.data.benchmarks.moge import BUNDLE, open_moge
+from ccd_cli.data.benchmarks.own import open_own, read_suite
+from ccd_cli.data.benchmarks.zero_shot import open_layout
+
+BUILTIN = "builtin"
+SUITES: dict[str, tuple[str, ...]] = {"zero-shot": ZERO_SHOT, "moge": tuple(BUNDLE), BUILTIN: (BUILTIN,)}
+SETS = (*LAYOUTS, *BUNDLE, BUILTIN)
+"""Every published set, and the generated one."""
+
+
+def open_suite(suite: str, data_root: Path) -> tuple[list[Benchmark], list[tuple[str, str]]]:
+    """Return (sets found, [(name, why it is missing)]) of a suite, one set by its name, or a YAML file of one's own pairs.
+
+    Raises UsageProblem for a suite that does not exist, RecipeError for a bad YAML file, and CcdError where no set is found.
+    """
+    found: list[Benchmark] = []
+    missing: list[tuple[str, str]] = []
+    path = Path(suite).expanduser()
+    own = {rule.name: rule for rule in read_suite(path)} if _is_file(suite) else {}
+    for name in own or _names(suite):
+        try:
+            found.append(open_own(own[name], path.parent) if own else open_set(name, data_root))
+        except CcdError as error:
+            missing.append((name, str(error)))
+    if not found:
+        reasons = "; ".join(f"{name}: {reason.rstrip('.')}" for name, reason in missing)
+        raise CcdError(
+            f"No set of the suite '{suite}' was found ({reasons}).",
+            "`ccd data list` says where sets come from; --data-root DIR (or CCD_DATA) says where they are.",
+        )
+    return found, missing
+
+
+def open_set(name: str, data_root: Path) -> Benchmark:
+    """Open one set by its name; raises CcdError with the reason where it is missing."""
+    if name in LAYOUTS:
+        return open_layout(LAYOUTS[name], data_root)
+    if name in BUNDLE:
+        return open_moge(BUNDLE[name], data_root)
+    if name == BUILTIN:
+        from ccd_cli.data.benchmarks.generated import GeneratedSet  # imports torch
+
+        return GeneratedSet()
+    raise UsageProblem(f"There is no set '{name}'.", f"Known: {', '.join(SETS)}.")
+
+
+def _is_file(suite: str) -> bool:
+    return Path(suite).suffix.lower() in (".yaml", ".yml")
+
+
+def _names(suite: str) -> tuple[str, ...]:
+    if suite in SUITES:
+        return SUITES[suite]
+    if suite in SETS:
+        return (suite,)
+    raise UsageProblem(
+        f"There is no suite '{suite}'.",
+        f"Use {', '.join(SUITES)}, one set ({', '.join(SETS)}), or a YAML file of your own pairs.",
+    )

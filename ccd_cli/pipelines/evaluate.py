@@ -1,0 +1,195 @@
+"""Scores of models, and of predictions that were made elsewhere, on sets with true depth: `ccd eval`.
+
+Samples are read, predicted and scored at the same time, a bounded number ahead. Every image's scores are on the disk before
+the next; running again goes on where the last run stopped. Damaged samples are named and left out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+import ccd_cli
+from ccd_cli.core.errors import CcdError, UsageProblem
+from ccd_cli.core.kinds import Kind
+from ccd_cli.core.report import Report
+from ccd_cli.core.runtime import Runtime, Signals, choose_runtime
+from ccd_cli.data.benchmarks import Benchmark, open_suite
+from ccd_cli.pipelines.evaluate_pictures import Gallery
+from ccd_cli.pipelines.evaluate_protocol import protocol
+from ccd_cli.pipelines.evaluate_report import write_results
+from ccd_cli.pipelines.evaluate_results import Results, Shown
+from ccd_cli.pipelines.evaluate_score import Alignment, spread, summary_row
+from ccd_cli.pipelines.evaluate_sources import FileSource, ModelSource, Source, own_suite
+from ccd_cli.pipelines.evaluate_store import ScoreBook, folder_name, mark
+from ccd_cli.pipelines.evaluate_task import Task
+from ccd_cli.pipelines.predict_model import load
+from ccd_cli.teachers.load import check_runnable, resolve_model
+
+NAMED = 10  # samples of a set that are named on the terminal when they cannot be scored
+SCORING = 1  # goes up when scores of the same maps change
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What to score, on what, and how. Raises UsageProblem for contradictions.
+
+    Without `models` and `predictions` the default model is scored. `limit`: so many images of each set, spread evenly.
+    `command` only goes into the report.
+    """
+
+    suite: str = "zero-shot"
+    models: tuple[str, ...] = ()
+    arch: str | None = None
+    data_root: Path = Path("data")
+    predictions: Path | None = None
+    prediction_kind: Kind | None = None
+    alignment: str = "auto"
+    alignment_max_res: int | None = None
+    resolution: int | None = None
+    out: Path = Path("eval-out")
+    overwrite: bool = False
+    limit: int | None = None
+    device: str = "auto"
+    precision: str = "auto"
+    threads: int | None = None
+    command: str = ""
+
+    def __post_init__(self) -> None:
+        """Check what can be checked before anything is opened."""
+        alignment = Alignment(self.alignment, self.suite, self.alignment_max_res)
+        if self.predictions is not None:
+            alignment.check(self.prediction_kind)
+        elif self.prediction_kind is not None:
+            raise UsageProblem("--prediction-kind says what --predictions are, and there are none.")
+        if self.arch is not None and len(self.models) != 1:
+            raise UsageProblem("--arch is about one checkpoint file.", "Give it together with one --model.")
+        if (self.limit or 1) < 1:
+            raise UsageProblem("--limit is 1 or more.")
+
+
+def run(settings: Settings, report: Report) -> Results:
+    """Score everything that `settings` names; the results are in `settings.out` too.
+
+    Raises CcdError where no set is found, and Interrupted after Ctrl-C with finished scores in place.
+    """
+    words = _distinct(settings)
+    sets, missing = open_suite(settings.suite, settings.data_root)
+    for name, reason in missing:
+        report.note(f"{name} is left out: {reason}")
+    runtime = choose_runtime(settings.device, settings.precision, settings.threads)
+    asked = {key: getattr(settings, key) for key in ("suite", "alignment", "alignment_max_res", "resolution", "limit")}
+    results = Results(protocol(asked, sets, missing))
+    with _only_one(settings.out), Signals() as signals:
+        taken: set[str] = set()
+        for make in _sources(settings, words, runtime, report):
+            _score_source(make(), sets, settings, taken, results, signals, report)
+        if not results.rows:
+            raise CcdError(f"{settings.predictions} holds no folder of a set: {', '.join(b.spec.name for b in sets)}.")
+        write_results(results, settings.out, settings.command, runtime.describe())
+    return results
+
+
+def _distinct(settings: Settings) -> dict[str, str]:
+    """{model as typed: its name in tables}. A typing error fails here, before hours of work."""
+    refs = {word: check_runnable(resolve_model(word, settings.arch)) for word in settings.models}
+    names = [ref.name for ref in refs.values()]
+    return {word: ref.name if names.count(ref.name) == 1 else word for word, ref in refs.items()}
+
+
+def _sources(
+    settings: Settings, words: dict[str, str], runtime: Runtime, report: Report
+) -> Iterator[Callable[[], Source]]:
+    """What makes each source when it is called, so that one network at a time is in memory."""
+    if settings.predictions is not None:
+        yield partial(FileSource, settings.predictions, settings.prediction_kind)
+    for word in words or ([None] if settings.predictions is None else []):
+        yield partial(_model, settings, word, words, runtime, report)
+
+
+def _model(
+    settings: Settings, word: str | None, words: dict[str, str], runtime: Runtime, report: Report
+) -> ModelSource:
+    model = load(word, settings.arch, settings.resolution, runtime, report)
+    label = model.teacher.name if word is None else words[word]
+    return ModelSource(label, model, settings.resolution, settings.suite, runtime)
+
+
+def _score_source(
+    source: Source,
+    sets: list[Benchmark],
+    settings: Settings,
+    taken: set[str],
+    results: Results,
+    signals: Signals,
+    report: Report,
+) -> None:
+    alignment = Alignment(settings.alignment, settings.suite, settings.alignment_max_res)
+    alignment.check(source.kind)
+    facts = source.facts()
+    folder = settings.out / folder_name(source.label, taken)
+    taken.add(folder.name)
+    results.protocol["models"][source.label] = {**facts, "alignment": alignment.method(source.kind)}
+    for benchmark in sets:
+        name = benchmark.spec.name
+        if not source.has(benchmark):
+            report.note(f"{source.label} has no folder for {name}, which is left out")
+            continue
+
+        left_out = partial(_leave_out, results, report, source.label, name)
+        common = mark(*_facts_of(benchmark, settings), facts, settings.alignment, settings.alignment_max_res)
+        marks = [mark(common, source.key(benchmark, i)) for i in range(len(benchmark))]
+        wanted = spread(len(benchmark), settings.limit)
+        with ScoreBook(folder / f"{folder_name(name)}.jsonl", marks, settings.overwrite) as book:
+            gallery = Gallery(folder / "pictures" / folder_name(name), book.of(wanted))
+            Task(source, benchmark, alignment, book, gallery, left_out).score(wanted, signals, report)
+            records = book.of(wanted)
+        if signals.received is not None:
+            raise signals.interruption("Interrupted.", "Finished scores are in place; run again to go on.")
+        results.rows.append(summary_row(source.label, name, records, alignment.method(source.kind)))
+        results.shown.append(Shown(source.label, name, records, gallery))
+        _say_missing(source.label, results.rows[-1], report)
+
+
+def _leave_out(results: Results, report: Report, model: str, dataset: str, image: str, error: CcdError) -> None:
+    """Keep why a sample is not scored, and say it unless many were named already."""
+    reason = str(error).removeprefix(f"{image}: ")
+    results.left_out.append({"model": model, "dataset": dataset, "image": image, "reason": reason})
+    known = sum((entry["model"], entry["dataset"]) == (model, dataset) for entry in results.left_out)
+    if known <= NAMED:
+        report.warn(f"{dataset} {image}: {reason}")
+    if known == NAMED:
+        report.warn(f"{dataset}: should more samples fail, they are in the report and not named here")
+
+
+def _facts_of(benchmark: Benchmark, settings: Settings) -> tuple[Any, ...]:
+    """What decides a set's truth: its rules, its listing, and the file that describes it."""
+    described = Path(settings.suite).expanduser()
+    digest = hashlib.sha256(described.read_bytes()).hexdigest() if own_suite(settings.suite) else ""
+    return SCORING, ccd_cli.__version__, asdict(benchmark.spec), benchmark.names(), digest
+
+
+def _say_missing(label: str, row: dict[str, Any], report: Report) -> None:
+    if row.get("missing", 0) > 0:
+        report.warn(
+            f"{label} predicts nothing at {100 * row['missing']:.2g} % of the scored pixels of {row['dataset']}: they "
+            "are wrong in every delta and left out of the errors"
+        )
+
+
+@contextmanager
+def _only_one(out: Path) -> Iterator[None]:
+    """Keep two runs from writing one folder."""
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        with filelock.FileLock(out / ".lock", timeout=0):
+            yield
+    except filelock.Timeout as error:
+        raise CcdError(f"Another run writes into {out}.", "Wait for it, or choose another --out.") from error

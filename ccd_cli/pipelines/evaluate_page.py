@@ -1,0 +1,213 @@
+"""report.html: one page that needs nothing else. Every name in it is escaped, and a policy lets it fetch nothing."""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Iterable, Sequence
+from html import escape
+from typing import Any
+
+from ccd_cli.core.metrics import METRICS
+from ccd_cli.data.colors import DEFAULT, color_table
+from ccd_cli.pipelines.evaluate_pictures import ERROR_COLORS, ERROR_MAX, PANELS, extremes
+from ccd_cli.pipelines.evaluate_protocol import in_words
+from ccd_cli.pipelines.evaluate_published import Published
+from ccd_cli.pipelines.evaluate_results import Results, Shown
+from ccd_cli.pipelines.evaluate_score import mean_ranks
+from ccd_cli.pipelines.evaluate_store import Record
+from ccd_cli.pipelines.evaluate_style import SCRIPT, STYLE
+
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+NO_PICTURES = "Its pictures were not kept: --overwrite draws them."
+NAMES = {
+    "abs_rel": "AbsRel",
+    "sq_rel": "SqRel",
+    "rmse": "RMSE",
+    "rmse_log": "RMSE log",
+    "silog": "SILog",
+    "irmse": "iRMSE",
+    "delta1": "δ1",
+    "delta2": "δ2",
+    "delta3": "δ3",
+    "boundary_f1": "boundary F1",
+    "moge_boundary_f1": "boundary F1 (MoGe)",
+}
+
+
+def page(results: Results, references: Sequence[Published], surroundings: dict[str, str]) -> str:
+    """Return the page as HTML."""
+    suite = results.protocol["suite"]
+    titles = {name: rules["title"] for name, rules in results.protocol["datasets"].items()}
+    sets = list(dict.fromkeys(row["dataset"] for row in results.rows))
+    parts = [
+        f"<h1>Depth evaluation: {escape(str(suite))}</h1>",
+        "<p class=soft>AbsRel: mean relative error, lower is better. δ1: share of pixels within 25 %, higher is better. "
+        "Means over images; the best of each column is marked.</p>",
+        _overview(results, sets, titles),
+        _left_out(results),
+        "<h2>How it was scored</h2>",
+        _list(in_words(results.protocol)),
+        "<h2>All metrics</h2><p class=soft>Click a heading to sort.</p>",
+        _all_metrics(results, titles),
+        _published(references, sets, titles),
+        _pictures(results, sets, titles),
+        "<h2>Where this comes from</h2>",
+        "<dl>"
+        + "".join(f"<dt>{escape(k)}</dt><dd><code>{escape(v)}</code></dd>" for k, v in surroundings.items())
+        + "</dl>",
+        _models(results),
+    ]
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>Depth evaluation: {escape(str(suite))}</title><style>{STYLE}</style></head>\n<body>\n"
+        + "\n".join(part for part in parts if part)
+        + f"\n<script>{SCRIPT}</script></body></html>\n"
+    )
+
+
+def _overview(results: Results, sets: list[str], titles: dict[str, str]) -> str:
+    """A row for each model, two columns for each set."""
+    ranks = mean_ranks(results.rows)
+    cells = {(row["model"], row["dataset"]): row for row in results.rows}
+    models = list(dict.fromkeys(row["model"] for row in results.rows))
+    best = {
+        (name, key): pick(value for m in models if math.isfinite(value := cells.get((m, name), {}).get(key, math.nan)))
+        for name in sets
+        for key, pick in (("abs_rel", _least), ("delta1", _most))
+    }
+    group = "".join(f"<th class=group colspan=2>{escape(titles.get(name, name))}</th>" for name in sets)
+    rank_head = "<th rowspan=2>mean rank</th>" if ranks else ""
+    head = f"<tr><th class=text rowspan=2>model</th>{group}{rank_head}</tr><tr>{'<th>AbsRel</th><th>δ1</th>' * len(sets)}</tr>"
+    lines = []
+    for model in models:
+        line = f"<td class=text>{escape(model)}</td>"
+        for name in sets:
+            for key in ("abs_rel", "delta1"):
+                value = cells.get((model, name), {}).get(key, math.nan)
+                mark = " class=best" if len(models) > 1 and value == best[name, key] else ""
+                line += f"<td{mark}>{_number(value)}</td>"
+        lines.append(f"<tr>{line}{f'<td>{_number(ranks.get(model, math.nan), 2)}</td>' if ranks else ''}</tr>")
+    return _table(head, lines)
+
+
+def _all_metrics(results: Results, titles: dict[str, str]) -> str:
+    known = {*METRICS, "model", "dataset", "n", "alignment"}
+    extra = dict.fromkeys(key for row in results.rows for key, value in row.items() if key not in known and value)
+    keys = [*METRICS, *extra]
+    text = ("model", "set", "alignment")
+    heads = [f"<th class=text><button>{name}</button></th>" for name in text]
+    heads += [f"<th><button>{escape(NAMES.get(key, key))}</button></th>" for key in ("images", *keys)]
+    lines = []
+    for row in results.rows:
+        words = (row["model"], titles.get(row["dataset"], row["dataset"]), row["alignment"])
+        line = "".join(f'<td class=text data-value="{escape(str(w))}">{escape(str(w))}</td>' for w in words)
+        line += f'<td data-value="{row["n"]}">{row["n"]}</td>'
+        line += "".join(f'<td data-value="{_raw(row.get(k))}">{_number(row.get(k, math.nan))}</td>' for k in keys)
+        lines.append(f"<tr>{line}</tr>")
+    return _table(f"<tr>{''.join(heads)}</tr>", lines, "sortable")
+
+
+def _published(references: Sequence[Published], sets: list[str], titles: dict[str, str]) -> str:
+    if not references:
+        return ""
+    made = [
+        "<h2>Published numbers, for reference</h2><p class=soft>AbsRel / δ1 as printed. They can be compared where protocol "
+        "and images are the same.</p>"
+    ]
+    for table in references:
+        known = [name for name in sets if name in table.sets()]
+        head = "<th class=text>method</th>" + "".join(f"<th>{escape(titles.get(name, name))}</th>" for name in known)
+        lines = [
+            f"<tr><td class=text>{escape(method)}</td>"
+            + "".join(f"<td>{escape(' / '.join(cells.get(name, ('–', '–'))))}</td>" for name in known)
+            + "</tr>"
+            for method, cells in table.rows
+        ]
+        about = f"<p class=soft>{escape(table.source)}. {escape(table.protocol)}</p>"
+        made.append(
+            f"<details><summary>{escape(table.title)}</summary>{about}{_table(f'<tr>{head}</tr>', lines)}</details>"
+        )
+    return "\n".join(made)
+
+
+def _pictures(results: Results, sets: list[str], titles: dict[str, str]) -> str:
+    made = [
+        "<h2>Worst and best images</h2><p class=soft>By AbsRel. Prediction (after alignment) and truth share the truth's "
+        "colour range; grey is unknown or not scored.</p>",
+        f"<div class=bars><span>far<i style='{_gradient(DEFAULT)}'></i>near</span>"
+        f"<span>error 0<i style='{_gradient(ERROR_COLORS)}'></i>{100 * ERROR_MAX:.0f} % and more</span></div>",
+    ]
+    for name in sets:
+        made.append(f"<h3>{escape(titles.get(name, name))}</h3>")
+        made += [_extremes(shown) for shown in results.shown if shown.dataset == name]
+    return "\n".join(made)
+
+
+def _extremes(shown: Shown) -> str:
+    worst, best = extremes(shown.records)
+    figures = [_figure(shown, record, "worst") for record in worst] + [
+        _figure(shown, record, "best") for record in best
+    ]
+    found = "".join(figures) or "<p class=soft>Nothing was scored.</p>"
+    return f"<details open><summary>{escape(shown.model)}</summary>{found}</details>"
+
+
+def _figure(shown: Shown, record: Record, what: str) -> str:
+    scores, images = record["scores"], []
+    for panel in PANELS:
+        path = shown.gallery.path(record["index"], panel)
+        if path.is_file():
+            data = base64.b64encode(path.read_bytes()).decode()
+            images.append(
+                f'<div><img loading=lazy alt="{panel}" src="data:image/jpeg;base64,{data}"><span>{panel}</span></div>'
+            )
+    strip = f"<div class=strip>{''.join(images)}</div>" if images else f"<p class=soft>{NO_PICTURES}</p>"
+    fit = f"scale {record['scale']:.4g}, shift {record['shift']:.4g}"
+    about = f"AbsRel {_number(scores['abs_rel'])}, δ1 {_number(scores['delta1'])}, {fit}"
+    return f"<figure>{strip}<figcaption><b>{what}</b> {escape(str(record['image']))}: {about}</figcaption></figure>"
+
+
+def _left_out(results: Results) -> str:
+    lines = [f"{name}: {reason}" for name, reason in results.protocol["missing"].items()]
+    for entry in results.left_out:
+        lines.append(f"{entry['model']}, {entry['dataset']}, {entry['image']}: {entry['reason']}")
+    return f"<div class=warn><b>Not scored</b>{_list(lines)}</div>" if lines else ""
+
+
+def _models(results: Results) -> str:
+    facts = results.protocol["models"]
+    lines = [f"{name}: " + ", ".join(f"{k} {v}" for k, v in about.items() if v) for name, about in facts.items()]
+    return f"<h3>Models</h3>{_list(lines)}"
+
+
+def _table(head: str, lines: Iterable[str], kind: str = "") -> str:
+    name = f' class="{kind}"' if kind else ""
+    return f"<div class=scroll><table{name}><thead>{head}</thead><tbody>{''.join(lines)}</tbody></table></div>"
+
+
+def _list(lines: Iterable[str]) -> str:
+    return "<ul>" + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>"
+
+
+def _gradient(cmap: str) -> str:
+    colours = (f"rgb({r},{g},{b})" for r, g, b in color_table(cmap)[::32].tolist())
+    return f"background:linear-gradient(to right,{','.join(colours)})"
+
+
+def _number(value: Any, digits: int = 4) -> str:
+    return f"{value:.{digits}f}" if isinstance(value, float | int) and math.isfinite(value) else "–"
+
+
+def _raw(value: Any) -> str:
+    return repr(float(value)) if isinstance(value, float | int) else ""
+
+
+def _least(values: Iterable[float]) -> float:
+    return min(values, default=math.nan)
+
+
+def _most(values: Iterable[float]) -> float:
+    return max(values, default=math.nan)

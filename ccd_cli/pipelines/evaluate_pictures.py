@@ -1,0 +1,117 @@
+"""Pictures of the worst and best images of a set, kept while scores come in: photo, prediction, truth, error."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ccd_cli.core.io import whole_file
+from ccd_cli.data.benchmarks import Sample
+from ccd_cli.data.colors import color_range, colorize, nearness
+from ccd_cli.pipelines.evaluate_store import Record
+
+WORST, BEST = 3, 2
+WIDTH = 480  # pixels of a panel, at most
+ERROR_MAX = 0.5  # relative error at which the colour map ends
+ERROR_COLORS = "inferno"
+PANELS = ("photo", "prediction", "truth", "error")
+_JPEG = (cv2.IMWRITE_JPEG_QUALITY, 88, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
+_FILE = re.compile(rf"(\d+)-(?:{'|'.join(PANELS)})\.jpg")
+
+Panels = dict[str, bytes]
+
+
+def extremes(records: Iterable[Record]) -> tuple[list[Record], list[Record]]:
+    """Return the worst and the best records by AbsRel, the most extreme first; none is in both, NaN is worst.
+
+    Of few records, half are the worst.
+    """
+    ordered = sorted(records, key=lambda record: (-_error(record), record["index"]))
+    middle = min(WORST, (len(ordered) + 1) // 2)
+    return ordered[:middle], sorted(ordered[middle:], key=lambda record: (_error(record), record["index"]))[:BEST]
+
+
+class Gallery:
+    """The panels of the images that are the worst and best of a set so far, as files in `folder`.
+
+    An image that is an extreme of the whole set is one of any part of it, so each is drawn when it is scored and may be
+    dropped later, and no map is needed twice. `records` are those that are scored already.
+    """
+
+    def __init__(self, folder: Path, records: Iterable[Record]) -> None:
+        self.folder = folder
+        self._kept = self._most(records)
+        for path in folder.glob("*.jpg") if folder.is_dir() else ():
+            if (found := _FILE.fullmatch(path.name)) and int(found.group(1)) not in self._kept:
+                path.unlink()
+
+    def wants(self, record: Record) -> bool:
+        """Return whether the panels of this image are worth drawing; safe from any thread."""
+        return record["index"] in self._most([*self._kept.copy().values(), record])
+
+    def add(self, record: Record, panels: Panels | None) -> None:
+        """Take a scored image; those that are no longer extremes are dropped."""
+        now = self._most([*self._kept.values(), record])
+        if record["index"] in now and panels is not None:
+            for name, content in panels.items():
+                with whole_file(self.path(record["index"], name)) as temporary:
+                    temporary.write_bytes(content)
+        for index in self._kept.keys() - now.keys():
+            for name in PANELS:
+                self.path(index, name).unlink(missing_ok=True)
+        self._kept = now
+
+    def path(self, index: int, panel: str) -> Path:
+        """Return where a panel of an image is, or would be."""
+        return self.folder / f"{index:05d}-{panel}.jpg"
+
+    @staticmethod
+    def _most(records: Iterable[Record]) -> dict[int, Record]:
+        worst, best = extremes(records)
+        return {record["index"]: record for record in (*worst, *best)}
+
+
+def draw(sample: Sample, aligned: NDArray[np.floating], mask: NDArray[np.bool_]) -> Panels:
+    """Return JPEG panels of one image: prediction and truth share the truth's colour range, error is |p - t| / t.
+
+    `aligned` is the prediction in the truth's unit and `mask` the pixels that were scored. Sparse truth is averaged over
+    the known pixels below each pixel of the panel.
+    """
+    height, width = sample.depth.shape
+    size = (min(WIDTH, width), max(1, round(height * min(1.0, WIDTH / width))))
+    truth = _shrink(sample.depth, np.isfinite(sample.depth) & (sample.depth > 0), size)
+    predicted = _shrink(aligned, np.isfinite(aligned) & (aligned > 0), size)
+    error = np.full(sample.depth.shape, np.nan, np.float32)
+    error[mask] = np.abs(aligned[mask] - sample.depth[mask]) / sample.depth[mask]
+    low, high = color_range(nearness(_shrink(sample.depth, mask, size), None, "metric"))
+    photo = np.asarray(cv2.resize(sample.rgb, dsize=size, interpolation=cv2.INTER_AREA), np.uint8)
+    return {
+        "photo": _jpeg(photo),
+        "prediction": _jpeg(colorize(predicted, None, "metric", low, high)),
+        "truth": _jpeg(colorize(truth, None, "metric", low, high)),
+        "error": _jpeg(colorize(_shrink(error, mask, size), None, "disparity", 0.0, ERROR_MAX, ERROR_COLORS)),
+    }
+
+
+def _shrink(values: NDArray[np.floating], known: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.float32]:
+    """The mean of the known values below each pixel of `size` (width, height), NaN where there are none."""
+    full = np.where(known, values, 0).astype(np.float32)
+    total = np.asarray(cv2.resize(full, dsize=size, interpolation=cv2.INTER_AREA))
+    weight = np.asarray(cv2.resize(known.astype(np.float32), dsize=size, interpolation=cv2.INTER_AREA))
+    return np.divide(total, weight, out=np.full(total.shape, np.nan, np.float32), where=weight > 1e-6)
+
+
+def _jpeg(picture: NDArray[np.uint8]) -> bytes:
+    done, content = cv2.imencode(".jpg", np.ascontiguousarray(picture[..., ::-1]), _JPEG)
+    assert done
+    return content.tobytes()
+
+
+def _error(record: Record) -> float:
+    value = float(record["scores"]["abs_rel"])
+    return value if value == value else float("inf")

@@ -1,0 +1,110 @@
+"""The files of an evaluation: results.json, per_image.csv and report.html; and the same as rows for a terminal."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+import platform
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import ccd_cli
+from ccd_cli.core.io import whole_file, write_json, write_text
+from ccd_cli.core.metrics import METRICS
+from ccd_cli.pipelines.evaluate_page import page
+from ccd_cli.pipelines.evaluate_published import Published, published
+from ccd_cli.pipelines.evaluate_results import Results
+from ccd_cli.pipelines.evaluate_score import mean_ranks
+from ccd_cli.pipelines.evaluate_sources import own_suite
+
+JSON, CSV, HTML = "results.json", "per_image.csv", "report.html"
+_PACKAGES = ("torch", "timm", "numpy", "opencv-python", "transformers", "diffusers")
+
+
+def write_results(results: Results, out: Path, command: str, device: str) -> None:
+    """Write the three files into `out`. The first two say nothing about when and where: the same scores are the same bytes."""
+    write_json(out / JSON, results.document())
+    _write_csv(out / CSV, results)
+    write_text(out / HTML, page(results, references(results), surroundings(command, device)))
+
+
+def references(results: Results) -> list[Published]:
+    """Return the published tables for the sets that were scored; none for pairs of one's own, whatever they are called."""
+    if own_suite(results.protocol["suite"]):
+        return []
+    return published([row["dataset"] for row in results.rows])
+
+
+def summary(results: Results) -> list[dict[str, object]]:
+    """Return a line for each model: AbsRel / delta1 of every set, and with several models their mean rank."""
+    ranks = mean_ranks(results.rows)
+    cells = {(row["model"], row["dataset"]): row for row in results.rows}
+    sets = list(dict.fromkeys(row["dataset"] for row in results.rows))
+    lines = []
+    for model in dict.fromkeys(row["model"] for row in results.rows):
+        line: dict[str, object] = {"model": model}
+        for name in sets:
+            row = cells.get((model, name))
+            line[name] = (
+                "–" if row is None else f"{number(row['abs_rel'], 4)} / {number(row['delta1'], 4)} ({row['n']})"
+            )
+        if ranks:
+            line["mean rank"] = f"{ranks[model]:.2f}" if model in ranks else "–"
+        lines.append(line)
+    return lines
+
+
+def published_lines(table: Published, sets: list[str]) -> list[dict[str, object]]:
+    """Return a line for each method of a published table: AbsRel / delta1 of the sets, as printed."""
+    known = [name for name in sets if name in table.sets()]
+    return [
+        {"method": method, **{name: " / ".join(cells.get(name, ("–", "–"))) for name in known}}
+        for method, cells in table.rows
+    ]
+
+
+def number(value: float, digits: int) -> str:
+    """Return a number for eyes."""
+    return f"{value:.{digits}f}" if math.isfinite(value) else "–"
+
+
+def surroundings(command: str, device: str) -> dict[str, str]:
+    """Return what a report says about where it was made: command, versions, hardware."""
+    found = {name: _version(name) for name in _PACKAGES}
+    return {
+        "Command": command or "–",
+        "ccd": ccd_cli.__version__,
+        "Python": platform.python_version(),
+        "Packages": ", ".join(f"{name} {version}" for name, version in found.items() if version),
+        "Device": device,
+        "Machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs",
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return getattr(sys.modules.get("cv2"), "__version__", "") if package == "opencv-python" else ""
+
+
+def _write_csv(path: Path, results: Results) -> None:
+    extra = [key for shown in results.shown for r in shown.records for key in r["scores"] if key not in METRICS]
+    metrics = [*METRICS, *dict.fromkeys(extra)]
+    head = ["model", "dataset", "image", "pixels", "alignment", "scale", "shift", *metrics]
+    with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(head)
+        for shown in results.shown:
+            for record in shown.records:
+                facts = [record[key] for key in ("image", "pixels", "alignment", "scale", "shift")]
+                values: list[Any] = [*facts, *(record["scores"].get(key, "") for key in metrics)]
+                writer.writerow([shown.model, shown.dataset, *map(_plain, values)])
+
+
+def _plain(value: Any) -> Any:
+    """A value for a table; NaN stays empty."""
+    return "" if isinstance(value, float) and not math.isfinite(value) else value

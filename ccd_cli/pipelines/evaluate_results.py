@@ -1,0 +1,35 @@
+"""What `ccd eval` found out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from ccd_cli.core.io import plain
+from ccd_cli.pipelines.evaluate_pictures import Gallery
+from ccd_cli.pipelines.evaluate_store import Record
+
+
+@dataclass
+class Shown:
+    """What the page shows of one model on one set."""
+
+    model: str
+    dataset: str
+    records: list[Record]
+    gallery: Gallery
+
+
+@dataclass
+class Results:
+    """Scores of every model on every set, how they were made, and what was left out."""
+
+    protocol: dict[str, Any]
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    left_out: list[dict[str, str]] = field(default_factory=list)
+    shown: list[Shown] = field(default_factory=list)
+
+    def document(self) -> dict[str, Any]:
+        """Return the JSON document: NaN is null."""
+        made: dict[str, Any] = plain({"protocol": {**self.protocol, "left_out": self.left_out}, "results": self.rows})
+        return made

@@ -1,0 +1,249 @@
+"""Where the maps come from that `ccd eval` scores: networks that run here, and files that were made elsewhere."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ccd_cli.core.depth import DepthMap
+from ccd_cli.core.errors import CcdError, ImageError
+from ccd_cli.core.kinds import Kind
+from ccd_cli.core.runtime import Runtime, memory_error
+from ccd_cli.data.benchmarks import Benchmark, Sample
+from ccd_cli.pipelines.predict_model import Model
+from ccd_cli.teachers.diffusion import DiffusionTeacher
+
+GPU_BATCH = 4  # of the largest sets, photo, truth and map of one image take 300 MB
+NATIVE_SUITE = "zero-shot"  # its protocol runs diffusion models at the photo's size where it names no other
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A map [H, W] to be scored, of `kind` (None: not told). `known` False: the model says that it does not know."""
+
+    values: NDArray[np.float32]
+    kind: Kind | None
+    known: NDArray[np.bool_]
+
+
+class Source(Protocol):
+    """Something whose maps are scored. `label` is its name in tables, `kind` None where nobody said it."""
+
+    label: str
+    kind: Kind | None
+    batch: int
+
+    def facts(self) -> dict[str, Any]:
+        """Return what decides its maps, for the report and for telling old scores from new ones."""
+        ...
+
+    def has(self, benchmark: Benchmark) -> bool:
+        """Return whether it can say anything about a set."""
+        ...
+
+    def key(self, benchmark: Benchmark, index: int) -> str:
+        """Return what else decides the map of one sample."""
+        ...
+
+    def prepare(self, benchmark: Benchmark, index: int) -> NDArray[np.float32] | None:
+        """Read what can be read ahead, in a thread of its own. Raises ImageError."""
+        ...
+
+    def predict(
+        self, benchmark: Benchmark, samples: Sequence[Sample], prepared: Sequence[NDArray[np.float32] | None]
+    ) -> list[Prediction | CcdError]:
+        """Return a map, or why there is none, for each sample."""
+        ...
+
+
+def own_suite(suite: str) -> bool:
+    """Return whether a suite is a file that describes one's own pairs."""
+    return suite.lower().endswith((".yaml", ".yml"))
+
+
+class ModelSource:
+    """A network that predicts here.
+
+    It sees photos at `resolution`, else at what a suite of one's own says, each by its own rule; else at its own resolution.
+    Only diffusion models (Marigold, GenPercept) see them as the protocol of a published set says, which was made for them:
+    longer side `spec.resolution`, or in the zero-shot suite the photo as it is.
+    Focal lengths go along where the set has cameras: some networks need them for metres.
+    """
+
+    def __init__(self, label: str, model: Model, resolution: int | None, suite: str, runtime: Runtime) -> None:
+        self.label = label
+        self.kind: Kind | None = model.teacher.kind
+        self.batch = GPU_BATCH if runtime.device.type == "cuda" else 1
+        self.model = model
+        self._resolution, self._suite, self._precision = resolution, suite, runtime.precision
+
+    def facts(self) -> dict[str, Any]:
+        """Return the checkpoint's hash, kind, licence, resolution and number format."""
+        teacher = self.model.teacher
+        facts: dict[str, Any] = {
+            "kind": teacher.kind,
+            "sha256": teacher.checkpoint_sha256,
+            "license": teacher.license,
+            "resolution": "the protocol's" if self._by_protocol else self.model.resolution,
+            "precision": self._precision,
+        }
+        if settings := getattr(teacher, "settings", None):
+            facts["sampling"] = str(settings)
+        return facts
+
+    def has(self, benchmark: Benchmark) -> bool:
+        """True: it sees whatever there is."""
+        return True
+
+    def key(self, benchmark: Benchmark, index: int) -> str:
+        """Nothing else: the photo belongs to the set."""
+        return ""
+
+    def prepare(self, benchmark: Benchmark, index: int) -> None:
+        """Nothing to read."""
+
+    def predict(
+        self, benchmark: Benchmark, samples: Sequence[Sample], prepared: Sequence[NDArray[np.float32] | None]
+    ) -> list[Prediction | CcdError]:
+        """Predict samples together; where memory does not suffice, half as many at a time."""
+        sides = [self._side(benchmark, sample) for sample in samples]
+        made: list[Prediction | CcdError] = [CcdError("Not predicted.")] * len(samples)
+        for side in dict.fromkeys(sides):
+            group = [i for i, other in enumerate(sides) if other == side]
+            for i, result in zip(group, self._together([samples[i] for i in group], side), strict=True):
+                made[i] = result
+        return made
+
+    @property
+    def _by_protocol(self) -> bool:
+        return self._resolution is None and isinstance(self.model.teacher, DiffusionTeacher)
+
+    def _side(self, benchmark: Benchmark, sample: Sample) -> int | None:
+        wanted = benchmark.spec.resolution
+        if self._resolution is None and own_suite(self._suite) and wanted:
+            return wanted
+        if not self._by_protocol:
+            return self.model.resolution
+        native = max(sample.rgb.shape[:2]) if self._suite == NATIVE_SUITE else None
+        return wanted or native or self.model.resolution
+
+    def _together(self, samples: list[Sample], side: int | None) -> list[Prediction | CcdError]:
+        focals = [sample.camera.fx if sample.camera else None for sample in samples]
+        try:
+            maps = self.model.teacher.predict_photos([sample.rgb for sample in samples], side, focals)
+        except CcdError as error:
+            problem = error
+        except (RuntimeError, MemoryError) as error:
+            if memory_error(error) is None:
+                raise
+            problem = CcdError("Out of memory.", "Lower --resolution, or use --device cpu.")
+        else:
+            return [_from_map(made) for made in maps]
+        if len(samples) == 1:
+            return [problem]
+        middle = len(samples) // 2
+        return [*self._together(samples[:middle], side), *self._together(samples[middle:], side)]
+
+
+def _from_map(made: DepthMap) -> Prediction:
+    known = np.isfinite(made.values)
+    return Prediction(made.values, made.kind, known if made.valid is None else known & made.valid)
+
+
+class FileSource:
+    """Maps in `folder/<set>/...` as .npy, or as .npz with `depth`, of the size of the photo that is scored."""
+
+    batch = 1
+
+    def __init__(self, folder: Path, kind: Kind | None) -> None:
+        if not folder.is_dir():
+            raise CcdError(f"--predictions {folder}: there is no such folder.")
+        self.label = folder.resolve().name
+        self.kind = kind
+        self.folder = folder
+
+    def facts(self) -> dict[str, Any]:
+        """Return the kind and that these are files."""
+        return {"kind": self.kind, "predictions": str(self.folder)}
+
+    def has(self, benchmark: Benchmark) -> bool:
+        """Return whether there is a folder for the set."""
+        return (self.folder / benchmark.spec.name).is_dir()
+
+    def key(self, benchmark: Benchmark, index: int) -> str:
+        """Return the file's size and time, so that a prediction made anew is scored anew."""
+        path = self._find(benchmark, index)
+        if path is None:
+            return "none"
+        about = path.stat()
+        return f"{about.st_size} {about.st_mtime_ns}"
+
+    def prepare(self, benchmark: Benchmark, index: int) -> NDArray[np.float32]:
+        """Read the map of one sample. Raises ImageError where there is none or it is damaged."""
+        path = self._find(benchmark, index)
+        if path is None:
+            wanted = benchmark.prediction_names(index)
+            others = f" (nor {', '.join(wanted[1:3])})" if len(wanted) > 1 else ""
+            raise ImageError(f"no prediction: there is no {self.folder / benchmark.spec.name / wanted[0]}{others}")
+        return read_prediction(path)
+
+    def predict(
+        self, benchmark: Benchmark, samples: Sequence[Sample], prepared: Sequence[NDArray[np.float32] | None]
+    ) -> list[Prediction | CcdError]:
+        """Return the maps that were read, checked against the photos' sizes."""
+        return [self._checked(sample, values) for sample, values in zip(samples, prepared, strict=True)]
+
+    def _checked(self, sample: Sample, values: NDArray[np.float32] | None) -> Prediction | CcdError:
+        assert values is not None
+        if values.shape != sample.depth.shape:
+            got, want = ("x".join(map(str, shape[::-1])) for shape in (values.shape, sample.depth.shape))
+            return ImageError(
+                f"the prediction is {got} pixels and the scored frame {want}",
+                "Predictions are not resized: make them at that size (KITTI: of the photo after its crop).",
+            )
+        return Prediction(values, self.kind, np.isfinite(values))
+
+    def _find(self, benchmark: Benchmark, index: int) -> Path | None:
+        base = self.folder / benchmark.spec.name
+        for name in benchmark.prediction_names(index):
+            relative = PurePosixPath(name)
+            if relative.is_absolute() or ".." in relative.parts:
+                continue
+            for path in (base / relative, (base / relative).with_suffix(".npz")):
+                if path.is_file():
+                    return path
+        return None
+
+
+def read_prediction(path: Path) -> NDArray[np.float32]:
+    """Return the map float32 [H, W] of a .npy file, or of `depth` in a .npz file; nothing in it is executed.
+
+    Sides of length 1 are taken away. Raises ImageError for anything that is not one map of real numbers.
+    """
+    try:
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as archive:
+                if "depth" not in archive:
+                    raise ImageError(f"{path}: holds {', '.join(archive.files[:5]) or 'nothing'}, and no `depth`")
+                values = archive["depth"]
+        else:
+            values = np.load(path, mmap_mode="r", allow_pickle=False)  # a header that promises too much fails here
+        if values.dtype.kind not in "fiu":
+            raise ImageError(f"{path}: holds {values.dtype}, not real numbers")
+        shape = tuple(side for side in values.shape if side != 1)
+        if len(shape) != 2 or 0 in shape:
+            raise ImageError(f"{path}: is {'x'.join(map(str, values.shape))}, not one map HxW")
+        with np.errstate(over="ignore"):
+            made = np.array(values.reshape(shape), np.float32)
+    except (ValueError, EOFError, KeyError, OSError, MemoryError, zipfile.BadZipFile) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+        raise ImageError(f"{path}: cannot be read ({reason})") from None
+    if not np.isfinite(made).any():
+        raise ImageError(f"{path}: holds no finite value")
+    return made

@@ -1,0 +1,134 @@
+"""Files inside folders, zips and tars as one list, read in the order in which they lie; nothing is unpacked blindly.
+
+Links and devices are left out, names that lead out of their archive refuse the whole archive, and never more bytes are
+read than an archive announces.
+"""
+
+from __future__ import annotations
+
+import os
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from ccd_cli.core.errors import CcdError, ImageError
+from ccd_cli.core.io import whole_file
+from ccd_cli.data.benchmarks.members import MAX_MEMBERS, safe_name
+
+ZIPS = (".zip",)
+TARS = (".tar", ".tar.gz", ".tgz")
+CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Item:
+    """A plain file of `size` bytes in a folder or archive."""
+
+    container: Path
+    name: str
+    size: int
+
+
+def list_items(source: Path) -> list[Item]:
+    """Return every plain file below a folder, in its folders and in its zips and tars; or those of one archive.
+
+    Raises CcdError where `source` does not exist, and for archives that are damaged or hold names that lead out of them.
+    """
+    if source.is_file():
+        return list(_archive(source))
+    if not source.is_dir():
+        raise CcdError(f"{source} does not exist.", "Give the folder of the downloaded archives: --from DIR")
+    items: list[Item] = []
+    for here, folders, files in os.walk(source):
+        folders.sort()
+        for name in sorted(files):
+            path = Path(here) / name
+            if name.lower().endswith((*ZIPS, *TARS)):
+                items += _archive(path)
+            elif path.is_file():
+                items.append(Item(source, path.relative_to(source).as_posix(), path.stat().st_size))
+    return items
+
+
+def open_items(container: Path, names: Collection[str]) -> Iterator[tuple[str, IO[bytes]]]:
+    """Yield (name, open file) of the named items of one container, in the container's own order."""
+    with _plain_errors(container):
+        if container.is_dir():
+            for name in names:
+                with (container / name).open("rb") as plain:
+                    yield name, plain
+        elif _is_zip(container):
+            with zipfile.ZipFile(container) as archive:
+                for info in archive.infolist():
+                    if info.filename in names:
+                        with archive.open(info) as packed:
+                            yield info.filename, packed
+        else:
+            with tarfile.open(container, mode="r|*") as tar:
+                for member in tar:
+                    member_file = tar.extractfile(member) if member.isreg() and member.name in names else None
+                    if member_file is not None:
+                        yield member.name, member_file
+
+
+def copy_item(file: IO[bytes], size: int, target: Path, name: str) -> None:
+    """Write exactly `size` bytes to `target`, whole or not at all; raises CcdError where the file is shorter or longer."""
+    with whole_file(target) as temporary, temporary.open("wb") as out:
+        left = size
+        while left:
+            piece = file.read(min(CHUNK, left))
+            if not piece:
+                raise CcdError(f"{name}: cut off.", "Download its archive again; finished files are kept.")
+            out.write(piece)
+            left -= len(piece)
+        if file.read(1):
+            raise CcdError(f"{name}: longer than its archive announces, refused.")
+
+
+def _archive(path: Path) -> Iterator[Item]:
+    with _plain_errors(path):
+        for count, (name, size, plain) in enumerate(_zip_names(path) if _is_zip(path) else _tar_names(path)):
+            if count >= MAX_MEMBERS:
+                raise CcdError(f"{path}: more than {MAX_MEMBERS:,} members, refused.")
+            if not PurePosixPath(name).parts:
+                continue  # the folder itself
+            try:
+                safe_name(name)
+            except ImageError as error:
+                raise CcdError(f"{path}: {error.message}.", "This is no official archive.") from error
+            if plain:
+                yield Item(path, name, size)
+
+
+def _zip_names(path: Path) -> Iterator[tuple[str, int, bool]]:
+    with zipfile.ZipFile(path) as archive:
+        for info in archive.infolist():
+            link = (info.external_attr >> 16) & 0o170000 == 0o120000
+            yield info.filename, info.file_size, not info.is_dir() and not link
+
+
+def _tar_names(path: Path) -> Iterator[tuple[str, int, bool]]:
+    with tarfile.open(path, mode="r|*") as tar:
+        for member in tar:
+            yield member.name, member.size, member.isreg() and not member.issparse()
+
+
+def _is_zip(path: Path) -> bool:
+    return path.name.lower().endswith(ZIPS)
+
+
+@contextmanager
+def _plain_errors(path: Path) -> Iterator[None]:
+    """Turn what archive readers raise for damaged files into one plain error."""
+    try:
+        yield
+    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CcdError(
+            f"{path}: damaged or not an archive ({reason}).", "Download it again; finished files are kept."
+        ) from error

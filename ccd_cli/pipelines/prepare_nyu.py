@@ -1,0 +1,117 @@
+"""NYUv2's labelled photos out of `nyu_depth_v2_labeled.mat`, named as in the published split."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ccd_cli.core.errors import CcdError
+from ccd_cli.core.io import whole_file
+from ccd_cli.core.report import Report
+
+LABELED, SPLITS = "nyu_depth_v2_labeled.mat", "splits.mat"
+WIDTH, HEIGHT = 640, 480
+BYTES = WIDTH * HEIGHT * 7  # a photo and two maps, uncompressed: the most that PNGs take
+INSTALL = 'pip install -e ".[data]"'
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One labelled photo: its row in the file and its folder in the set; files are numbered from 1."""
+
+    row: int
+    scene: str
+
+    def path(self, kind: str) -> str:
+        """Return the path of `rgb`, `depth` (as measured) or `filled` inside the set."""
+        return f"test/{self.scene}/{kind}_{self.row + 1:04d}.png"
+
+
+def find(source: Path, name: str) -> Path:
+    """Return the file of that name in a folder or below; raises CcdError where it is not there."""
+    found = sorted(source.rglob(name)) if source.is_dir() else []
+    if not found:
+        raise CcdError(f"{source} holds no {name}.", "`ccd data list` says where it comes from.")
+    return found[0]
+
+
+@contextmanager
+def labeled(source: Path) -> Iterator[Any]:
+    """Open the labelled file; raises CcdError where h5py is missing or the file is not it."""
+    try:
+        import h5py
+    except ImportError as error:
+        raise CcdError("NYUv2's file is HDF5, and h5py is not installed.", f"Run: {INSTALL}") from error
+    path = find(source, LABELED)
+    try:
+        with h5py.File(path, "r") as file:
+            for name, sides in (
+                ("images", (3, WIDTH, HEIGHT)),
+                ("rawDepths", (WIDTH, HEIGHT)),
+                ("depths", (WIDTH, HEIGHT)),
+            ):
+                if not isinstance(file.get(name, getlink=True), h5py.HardLink) or file[name].shape[1:] != sides:
+                    raise CcdError(f"{path}: no array '{name}' of N x {' x '.join(map(str, sides))}.")
+            yield file
+    except (OSError, KeyError) as error:
+        raise CcdError(f"{path}: not a whole {LABELED}.", "Download it again; finished files are kept.") from error
+
+
+def split_frames(source: Path, file: Any) -> list[Frame]:
+    """Return the frames of the test split, by `splits.mat`; raises CcdError for anything else than such a file."""
+    try:
+        from scipy.io import loadmat
+        from scipy.io.matlab import MatReadError
+    except ImportError as error:
+        raise CcdError("splits.mat is a MATLAB file, and scipy is not installed.", f"Run: {INSTALL}") from error
+    path = find(source, SPLITS)
+    try:
+        rows = loadmat(path, variable_names=["testNdxs"])["testNdxs"].ravel().astype(np.int64) - 1
+    except (MatReadError, KeyError, ValueError, TypeError, OSError, NotImplementedError) as error:
+        raise CcdError(f"{path}: holds no 'testNdxs': not NYUv2's split.", "Download it again.") from error
+    count = file["images"].shape[0]
+    if not len(rows) or rows.min() < 0 or rows.max() >= count:
+        raise CcdError(f"{path}: its rows do not fit the {count} photos of {LABELED}.")
+    return [Frame(int(row), _scene(file, int(row))) for row in sorted(rows)]
+
+
+def write_frames(file: Any, frames: list[Frame], place: Path, report: Report) -> int:
+    """Write what is not there yet of all frames; return how many files were written."""
+    written = 0
+    report.begin("preparing nyuv2", len(frames))
+    try:
+        for done, frame in enumerate(frames, 1):
+            for kind in ("rgb", "depth", "filled"):
+                target = place / frame.path(kind)
+                if not target.exists():
+                    with whole_file(target) as temporary:
+                        Image.fromarray(_picture(file, frame.row, kind)).save(temporary, format="PNG")
+                    written += 1
+            report.advance(done)
+    finally:
+        report.end()
+    return written
+
+
+def _picture(file: Any, row: int, kind: str) -> np.ndarray:
+    """Return uint8 [H, W, 3], or uint16 millimetres [H, W] where 0 is unknown; MATLAB stores columns first."""
+    if kind == "rgb":
+        return np.ascontiguousarray(file["images"][row].transpose(2, 1, 0).astype(np.uint8))
+    metres = file["rawDepths" if kind == "depth" else "depths"][row].T
+    known = np.isfinite(metres) & (metres > 0)
+    return np.where(known, np.round(np.where(known, metres, 0) * 1000.0).clip(0, 65535), 0).astype(np.uint16)
+
+
+def _scene(file: Any, row: int) -> str:
+    codes = file[file["scenes"][0, row]][()].ravel()
+    name = "".join(chr(int(code)) for code in codes)
+    if not re.fullmatch(r"[A-Za-z0-9_]{1,64}", name):
+        raise CcdError(f"{LABELED}: photo {row + 1} has the scene name {name!r}, refused.")
+    return name
