@@ -129,9 +129,9 @@ class ModelSource:
         if self._resolution is None and own_suite(self._suite) and wanted:
             return wanted
         if not self._by_protocol:
-            return self.model.resolution
+            return self.model.asked
         native = max(sample.rgb.shape[:2]) if self._suite == NATIVE_SUITE else None
-        return wanted or native or self.model.resolution
+        return wanted or native or self.model.asked
 
     def _together(self, samples: list[Sample], side: int | None) -> list[Prediction | CcdError]:
         focals = [sample.camera.fx if sample.camera else None for sample in samples]

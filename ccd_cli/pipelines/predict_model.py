@@ -18,10 +18,18 @@ FALLBACK = "builtin:tiny"
 
 @dataclass(frozen=True)
 class Model:
-    """A loaded teacher and the side in pixels that it sees photos at; None: their own."""
+    """A loaded teacher, the side in pixels that the user asked for (None: the model's own), and what its own is (None: the
+    photo's).
+    """
 
     teacher: Teacher
-    resolution: int | None
+    asked: int | None = None
+    own: int | None = None
+
+    @property
+    def resolution(self) -> int | None:
+        """Return the side in pixels at which it sees photos; None: their own."""
+        return self.asked or self.own
 
     def short_side(self, height: int, width: int) -> int | None:
         """Return the short side in pixels at which the network sees a photo of this size; None where it is not known."""
@@ -45,8 +53,8 @@ def load(name: str | None, arch: str | None, resolution: int | None, runtime: Ru
     report.note(f"Loading {ref.name} ({ref.kind}, {ref.license})")
     teacher = load_teacher(ref, None, runtime.device, runtime.precision)
     if isinstance(teacher, NativeTeacher):
-        return Model(teacher, resolution or teacher.model.arch.resolution)
-    return Model(teacher, resolution or (ref.card.resolution if ref.card else None))
+        return Model(teacher, resolution, teacher.model.arch.resolution)
+    return Model(teacher, resolution, ref.card.resolution if ref.card else None)
 
 
 def _default(report: Report) -> str:

@@ -18,11 +18,10 @@ from diffusers import (
     AutoencoderKL,
     AutoencoderTiny,
     DDIMScheduler,
-    LCMScheduler,
     MarigoldDepthPipeline,
     UNet2DConditionModel,
 )
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextModel
 
 from ccd_cli.core.errors import CcdError, CheckpointError, TeacherError, UsageProblem
 from ccd_cli.teachers import diffusion, diffusion_parts
@@ -30,9 +29,9 @@ from ccd_cli.teachers.base import Teacher
 from ccd_cli.teachers.cards import CARDS, Card
 from ccd_cli.teachers.diffusion import DiffusionSettings, load
 from ccd_cli.teachers.genpercept import SD21_UNET
+from tests.unit.teachers.tiny_diffusion import SIDE, parts, save_genpercept, save_marigold
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
-SIDE = 32  # pixels of the longer side that the tiny Marigold asks for
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -67,70 +66,6 @@ def card(family: str, kind: str = "affine-depth", **fields) -> Card:
     return Card(**values | fields)
 
 
-def unet(channels: int) -> UNet2DConditionModel:
-    return UNet2DConditionModel(
-        sample_size=8,
-        in_channels=channels,
-        block_out_channels=(16, 32),
-        layers_per_block=1,
-        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-        norm_num_groups=8,
-        cross_attention_dim=16,
-        attention_head_dim=4,
-    )
-
-
-def scheduler(kind: str):
-    common = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "clip_sample": False}
-    if kind == "lcm":
-        return LCMScheduler(**common, prediction_type="v_prediction")
-    spacing = "trailing" if kind == "trailing" else "leading"
-    return DDIMScheduler(
-        **common, prediction_type="v_prediction", timestep_spacing=spacing, set_alpha_to_one=False, steps_offset=1
-    )
-
-
-def words(folder: Path) -> CLIPTokenizer:
-    folder.mkdir(parents=True)
-    vocabulary = {"<|startoftext|>": 0, "<|endoftext|>": 1, "a</w>": 2, "b</w>": 3, "a": 4, "b": 5}
-    (folder / "vocab.json").write_text(json.dumps(vocabulary))
-    (folder / "merges.txt").write_text("#version: 0.2\n")
-    (folder / "tokenizer_config.json").write_text(json.dumps({"model_max_length": 77, "pad_token": "<|endoftext|>"}))
-    return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
-
-
-def parts(folder: Path, channels: int):
-    torch.manual_seed(3)
-    vae = AutoencoderKL(
-        down_block_types=["DownEncoderBlock2D"] * 4,
-        up_block_types=["UpDecoderBlock2D"] * 4,
-        block_out_channels=[8, 8, 8, 16],
-        norm_num_groups=4,
-        sample_size=64,
-    )
-    text = CLIPTextModel(
-        CLIPTextConfig(
-            vocab_size=6,
-            hidden_size=16,
-            intermediate_size=16,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            hidden_act="gelu",
-            bos_token_id=0,
-            eos_token_id=1,
-            pad_token_id=1,
-        )
-    )
-    network = unet(channels)
-    for module in (vae, text, network):  # a fresh network is so near to zero that every photo looks the same to it
-        module.eval().requires_grad_(False)
-        for name, weight in module.named_parameters():
-            if weight.ndim > 1 and "conv_out" not in name:
-                weight.mul_(1.5)
-    return {"unet": network, "vae": vae, "text_encoder": text, "tokenizer": words(folder)}
-
-
 @pytest.fixture(scope="module")
 def marigold(tmp_path_factory):
     """Return a function that writes a tiny Marigold once for each scheduler and prediction type."""
@@ -140,16 +75,7 @@ def marigold(tmp_path_factory):
     def make(kind: str = "ddim", prediction: str = "depth") -> Path:
         folder = base / f"{kind}-{prediction}"
         if not folder.exists():
-            pipeline = MarigoldDepthPipeline(
-                **modules,
-                scheduler=scheduler(kind),
-                prediction_type=prediction,
-                default_denoising_steps=2,
-                default_processing_resolution=SIDE,
-            )
-            pipeline.save_pretrained(folder)
-            shutil.rmtree(folder / "tokenizer")  # as published: plain files instead of a tokenizer.json
-            shutil.copytree(base / "words", folder / "tokenizer")
+            save_marigold(folder, modules, base / "words", kind, prediction)
         return folder
 
     return make
@@ -163,15 +89,7 @@ def copy(marigold, tmp_path) -> Path:
 
 @pytest.fixture(scope="module")
 def genpercept(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("genpercept")
-    modules = parts(folder / "tokenizer", 4)
-    for name in ("vae", "text_encoder"):
-        modules[name].save_pretrained(folder / name)
-    for name in ("unet_depth_v2", "unet_disparity_v2"):
-        modules["unet"].save_pretrained(folder / name)
-        with torch.no_grad():
-            modules["unet"].conv_out.bias.add_(0.3)  # another network
-    return folder
+    return save_genpercept(tmp_path_factory.mktemp("genpercept"))
 
 
 def photo(height: int, width: int, seed: int = 0) -> np.ndarray:
