@@ -58,6 +58,14 @@ class CloudFlags:
             outliers=self.outliers,
         )
 
+    def given(self) -> list[str]:
+        """Return the options, of those that only clouds read, that the user changed."""
+        usual = {"edge_cut": True, "preview": True, "normals": False, "outliers": False, "cloud_format": "ply"}
+        names = {"edge_cut": "no-edge-cut", "preview": "no-preview", "cloud_format": "format"}
+        both = ("intrinsics", "fov")  # a sidecar holds the camera too
+        changed = [f.name for f in fields(self) if f.name not in both and getattr(self, f.name) != usual.get(f.name)]
+        return [f"--{names.get(name, name).replace('_', '-')}" for name in changed]
+
     def reference_path(self) -> Path | None:
         """Return --align-to."""
         return None if self.align_to is None else Path(self.align_to)

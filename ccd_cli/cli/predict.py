@@ -96,9 +96,13 @@ def command(
     """
     from ccd_cli.cli.download import DownloadReport
     from ccd_cli.core.runtime import choose_runtime
+    from ccd_cli.data.inputs import list_lines
     from ccd_cli.pipelines.predict import Settings, run
     from ccd_cli.pipelines.predict_model import load
 
+    unused = [] if pointcloud else [*cloud.given(), *(["--every"] if every else [])]
+    if unused:
+        raise click.UsageError(f"{', '.join(unused)}: for point clouds only; add --pointcloud.")
     if offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
     settings = Settings(
@@ -123,7 +127,7 @@ def command(
     report = RichReport(quiet=quiet, verbose=verbose)
     runtime = choose_runtime(device, precision, threads)
     loaded = load(model, arch, resolution, runtime, DownloadReport(quiet=quiet, verbose=verbose))
-    lines = sys.stdin.read().splitlines() if "-" in inputs else []
+    lines = list_lines(sys.stdin.buffer.read()) if "-" in inputs and sys.stdin else []
     outcome = run(inputs, loaded, settings, runtime, report, lines)
     if as_json:
         failed = [{"input": name, "reason": reason} for name, reason in outcome.failed]

@@ -24,7 +24,7 @@ class RichReport:
     """A Report for people. Not on a terminal, progress becomes one line every ten seconds (verbose: every second)."""
 
     def __init__(self, quiet: bool = False, verbose: bool = False) -> None:
-        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self.console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
         self.quiet = quiet
         self._pause = SECONDS_BETWEEN_LINES_VERBOSE if verbose else SECONDS_BETWEEN_LINES
         self._progress: Progress | None = None
@@ -58,13 +58,13 @@ class RichReport:
         if self.quiet or not self.console.is_terminal:
             return
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TextColumn("ETA"),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[figures]}"),
+            TextColumn("{task.fields[figures]}", markup=False),
             console=self.console,
         )
         self._task = self._progress.add_task(what, total=total, completed=done, figures="")

@@ -27,6 +27,10 @@ class UsageProblem(CcdError):
     exit_code = 2
 
 
+class Unwritable(CcdError):
+    """Nothing more can be written: the disk is full, read-only or failing. The rest of a batch would fail as well."""
+
+
 class RecipeError(CcdError):
     """A recipe is invalid; `problems` lists all of them as (key path, what is wrong). Exit code 2."""
 

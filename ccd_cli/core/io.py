@@ -6,30 +6,43 @@ import errno
 import json
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ccd_cli.core.errors import CcdError
+from ccd_cli.core.errors import CcdError, Unwritable
+
+if sys.platform != "win32":
+    import fcntl
+
+_HOPELESS = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EIO)
+_NAME = 40  # characters of a file's name in its temporary one: a name of 255 bytes leaves no room for more
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; when the block ends well it is flushed to disk and renamed to `path`.
 
-    If the block fails, the temporary file is removed and an older `path` stays as it was. Raises CcdError on a full disk.
+    If the block fails, the temporary file is removed and an older `path` stays as it was. Raises Unwritable on a full or
+    read-only disk, CcdError for a name that the disk cannot hold.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name[:_NAME]}.", suffix=path.suffix, dir=path.parent)
+    except FileExistsError as error:
+        raise CcdError(f"{path.parent} is a file, where a folder should be.", "Choose another folder.") from error
+    except OSError as error:
+        raise disk_error(error, path) from error
     os.close(handle)
     temporary = Path(name)
     try:
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
+        temporary.chmod(0o666 & ~_UMASK)
         temporary.replace(path)
     except OSError as error:
         raise disk_error(error, path) from error
@@ -97,11 +110,40 @@ def cut_json_lines(path: Path, last_step: int) -> None:
 def disk_error(error: OSError, path: Path) -> CcdError:
     """Return the plain error for an operating-system failure at `path`."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return CcdError(
+        return Unwritable(
             f"No space left on the disk while writing {path}.",
             "Free some space and run again; finished work is intact.",
         )
+    if error.errno is None:  # numpy: "76800 requested and 74720 written"
+        return Unwritable(f"{path}: cannot be written ({error}).", "Is the disk full?")
+    if error.errno in _HOPELESS:
+        return Unwritable(f"{path}: {error.strerror or error}.")
     return CcdError(f"{path}: {error.strerror or error}.")
+
+
+def lock_folder(folder: Path) -> int | None:
+    """Make `folder` this process's own until the file descriptor returned is closed; None where locks are unknown.
+
+    Raises CcdError where another process holds it: two would mix up their work.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if sys.platform == "win32":
+            return None
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise disk_error(error, folder) from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(handle)
+        raise CcdError(
+            "Another run is at work on this in the same folder.", "Wait for it, or choose another --out."
+        ) from error
+    except OSError:  # a network disk without locks
+        os.close(handle)
+        return None
+    return handle
 
 
 def need_space(folder: Path, size: int, what: str) -> None:
@@ -111,7 +153,7 @@ def need_space(folder: Path, size: int, what: str) -> None:
         here = here.parent
     free = shutil.disk_usage(here).free
     if free < size:
-        raise CcdError(
+        raise Unwritable(
             f"{what} needs about {size / 1e6:,.0f} MB in {folder}, and {free / 1e6:,.0f} MB are free there.",
             "Free some space or choose another folder with --out.",
         )
@@ -121,3 +163,6 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+_UMASK = _umask()  # asked once: it can be read only by setting it, which two threads must not do at a time

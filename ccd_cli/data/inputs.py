@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from glob import glob
 from pathlib import Path
 
+from ccd_cli.data.earlier import is_result
 from ccd_cli.data.photos import SUFFIXES
 from ccd_cli.data.video import SUFFIXES as VIDEO_SUFFIXES
 
@@ -24,45 +26,60 @@ class Media:
     video: bool
 
 
-def find_media(words: Iterable[str], lines: Iterable[str] = ()) -> tuple[list[Media], list[tuple[str, str]]]:
+def find_media(
+    words: Iterable[str], lines: Iterable[str] = (), out: Path | None = None
+) -> tuple[list[Media], list[tuple[str, str]]]:
     """Return (photos and videos in the order given, [(word, reason)] of what is none).
 
     A word is a file, a folder (all photos and videos below it, hidden ones left out, results mirrored), a glob, a `.txt`
     list (one path a line, relative to the list's folder), or `-` for the list `lines`. A file given by name, in whatever
     way, has its results directly in the output folder. A file that comes twice is taken once. No two stems are alike:
     files that would share one keep their suffix in it, and those that still do are numbered.
+
+    Results of earlier runs are no inputs: what a sidecar lists, and everything in the folder `out` below a folder given.
     """
     found: dict[Path, Media] = {}
     bad: list[tuple[str, str]] = []
+    results: list[tuple[str, str]] = []
     for word in words:
-        new = _listed(lines, Path()) if word == STANDARD_INPUT else _expand(word)
+        new = _listed(lines, Path()) if word == STANDARD_INPUT else _expand(word, out)
         if not new:
             bad.append((word, "no photo or video there" if _exists(word) else "no such file or folder"))
         for path, stem in new:
+            if is_result(path):
+                results.append((str(path), "a result that ccd wrote, not a photo or video"))
+                continue
             problem = _problem(path)
             if problem:
                 bad.append((str(path), problem))
             else:
                 video = path.suffix.lower() in VIDEO_SUFFIXES
                 found.setdefault(_real(path), Media(path, stem.with_suffix(""), video))
-    return _apart(list(found.values())), bad
+    return _apart(list(found.values())), bad if found or bad else results
 
 
-def _expand(word: str) -> list[tuple[Path, Path]]:
+def _expand(word: str, out: Path | None) -> list[tuple[Path, Path]]:
     """(path, place below the output folder) of everything that one word stands for."""
     path = Path(word).expanduser()
     try:
         if path.is_dir():
             inside = [p for p in sorted(path.rglob("*")) if _is_media(p) and not _hidden(p.relative_to(path))]
+            if out is not None and path.resolve() in (results := out.resolve()).parents:
+                inside = [p for p in inside if results not in p.resolve().parents]
             return [(p, p.relative_to(path)) for p in inside if p.is_file()]
         if path.is_file() and path.suffix.lower() == LIST_SUFFIX:
-            return _listed(path.read_text(encoding="utf-8", errors="replace").splitlines(), path.parent)
+            return _listed(list_lines(path.read_bytes()), path.parent)
         if path.is_file():
             return [(path, Path(path.name))]
         matches = [Path(p) for p in sorted(glob(str(path), recursive=True))]
     except (OSError, ValueError):  # a name that is too long, or has a null byte
         return []
     return [(p, Path(p.name)) for p in matches if p.is_file() and _is_media(p)]
+
+
+def list_lines(content: bytes) -> list[str]:
+    """Return the lines of a list of paths; names that are not UTF-8 stay what they are."""
+    return [line.rstrip("\r") for line in os.fsdecode(content.removeprefix(b"\xef\xbb\xbf")).split("\n")]
 
 
 def _listed(lines: Iterable[str], folder: Path) -> list[tuple[Path, Path]]:

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ccd_cli.core.depth import Camera, DepthMap
-from ccd_cli.core.errors import CcdError, UsageProblem
+from ccd_cli.core.errors import CcdError, Unwritable, UsageProblem
 from ccd_cli.core.io import whole_file, write_json
 from ccd_cli.core.kinds import DIRECTION, UNIT, Kind
 from ccd_cli.data.colors import DEFAULT, colorize, side_by_side
+from ccd_cli.data.earlier import settle
 
 SUFFIX = {
     "npy": ".npy",
@@ -42,7 +43,8 @@ Mask = NDArray[np.bool_]
 @dataclass(frozen=True)
 class Origin:
     """What made a map, for its sidecar: model name, sha256 of its weights, licence, version of ccd, the resolution that the
-    network saw (short side, pixels), where the intrinsics come from ("exif", "model", ...), and the hash of all settings.
+    network saw (short side, pixels), where the intrinsics come from ("exif", "model", ...), the hash of all settings, and
+    that of those that decide the map's values.
     """
 
     model: str
@@ -52,6 +54,7 @@ class Origin:
     resolution: int | None
     intrinsics_source: str | None
     fingerprint: str
+    map: str | None = None
 
 
 def encode16(values: FloatMap, valid: Mask | None, kind: Kind) -> tuple[NDArray[np.uint16], float, float]:
@@ -145,6 +148,15 @@ class CodeRange:
         return made
 
 
+def code_ranges(codings: list[Any]) -> list[dict[str, float]]:
+    """Return from which frame on which of the frames' (scale, offset) hold; [] without 16-bit codes."""
+    ranges: list[dict[str, float]] = []
+    for number, coding in enumerate(codings):
+        if coding is not None and (not ranges or [ranges[-1]["scale"], ranges[-1]["offset"]] != list(coding)):
+            ranges.append({"from": number, "scale": coding[0], "offset": coding[1]})
+    return ranges
+
+
 def write_maps(
     base: Path,
     made: DepthMap,
@@ -190,7 +202,7 @@ def write_maps(
         if "side" in paths:
             write_png(paths["side"], side_by_side(rgb, color))
     names = {item: path.name for item, path in paths.items()} | dict(files or {})
-    content = sidecar(made.kind, origin, names, lens, *coding) | dict(extra or {})
+    content = settle(base, sidecar(made.kind, origin, names, lens, *coding) | dict(extra or {}))
     write_json(with_suffix(base, ".json"), content)
     return content
 
@@ -218,6 +230,7 @@ def sidecar(
         "license": origin.license,
         "version": origin.version,
         "fingerprint": origin.fingerprint,
+        "map": origin.map,
         "files": files,
     }
 
@@ -250,7 +263,9 @@ def write_exr(path: Path, raw: FloatMap, kind: Kind) -> None:
         try:
             OpenEXR.File(header, {"Z": np.ascontiguousarray(raw, np.float32)}).write(str(temporary))
         except RuntimeError as error:  # what the library makes of a full disk
-            raise CcdError(f"{path}: cannot be written ({error}).", "Is the disk full?") from error
+            raise Unwritable(f"{path}: cannot be written ({error}).", "Is the disk full?") from error
+        except ValueError as error:  # and of a path that is not UTF-8
+            raise CcdError(f"{path}: OpenEXR cannot write to a path that is not UTF-8.", "Rename it.") from error
 
 
 def write_png(path: Path, picture: NDArray[np.uint8] | NDArray[np.uint16]) -> None:

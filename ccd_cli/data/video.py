@@ -96,14 +96,14 @@ class Video:
 
         `after` (the place of a frame that an earlier run gave, with the same arguments) goes on with the next one. Both
         seek to the key frame before instead of decoding all. Frames that do not decode are left out; the rest is given,
-        and `truncated` tells. Raises UsageProblem for a span outside the video, ImageError where the file is gone.
+        and `truncated` tells. Raises UsageProblem for an impossible span, ImageError for one outside the video or a file gone.
         """
         if stride < 1:
             raise UsageProblem(f"--stride {stride}: give 1 or more.")
         if start_s < 0 or (end_s is not None and end_s <= start_s):
             raise UsageProblem(f"--start {start_s:g} --end {end_s}: the end must lie behind the start.")
         if start_s > 0 and start_s >= self.duration:
-            raise UsageProblem(f"{self.path}: --start {start_s:g} lies behind its end ({self.duration:.2f} s).")
+            raise ImageError(f"{self.path}: --start {start_s:g} lies behind its end ({self.duration:.2f} s)")
         return self._frames(start_s, end_s, stride, after)
 
     def _frames(self, start_s: float, end_s: float | None, stride: int, after: Place | None) -> Iterator[Frame]:

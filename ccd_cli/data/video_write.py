@@ -29,7 +29,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from ccd_cli.core.errors import CcdError
-from ccd_cli.core.io import disk_error, whole_file, write_json
+from ccd_cli.core.io import disk_error, lock_folder, whole_file, write_json
 from ccd_cli.data.video import Place
 
 SEGMENT = 240  # frames: what a stop loses at most
@@ -88,8 +88,10 @@ class ClipWriter:
             "time_base": str(time_base),
             "tracks": {name: [t.path.name, t.content, t.width, t.height] for name, t in tracks.items()},
         }
+        self._lock = lock_folder(parts)
         if _read(parts / "clip.json") != head:
-            shutil.rmtree(parts, ignore_errors=True)
+            for path in parts.iterdir():
+                path.unlink(missing_ok=True)
             write_json(parts / "clip.json", head)
         self._done, last = self._finished()
         if last is not None:
@@ -106,6 +108,9 @@ class ClipWriter:
         for part in self._open.values():
             part.abandon()
         self._open = {}
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def add(
         self,
@@ -148,6 +153,13 @@ class ClipWriter:
         notes = [note for i in range(self._done) for note in _read(self._record(i))["notes"]]
         shutil.rmtree(self.parts, ignore_errors=True)
         return notes
+
+    def discard(self) -> None:
+        """Remove all unfinished work."""
+        for part in self._open.values():
+            part.abandon()
+        self._open = {}
+        shutil.rmtree(self.parts, ignore_errors=True)
 
     def _part(self, number: int, name: str) -> Path:
         return self.parts / f"{number:05d}.{name}.nut"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -64,6 +64,9 @@ def prefetched(items: Iterator[Item], count: int) -> Iterator[Iterator[Item]]:
             put((end, None))
         except BaseException as error:
             put((end, error))
+        finally:
+            if isinstance(items, Generator):
+                items.close()  # a file that it reads is closed now, not some day
 
     def take() -> Iterator[Item]:
         while True:
@@ -87,18 +90,28 @@ class Behind:
     """Runs calls in the background, at most `count` at once: a further one waits for the oldest.
 
     `done(result)` receives results in the order of the calls. An exception of a call is raised by the next `add` or by
-    `finish`.
+    `finish`, and no call begins after it: what goes from call to call may be in pieces.
     """
 
     def __init__(self, pool: Executor, count: int, done: Callable[[object], None]) -> None:
         self._pool, self._count, self._done = pool, count, done
+        self._broken = threading.Event()
         self._waiting: deque[Future[object]] = deque()
 
     def add(self, call: Callable[..., object], *arguments: object) -> None:
         """Start `call(*arguments)`, after waiting for the oldest where too many are under way."""
         while len(self._waiting) >= self._count:
             self._done(self._waiting.popleft().result())
-        self._waiting.append(self._pool.submit(call, *arguments))
+        self._waiting.append(self._pool.submit(self._unless_broken, call, arguments))
+
+    def _unless_broken(self, call: Callable[..., object], arguments: tuple[object, ...]) -> object:
+        if self._broken.is_set():
+            return None  # nobody asks: the exception comes first
+        try:
+            return call(*arguments)
+        except BaseException:
+            self._broken.set()
+            raise
 
     def finish(self) -> None:
         """Wait for all."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ccd_cli.core.camera import Source, field_of_view, resize_camera, resolve_camera
 from ccd_cli.core.depth import Camera
-from ccd_cli.core.errors import CcdError, ImageError, UsageProblem
+from ccd_cli.core.errors import CcdError, ImageError, Unwritable, UsageProblem
 from ccd_cli.core.kinds import Kind
 from ccd_cli.core.report import Report
 from ccd_cli.data.exif import read_focal_35mm
@@ -63,9 +63,9 @@ def run(
     """Write `out/<stem>.<fmt>`, and `<stem>.cloud.png` with a preview, for every photo that has a depth map.
 
     Bad photos and maps are warned about, listed in the result and left out. Raises UsageProblem for flags that
-    contradict each other or the number of photos, CcdError where nothing can be written.
+    contradict each other or the number of photos, Unwritable where nothing can be written.
     """
-    media, bad = find_media(words)
+    media, bad = find_media(words, out=out)
     result = Clouds(failed=[*bad, *((str(m.path), "a video: give its frames as photos") for m in media if m.video)])
     for name, reason in result.failed:
         report.warn(f"{name}: {reason}")
@@ -78,12 +78,14 @@ def run(
         for number, photo in enumerate(photos, 1):
             try:
                 cloud, record = _make(photo, inputs, settings)
+                record |= _write(cloud, out, photo.stem, fmt, with_preview, own)
+            except Unwritable:  # the rest of the batch could not be written either
+                raise
             except CcdError as error:
                 reason = str(error).removeprefix(f"{photo.path}: ")
                 result.failed.append((str(photo.path), reason))
                 report.warn(f"{photo.path}: {reason}")
-            else:  # a disk that cannot be written stops the batch
-                record |= _write(cloud, out, photo.stem, fmt, with_preview, own)
+            else:
                 result.clouds.append(record)
                 _tell(report, photo.stem, record, said)
             report.advance(number)

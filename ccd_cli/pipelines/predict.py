@@ -7,23 +7,24 @@ and was made by the same settings is not made again. A bad input is named, and t
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import ccd_cli
 from ccd_cli.core.camera import Source, resolve_camera
 from ccd_cli.core.depth import Camera, DepthMap
-from ccd_cli.core.errors import CcdError, UsageProblem
+from ccd_cli.core.errors import CcdError, Interrupted, Unwritable, UsageProblem
 from ccd_cli.core.report import Report
 from ccd_cli.core.runtime import Runtime, Signals
 from ccd_cli.core.temporal import Mode
 from ccd_cli.data.colors import color_table
+from ccd_cli.data.earlier import claim, read_sidecar
 from ccd_cli.data.exif import read_focal_35mm
 from ccd_cli.data.inputs import Media, find_media
-from ccd_cli.data.map_files import ITEMS, Origin, with_suffix
+from ccd_cli.data.map_files import ITEMS, Origin
+from ccd_cli.data.maps import find_map
 from ccd_cli.pipelines.cloud_files import Format
 from ccd_cli.pipelines.clouds import CloudSettings
 from ccd_cli.pipelines.predict_model import Model
@@ -64,6 +65,12 @@ class Settings:
             raise UsageProblem("--save is empty, so there is nothing to make.", f"Choose from {', '.join(ITEMS)}.")
         if (self.batch or 1) < 1 or self.stride < 1 or (self.every or 1) < 1:
             raise UsageProblem("--batch, --stride and --every are 1 or more.")
+        if self.end is not None and self.end <= self.start:
+            raise UsageProblem(f"--start {self.start:g} --end {self.end:g}: the end must lie behind the start.")
+        if self.align_to is not None and not self.align_to.exists():
+            raise UsageProblem(f"--align-to: {self.align_to} does not exist.", "Give a file or a folder.")
+        if self.ref_scale is not None and self.align_to is None:
+            raise UsageProblem("--ref-scale belongs to --align-to, which is not given.")
         color_table(self.cmap)
         resolve_camera(1, 1, intrinsics=self.intrinsics, fov=self.fov)
 
@@ -82,15 +89,19 @@ def run(
 ) -> Outcome:
     """Predict everything that `words` (and for `-` the list `lines`) stand for; see `find_media`.
 
-    Raises CcdError where nothing more can be written, and Interrupted after Ctrl-C with finished work in place.
+    Raises Unwritable where nothing more can be written, UsageProblem for one reference of many inputs, and Interrupted
+    after Ctrl-C with finished work in place.
     """
     from ccd_cli.pipelines.predict_photos import predict_photos
     from ccd_cli.pipelines.predict_video import predict_video
 
-    media, bad = find_media(words, lines)
+    media, bad = find_media(words, lines, settings.out)
+    if settings.align_to is not None and settings.align_to.is_file() and len(media) > 1:
+        raise UsageProblem(f"--align-to is one file for {len(media)} inputs.", "Give a folder of <stem>.png.")
     outcome = Outcome(failed=list(bad))
     for name, reason in bad:
         report.warn(f"{name}: {reason}")
+    media = _claimed(media, settings, outcome, report)
     with Signals() as signals:
         predict_photos([m for m in media if not m.video], model, settings, runtime, report, signals, outcome)
         for clip in (m for m in media if m.video):
@@ -101,45 +112,84 @@ def run(
     return outcome
 
 
+def _claimed(media: list[Media], settings: Settings, outcome: Outcome, report: Report) -> list[Media]:
+    """The inputs whose results replace nothing that is not a result; the others fail."""
+    inputs, free = {item.path.resolve() for item in media}, []
+    for item in media:
+        try:
+            claim(settings.out / item.stem, inputs, settings.overwrite)
+            free.append(item)
+        except CcdError as error:
+            failed(item, error, outcome, report)
+    return free
+
+
 def failed(item: Media, error: CcdError, outcome: Outcome, report: Report) -> None:
-    """Note that one input could not be done."""
-    reason = error.message.removeprefix(f"{item.path}: ") + (f" {error.hint}" if error.hint else "")
+    """Note that one input could not be done; raises `error` again where it is not about this input alone."""
+    if isinstance(error, Unwritable | Interrupted):
+        raise error
+    reason = error.message.removeprefix(f"{item.path}: ")
+    reason += f"{'' if reason.endswith('.') else '.'} {error.hint}" if error.hint else ""
     outcome.failed.append((str(item.path), reason))
     report.warn(f"{item.path}: {reason}")
 
 
 def finished(base: Path, fingerprint: str) -> dict[str, Any] | None:
     """Return the sidecar of results that are complete and were made with these settings from this input, else None."""
-    try:
-        found = json.loads(with_suffix(base, ".json").read_text(encoding="utf-8"))
-        files = [base.parent / name for name in found["files"].values()]
-        complete = found["fingerprint"] == fingerprint and all(p.exists() and p.parent == base.parent for p in files)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    found = read_sidecar(base)
+    if found is None or found["fingerprint"] != fingerprint:
         return None
-    return found if complete else None
+    files = [base.parent / str(name) for name in found["files"].values()]
+    return found if all(p.exists() and p.parent == base.parent for p in files) else None
 
 
-def fingerprint(item: Media, model: Model, settings: Settings, *extra: object) -> str:
-    """Return a hash of all that decides the results of an input: the file's size and time, the model, the settings."""
+class Marks(NamedTuple):
+    """Hashes: of what decides the values of a map (`map`), and of what decides all results of an input (`all`)."""
+
+    map: str
+    all: str
+
+
+def marks_of(item: Media, model: Model, settings: Settings, runtime: Runtime, *extra: object) -> Marks:
+    """Return the marks of an input: its size and time, the model, the settings; `extra` decides the map as well.
+
+    Raises CcdError where the file, or its reference depth, is gone.
+    """
+    try:
+        about = item.path.stat()
+        reference = reference_file(item, settings)
+        measured = reference and (str(reference), reference.stat().st_size, reference.stat().st_mtime_ns)
+    except OSError as error:
+        raise CcdError(f"{item.path}: {error.strerror or error}.") from error
     cloud = settings.cloud
-    about = item.path.stat()
-    facts = [
+    values = [
         ccd_cli.__version__,
         (about.st_size, about.st_mtime_ns),
-        (model.teacher.name, model.teacher.checkpoint_sha256, model.resolution),
-        (sorted(settings.save), settings.cmap, settings.intrinsics, settings.fov),
-        cloud and (settings.cloud_format, settings.preview, cloud),
-        (str(settings.align_to), settings.ref_scale),
+        (model.teacher.name, model.teacher.checkpoint_sha256, model.resolution, runtime.precision),
+        (settings.intrinsics, settings.fov),  # some models use the focal length
         *extra,
     ]
-    return hashlib.sha256(repr(facts).encode()).hexdigest()
+    results = [
+        (sorted(settings.save), settings.cmap),
+        cloud and (settings.cloud_format, settings.preview, cloud, settings.every),
+        (measured, settings.ref_scale),
+    ]
+    return Marks(*(hashlib.sha256(repr(facts).encode()).hexdigest() for facts in (values, values + results)))
 
 
-def origin(model: Model, shape: tuple[int, int], source: Source | None, mark: str) -> Origin:
+def reference_file(item: Media, settings: Settings) -> Path | None:
+    """Return the reference depth of an input, None where none is asked for; raises ImageError where it is absent."""
+    if settings.align_to is None or not settings.align_to.is_dir():
+        return settings.align_to
+    return find_map(settings.align_to, (item.stem, item.stem.with_name(item.path.name)), (".png", ".npy"))
+
+
+def origin(model: Model, shape: tuple[int, int], source: Source | None, marks: Marks) -> Origin:
     """Return what a sidecar says about how a map of `shape` (height, width) was made."""
     teacher = model.teacher
     seen = model.short_side(*shape)
-    return Origin(teacher.name, teacher.checkpoint_sha256, teacher.license, ccd_cli.__version__, seen, source, mark)
+    made_by = (teacher.name, teacher.checkpoint_sha256, teacher.license, ccd_cli.__version__)
+    return Origin(*made_by, seen, source, marks.all, marks.map)
 
 
 def photo_camera(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ccd_cli.core.camera import Source
 from ccd_cli.core.depth import Camera, DepthMap
-from ccd_cli.core.errors import CcdError
+from ccd_cli.core.errors import CcdError, Interrupted
 from ccd_cli.core.io import whole_file
 from ccd_cli.core.report import Report
 from ccd_cli.data.inputs import Media
@@ -19,7 +19,7 @@ from ccd_cli.data.map_files import with_suffix
 from ccd_cli.data.maps import read_reference
 from ccd_cli.pipelines.cloud_files import write_cloud
 from ccd_cli.pipelines.clouds import choose_rule, cloud_from_map
-from ccd_cli.pipelines.predict import Settings, photo_camera
+from ccd_cli.pipelines.predict import Settings, photo_camera, reference_file
 from ccd_cli.pipelines.predict_model import Model
 
 SAMPLES = 4000  # values a frame that the clip's quantiles are taken from
@@ -48,35 +48,51 @@ class CloudFrames:
         """Write <stem>/NNNNNN.<format> for all kept frames; return the camera (of the first frame) and its source.
 
         Without a reference, the clip's 1 % and 99 % values land on near and far; with one, the first kept frame is fitted to it
-        and the rest follow. Raises CcdError where nothing can be written; a frame without a point is warned about.
+        and the rest follow. Raises CcdError where no frame has a cloud, Unwritable where nothing can be written; a frame
+        without a point is warned about.
         """
-        settings, files = self.settings, sorted(self.folder.glob("*.npz"))
+        settings, files = self.settings, sorted(self.folder.glob("*.npz"), key=lambda file: int(file.stem))
+        if not files:
+            raise CcdError("The frames kept for it are gone.")
         assert settings.cloud is not None
         cloud_settings = settings.cloud
-        if settings.align_to is not None:
-            cloud_settings = replace(cloud_settings, reference=read_reference(settings.align_to, settings.ref_scale))
+        if (reference := reference_file(item, settings)) is not None:
+            cloud_settings = replace(cloud_settings, reference=read_reference(reference, settings.ref_scale))
         first, rgb = _read(files[0])
         shape = rgb.shape[:2]
         lens = photo_camera(item, shape, first, settings)
         rule = choose_rule(first, cloud_settings, self._quantiles(files))
-        for note in rule.notes:
-            report.note(f"{item.path.name}: {note}")
-        grain = model.grain(*shape)
+        grain, said, written = model.grain(*shape), set[str](), 0
         report.begin(f"{item.path.name}: clouds", len(files))
-        for done, file in enumerate(files, 1):
-            made, rgb = _read(file)
-            camera, source = photo_camera(item, shape, made, settings)
-            try:
-                cloud = cloud_from_map(made, rgb, camera, cloud_settings, camera_source=source, rule=rule, grain=grain)
-            except CcdError as error:
-                report.warn(f"{item.path.name}, frame {int(file.stem)}: {error.message}")
-                continue
-            target = with_suffix(self.base / file.stem, f".{settings.cloud_format}")
-            write_cloud(target, cloud.points, cloud.colors, cloud.normals, settings.cloud_format, cloud.about)
-            report.advance(done)
-        report.end()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        try:
+            for done, file in enumerate(files, 1):
+                made, rgb = _read(file)
+                camera, source = photo_camera(item, shape, made, settings)
+                try:
+                    cloud = cloud_from_map(
+                        made, rgb, camera, cloud_settings, camera_source=source, rule=rule, grain=grain
+                    )
+                except Interrupted:
+                    raise
+                except CcdError as error:
+                    report.warn(f"{item.path.name}, frame {int(file.stem)}: {error.message}")
+                    continue
+                for note in (n for n in cloud.notes if n not in said):
+                    said.add(note)
+                    report.note(f"{item.path.name}: {note}")
+                target = with_suffix(self.base / file.stem, f".{settings.cloud_format}")
+                write_cloud(target, cloud.points, cloud.colors, cloud.normals, settings.cloud_format, cloud.about)
+                written += 1
+                report.advance(done)
+        finally:
+            report.end()
+        if not written:
+            raise CcdError("No frame has a point.")
         return lens
+
+    def discard(self) -> None:
+        """Remove the frames kept."""
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _quantiles(self, files: list[Path]) -> tuple[float, float]:
         """The 1 % and 99 % values of the clip, from some of each kept frame's pixels."""
@@ -84,8 +100,13 @@ class CloudFrames:
         for file in files:
             made, _ = _read(file)
             known = made.values if made.valid is None else made.values[made.valid]
+            if made.kind in ("depth", "metric"):
+                known = known[known > 0]
             samples.append(known.ravel()[:: max(1, known.size // SAMPLES)])
-        low, high = np.quantile(np.concatenate(samples), (0.01, 0.99))
+        values = np.concatenate(samples)
+        if not values.size:
+            raise CcdError("The frames kept for it have no valid value.")
+        low, high = np.quantile(values, (0.01, 0.99))
         return float(low), float(high)
 
 

@@ -48,7 +48,7 @@ def load(name: str | None, arch: str | None, resolution: int | None, runtime: Ru
     Where the hub cannot be reached the default becomes `builtin:tiny`, with one warning. A named model is never replaced:
     raises what `load_teacher` raises.
     """
-    word = name or _default(report)
+    word = _default(report) if name is None else name
     ref = resolve_model(word, arch)
     report.note(f"Loading {ref.name} ({ref.kind}, {ref.license})")
     teacher = load_teacher(ref, None, runtime.device, runtime.precision)

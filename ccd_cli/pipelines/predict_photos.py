@@ -4,26 +4,34 @@ from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ccd_cli.core.depth import DepthMap
-from ccd_cli.core.errors import CcdError
+from ccd_cli.core.errors import CcdError, Interrupted, Unwritable
 from ccd_cli.core.report import Report
 from ccd_cli.core.runtime import Runtime, Signals, memory_error
 from ccd_cli.data.inputs import Media
 from ccd_cli.data.map_files import with_suffix, write_maps
-from ccd_cli.data.maps import find_map, read_reference
+from ccd_cli.data.maps import read_reference
 from ccd_cli.data.photos import read_photo
 from ccd_cli.pipelines.cloud_files import write_cloud
 from ccd_cli.pipelines.cloud_preview import write_preview
 from ccd_cli.pipelines.clouds import cloud_from_map
 from ccd_cli.pipelines.overlap import Behind, ahead, chunks
-from ccd_cli.pipelines.predict import Outcome, Settings, failed, fingerprint, finished, origin, photo_camera
+from ccd_cli.pipelines.predict import (
+    Marks,
+    Outcome,
+    Settings,
+    failed,
+    finished,
+    marks_of,
+    origin,
+    photo_camera,
+    reference_file,
+)
 from ccd_cli.pipelines.predict_model import Model
 
 READERS = WRITERS = 2
@@ -43,43 +51,55 @@ def predict_photos(
 ) -> None:
     """Predict `items` and write their results; records and reasons go to `outcome`.
 
-    Raises CcdError where writing fails: a full disk would fail the rest as well.
+    Raises Unwritable where nothing more can be written.
     """
-    todo = _unfinished(items, model, settings, outcome, report)
+    todo = _unfinished(items, model, settings, runtime, outcome, report)
     if not todo:
         return
     size = settings.batch or (GPU_BATCH if runtime.device.type == "cuda" else 1)
     said: set[str] = set()
+
+    def written(result: Any) -> None:
+        item, made = result
+        if isinstance(made, CcdError):
+            failed(item, made, outcome, report)
+            return
+        record, notes = made
+        for note in (n for n in notes if n not in said):
+            said.add(note)
+            report.note(note)
+        outcome.done.append(record)
+        report.advance(len(outcome.done) - outcome.skipped)
+
     report.begin("Photos", len(todo))
-    with ThreadPoolExecutor(READERS) as readers, ThreadPoolExecutor(WRITERS) as writers:
-
-        def written(result: Any) -> None:
-            record, notes = result
-            for note in (n for n in notes if n not in said):
-                said.add(note)
-                report.note(note)
-            outcome.done.append(record)
-            report.advance(len(outcome.done) - outcome.skipped)
-
-        behind = Behind(writers, 2 * WRITERS + size, written)
-        for chunk in chunks(ahead(readers, lambda item: read_photo(item.path), todo, READERS + size), size):
-            if signals.received is not None:
-                break
-            read = _readable(chunk, outcome, report)
-            for item, rgb, made in _predicted(read, model, settings, outcome, report):
-                behind.add(partial(_write, item, rgb, made, model, settings))
-        behind.finish()
-    report.end()
+    try:
+        with ThreadPoolExecutor(READERS) as readers, ThreadPoolExecutor(WRITERS) as writers:
+            behind = Behind(writers, 2 * WRITERS + size, written)
+            for chunk in chunks(ahead(readers, lambda item: read_photo(item.path), todo, READERS + size), size):
+                if signals.received is not None:
+                    break
+                read = _readable(chunk, outcome, report)
+                for item, rgb, made in _predicted(read, model, settings, outcome, report):
+                    behind.add(_written, item, rgb, made, model, settings, todo[item])
+            behind.finish()
+    finally:
+        report.end()
 
 
-def _unfinished(items: list[Media], model: Model, settings: Settings, outcome: Outcome, report: Report) -> list[Media]:
-    """The items without complete results of these settings; the others are counted and listed."""
-    todo = []
+def _unfinished(
+    items: list[Media], model: Model, settings: Settings, runtime: Runtime, outcome: Outcome, report: Report
+) -> dict[Media, Marks]:
+    """The items without complete results of these settings, and their marks; the others are counted and listed."""
+    todo = {}
     for item in items:
         base = settings.out / item.stem
-        found = None if settings.overwrite else finished(base, fingerprint(item, model, settings))
-        if found is None:
-            todo.append(item)
+        try:
+            marks = marks_of(item, model, settings, runtime)
+        except CcdError as error:
+            failed(item, error, outcome, report)
+            continue
+        if settings.overwrite or finished(base, marks.all) is None:
+            todo[item] = marks
         else:
             outcome.done.append({"input": str(item.path), "sidecar": str(with_suffix(base, ".json")), "skipped": True})
             outcome.skipped += 1
@@ -110,7 +130,9 @@ def _predicted(
         return []
     focals = [_focal(item, rgb, settings) for item, rgb in read]
     try:
-        maps = model.teacher.predict_photos([rgb for _, rgb in read], model.resolution, focals)
+        maps = model.teacher.predict_photos([rgb for _, rgb in read], model.asked, focals)
+    except Interrupted:
+        raise
     except CcdError as error:
         problem = error
     except (RuntimeError, MemoryError) as error:
@@ -135,21 +157,33 @@ def _focal(item: Media, rgb: Photo, settings: Settings) -> float | None:
     return None if source == "guess" else camera.fx
 
 
+def _written(item: Media, *rest: Any) -> tuple[Media, tuple[dict[str, Any], list[str]] | CcdError]:
+    """Write one photo's results, or return why only this one could not be done."""
+    try:
+        return item, _write(item, *rest)
+    except Unwritable:
+        raise
+    except CcdError as error:
+        return item, error
+
+
 def _write(
-    item: Media, rgb: Photo, made: DepthMap, model: Model, settings: Settings
+    item: Media, rgb: Photo, made: DepthMap, model: Model, settings: Settings, marks: Marks
 ) -> tuple[dict[str, Any], list[str]]:
     """Write all results of one photo, the sidecar last; return a record of them and what is worth saying."""
+    if made.valid is not None and not made.valid.any():
+        raise CcdError("The model gave no valid value for it.", "If it does so for every photo, try --precision fp32.")
     base = settings.out / item.stem
     shape = rgb.shape[:2]
     camera, source = photo_camera(item, shape, made, settings)
-    about = origin(model, shape, source, fingerprint(item, model, settings))
+    about = origin(model, shape, source, marks)
     files: dict[str, str] = {}
     notes: list[str] = []
     extra: dict[str, Any] = {}
     if settings.cloud is not None:
         cloud_settings = settings.cloud
-        if settings.align_to is not None:
-            cloud_settings = replace(cloud_settings, reference=_reference(settings.align_to, item, settings.ref_scale))
+        if (reference := reference_file(item, settings)) is not None:
+            cloud_settings = replace(cloud_settings, reference=read_reference(reference, settings.ref_scale))
         cloud = cloud_from_map(made, rgb, camera, cloud_settings, camera_source=source, grain=model.grain(*shape))
         path = with_suffix(base, f".{settings.cloud_format}")
         write_cloud(path, cloud.points, cloud.colors, cloud.normals, settings.cloud_format, cloud.about)
@@ -169,10 +203,3 @@ def _write(
         "files": names,
         "skipped": False,
     }, notes
-
-
-def _reference(align_to: Path, item: Media, scale: float | None) -> NDArray[np.float32]:
-    file = align_to
-    if file.is_dir():
-        file = find_map(file, (item.stem, item.stem.with_name(item.path.name)), (".png", ".npy"))
-    return read_reference(file, scale)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +16,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccd_cli.core.depth import DepthMap, checked
-from ccd_cli.core.errors import CcdError, UsageProblem
+from ccd_cli.core.errors import CcdError, Interrupted, Unwritable
 from ccd_cli.core.io import write_json
 from ccd_cli.core.report import Report
 from ccd_cli.core.runtime import Runtime, Signals, memory_error
 from ccd_cli.core.temporal import Mode, Stabilizer, default_mode
 from ccd_cli.data.colors import ClipRange, colorize, nearness, side_by_side
+from ccd_cli.data.earlier import drop_frames, read_sidecar, settle
 from ccd_cli.data.inputs import Media
-from ccd_cli.data.map_files import CodeRange, codes16, sidecar, with_suffix, write_exr, write_npy, write_npz
+from ccd_cli.data.map_files import (
+    CodeRange,
+    code_ranges,
+    codes16,
+    sidecar,
+    with_suffix,
+    write_exr,
+    write_npy,
+    write_npz,
+)
 from ccd_cli.data.video import Frame, Video, open_video
 from ccd_cli.data.video_write import ClipWriter, Track, parts_folder
 from ccd_cli.pipelines.overlap import Behind, chunks, prefetched
-from ccd_cli.pipelines.predict import Outcome, Settings, failed, fingerprint, finished, origin, photo_camera
+from ccd_cli.pipelines.predict import Marks, Outcome, Settings, failed, finished, marks_of, origin, photo_camera
 from ccd_cli.pipelines.predict_clouds import CloudFrames
 from ccd_cli.pipelines.predict_model import Model
 
@@ -65,50 +74,59 @@ def predict_video(
     """Predict one video; its record or the reason why not goes to `outcome`. A truncated one counts as failed, with all the
     frames that decode in its files.
 
-    Raises CcdError where writing fails.
+    Raises Unwritable where nothing more can be written.
     """
     base = settings.out / item.stem
     mode: Mode = settings.temporal or default_mode(model.teacher.kind)
     span = (settings.start, settings.end, settings.stride)
-    mark = fingerprint(item, model, settings, mode, span, settings.every)
-    if not settings.overwrite and finished(base, mark):
-        outcome.done.append({"input": str(item.path), "sidecar": str(with_suffix(base, ".json")), "skipped": True})
-        outcome.skipped += 1
-        report.note(f"{item.path}: already done with these settings (--overwrite redoes it)")
-        return
     try:
-        video = open_video(item.path)
-        video.frames(*span)  # says what is wrong with the span
-    except UsageProblem:
-        raise
+        marks = marks_of(item, model, settings, runtime, mode, span)
+        if not settings.overwrite and (found := finished(base, marks.all)):
+            outcome.done.append({"input": str(item.path), "sidecar": str(with_suffix(base, ".json")), "skipped": True})
+            outcome.skipped += 1
+            report.note(f"{item.path}: already done with these settings (--overwrite redoes it)")
+            problems = [found.get("video", {}).get("truncated")]
+        else:
+            video = open_video(item.path)
+            video.frames(*span)  # says what is wrong with the span
+            record, problems = _predict(item, video, base, mode, model, settings, runtime, report, signals, marks)
+            outcome.done += [record] if record else []
+        for problem in filter(None, problems):
+            failed(item, CcdError(f"{problem}"), outcome, report)
     except CcdError as error:
         failed(item, error, outcome, report)
-        return
+
+
+def _predict(
+    item: Media,
+    video: Video,
+    base: Path,
+    mode: Mode,
+    model: Model,
+    settings: Settings,
+    runtime: Runtime,
+    report: Report,
+    signals: Signals,
+    marks: Marks,
+) -> tuple[dict[str, Any] | None, list[str | None]]:
+    """Return the record of a video, None after an interruption, and what is wrong with it all the same."""
     parts = parts_folder(with_suffix(base, ".json"))
     if settings.overwrite:
         shutil.rmtree(parts, ignore_errors=True)
-    with _writer(base, parts, video, settings, mark) as writer:
-        clip = _begin(base, writer, mode, video, model, settings)
-        try:
-            whole = _run(item, video, clip, model, settings, runtime, report, signals)
-        except CcdError as error:
-            if "No space" in error.message:
-                raise
-            failed(item, error, outcome, report)
-            return
-        if not whole:
-            return  # interrupted: finished segments wait for the next run
-        if writer.place is None and clip.written == 0:
-            failed(item, CcdError("No frame lies in the chosen span."), outcome, report)
-            return
+    with _writer(base, parts, video, settings, marks) as writer:
+        clip = _begin(base, writer, mode, video, model, settings, marks)
+        if not _run(item, video, clip, model, settings, runtime, report, signals):
+            return None, []  # finished segments wait for the next run
+        if clip.colours.state() is None:
+            writer.discard()
+            if clip.clouds is not None:
+                clip.clouds.discard()
+            raise CcdError(f"No {'frame has a valid value' if clip.written else 'frame lies in the chosen span'}.")
         notes = writer.finish()
-    record = _finish(item, video, clip, notes, model, settings, mode, mark, report)
-    outcome.done.append(record)
-    if video.truncated is not None:
-        failed(item, CcdError(f"{video.truncated}."), outcome, report)
+    return _finish(item, video, clip, notes, model, settings, mode, marks, report)
 
 
-def _writer(base: Path, parts: Path, video: Video, settings: Settings, mark: str) -> ClipWriter:
+def _writer(base: Path, parts: Path, video: Video, settings: Settings, marks: Marks) -> ClipWriter:
     width, height = video.width, video.height
     strip = side_by_side(np.zeros((height, width, 3), np.uint8), np.zeros((height, width, 3), np.uint8)).shape[1]
     tracks = {
@@ -117,17 +135,20 @@ def _writer(base: Path, parts: Path, video: Video, settings: Settings, mark: str
         "png16": Track(with_suffix(base, ".depth.mkv"), "codes", width, height),
     }
     chosen = {name: track for name, track in tracks.items() if name in settings.save}
-    rate = Fraction(video.rate) / settings.stride
-    return ClipWriter(parts, chosen, rate=rate, time_base=video.time_base, settings=mark)
+    return ClipWriter(parts, chosen, rate=video.rate / settings.stride, time_base=video.time_base, settings=marks.all)
 
 
-def _begin(base: Path, writer: ClipWriter, mode: Mode, video: Video, model: Model, settings: Settings) -> _Clip:
+def _begin(
+    base: Path, writer: ClipWriter, mode: Mode, video: Video, model: Model, settings: Settings, marks: Marks
+) -> _Clip:
     kind = model.teacher.kind
     clouds = None
     if settings.cloud is not None:
         every = settings.every or max(1, round(float(video.rate) / settings.stride))
         clouds = CloudFrames(base, every, settings, fresh=writer.place is None)
     if (state := writer.state) is None:
+        if (old := read_sidecar(base)) and "frames" in old["files"] and old.get("map") != marks.map:
+            drop_frames(base)  # of another model or span: they would lie among the new ones
         return _Clip(base, writer, Stabilizer(mode, kind), ClipRange(), CodeRange(kind), clouds)
     return _Clip(
         base,
@@ -156,21 +177,23 @@ def _run(
     focal = None if source == "guess" else known.fx
     frames = video.frames(settings.start, settings.end, settings.stride, clip.writer.place)
     report.begin(item.path.name, _expected(video, settings), done=clip.written)
-    with ThreadPoolExecutor(1) as last, prefetched(frames, DECODED_AHEAD + size) as decoded:
-        behind = Behind(last, WAITING_FRAMES + size, lambda count: report.advance(int(str(count))))
-        for group in chunks(decoded, size):
-            if signals.received is not None:
-                return False
-            try:
-                maps = model.teacher.predict_photos([f.rgb for f in group], model.resolution, [focal] * len(group))
-            except (RuntimeError, MemoryError) as error:
-                if memory_error(error) is None:
-                    raise
-                raise CcdError("Out of memory.", "Lower --resolution or --batch.") from error
-            for frame, made in zip(group, maps, strict=True):
-                behind.add(_one, frame, made, clip, item, settings)
-        behind.finish()
-    report.end()
+    try:
+        with ThreadPoolExecutor(1) as last, prefetched(frames, DECODED_AHEAD + size) as decoded:
+            behind = Behind(last, WAITING_FRAMES + size, lambda count: report.advance(int(str(count))))
+            for group in chunks(decoded, size):
+                if signals.received is not None:
+                    return False
+                try:
+                    maps = model.teacher.predict_photos([f.rgb for f in group], model.asked, [focal] * len(group))
+                except (RuntimeError, MemoryError) as error:
+                    if memory_error(error) is None:
+                        raise
+                    raise CcdError("Out of memory.", "Lower --resolution or --batch.") from error
+                for frame, made in zip(group, maps, strict=True):
+                    behind.add(_one, frame, made, clip, item, settings)
+            behind.finish()
+    finally:
+        report.end()
     return True
 
 
@@ -183,7 +206,8 @@ def _one(frame: Frame, made: DepthMap, clip: _Clip, item: Media, settings: Setti
     """Steady, colour, encode and write one frame; return how many are written."""
     kind, valid = made.kind, made.valid
     scale, shift, cut = clip.steady.update(frame.rgb, made.values, valid)
-    steady = made if (scale, shift) == (1.0, 0.0) else checked(_moved(made.values, scale, shift), kind, valid)
+    moved = made.values * np.float32(scale) + np.float32(shift)
+    steady = made if (scale, shift) == (1.0, 0.0) else checked(moved, kind, valid)
     low, high = clip.colours.update(nearness(steady.values, steady.valid, kind), cut)
     pictures: dict[str, NDArray[Any]] = {}
     if {"color", "side"} & set(settings.save):
@@ -199,10 +223,6 @@ def _one(frame: Frame, made: DepthMap, clip: _Clip, item: Media, settings: Setti
     clip.written += 1
     clip.writer.add(frame.number, frame.seconds, pictures, note=[[scale, shift], coding], state=clip.state)
     return clip.written
-
-
-def _moved(values: NDArray[np.float32], scale: float, shift: float) -> NDArray[np.float32]:
-    return (values * np.float32(scale) + np.float32(shift)).astype(np.float32, copy=False)
 
 
 def _write_raw(clip: _Clip, made: DepthMap, shape: tuple[int, int], item: Media, settings: Settings) -> None:
@@ -227,24 +247,36 @@ def _finish(
     model: Model,
     settings: Settings,
     mode: Mode,
-    mark: str,
+    marks: Marks,
     report: Report,
-) -> dict[str, Any]:
-    """Write the clouds and, last, the sidecar; return the record."""
+) -> tuple[dict[str, Any], list[str | None]]:
+    """Write the clouds and, last, the sidecar; return the record, and what is wrong all the same.
+
+    Without its clouds a clip is not finished: the next run makes it again.
+    """
+    problems = [None if video.truncated is None else f"{video.truncated}."]
     shape = (video.height, video.width)
     files = {name: track.path.name for name, track in clip.writer.tracks.items()}
     camera, source = photo_camera(item, shape, None, settings)
     if clip.clouds is not None:
-        camera, source = clip.clouds.write(item, model, report)
+        try:
+            camera, source = clip.clouds.write(item, model, report)
+        except (Unwritable, Interrupted):
+            raise
+        except CcdError as error:
+            problems.append(f"No point clouds: {error}")
+            marks = Marks(marks.map, "unfinished")
+        finally:
+            clip.clouds.discard()
     if clip.base.is_dir():
         files["frames"] = clip.base.name
-    about = origin(model, shape, source, mark)
-    ranges = _code_ranges([coding for _, coding in notes])
+    about = origin(model, shape, source, marks)
+    ranges = code_ranges([coding for _, coding in notes])
     first = ranges[0] if ranges else {"scale": None, "offset": None}
     content = sidecar(model.teacher.kind, about, files, camera, first["scale"], first["offset"])
     content["video"] = {
         "frames": len(notes),
-        "rate": float(Fraction(video.rate) / settings.stride),
+        "rate": float(video.rate / settings.stride),
         "start": settings.start,
         "stride": settings.stride,
         "temporal": mode,
@@ -253,22 +285,13 @@ def _finish(
         "truncated": None if video.truncated is None else str(video.truncated),
     }
     path = with_suffix(clip.base, ".json")
-    write_json(path, content)
-    names = [str(clip.base.parent / name) for name in files.values()]
-    return {
+    write_json(path, settle(clip.base, content))
+    record = {
         "input": str(item.path),
         "sidecar": str(path),
         "kind": model.teacher.kind,
-        "files": names,
+        "files": [str(clip.base.parent / name) for name in files.values()],
         "frames": len(notes),
         "skipped": False,
     }
-
-
-def _code_ranges(codings: list[Any]) -> list[dict[str, float]]:
-    """From which frame on which scale and offset hold; [] without 16-bit codes."""
-    ranges: list[dict[str, float]] = []
-    for number, coding in enumerate(codings):
-        if coding is not None and (not ranges or [ranges[-1]["scale"], ranges[-1]["offset"]] != list(coding)):
-            ranges.append({"from": number, "scale": coding[0], "offset": coding[1]})
-    return ranges
+    return record, problems

@@ -2,10 +2,12 @@
 
 import errno
 import json
+import os
 
 import pytest
 
-from ccd_cli.core.errors import CcdError
+from ccd_cli.core import io
+from ccd_cli.core.errors import CcdError, Unwritable
 from ccd_cli.core.io import cut_json_lines, json_line, need_space, read_json_lines, whole_file, write_json, write_text
 
 
@@ -42,3 +44,34 @@ def test_metrics_are_cut_back_byte_for_byte(tmp_path):
     assert path.read_text() == "".join(lines[:5])
     cut_json_lines(tmp_path / "new.jsonl", 0)
     assert (tmp_path / "new.jsonl").read_bytes() == b""
+
+
+def test_writers_leave_the_process_mask_alone(tmp_path, monkeypatch):
+    mask = os.umask(0o027)
+    os.umask(mask)
+    monkeypatch.setattr(os, "umask", lambda _: pytest.fail("asked while others may be writing"))
+    io.write_text(tmp_path / "a", "a")
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o666 & ~mask
+
+
+def test_a_name_as_long_as_the_disk_allows(tmp_path):
+    io.write_text(tmp_path / ("x" * 255), "a")
+    with pytest.raises(CcdError) as too_long:
+        io.write_text(tmp_path / ("x" * 256), "a")
+    assert not isinstance(too_long.value, Unwritable)
+    (tmp_path / "file").touch()
+    with pytest.raises(CcdError, match="is a file"):
+        io.write_text(tmp_path / "file" / "b", "a")
+    with pytest.raises(Unwritable):
+        io.write_text(tmp_path / "file" / "b" / "c", "a")
+
+
+def test_a_folder_has_one_owner(tmp_path):
+    first = io.lock_folder(tmp_path / "parts")
+    with pytest.raises(CcdError, match="Another run"):
+        io.lock_folder(tmp_path / "parts")
+    assert first is not None
+    os.close(first)
+    again = io.lock_folder(tmp_path / "parts")
+    assert again is not None
+    os.close(again)

@@ -141,6 +141,7 @@ def test_sidecar_says_everything(tmp_path):
         "license": "Apache-2.0",
         "version": "0.1.0",
         "fingerprint": "f00d",
+        "map": None,
         "files": {"npy": "x.npy"},
     }
 

@@ -1,0 +1,89 @@
+"""What earlier runs left in an output folder: what is a result and no input, what is stale, and what is not ours."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from ccd_cli.core.errors import CcdError
+
+PICTURES = (".color.png", ".depth.png", ".side.png", ".cloud.png", ".color.mp4", ".side.mp4", ".depth.mkv")
+"""Endings of results that look like photos and videos."""
+_FRAME = re.compile(r"\d{6,}\.(npy|npz|exr|ply|pcd|xyz|glb)")
+
+
+def read_sidecar(base: Path) -> dict[str, Any] | None:
+    """Return the sidecar `<base>.json` if `ccd predict` wrote it, else None."""
+    try:
+        found = json.loads((base.parent / f"{base.name}.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    ours = isinstance(found, dict) and "fingerprint" in found and isinstance(found.get("files"), dict)
+    return found if ours else None
+
+
+def is_result(path: Path) -> bool:
+    """Tell whether a picture is one that the sidecar beside it lists: a result, not a photo or video to predict."""
+    for ending in PICTURES:
+        if path.name.endswith(ending):
+            side = read_sidecar(path.with_name(path.name.removesuffix(ending)))
+            return side is not None and path.name in side["files"].values()
+    return False
+
+
+def claim(base: Path, inputs: Collection[Path], overwrite: bool) -> None:
+    """Raise CcdError where results at `base` would replace an input (resolved paths), or a JSON file of somebody else's.
+
+    Tools for labels keep `a.json` beside `a.jpg`; only `overwrite` replaces such a file.
+    """
+    side = base.parent / f"{base.name}.json"
+    if side.exists() and not overwrite and read_sidecar(base) is None:
+        raise CcdError(f"{side} is there and is not from ccd.", "Choose another --out, or replace it by --overwrite.")
+    for ending in PICTURES:
+        target = base.parent / f"{base.name}{ending}"
+        if target.exists() and target.resolve() in inputs:
+            raise CcdError(f"its result {target} would replace an input.", "Choose another --out.")
+
+
+def settle(base: Path, content: dict[str, Any]) -> dict[str, Any]:
+    """Return the new sidecar `content`, with what an earlier run made beside it settled.
+
+    Files that show the same map (`map` is alike) stay and are listed too; those of another model or photo are removed, as
+    the sidecar no longer tells the truth about them.
+    """
+    old = read_sidecar(base)
+    if old is None:
+        return content
+    rest = {item: base.parent / str(name) for item, name in old["files"].items() if item not in content["files"]}
+    rest = {item: path for item, path in rest.items() if path.parent == base.parent and path.exists()}
+    if old.get("map") is not None and old.get("map") == content.get("map"):
+        content["files"] |= {item: path.name for item, path in rest.items()}
+        if "png16" in rest:
+            content |= {key: old.get(key) for key in ("scale", "offset")}
+            if "video" in content:
+                content["video"]["code_ranges"] = old.get("video", {}).get("code_ranges", [])
+        if "cloud" in rest and "cloud" in old:
+            content["cloud"] = old["cloud"]
+        return content
+    taken = set(content["files"].values())
+    for path in rest.values():
+        if path.name in taken:
+            continue
+        if path.is_dir():
+            drop_frames(path)
+        else:
+            path.unlink(missing_ok=True)
+    return content
+
+
+def drop_frames(folder: Path) -> None:
+    """Remove numbered maps and clouds of frames from a video's folder, and the folder if nothing else is in it."""
+    with suppress(OSError):
+        for path in folder.iterdir():
+            if _FRAME.fullmatch(path.name):
+                path.unlink(missing_ok=True)
+        folder.rmdir()
