@@ -16,6 +16,8 @@ from ccd_cli.core.errors import CcdError, Interrupted, RecipeError
 
 COMMANDS = {
     "distill": "Train a student on photos that teachers label.",
+    "label": "Label photos with several teachers, into shards to learn from.",
+    "inspect": "Look into labels or a run: contact sheet, statistics, summary page.",
     "predict": "Depth for photos and videos, with point clouds.",
     "pointcloud": "Turn photos and depth maps into coloured point clouds.",
     "eval": "Score models, or predictions made elsewhere, on benchmark sets.",

@@ -5,20 +5,26 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 import ccd_cli
 from ccd_cli.core.contradictions import contradictions
 from ccd_cli.core.errors import RecipeError
+from ccd_cli.core.label_schema import LabelRecipe, label_contradictions
 from ccd_cli.core.schema import DistillRecipe
 from ccd_cli.core.yaml_text import dump_yaml, parse_yaml, read_yaml
 
 SHORT_FORMS = {"images": "paths", "student": "arch"}
 """Sections that may be given as one plain value, and the key that value stands for."""
+TASKS = {"distill": DistillRecipe, "label": LabelRecipe}
+"""What a recipe's `task` may be; a recipe without one is for distillation."""
+
+Recipe = TypeVar("Recipe", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -84,7 +90,17 @@ def find_recipe(source: str) -> Path:
 
 
 def load_recipe(source: str, overrides: tuple[str, ...] | list[str] = ()) -> DistillRecipe:
-    """Read a recipe, apply `key.path=value` overrides and check it; raises RecipeError listing all problems."""
+    """Read a distillation recipe, apply `key.path=value` overrides and check it; RecipeError lists all problems."""
+    return check_recipe(_read(source, overrides), source)
+
+
+def load_label_recipe(source: str, overrides: tuple[str, ...] | list[str] = ()) -> LabelRecipe:
+    """Read a label recipe, apply `key.path=value` overrides and check it; RecipeError lists all problems."""
+    return check_label_recipe(_read(source, overrides), source)
+
+
+def _read(source: str, overrides: tuple[str, ...] | list[str]) -> dict[str, Any]:
+    """Return a recipe's plain values after the overrides."""
     raw = read_yaml(find_recipe(source))
     if not isinstance(raw, dict):
         raise RecipeError(source, [("file", "holds no keys; a recipe is a YAML mapping")])
@@ -95,16 +111,31 @@ def load_recipe(source: str, overrides: tuple[str, ...] | list[str] = ()) -> Dis
             problems.append((text, problem))
     if problems:
         raise RecipeError(source, problems)
-    return check_recipe(raw, source)
+    return raw
 
 
 def check_recipe(raw: dict[str, Any], source: str) -> DistillRecipe:
     """Return the typed recipe for plain values; raises RecipeError with every problem and its key path."""
+    return _checked(raw, source, DistillRecipe, contradictions)
+
+
+def check_label_recipe(raw: dict[str, Any], source: str) -> LabelRecipe:
+    """Return the typed label recipe for plain values; raises RecipeError with every problem and its key path."""
+    return _checked(raw, source, LabelRecipe, label_contradictions)
+
+
+def _checked(
+    raw: dict[str, Any], source: str, model: type[Recipe], contradict: Callable[[Recipe], list[tuple[str, str]]]
+) -> Recipe:
+    """Return `raw` as a recipe of `model`; a recipe for another task is refused in one line, not key by key."""
+    task = raw.get("task", "distill")
+    if isinstance(task, str) and task in TASKS and TASKS[task] is not model:
+        raise RecipeError(source, [("task", f"is '{task}': use it with `ccd {task} RECIPE` (--dry-run checks it)")])
     try:
-        recipe = DistillRecipe.model_validate(raw)
+        recipe = model.model_validate(raw)
     except ValidationError as error:
-        raise RecipeError(source, [_plain(item) for item in error.errors()]) from None
-    problems = contradictions(recipe)
+        raise RecipeError(source, [_plain(item, model) for item in error.errors()]) from None
+    problems = contradict(recipe)
     if problems:
         raise RecipeError(source, problems)
     return recipe
@@ -174,12 +205,12 @@ def _override(raw: dict[str, Any], text: str) -> str:
     return ""
 
 
-def _plain(item: Any) -> tuple[str, str]:
+def _plain(item: Any, recipe: type[BaseModel]) -> tuple[str, str]:
     """Turn one pydantic error into (key path, plain words)."""
     path = ".".join(str(part) for part in item["loc"]) or "recipe"
     kind, context = item["type"], item.get("ctx", {})
     if kind == "extra_forbidden":
-        near = difflib.get_close_matches(str(item["loc"][-1]), _keys_beside(item["loc"]), n=1)
+        near = difflib.get_close_matches(str(item["loc"][-1]), _keys_beside(item["loc"], recipe), n=1)
         return path, "unknown key" + (f"; did you mean '{near[0]}'?" if near else "")
     if kind == "missing":
         return path, "is missing and has no default"
@@ -188,9 +219,9 @@ def _plain(item: Any) -> tuple[str, str]:
     return path, f"{item['msg'][0].lower()}{item['msg'][1:]}, not {item['input']!r}"[:300]
 
 
-def _keys_beside(loc: tuple[Any, ...]) -> list[str]:
+def _keys_beside(loc: tuple[Any, ...], recipe: type[BaseModel]) -> list[str]:
     """Return the keys that are valid where an unknown key was found."""
-    model: Any = DistillRecipe
+    model: Any = recipe
     for part in loc[:-1]:
         if isinstance(part, int):
             continue

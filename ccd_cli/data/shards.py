@@ -1,0 +1,285 @@
+"""Shards of labels: tar files with fixed headers, written whole, and a reader that trusts none of them.
+
+A folder of labels is `index.json` and `shard-NNNNNN.tar`; see `docs/LABELS.md`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tarfile
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from ccd_cli.core.errors import CcdError, UsageProblem
+from ccd_cli.core.io import whole_file
+from ccd_cli.core.runtime import step_seed
+from ccd_cli.data.label_codec import MEMBER, FloatMap, Index, ShardFacts, Sidecar, decode_label, decode_photo
+
+INDEX = "index.json"
+_MOST = {"json": 4_000_000, "png": 128_000_000}  # bytes of a member; photos: below
+_MOST_PHOTO = 1_000_000_000
+_OPEN = 16  # shards held open at once
+_DAMAGED = "Make it again: ccd label RECIPE --overwrite"
+
+
+def write_tar(path: Path, members: Iterable[tuple[str, bytes]]) -> None:
+    """Write a tar whole or not at all: members as given, plain headers without times, owners or extensions."""
+    with whole_file(path) as temporary, tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar:
+        for name, data in members:
+            head = tarfile.TarInfo(name)
+            head.size, head.mtime, head.mode = len(data), 0, 0o644
+            tar.addfile(head, io.BytesIO(data))
+
+
+def read_index(folder: Path) -> Index:
+    """Return the checked index of a folder of labels; raises CcdError where it is missing, strange or damaged."""
+    path = folder / INDEX
+    try:
+        found = Index.model_validate_json(path.read_bytes())
+    except FileNotFoundError as error:
+        raise CcdError(
+            f"{folder} holds no finished labels (no {INDEX}).", "Make them, or go on: ccd label RECIPE"
+        ) from error
+    except ValidationError as error:
+        raise CcdError(f"{path} is not an index of labels that this ccd knows.", _DAMAGED) from error
+    names = [shard.file for shard in found.shards]
+    if len(set(names)) != len(names) or sum(shard.samples for shard in found.shards) != found.samples:
+        raise CcdError(f"{path} contradicts itself.", _DAMAGED)
+    return found
+
+
+def sha256_of(path: Path) -> str:
+    """Return the sha256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@dataclass(frozen=True)
+class LabelSample:
+    """One photo and its labels. PNGs are decoded when asked for."""
+
+    key: str
+    facts: Sidecar
+    members: dict[str, bytes] = field(repr=False)
+
+    def photo(self) -> NDArray[np.uint8]:
+        """Return the upright photo, uint8 RGB [H, W, 3]; one stored by path is read from there and its hash compared.
+
+        Raises CcdError where it is gone or has changed, ImageError where it is damaged.
+        """
+        about = self.facts.photo
+        if about.file is not None:
+            return decode_photo(self.members[about.file], f"{self.key} ({about.path})")
+        path = Path(about.path)
+        if not path.is_file() or path.stat().st_size != about.bytes:
+            raise CcdError(f"{path} is gone or has changed since it was labelled.", "Restore it, or label anew.")
+        data = path.read_bytes()
+        if hashlib.sha256(data).hexdigest() != about.sha256:
+            raise CcdError(f"{path} has changed since it was labelled.", "Restore it, or label anew.")
+        return decode_photo(data, about.path)
+
+    def label(self, teacher: int, crop: int) -> tuple[FloatMap, NDArray[np.bool_]]:
+        """Return (values float32 [S, S] with NaN where invalid, valid bool [S, S]); crop 0 is the region."""
+        about = self.facts.labels[teacher].crops[crop]
+        return decode_label(self.members[about.file], about.scale, about.offset, self.facts.size, about.file)
+
+
+class Shard:
+    """One shard, open for reading: `keys` in order, members found by a scan of its headers alone.
+
+    Raises CcdError for a file that is cut short or too long, holds links, folders, foreign or repeated names, or whose
+    number of samples is not the index's. Nothing is ever extracted to a path.
+    """
+
+    def __init__(self, path: Path, facts: ShardFacts, index: Index) -> None:
+        self.path, self._index = path, index
+        try:
+            self._file: BinaryIO = path.open("rb")
+        except OSError as error:
+            raise CcdError(f"{path} cannot be read ({error.strerror}).", _DAMAGED) from error
+        try:
+            self._members = self._scan(facts)
+        except BaseException:
+            self._file.close()
+            raise
+        self.keys: list[str] = list(self._members)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def sizes(self, key: str) -> dict[str, int]:
+        """Return the bytes of a sample's members by name."""
+        return {name: size for name, (_, size) in self._members[key].items()}
+
+    def read(self, key: str) -> LabelSample:
+        """Return a sample: its checked sidecar and all its members."""
+        return LabelSample(key, self.facts(key), {name: self._bytes(key, name) for name in self._members[key]})
+
+    def facts(self, key: str) -> Sidecar:
+        """Return a sample's sidecar, checked against the members beside it, which are not read."""
+        name = f"{key}.json"
+        where = f"{self.path}: {name}"
+        try:
+            facts = Sidecar.model_validate_json(self._bytes(key, name) if name in self._members[key] else b"")
+        except ValidationError as error:
+            raise CcdError(f"{where} is missing or not a sidecar that this ccd knows.", _DAMAGED) from error
+        named = {crop.file for labels in facts.labels for crop in labels.crops} | {name}
+        named |= set() if facts.photo.file is None else {facts.photo.file}
+        boxes = [[crop.box for crop in labels.crops] for labels in facts.labels]
+        shape = (facts.size, len(boxes), len(boxes[0]))
+        if shape != (self._index.size, len(self._index.teachers), self._index.crops):
+            raise CcdError(f"{where} has other labels than the index says.", _DAMAGED)
+        if facts.key != key or named != set(self._members[key]) or any(row != boxes[0] for row in boxes):
+            raise CcdError(f"{where} does not match the members beside it.", _DAMAGED)
+        if any(box[0] + box[2] > facts.photo.height or box[1] + box[2] > facts.photo.width for box in boxes[0]):
+            raise CcdError(f"{where} names a box outside of its photo.", _DAMAGED)
+        return facts
+
+    def _bytes(self, key: str, name: str) -> bytes:
+        offset, size = self._members[key][name]
+        self._file.seek(offset)
+        data = self._file.read(size)
+        if len(data) != size:
+            raise CcdError(f"{self.path} ends within {name}.", _DAMAGED)
+        return data
+
+    def _scan(self, facts: ShardFacts) -> dict[str, dict[str, tuple[int, int]]]:
+        length = self.path.stat().st_size
+        if length != facts.bytes:
+            raise CcdError(f"{self.path} has {length} bytes; the index says {facts.bytes}.", _DAMAGED)
+        found: dict[str, dict[str, tuple[int, int]]] = {}
+        try:
+            with tarfile.open(fileobj=self._file, mode="r:") as tar:
+                for head in tar:
+                    match = MEMBER.fullmatch(head.name)
+                    if match is None or head.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or head.pax_headers:
+                        raise CcdError(f"{self.path} holds {head.name[:80]!r}, which is no part of labels.", _DAMAGED)
+                    most = _MOST.get(match[2].rpartition(".")[2] if "." in match[2] else match[2], _MOST_PHOTO)
+                    if head.size > most or head.offset_data + head.size > length:
+                        raise CcdError(f"{self.path}: the size of {head.name} is impossible.", _DAMAGED)
+                    group = found.setdefault(match[1], {})
+                    if head.name in group:
+                        raise CcdError(f"{self.path} holds {head.name} twice.", _DAMAGED)
+                    group[head.name] = (head.offset_data, head.size)
+        except (tarfile.TarError, EOFError, ValueError, OSError) as error:
+            raise CcdError(f"{self.path} is no whole tar file ({error}).", _DAMAGED) from error
+        if len(found) != facts.samples:
+            raise CcdError(f"{self.path} holds {len(found)} samples; the index says {facts.samples}.", _DAMAGED)
+        return found
+
+
+class Place(NamedTuple):
+    """Where a stream stands: `position` samples of this rank's share of `epoch` are done."""
+
+    epoch: int
+    position: int
+
+
+class ShardReader:
+    """A seeded, resumable stream over a folder of labels.
+
+    Each epoch visits every sample once: shards in shuffled order, then a shuffle buffer of `buffer` samples (1: none), then
+    every `world`-th to this `rank`, so that ranks share nothing and together miss nothing. The order is a function of
+    (seed, epoch) alone and is drawn on numbers, not data: resuming at any place reads nothing that was read before, and the
+    buffer costs no memory. `verify` compares every shard's sha256 first. For one thread; make one reader a worker.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        seed: int = 0,
+        rank: int = 0,
+        world: int = 1,
+        buffer: int = 1000,
+        verify: bool = False,
+    ) -> None:
+        if not 0 <= rank < world or buffer < 1:
+            raise UsageProblem(f"A reader needs 0 <= rank < world and buffer >= 1, not {rank}, {world}, {buffer}.")
+        self.folder = Path(folder)
+        self.index = read_index(self.folder)
+        self.seed, self.rank, self.world, self.buffer = seed, rank, world, buffer
+        self._open: OrderedDict[int, Shard] = OrderedDict()
+        for facts in self.index.shards if verify else ():
+            path = self.folder / facts.file
+            if not path.is_file() or sha256_of(path) != facts.sha256:
+                raise CcdError(f"{path} is not the file that the index describes.", _DAMAGED)
+
+    def __len__(self) -> int:
+        """Return the number of samples of this rank in one epoch."""
+        return len(range(self.rank, self.index.samples, self.world))
+
+    def epoch(self, epoch: int = 0, position: int = 0) -> Iterator[LabelSample]:
+        """Yield this rank's samples of one epoch, leaving out the first `position`."""
+        order = epoch_order([shard.samples for shard in self.index.shards], self.seed, epoch, self.buffer)
+        for shard, number in order[self.rank :: self.world][position:]:
+            opened = self._shard(int(shard))
+            yield opened.read(opened.keys[int(number)])
+
+    def stream(self, epoch: int = 0, position: int = 0) -> Iterator[tuple[Place, LabelSample]]:
+        """Yield (place after the sample, sample) without end; give a place back to go on exactly there."""
+        if len(self) == 0:
+            raise CcdError(f"{self.folder} has {self.index.samples} samples: none for process {self.rank}.")
+        while True:
+            for sample in self.epoch(epoch, position):
+                position += 1
+                yield Place(epoch, position), sample
+            epoch, position = epoch + 1, 0
+
+    def sidecars(self) -> Iterator[tuple[Sidecar, dict[str, int]]]:
+        """Yield (sidecar, bytes by member) of every sample as it lies in the shards; ranks and seed play no part."""
+        for number in range(len(self.index.shards)):
+            opened = self._shard(number)
+            for key in opened.keys:
+                yield opened.facts(key), opened.sizes(key)
+
+    def sample(self, number: int) -> LabelSample:
+        """Return sample `number` of all, counted as they lie in the shards; IndexError beyond the last."""
+        for shard, facts in enumerate(self.index.shards):
+            if number < facts.samples:
+                opened = self._shard(shard)
+                return opened.read(opened.keys[number])
+            number -= facts.samples
+        raise IndexError(number)
+
+    def close(self) -> None:
+        """Close all files."""
+        while self._open:
+            self._open.popitem()[1].close()
+
+    def _shard(self, number: int) -> Shard:
+        if number in self._open:
+            self._open.move_to_end(number)
+            return self._open[number]
+        facts = self.index.shards[number]
+        self._open[number] = opened = Shard(self.folder / facts.file, facts, self.index)
+        if len(self._open) > _OPEN:
+            self._open.popitem(last=False)[1].close()
+        return opened
+
+
+def epoch_order(counts: Sequence[int], seed: int, epoch: int, buffer: int) -> NDArray[np.int64]:
+    """Return the samples of an epoch as (shard, number within it), int64 [N, 2], each once, for all ranks together."""
+    rng = np.random.default_rng(step_seed(seed, 7, epoch))
+    incoming = [(shard, number) for shard in rng.permutation(len(counts)).tolist() for number in range(counts[shard])]
+    if buffer > 1:
+        held, ordered = incoming[:buffer], []
+        draws = rng.random(len(incoming))
+        for i, draw in enumerate(draws):
+            chosen = int(draw * len(held))
+            ordered.append(held[chosen])
+            if buffer + i < len(incoming):
+                held[chosen] = incoming[buffer + i]
+            else:
+                held[chosen] = held[-1]
+                held.pop()
+        incoming = ordered
+    return np.array(incoming, np.int64).reshape(-1, 2)

@@ -1,0 +1,60 @@
+"""Contact sheets: rows of pictures under titles, as one PNG."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from ccd_cli.core.io import whole_file
+
+Picture = NDArray[np.uint8]
+SIDE = 192  # pixels of a cell's longer side
+_GAP, _LINE = 6, 16
+
+
+def sheet(rows: Sequence[Sequence[Picture]], titles: Sequence[str], captions: Sequence[str]) -> Picture:
+    """Return one picture uint8 RGB: `rows` of pictures [H, W, 3] of any size, a title over each column, a caption over
+    each row. Text that its small font does not have is shown as question marks. Raises ValueError without rows.
+    """
+    if not rows:
+        raise ValueError("nothing to show")
+    small = [[_fitted(picture) for picture in row] for row in rows]
+    columns = max(len(row) for row in small)
+    heights = [max(picture.shape[0] for picture in row) for row in small]
+    width = columns * (SIDE + _GAP) + _GAP
+    height = _LINE + _GAP + sum(h + _LINE + _GAP for h in heights)
+    canvas = Image.new("RGB", (width, height), "white")
+    draw = ImageDraw.Draw(canvas)
+    for column, title in enumerate(titles):
+        draw.text((_GAP + column * (SIDE + _GAP), _GAP // 2), _plain(title, SIDE // 6), fill="black")
+    top = _LINE + _GAP
+    for row, caption, tall in zip(small, captions, heights, strict=True):
+        draw.text((_GAP, top), _plain(caption, width // 6), fill=(90, 90, 90))
+        for column, picture in enumerate(row):
+            canvas.paste(Image.fromarray(picture), (_GAP + column * (SIDE + _GAP), top + _LINE))
+        top += tall + _LINE + _GAP
+    return np.asarray(canvas)
+
+
+def write_sheet(path: Path, picture: Picture) -> None:
+    """Write a sheet as PNG, whole or not at all."""
+    with whole_file(path) as temporary:
+        Image.fromarray(picture).save(temporary, format="PNG")
+
+
+def _fitted(picture: Picture) -> Picture:
+    height, width = picture.shape[:2]
+    scale = SIDE / max(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    rule = cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST
+    return np.asarray(cv2.resize(picture, dsize=size, interpolation=rule), np.uint8)
+
+
+def _plain(text: str, most: int) -> str:
+    shown = text if len(text) <= most else "..." + text[3 - most :]
+    return shown.encode("ascii", "replace").decode()

@@ -1,0 +1,93 @@
+"""Agreement of teachers, and which photos go."""
+
+import numpy as np
+import pytest
+
+from ccd_cli.pipelines.label_quality import comparable, disagreement, drop
+from ccd_cli.pipelines.label_teacher import crop_facts
+
+RNG = np.random.default_rng(0)
+
+
+def scene(seed=0):
+    """Three views of disparity 0.1 .. 1, as a ramp with steps."""
+    rng = np.random.default_rng(seed)
+    ramp = np.linspace(0.1, 0.6, 24)[None, :, None] * np.ones((3, 24, 24))
+    ramp[:, :, 12:] += rng.uniform(0.1, 0.4, (3, 1, 1))
+    return ramp.astype(np.float32)
+
+
+def test_scale_and_shift_and_kind_do_not_count():
+    d = scene()
+    assert disagreement([d, 7 * d + 3], ["disparity", "disparity"]) == pytest.approx(0, abs=1e-5)
+    assert disagreement([d, 4 / d], ["disparity", "depth"]) == pytest.approx(0, abs=1e-5)
+    assert disagreement([d, 1 / d], ["disparity", "metric"]) == pytest.approx(0, abs=1e-5)
+    affine = (1 / d - 0.3) / 11
+    assert disagreement([affine, 1 / d], ["affine-depth", "metric"]) == pytest.approx(0, abs=1e-3)
+    assert disagreement([d, affine, 1 / d], ["disparity", "affine-depth", "metric"]) == pytest.approx(0, abs=1e-3)
+
+
+def test_it_grows_with_noise_is_symmetric_and_large_for_the_opposite():
+    d = scene()
+    noise = RNG.normal(size=d.shape).astype(np.float32)
+    values = [disagreement([d, d + s * noise], ["disparity"] * 2) for s in (0.01, 0.05, 0.2)]
+    assert 0 < values[0] < values[1] < values[2]
+    assert disagreement([d + 0.05 * noise, d], ["disparity"] * 2) == values[1]
+    assert disagreement([d, -d], ["disparity"] * 2) > 1 > values[0]
+    unrelated = disagreement([d, noise], ["disparity"] * 2)
+    assert unrelated > 1
+
+
+def test_what_cannot_be_compared_is_left_out():
+    d = scene()
+    flat = np.ones_like(d)
+    assert disagreement([d, flat], ["disparity"] * 2) is None
+    assert disagreement([d, np.full_like(d, np.nan)], ["disparity"] * 2) is None
+    assert disagreement([d, d], ["disparity", "affine-depth"]) is None
+    assert comparable(["disparity", "affine-depth"]) == [True, False]
+    assert comparable(["metric", "affine-depth"]) == [True, True]
+    partly = d.copy()
+    partly[0] = 1.0  # the first view is flat: the others still count
+    assert disagreement([d, partly], ["disparity"] * 2) == pytest.approx(0, abs=1e-5)
+    holes = d.copy()
+    holes[:, :4] = np.nan
+    assert disagreement([d, 2 * holes], ["disparity"] * 2) == pytest.approx(0, abs=1e-5)
+
+
+def line(key, value):
+    return {"key": f"{key:09d}", "disagreement": value}
+
+
+def test_rules_that_drop():
+    lines = [line(i, v) for i, v in enumerate((0.1, 0.9, None, 0.3, 0.9, 0.2))]
+    kept = drop(lines, 0.0, None)
+    assert all(one["dropped"] is None for one in kept)
+    worst = drop(lines, 0.4, None)  # two of the five that compare
+    assert [i for i, one in enumerate(worst) if one["dropped"]] == [1, 4]
+    assert "worst 40 %" in worst[1]["dropped"]
+    assert [i for i, one in enumerate(drop(lines, 0.2, None)) if one["dropped"]] == [4]
+    most = drop(lines, 0.0, 0.25)
+    assert [i for i, one in enumerate(most) if one["dropped"]] == [1, 3, 4]
+    assert [i for i, one in enumerate(drop(lines, 0.9, 0.95)) if one["dropped"]] == [1, 3, 4, 5]
+    assert "dropped" not in lines[0]
+
+
+def test_facts_of_a_label():
+    d = RNG.uniform(0.1, 1.0, (24, 24)).astype(np.float32)
+    assert crop_facts(d, "disparity") == {"valid": 1.0, "saturated": 0.0, "flat": False}
+    sky = d.copy()
+    sky[:6] = 0.0
+    assert crop_facts(sky, "disparity")["saturated"] == pytest.approx(0.25)
+    clamped = 1 / d
+    clamped[clamped > np.quantile(clamped, 0.7)] = clamped.max()
+    assert crop_facts(clamped, "metric")["saturated"] > 0.2
+    holes = 1 / d
+    holes[:12] = -1
+    assert crop_facts(holes, "metric")["valid"] == 0.5
+    assert crop_facts(holes, "affine-depth")["valid"] == 1.0
+    assert crop_facts(np.full((8, 8), 3.0, np.float32), "depth")["flat"]
+    assert crop_facts(np.full((8, 8), np.nan, np.float32), "affine-depth") == {
+        "valid": 0.0,
+        "saturated": 0.0,
+        "flat": True,
+    }
