@@ -13,7 +13,9 @@ from ccd_cli.teachers.licenses import is_commercial
 from ccd_cli.teachers.load import resolve_model
 from ccd_cli.teachers.panel import reference_for
 
-SHIPPED = {recipe.name: recipe for recipe in shipped() if not recipe.name.startswith("label/")}  # tests/cli/test_label.py
+SHIPPED = {
+    recipe.name: recipe for recipe in shipped() if not recipe.name.startswith("label/")
+}  # tests/cli/test_label.py
 PERMISSIVE = ("quickstart", "indoor", "outdoor", "indoor-diffusion")
 
 
