@@ -58,7 +58,7 @@ def make_teacher(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path
     def make(
         name: str, seed: int = 0, kind: str = "disparity", encoder: str = "mobilenetv4_conv_small", license: str = "MIT"
     ) -> Path:
-        path = folder / f"{name}.safetensors"
+        path = folder / f"{seed}-{kind}-{encoder}-{license}" / f"{name}.safetensors"
         if not path.exists():
             torch.manual_seed(seed)
             arch = timm_arch(encoder, features=16, kind=kind)
