@@ -53,6 +53,7 @@ ROWS_SHOWN = 12
 @click.option(
     "--every", type=click.IntRange(1), metavar="N", help="Videos: a point cloud every n frames. [default: one a second]"
 )
+@click.option("--compile", "compiled", is_flag=True, help="Compile the network first: slow start, faster afterwards.")
 @click.option("--overwrite", is_flag=True, help="Redo what is finished and was made by the same settings.")
 @click.option("--offline", is_flag=True, help="Never ask the hub.")
 @cloud_options
@@ -74,6 +75,7 @@ def command(
     end: float | None,
     stride: int,
     every: int | None,
+    compiled: bool,
     overwrite: bool,
     offline: bool,
     cloud: CloudFlags,
@@ -126,7 +128,7 @@ def command(
     )
     report = RichReport(quiet=quiet, verbose=verbose)
     runtime = choose_runtime(device, precision, threads)
-    loaded = load(model, arch, resolution, runtime, DownloadReport(quiet=quiet, verbose=verbose))
+    loaded = load(model, arch, resolution, runtime, DownloadReport(quiet=quiet, verbose=verbose), compiled)
     lines = list_lines(sys.stdin.buffer.read()) if "-" in inputs and sys.stdin else []
     outcome = run(inputs, loaded, settings, runtime, report, lines)
     if as_json:

@@ -21,6 +21,12 @@ class CcdError(Exception):
         return f"{self.message} {self.hint}".strip()
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of a foreign error, cut and without a full stop, or its type's name where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return (lines[0][:160] if lines else type(error).__name__).rstrip(".")
+
+
 class UsageProblem(CcdError):
     """The command or its inputs contradict each other. Exit code 2."""
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
+import platform
+import re
 import shutil
 import sys
 import tempfile
@@ -20,18 +23,23 @@ if sys.platform != "win32":
 
 _HOPELESS = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EIO)
 _NAME = 40  # characters of a file's name in its temporary one: a name of 255 bytes leaves no room for more
+_OWNER = re.compile(r"\..*\.ccd-([0-9a-f]{8})-(\d+)-[^.]+(\..*)?")  # machine, process
+_MACHINE = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+_swept: set[Path] = set()
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; when the block ends well it is flushed to disk and renamed to `path`.
 
-    If the block fails, the temporary file is removed and an older `path` stays as it was. Raises Unwritable on a full or
-    read-only disk, CcdError for a name that the disk cannot hold.
+    If the block fails, the temporary file is removed and an older `path` stays as it was; what a killed process left in
+    the folder goes too. Raises Unwritable on a full or read-only disk, CcdError for a name that the disk cannot hold.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name[:_NAME]}.", suffix=path.suffix, dir=path.parent)
+        _sweep(path.parent)
+        prefix = f".{path.name[:_NAME]}.ccd-{_MACHINE}-{os.getpid()}-"
+        handle, name = tempfile.mkstemp(prefix=prefix, suffix=path.suffix, dir=path.parent)
     except FileExistsError as error:
         raise CcdError(f"{path.parent} is a file, where a folder should be.", "Choose another folder.") from error
     except OSError as error:
@@ -49,6 +57,31 @@ def whole_file(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove the temporary files that processes of this machine left when they were killed; once a folder and process."""
+    if folder in _swept:
+        return
+    _swept.add(folder)
+    for file in folder.glob(".*"):
+        owner = _OWNER.fullmatch(file.name)
+        if owner is not None and owner[1] == _MACHINE and not _alive(int(owner[2])):
+            with suppress(OSError):
+                file.unlink()
+
+
+def _alive(process: int) -> bool:
+    """Whether a process of this machine is there; True where that cannot be told."""
+    if sys.platform == "win32":
+        return True  # there, signal 0 would end it
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def write_text(path: Path, text: str) -> None:
@@ -144,6 +177,23 @@ def lock_folder(folder: Path) -> int | None:
         os.close(handle)
         return None
     return handle
+
+
+@contextmanager
+def only_one(lock: Path, message: str) -> Iterator[None]:
+    """Hold a lock file, whose folder is made, for a block; raises CcdError with `message` where another process holds it."""
+    import filelock
+
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    held = filelock.FileLock(lock, timeout=0)
+    try:
+        held.acquire()
+    except filelock.Timeout as error:
+        raise CcdError(message, "Wait for it, or choose another --out.") from error
+    try:
+        yield
+    finally:
+        held.release()
 
 
 def need_space(folder: Path, size: int, what: str) -> None:

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import math
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
+
+from ccd_cli.core.camera import FILM_DIAGONAL
 
 _EXIF_IFD = 0x8769
 _FOCAL_35MM = 0xA405
 _PIXEL_X, _PIXEL_Y = 0xA002, 0xA003
+_FOCAL, _PLANE_X, _PLANE_Y, _PLANE_UNIT = 0x920A, 0xA20E, 0xA20F, 0xA210
+_MILLIMETRES = {2: 25.4, 3: 10.0, 4: 1.0}  # inch (EXIF's default), centimetre; millimetre, which some cameras write
 
 
 def read_focal_35mm(path: Path) -> float | None:
     """Return the 35-mm equivalent focal length in millimetres, or None where a photo does not tell.
 
-    None too where the size that EXIF recorded has another aspect ratio than the image: it was cropped since, and the
-    focal length belongs to the whole frame. Rotation and resizing do not matter. Never raises: an unreadable photo is
-    the reader's to report, and damaged EXIF is no EXIF.
+    Without the tag of that name it follows from the focal length and the sensor's size, which is the recorded size in
+    pixels over the focal plane's resolution. None too where the size that EXIF recorded has another aspect ratio than
+    the image: it was cropped since, and the focal length belongs to the whole frame. Rotation and resizing do not matter.
+    Never raises: an unreadable photo is the reader's to report, and damaged EXIF is no EXIF.
     """
     try:
         with warnings.catch_warnings():
@@ -27,12 +35,22 @@ def read_focal_35mm(path: Path) -> float | None:
                     return None  # Pillow would decode the image to look for EXIF at its end
                 tags = image.getexif().get_ifd(_EXIF_IFD)
                 size = image.size
-        focal = float(tags.get(_FOCAL_35MM, 0))
+        focal = float(tags.get(_FOCAL_35MM, 0)) or _from_sensor(tags)
         if not 1 <= focal <= 10_000 or _cropped(size, float(tags.get(_PIXEL_X, 0)), float(tags.get(_PIXEL_Y, 0))):
             return None
     except Exception:  # EXIF written by cameras and editors is damaged in every possible way
         return None
     return focal
+
+
+def _from_sensor(tags: Mapping[int, Any]) -> float:
+    """Return focal length * 43.27 mm / sensor diagonal; 0 where a tag is missing. ZeroDivisionError means the same."""
+    unit = _MILLIMETRES.get(int(tags.get(_PLANE_UNIT, 2)), 0.0)
+    width, height = (
+        float(tags.get(pixels, 0)) / float(tags.get(density, 0)) * unit
+        for pixels, density in ((_PIXEL_X, _PLANE_X), (_PIXEL_Y, _PLANE_Y))
+    )
+    return float(tags.get(_FOCAL, 0)) * FILM_DIAGONAL / math.hypot(width, height)
 
 
 def _cropped(size: tuple[int, int], recorded_x: float, recorded_y: float) -> bool:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from ccd_cli.core.camera import Source
 from ccd_cli.core.depth import Camera, DepthMap, checked
-from ccd_cli.core.errors import CcdError, ImageError
+from ccd_cli.core.errors import CcdError, ImageError, first_line
 from ccd_cli.core.kinds import KINDS, Kind
 from ccd_cli.data.photos import MAX_PIXELS, check_header
 
@@ -166,7 +166,7 @@ def _npy(path: Path) -> NDArray[np.float32]:
         values = np.load(path, allow_pickle=False, mmap_mode="r")  # the shape first, then the memory
         return _plane(values, path)
     except (OSError, ValueError, EOFError, AttributeError) as error:
-        raise ImageError(f"{path}: not a readable .npy ({_first_line(error)})") from error
+        raise ImageError(f"{path}: not a readable .npy ({first_line(error)})") from error
 
 
 def _npz(path: Path) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None, Camera | None]:
@@ -182,7 +182,7 @@ def _npz(path: Path) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None, Cam
     except ImageError:
         raise
     except Exception as error:  # zip, zlib and numpy each have errors of their own
-        raise ImageError(f"{path}: not a readable .npz ({_first_line(error)})") from error
+        raise ImageError(f"{path}: not a readable .npz ({first_line(error)})") from error
     if valid is not None and valid.shape != values.shape:
         raise ImageError(f"{path}: its mask 'valid' is not of the size of its map")
     if len(lens) == 9:  # a 3 x 3 matrix
@@ -211,7 +211,7 @@ def _exr(path: Path) -> NDArray[np.float32]:
     except ImageError:
         raise
     except Exception as error:  # the binding raises RuntimeError, TypeError and others
-        raise ImageError(f"{path}: not a readable .exr ({_first_line(error)})") from error
+        raise ImageError(f"{path}: not a readable .exr ({first_line(error)})") from error
 
 
 def _plane(values: np.ndarray, path: Path) -> NDArray[np.float32]:
@@ -226,7 +226,3 @@ def _plane(values: np.ndarray, path: Path) -> NDArray[np.float32]:
         raise ImageError(f"{path}: not a map of one channel ({shape})")
     with np.errstate(over="ignore"):
         return np.array(values, np.float32).reshape(sides)
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).splitlines()[0][:100] if str(error) else type(error).__name__

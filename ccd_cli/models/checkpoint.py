@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ccd_cli.core.errors import CheckpointError, UsageProblem
+from ccd_cli.core.errors import CheckpointError, UsageProblem, first_line
 from ccd_cli.core.io import disk_error, whole_file
 from ccd_cli.core.kinds import KINDS, Kind
 from ccd_cli.models.arch import Arch, arch_to_json
@@ -50,7 +50,7 @@ def read_state(path: Path | str) -> dict[str, Tensor]:
         try:
             content: Any = load_file(path)
         except (SafetensorError, OSError, ValueError, KeyError) as error:
-            raise CheckpointError(f"{path} is not a whole safetensors file ({_first_line(error)}).") from None
+            raise CheckpointError(f"{path} is not a whole safetensors file ({first_line(error)}).") from None
     else:
         content = _read_pickle(path)
     for _ in range(4):
@@ -80,7 +80,7 @@ def _read_pickle(path: Path) -> Any:
     except MemoryError:
         raise CheckpointError(f"{path} does not fit into memory.") from None
     except Exception as error:  # whatever a damaged file makes torch raise
-        raise CheckpointError(f"{path} is not a whole checkpoint ({_first_line(error)}).") from None
+        raise CheckpointError(f"{path} is not a whole checkpoint ({first_line(error)}).") from None
 
 
 def load_model(path: Path | str, arch_name: str | None = None) -> DepthNet:
@@ -186,10 +186,5 @@ def save_model(
     except SafetensorError as error:
         if "os error 28" in str(error):
             raise disk_error(OSError(errno.ENOSPC, "no space"), path) from None
-        raise CheckpointError(f"{path} cannot be written ({_first_line(error)}).") from None
+        raise CheckpointError(f"{path} cannot be written ({first_line(error)}).") from None
     return path
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return (lines[0][:160] if lines else type(error).__name__).rstrip(".")

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
+from ccd_cli.core.depth import DepthMap
+from ccd_cli.core.errors import CcdError, Interrupted, UsageProblem
 from ccd_cli.core.report import Report
-from ccd_cli.core.runtime import Runtime
+from ccd_cli.core.runtime import Runtime, memory_error
 from ccd_cli.teachers.base import Teacher
 from ccd_cli.teachers.choose import DEFAULT_MODEL
 from ccd_cli.teachers.fetch import HubUnreachable, ensure
@@ -42,19 +48,64 @@ class Model:
         return max(1.0, min(height, width) / (self.short_side(height, width) or min(height, width)))
 
 
-def load(name: str | None, arch: str | None, resolution: int | None, runtime: Runtime, report: Report) -> Model:
+def load(
+    name: str | None,
+    arch: str | None,
+    resolution: int | None,
+    runtime: Runtime,
+    report: Report,
+    compiled: bool = False,
+) -> Model:
     """Return the model called `name`, or without a name the default one, which is pulled on first use.
 
     Where the hub cannot be reached the default becomes `builtin:tiny`, with one warning. A named model is never replaced:
-    raises what `load_teacher` raises.
+    raises what `load_teacher` raises. `compiled` compiles the network first; UsageProblem where its family has none.
     """
     word = _default(report) if name is None else name
     ref = resolve_model(word, arch)
     report.note(f"Loading {ref.name} ({ref.kind}, {ref.license})")
     teacher = load_teacher(ref, None, runtime.device, runtime.precision)
     if isinstance(teacher, NativeTeacher):
+        if compiled:
+            report.note("Compiling the network, which takes a minute or more: it pays for many images of few sizes")
+            teacher.compile()
         return Model(teacher, resolution, teacher.model.arch.resolution)
+    if compiled:
+        raise UsageProblem(f"--compile: {ref.name} runs in its authors' library.", "Leave it out.")
     return Model(teacher, resolution, ref.card.resolution if ref.card else None)
+
+
+def predict_each(
+    teacher: Teacher,
+    photos: Sequence[NDArray[np.uint8]],
+    side: int | None,
+    focals: Sequence[float | None],
+) -> list[DepthMap | CcdError]:
+    """Return a map, or why there is none, for each photo uint8 RGB [H, W, 3].
+
+    `side` is the side in pixels that the network sees (None: its own), `focals` are focal lengths in pixels where they are
+    known. Photos are predicted together; where that fails (memory, a photo that is refused), half as many at a time, so that
+    one photo alone is without a map. Raises Interrupted, and what is neither a CcdError nor exhausted memory.
+    """
+    if not photos:
+        return []
+    try:
+        return list(teacher.predict_photos(photos, side, focals))
+    except Interrupted:
+        raise
+    except CcdError as error:
+        problem = error
+    except (RuntimeError, MemoryError) as error:
+        if memory_error(error) is None:
+            raise
+        problem = CcdError("Out of memory.", "Lower --resolution, or use --device cpu.")
+    if len(photos) == 1:
+        return [problem]
+    middle = len(photos) // 2
+    return [
+        *predict_each(teacher, photos[:middle], side, focals[:middle]),
+        *predict_each(teacher, photos[middle:], side, focals[middle:]),
+    ]
 
 
 def _default(report: Report) -> str:

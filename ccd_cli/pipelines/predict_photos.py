@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccd_cli.core.depth import DepthMap
-from ccd_cli.core.errors import CcdError, Interrupted, Unwritable
+from ccd_cli.core.errors import CcdError, Unwritable
 from ccd_cli.core.report import Report
-from ccd_cli.core.runtime import Runtime, Signals, memory_error
+from ccd_cli.core.runtime import Runtime, Signals
 from ccd_cli.data.inputs import Media
 from ccd_cli.data.map_files import with_suffix, write_maps
 from ccd_cli.data.maps import read_reference
@@ -32,7 +32,7 @@ from ccd_cli.pipelines.predict import (
     photo_camera,
     reference_file,
 )
-from ccd_cli.pipelines.predict_model import Model
+from ccd_cli.pipelines.predict_model import Model, predict_each
 
 READERS = WRITERS = 2
 GPU_BATCH = 8
@@ -125,30 +125,16 @@ def _readable(chunk: list[tuple[Media, Future[Photo]]], outcome: Outcome, report
 def _predicted(
     read: list[tuple[Media, Photo]], model: Model, settings: Settings, outcome: Outcome, report: Report
 ) -> list[tuple[Media, Photo, DepthMap]]:
-    """Predict some photos together; where memory does not suffice, half as many at a time."""
-    if not read:
-        return []
+    """Predict some photos together; those without a map are named."""
     focals = [_focal(item, rgb, settings) for item, rgb in read]
-    try:
-        maps = model.teacher.predict_photos([rgb for _, rgb in read], model.asked, focals)
-    except Interrupted:
-        raise
-    except CcdError as error:
-        problem = error
-    except (RuntimeError, MemoryError) as error:
-        if memory_error(error) is None:
-            raise
-        problem = CcdError("Out of memory.", "Lower --resolution, or use --device cpu.")
-    else:
-        return [(item, rgb, made) for (item, rgb), made in zip(read, maps, strict=True)]
-    if len(read) == 1:
-        failed(read[0][0], problem, outcome, report)
-        return []
-    middle = len(read) // 2
-    return [
-        *_predicted(read[:middle], model, settings, outcome, report),
-        *_predicted(read[middle:], model, settings, outcome, report),
-    ]
+    maps = predict_each(model.teacher, [rgb for _, rgb in read], model.asked, focals)
+    made = []
+    for (item, rgb), result in zip(read, maps, strict=True):
+        if isinstance(result, CcdError):
+            failed(item, result, outcome, report)
+        else:
+            made.append((item, rgb, result))
+    return made
 
 
 def _focal(item: Media, rgb: Photo, settings: Settings) -> float | None:

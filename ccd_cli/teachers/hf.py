@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Self, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,8 +21,9 @@ from ccd_cli.core.depth import Camera, DepthMap, checked
 from ccd_cli.core.errors import UsageProblem
 from ccd_cli.core.kinds import Kind
 from ccd_cli.models.files import sha256_file
+from ccd_cli.teachers.frozen import FrozenTeacher
 from ccd_cli.teachers.hf_folder import kind_of, load_folder, read_config, weights_file
-from ccd_cli.teachers.native import Precision, autocast
+from ccd_cli.teachers.native import autocast
 from ccd_cli.teachers.preprocess import check_photo, same_sizes
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def load(
     return TransformersTeacher(model, processor, card.name, kind, card.effective_license, sha256, precision, resolution)
 
 
-class TransformersTeacher:
+class TransformersTeacher(FrozenTeacher):
     """A frozen depth network of `transformers` with its image processor, as a `Teacher`.
 
     Sizes follow the processor's configuration, with one exception: DPT on a plain ViT (MiDaS 3.0) can only take squares,
@@ -68,38 +69,10 @@ class TransformersTeacher:
         precision: str = "fp32",
         resolution: int | None = None,
     ) -> None:
-        if precision not in get_args(Precision):
-            raise UsageProblem(f"There is no precision '{precision}' (fp32, bf16 or fp16).")
-        self.model = model.eval().requires_grad_(False)
+        super().__init__(model, name, kind, license, checkpoint_sha256, precision, resolution)
         self.processor = processor
-        self.name = name
-        self.kind: Kind = kind
-        self.license = license
-        self.checkpoint_sha256 = checkpoint_sha256
-        self.feature_width: int | None = None
-        self.precision = precision
-        self.resolution = resolution
         self._type: str = model.config.model_type
         self._size_options(resolution)  # an impossible one is told here, not at the first photo
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        device: torch.device = self.model.device
-        return device
-
-    def to(self, device: torch.device | str) -> Self:
-        """Move to `device` and return itself."""
-        self.model.to(device)
-        return self
-
-    def features(self, rgb: Tensor) -> Tensor | None:
-        """None: these networks give no patch features here."""
-        return None
-
-    def predict_with_features(self, rgb: Tensor) -> tuple[Tensor, Tensor | None]:
-        """As `predict`, with None for the patch features."""
-        return self.predict(rgb), None
 
     @torch.no_grad()
     def predict(self, rgb: Tensor) -> Tensor:

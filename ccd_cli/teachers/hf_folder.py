@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from ccd_cli.core.errors import CheckpointError, TeacherError
+from ccd_cli.core.errors import CheckpointError, TeacherError, first_line
 from ccd_cli.core.kinds import Kind
 from ccd_cli.models.files import SAFE_SUFFIX, check_file, read_header
 
@@ -118,7 +118,7 @@ def load_folder(folder: Path, config: Mapping[str, Any]) -> tuple[Any, Any]:
         try:
             processor = getattr(library, family.processor).from_pretrained(folder, local_files_only=True)
         except Exception as error:  # whatever a wrong file makes it raise
-            raise CheckpointError(f"{folder / PROCESSOR} cannot be used ({_first_line(error)}).") from None
+            raise CheckpointError(f"{folder / PROCESSOR} cannot be used ({first_line(error)}).") from None
         if getattr(processor, "backend", None) != "torchvision":
             raise _too_old(library)
         try:
@@ -131,7 +131,7 @@ def load_folder(folder: Path, config: Mapping[str, Any]) -> tuple[Any, Any]:
                 output_loading_info=True,
             )
         except Exception as error:
-            raise CheckpointError(f"{folder} cannot be loaded ({_first_line(error)}).") from None
+            raise CheckpointError(f"{folder} cannot be loaded ({first_line(error)}).") from None
     _check(weights, report)
     return model, processor
 
@@ -142,7 +142,7 @@ def _library() -> Any:
     try:
         return importlib.import_module("transformers")
     except ImportError as error:
-        raise TeacherError(f"The transformers package cannot be imported ({_first_line(error)}).", _INSTALL) from None
+        raise TeacherError(f"The transformers package cannot be imported ({first_line(error)}).", _INSTALL) from None
 
 
 def _too_old(library: Any) -> TeacherError:
@@ -178,8 +178,3 @@ def _quiet(library: Any) -> Iterator[None]:
         logging.set_verbosity(level)
         if bars:
             logging.enable_progress_bar()
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:200]

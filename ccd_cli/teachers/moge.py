@@ -14,7 +14,7 @@ import re
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -22,10 +22,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ccd_cli.core.depth import Camera, DepthMap, checked
-from ccd_cli.core.errors import CheckpointError, TeacherError, UsageProblem
+from ccd_cli.core.errors import CheckpointError, TeacherError, UsageProblem, first_line
 from ccd_cli.core.kinds import Kind
 from ccd_cli.models.files import check_file, sha256_file
-from ccd_cli.teachers.native import Precision, autocast
+from ccd_cli.teachers.frozen import FrozenTeacher
+from ccd_cli.teachers.native import autocast
 from ccd_cli.teachers.preprocess import check_photo
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def load(
     return MogeTeacher(model, card.name, kind, card.effective_license, sha256, precision, resolution)
 
 
-class MogeTeacher:
+class MogeTeacher(FrozenTeacher):
     """A frozen MoGe network as a `Teacher`: metres for the second generation, depth of unknown scale for the first.
 
     The network divides a photo of any size into a number of tokens (14 x 14 pixels each) of the photo's aspect.
@@ -85,37 +86,9 @@ class MogeTeacher:
         precision: str = "fp32",
         resolution: int | None = None,
     ) -> None:
-        if precision not in get_args(Precision):
-            raise UsageProblem(f"There is no precision '{precision}' (fp32, bf16 or fp16).")
-        self.model = model.eval().requires_grad_(False)
-        self.name = name
-        self.kind: Kind = kind
-        self.license = license
-        self.checkpoint_sha256 = checkpoint_sha256
-        self.feature_width: int | None = None
-        self.precision = precision
-        self.resolution = resolution
+        super().__init__(model, name, kind, license, checkpoint_sha256, precision, resolution)
         self._tokens(1, 1, resolution)  # an impossible one is told here, not at the first photo
         model.forward = self._forward  # `infer` calls it: the package's own autocast knows no bfloat16
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        device: torch.device = self.model.device
-        return device
-
-    def to(self, device: torch.device | str) -> Self:
-        """Move to `device` and return itself."""
-        self.model.to(device)
-        return self
-
-    def features(self, rgb: Tensor) -> Tensor | None:
-        """None: this network gives no patch features here."""
-        return None
-
-    def predict_with_features(self, rgb: Tensor) -> tuple[Tensor, Tensor | None]:
-        """As `predict`, with None for the patch features."""
-        return self.predict(rgb), None
 
     @torch.no_grad()
     def predict(self, rgb: Tensor) -> Tensor:
@@ -176,9 +149,7 @@ class MogeTeacher:
                     rgb, fov_x=fov, num_tokens=tokens, apply_mask=False, force_projection=False, use_fp16=False
                 )
         except ValueError as error:  # of the solver, for points that are not finite
-            raise TeacherError(
-                f"{self.name} found no camera ({_first_line(error)}).", "Try --precision fp32."
-            ) from None
+            raise TeacherError(f"{self.name} found no camera ({first_line(error)}).", "Try --precision fp32.") from None
         depth, mask = made["depth"], made.get("mask")
         possible = depth.isfinite() & (depth > 0)
         if mask is not None:
@@ -211,7 +182,7 @@ def _package() -> Any:
     try:
         return importlib.import_module("moge.model")
     except ImportError as error:
-        raise TeacherError(f"The dlr-moge package cannot be imported ({_first_line(error)}).", _INSTALL) from None
+        raise TeacherError(f"The dlr-moge package cannot be imported ({first_line(error)}).", _INSTALL) from None
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -222,7 +193,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     except pickle.UnpicklingError:
         raise CheckpointError(f"{path} holds more than tensors, or is no checkpoint, so it was not loaded.") from None
     except Exception as error:  # whatever a damaged file makes torch raise
-        raise CheckpointError(f"{path} is not a whole checkpoint ({_first_line(error)}).") from None
+        raise CheckpointError(f"{path} is not a whole checkpoint ({first_line(error)}).") from None
     config, weights = (content.get(k) if isinstance(content, dict) else None for k in ("model_config", "model"))
     if not isinstance(config, dict) or not isinstance(weights, dict) or not weights:
         raise CheckpointError(f"{path} is not a MoGe checkpoint: it holds no model_config and model.")
@@ -243,13 +214,13 @@ def _build(package: Any, version: int, config: Mapping[str, Any], path: Path) ->
         network = package.import_model_class_by_version(f"v{version}")
         attention = importlib.import_module("moge.model.utils").wrap_dinov2_attention_with_sdpa
     except ImportError as error:
-        raise TeacherError(f"The dlr-moge package cannot be imported ({_first_line(error)}).", _INSTALL) from None
+        raise TeacherError(f"The dlr-moge package cannot be imported ({first_line(error)}).", _INSTALL) from None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # xformers is absent; settings of old versions are ignored
             model = network(**config)
     except Exception as error:  # whatever a wrong configuration makes it raise
-        raise CheckpointError(f"{path} has a configuration that MoGe refuses ({_first_line(error)}).") from None
+        raise CheckpointError(f"{path} has a configuration that MoGe refuses ({first_line(error)}).") from None
     for block in (model.encoder if version == 2 else model).backbone.blocks:
         attention(block.attn)
     return model
@@ -270,8 +241,3 @@ def _fill(model: Any, weights: Mapping[str, Tensor], path: Path) -> None:
     model.load_state_dict({k: weights.get(k, v) for k, v in own.items()})
     if hasattr(model, "normal_head"):
         del model.normal_head  # it would run at every photo, and a teacher has no use for normals
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:200]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Literal, Self, get_args
+from typing import Self
 
 import numpy as np
 import torch
@@ -13,14 +13,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ccd_cli.core.depth import DepthMap, checked
-from ccd_cli.core.errors import UsageProblem
-from ccd_cli.core.kinds import Kind
+from ccd_cli.core.errors import CcdError, first_line
+from ccd_cli.core.runtime import memory_error
 from ccd_cli.models.depth_net import DepthNet, fill_sky
 from ccd_cli.models.dpt import resize
+from ccd_cli.teachers.frozen import FrozenTeacher
 from ccd_cli.teachers.preprocess import resize_for, same_sizes
 from ccd_cli.teachers.sizes import nearest_size, network_size
 
-Precision = Literal["fp32", "bf16", "fp16"]
 _AUTOCAST: dict[str, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -70,7 +70,7 @@ def predict_photos(
     return maps
 
 
-class NativeTeacher:
+class NativeTeacher(FrozenTeacher):
     """A frozen `DepthNet` as a `Teacher`.
 
     Sky that the network marks is put far away. Depth Anything 3 metric gives metres only together with a focal
@@ -81,6 +81,8 @@ class NativeTeacher:
     Raises `UsageProblem` for an unknown precision.
     """
 
+    model: DepthNet
+
     def __init__(
         self,
         model: DepthNet,
@@ -90,16 +92,8 @@ class NativeTeacher:
         precision: str = "fp32",
         resolution: int | None = None,
     ) -> None:
-        if precision not in get_args(Precision):
-            raise UsageProblem(f"There is no precision '{precision}' (fp32, bf16 or fp16).")
-        self.model = model.eval().requires_grad_(False)
-        self.name = name
-        self.kind: Kind = model.arch.kind
-        self.license = license
-        self.checkpoint_sha256 = checkpoint_sha256
-        self.feature_width: int | None = model.feature_width
-        self.precision = precision
-        self.resolution = resolution
+        super().__init__(model, name, model.arch.kind, license, checkpoint_sha256, precision, resolution)
+        self.feature_width = model.feature_width
 
     @property
     def device(self) -> torch.device:
@@ -110,6 +104,24 @@ class NativeTeacher:
         """Move to `device`, channels last (faster convolutions, on CPUs too), and return itself."""
         self.model.to(device)
         self.model.to(memory_format=torch.channels_last)
+        return self
+
+    def compile(self) -> Self:
+        """Compile the network with torch.compile and return itself; a first pass shows that this machine can.
+
+        Another image size costs another compilation, or the first of them one for all sizes. Raises CcdError where
+        it cannot be done: CPUs need a C++ compiler, CUDA needs Triton.
+        """
+        self.model.forward_all = torch.compile(self.model.forward_all)  # type: ignore[method-assign]
+        side = network_size(self.model.arch, 256, 256, self.resolution or self.model.arch.resolution)[0]
+        try:
+            self.predict(torch.zeros(1, 3, side, side, device=self.device))
+        except Exception as error:  # whatever a compiler raises
+            if memory_error(error) is not None:
+                raise
+            raise CcdError(
+                f"The network cannot be compiled here: {first_line(error)}.", "Leave --compile out."
+            ) from error
         return self
 
     def predict(self, rgb: Tensor) -> Tensor:

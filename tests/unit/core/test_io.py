@@ -3,6 +3,8 @@
 import errno
 import json
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -75,3 +77,36 @@ def test_a_folder_has_one_owner(tmp_path):
     again = io.lock_folder(tmp_path / "parts")
     assert again is not None
     os.close(again)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no way to ask for a process without ending it")
+def test_what_a_killed_process_left_goes_and_what_a_living_one_writes_stays(tmp_path):
+    code = """
+import os, signal, sys
+from pathlib import Path
+from ccd_cli.core.io import whole_file
+with whole_file(Path(sys.argv[1]) / "map.npy") as temporary:
+    temporary.write_text("half")
+    print("there", flush=True)
+    sys.stdin.read()
+"""
+    dead, living = (
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(2)
+    )
+    try:
+        assert dead.stdout.readline() == living.stdout.readline() == "there\n"
+        dead.kill()
+        dead.wait()
+        (tmp_path / ".map.npy.notes").write_text("of somebody else")
+        assert len(list(tmp_path.iterdir())) == 3
+        write_text(tmp_path / "a.txt", "done")
+        kept = sorted(path.name for path in tmp_path.iterdir())
+        assert [name for name in kept if f"-{living.pid}-" in name] == kept[:1]
+        assert kept[1:] == [".map.npy.notes", "a.txt"]
+        living.communicate("")
+        assert sorted(path.name for path in tmp_path.iterdir()) == [".map.npy.notes", "a.txt", "map.npy"]
+    finally:
+        living.kill()

@@ -162,3 +162,25 @@ def test_damaged_exif_is_no_exif(tmp_path, content):
     (tmp_path / "a.jpg").write_bytes(content)
     assert read_focal_35mm(tmp_path / "a.jpg") is None
     assert read_focal_35mm(tmp_path / "gone.jpg") is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "focal"),
+    [
+        ({}, 50 * 43.2666 / np.hypot(22.3, 14.9)),  # an APS-C sensor of 22.3 x 14.9 mm
+        ({0xA405: 80}, 80.0),  # the equivalent itself wins
+        ({0xA210: 3, 0xA20E: 300 / 2.23, 0xA20F: 200 / 1.49}, 50 * 43.2666 / np.hypot(22.3, 14.9)),  # a centimetre
+        ({0xA210: 1}, None),  # no unit
+        ({0xA20E: 0}, None),
+        ({0x920A: 0}, None),
+        ({0xA002: 300, 0xA003: 300}, None),  # cropped since
+    ],
+)
+def test_the_focal_length_follows_from_the_sensor(tmp_path, changes, focal):
+    image = Image.new("RGB", (300, 200))
+    exif = image.getexif()
+    inch = {0x920A: 50.0, 0xA20E: 300 / 22.3 * 25.4, 0xA20F: 200 / 14.9 * 25.4, 0xA210: 2, 0xA002: 300, 0xA003: 200}
+    exif.get_ifd(0x8769).update({**inch, **changes})
+    image.save(tmp_path / "a.jpg", exif=exif)
+    found = read_focal_35mm(tmp_path / "a.jpg")
+    assert found == (None if focal is None else pytest.approx(focal, rel=1e-3))

@@ -1,0 +1,65 @@
+"""What the adapters of one network share: its facts, its device, and the answers of those without patch features."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self, get_args
+
+import torch
+from torch import Tensor
+
+from ccd_cli.core.errors import UsageProblem
+from ccd_cli.core.kinds import Kind
+
+Precision = Literal["fp32", "bf16", "fp16"]
+
+
+class FrozenTeacher:
+    """A network in evaluation mode without gradients, and what a `Teacher` says of itself.
+
+    `precision` is the autocast type, `resolution` the side at which images are seen (None: the adapter's own rule). Raises
+    `UsageProblem` for an unknown precision.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        name: str,
+        kind: Kind,
+        license: str = "unknown",
+        checkpoint_sha256: str = "",
+        precision: str = "fp32",
+        resolution: int | None = None,
+    ) -> None:
+        if precision not in get_args(Precision):
+            raise UsageProblem(f"There is no precision '{precision}' (fp32, bf16 or fp16).")
+        self.model = model.eval().requires_grad_(False)
+        self.name = name
+        self.kind: Kind = kind
+        self.license = license
+        self.checkpoint_sha256 = checkpoint_sha256
+        self.feature_width: int | None = None
+        self.precision = precision
+        self.resolution = resolution
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        device: torch.device = self.model.device
+        return device
+
+    def to(self, device: torch.device | str) -> Self:
+        """Move to `device` and return itself."""
+        self.model.to(device)
+        return self
+
+    def predict(self, rgb: Tensor) -> Tensor:
+        """RGB [B, 3, H, W] in 0..1 -> map [B, H, W] float32 at the same size; see `Teacher`."""
+        raise NotImplementedError
+
+    def predict_with_features(self, rgb: Tensor) -> tuple[Tensor, Tensor | None]:
+        """As `predict`, with None for the patch features."""
+        return self.predict(rgb), None
+
+    def features(self, rgb: Tensor) -> Tensor | None:
+        """None: this network gives no patch features here."""
+        return None
