@@ -74,7 +74,8 @@ def list_sets(data_root: Path, as_json: bool) -> None:
 @json_option
 @verbosity
 def check(suite: str, data_root: Path, read: bool, as_json: bool, verbose: bool, quiet: bool) -> None:
-    """Check whether a suite (zero-shot, moge, builtin), one set or a YAML file's pairs are whole and as published.
+    """Check whether a suite (zero-shot, moge, da-2k, builtin), one set or a YAML file's pairs and clips are whole and as
+    published.
 
     Counts samples and compares the sha256 of the sorted photo paths with the published split's. Exit code 1 where
     something is missing, damaged or different.
@@ -156,7 +157,9 @@ def _state(checked: list[Checked]) -> str:
     if len(checked) > 1:
         return f"{len(here)} of {len(checked)} sets here"
     one = here[0]
-    return "here, the published split" if one.good else f"here, {one.found} of {one.published} samples"
+    if one.good:
+        return "here, the published split" if one.proven else "here, complete"
+    return f"here, {one.found} of {one.published} samples"
 
 
 def _show_source(row: dict[str, Any]) -> None:

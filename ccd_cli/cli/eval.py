@@ -11,6 +11,7 @@ from ccd_cli.cli.options import json_option, runtime_options, verbosity
 from ccd_cli.cli.report import RichReport
 
 if TYPE_CHECKING:
+    from ccd_cli.pipelines.evaluate_points import Lens
     from ccd_cli.pipelines.evaluate_results import Results
 
 _METHODS = [
@@ -33,8 +34,8 @@ _KINDS = ("disparity", "depth", "affine-depth", "metric")
     "--suite",
     default="zero-shot",
     show_default=True,
-    help="zero-shot (NYUv2, KITTI, ETH3D, ScanNet, DIODE), builtin (generated scenes, no download), moge, one set, or a "
-    "YAML file that describes your own pairs.",
+    help="zero-shot (NYUv2, KITTI, ETH3D, ScanNet, DIODE), builtin (generated scenes, no download), moge (its ten sets, depth and "
+    "points), da-2k (which of two points is closer), one set, or a YAML file that describes your own pairs and clips.",
 )
 @click.option(
     "--model",
@@ -79,10 +80,23 @@ _KINDS = ("disparity", "depth", "affine-depth", "metric")
     help="Side in pixels at which models see photos. Default: the model's own; for diffusion models the protocol's.",
 )
 @click.option(
+    "--camera",
+    type=click.Choice(["set", "own"]),
+    default="set",
+    show_default=True,
+    help="Camera with which points are scored, on sets that know theirs: the set's, or the one that the model predicts without "
+    "being told a focal length.",
+)
+@click.option(
     "--out", type=click.Path(file_okay=False), default="eval-out", show_default=True, help="Where results go."
 )
 @click.option("--overwrite", is_flag=True, help="Score again what is scored already.")
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only N images of each set, spread evenly.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Only N images of each set, spread evenly; of a clip the first N.",
+)
 @runtime_options
 @verbosity
 @json_option
@@ -96,6 +110,7 @@ def command(
     alignment: str,
     alignment_max_res: int | None,
     resolution: int | None,
+    camera: str,
     out: str,
     overwrite: bool,
     limit: int | None,
@@ -116,6 +131,7 @@ def command(
       ccd eval --suite builtin --model builtin:tiny
       ccd eval --model runs/indoor --model depth-anything-v2-small --data-root DATA
       ccd eval --predictions MAPS --prediction-kind disparity --data-root DATA --json
+      ccd eval --suite da-2k --model runs/indoor --data-root DATA
     """
     import shlex
     import sys
@@ -137,6 +153,7 @@ def command(
             alignment=alignment,
             alignment_max_res=alignment_max_res,
             resolution=resolution,
+            camera=cast("Lens", camera),
             out=Path(out),
             overwrite=overwrite,
             limit=limit,
@@ -166,11 +183,16 @@ def _show(results: Results, report: RichReport, out: str, verbose: bool) -> None
         plain = [{escape(key): escape(str(value)) for key, value in line.items()} for line in lines]
         report.table(escape(title), cast("list[dict[str, object]]", plain))
 
-    table("AbsRel / δ1 (images)", summary(results))
+    lines = summary(results)
+    plain_sets = any(row["dataset"] in line for row in results.rows for line in lines)
+    table("AbsRel / δ1 (images)" if plain_sets else "Scores", lines)
     sets = list(dict.fromkeys(row["dataset"] for row in results.rows))
     known = references(results)
     for published in known if verbose else known[:1]:
-        table(f"\nPublished, AbsRel / δ1: {published.title}. {published.protocol}", published_lines(published, sets))
+        table(
+            f"\nPublished, {published.scores}: {published.title}. {published.protocol}",
+            published_lines(published, sets),
+        )
     report.note("")
     for line in in_words(results.protocol):
         report.note(line)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,15 +100,15 @@ def align(
     `metric` become 1 / depth for a method in disparity, as in MoGe. A disparity under a method in depth, and affine depth
     under one in disparity, cannot be converted: their shift is unknown. That is an error unless `force`, which fits the
     values as they stand, as published mistakes do. `depth_range` (nearest, farthest) clips the result or is the cap of
-    `midas`; `max_res` subsamples the fit as Marigold's `alignment_max_res` does. To give the frames of a clip one scale and
-    one shift, pass them stacked, [T * H, W] (not for `moge-*`).
+    `midas`; `max_res` subsamples the fit as Marigold's `alignment_max_res` does. For one scale and one shift
+    for the frames of a clip see `ClipFit`.
 
     Raises UsageProblem for unknown names, wrong spaces and contradictory options, CcdError for different shapes and where
     nothing is valid or predicted.
     """
     name = resolve(method, kind)
-    _check(name, pred, gt, mask, depth_range, max_res)
-    values = _in_space_of(name, pred.astype(np.float64), kind, force)  # a copy: filled in place below
+    check_maps(name, pred, gt, mask, depth_range, max_res)
+    values = in_space_of(name, pred.astype(np.float64), kind, force)  # a copy: filled in place below
     valid = mask & (gt > 0) & np.isfinite(gt)
     if not valid.any():
         raise CcdError("There is no valid pixel to align to.", "Check the mask and the depth range of the set.")
@@ -121,15 +121,24 @@ def align(
     else:
         scale, shift, fitted = _fit(name, values, gt, usable)
     space: Space = "disparity" if name in IN_DISPARITY else "depth"
+    farthest = float(gt[valid].max()) if space == "disparity" else 0.0
+    apply_fit(name, values, (scale, shift), depth_range, farthest)
+    return Aligned(values, scale, shift, space, name, fitted)
+
+
+def apply_fit(name: Method, values: Array, fit: Fit, depth_range: Range, farthest: float) -> None:
+    """Turn `values` (float64, in the method's space) into depth in place, with the floor and the clipping of the method.
+
+    `farthest` is the largest true depth of the pixels that were fitted, which some floors go by.
+    """
     with np.errstate(invalid="ignore"):  # 0 * inf
-        values *= scale
-        values += shift
-    if space == "disparity":
-        np.maximum(values, _disparity_floor(name, depth_range, gt, valid), out=values)
+        values *= fit[0]
+        values += fit[1]
+    if name in IN_DISPARITY:
+        np.maximum(values, disparity_floor(name, depth_range, farthest), out=values)
         np.divide(1.0, values, out=values)
     if name not in UNCLIPPED:
         np.clip(values, max(depth_range[0], LOWEST_DEPTH), max(depth_range[1], LOWEST_DEPTH), out=values)
-    return Aligned(values, scale, shift, space, name, fitted)
 
 
 def resolve(method: str, kind: str) -> Method:
@@ -140,7 +149,7 @@ def resolve(method: str, kind: str) -> Method:
         return AUTO[kind]
     if method not in METHODS:
         raise UsageProblem(f"There is no alignment '{method}'.", f"Alignments: auto, {', '.join(METHODS)}.")
-    return method  # type: ignore[return-value]
+    return cast(Method, method)
 
 
 def describe(method: Method, depth_range: Range = ANY_DEPTH, max_res: int | None = None, forced: bool = False) -> str:
@@ -204,7 +213,7 @@ def align_disparity(pred: Floats, depth: Floats) -> Array:
     return 1.0 / np.maximum(scale * pred.astype(np.float64) + shift, 1.0 / float(depth.max()))
 
 
-def _check(
+def check_maps(
     name: str,
     pred: Floats,
     gt: Floats,
@@ -212,6 +221,7 @@ def _check(
     depth_range: Range,
     max_res: int | None,
 ) -> None:
+    """Raise CcdError for maps of other shapes, UsageProblem for a range or a `max_res` that does not go with the method."""
     if pred.ndim != 2 or not pred.shape == gt.shape == mask.shape or mask.dtype != np.bool_:
         shapes = f"{pred.shape}, {gt.shape} and {mask.shape} {mask.dtype}"
         raise CcdError(f"Prediction, truth and a bool mask are maps [H, W] of one size, not {shapes}.")
@@ -222,8 +232,8 @@ def _check(
         raise UsageProblem(f"max_res {max_res} does not go with the alignment '{name}'.", f"It is for {known}.")
 
 
-def _in_space_of(name: str, values: Array, kind: Kind, force: bool) -> Array:
-    """Return the prediction in the space in which the method fits."""
+def in_space_of(name: str, values: Array, kind: Kind, force: bool = False) -> Array:
+    """Return a prediction in the space in which the method fits; raises UsageProblem where it has no place there."""
     disparity = name in IN_DISPARITY
     if force or disparity == (kind == "disparity"):
         return values
@@ -289,9 +299,10 @@ _PLAIN: dict[str, Callable[[Array, Array], Fit]] = {
 }
 
 
-def _disparity_floor(name: str, depth_range: Range, gt: Floats, valid: NDArray[np.bool_]) -> float:
+def disparity_floor(name: str, depth_range: Range, farthest: float) -> float:
+    """Return the smallest disparity of a method in 1 / depth; `farthest` is the largest true depth."""
     if name == "least-squares-disparity":
         return LOWEST_DISPARITY
     if name == "midas" and np.isfinite(depth_range[1]):
         return 1.0 / depth_range[1]
-    return 1.0 / float(gt[valid].max())
+    return 1.0 / farthest

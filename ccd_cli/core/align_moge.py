@@ -19,6 +19,9 @@ SPREAD = (1e-3, 3e-3, 1e-2, 2e-2, 4e-2, 8e-2, 0.15, 0.3, 0.6, 1.0, 2.0)
 """Distances from the first scale, as shares of the scale that the spreads suggest, at which all losses are bounded."""
 ROUNDING = 1e-12
 """Share of the losses met on the way below which a gain is rounding and not looked for."""
+SINGLE = 2.0**-24
+"""Share of the target's own weighted size below which a gain is not looked for either: maps come in single precision, and where
+a prediction is (nearly) perfect all samples are anchors of (nearly) the same fit."""
 
 Array = NDArray[np.float64]
 
@@ -89,7 +92,7 @@ def affine_l1(source: Array, target: Array, weight: Array) -> tuple[float, Array
     guess = _first_scale(source, target, weight)
     best = anchors[int(_losses(guess, source, target, weight)[0][anchors].argmin())]
     scale, loss = _through(best, source, target, weight)
-    bounds = _lower_bounds(scale, source, target, weight)
+    bounds = _lower_bounds(scale, source, target, weight) + SINGLE * float(weight @ np.abs(target).sum(axis=1))
     for anchor in anchors[np.argsort(bounds[anchors], kind="stable")]:
         if bounds[anchor] >= loss:
             break

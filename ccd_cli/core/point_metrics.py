@@ -24,6 +24,8 @@ FEWEST = 10
 Array = NDArray[np.float64]
 Floats = NDArray[np.floating[Any]]
 Mask = NDArray[np.bool_]
+Seen = tuple[Floats, Camera, Floats, Mask | None]
+"""A frame of a clip: depth [H, W], camera, pose [4, 4] (camera to world), and the pixels to compare."""
 
 
 def align_points(fit: PointFit, pred: Floats, gt: Floats, mask: Mask) -> Array:
@@ -104,20 +106,34 @@ def temporal_alignment_error(
     count = len(depths)
     if count < 2 or not len(cameras) == len(poses) == count or (masks is not None and len(masks) != count):
         raise CcdError("A clip needs two frames or more, and a camera and a pose for each.")
-    errors = []
-    for i in range(count - 1):
-        for one, two in ((i, i + 1), (i + 1, i)):
-            move = np.linalg.inv(np.asarray(poses[two], np.float64)) @ np.asarray(poses[one], np.float64)
-            carried = _carried(depths[one], cameras[one], cameras[two], move, depths[two].shape)
-            there = depths[two]
-            common = np.isfinite(carried) & np.isfinite(there) & (there > 0)
-            if masks is not None:
-                common &= masks[two]
-            if common.any():
-                errors.append(float((np.abs(carried[common] - there[common]) / there[common]).mean()))
+    errors: list[float] = []
+    for i in range(1, count):
+        pair = [
+            (np.asarray(depths[k]), cameras[k], np.asarray(poses[k]), None if masks is None else masks[k])
+            for k in (i - 1, i)
+        ]
+        errors += carried_errors(pair[0], pair[1])
     if not errors:
         raise CcdError("No two following frames see a common point.", "Check that the poses are camera to world.")
     return float(np.mean(errors))
+
+
+def carried_errors(before: Seen, now: Seen) -> list[float]:
+    """Return the errors of two frames (depth, camera, pose, mask or None) carried into each other, there and back.
+
+    Each is mean |carried - there| / there, as in `temporal_alignment_error`; a direction without a common pixel is left out.
+    """
+    errors = []
+    for one, two in ((before, now), (now, before)):
+        move = np.linalg.inv(two[2].astype(np.float64)) @ one[2].astype(np.float64)
+        there = two[0]
+        carried = _carried(one[0], one[1], two[1], move, there.shape)
+        common = np.isfinite(carried) & np.isfinite(there) & (there > 0)
+        if two[3] is not None:
+            common &= two[3]
+        if common.any():
+            errors.append(float((np.abs(carried[common] - there[common]) / there[common]).mean()))
+    return errors
 
 
 def _carried(depth: Floats, own: Camera, other: Camera, move: Array, shape: tuple[int, ...]) -> Array:

@@ -8,33 +8,36 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import filelock
-
 import ccd_cli
+from ccd_cli.core.align_clip import ClipFit
 from ccd_cli.core.errors import CcdError, UsageProblem
+from ccd_cli.core.io import only_one
 from ccd_cli.core.kinds import Kind
 from ccd_cli.core.report import Report
 from ccd_cli.core.runtime import Runtime, Signals, choose_runtime
 from ccd_cli.data.benchmarks import Benchmark, open_suite
+from ccd_cli.data.benchmarks.clip import ClipBenchmark
+from ccd_cli.pipelines.evaluate_clip import ClipTask
 from ccd_cli.pipelines.evaluate_pictures import Gallery
+from ccd_cli.pipelines.evaluate_points import LENSES, Lens
 from ccd_cli.pipelines.evaluate_protocol import protocol
 from ccd_cli.pipelines.evaluate_report import write_results
 from ccd_cli.pipelines.evaluate_results import Results, Shown
-from ccd_cli.pipelines.evaluate_score import Alignment, spread, summary_row
+from ccd_cli.pipelines.evaluate_rows import summary_row
+from ccd_cli.pipelines.evaluate_score import Alignment, spread
 from ccd_cli.pipelines.evaluate_sources import FileSource, ModelSource, Source, own_suite
 from ccd_cli.pipelines.evaluate_store import ScoreBook, folder_name, mark
-from ccd_cli.pipelines.evaluate_task import Task
+from ccd_cli.pipelines.evaluate_task import How, Task
 from ccd_cli.pipelines.predict_model import load
 from ccd_cli.teachers.load import check_runnable, resolve_model
 
 NAMED = 10  # samples of a set that are named on the terminal when they cannot be scored
-SCORING = 1  # goes up when scores of the same maps change
+SCORING = 2  # goes up when scores of the same maps change
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +45,7 @@ class Settings:
     """What to score, on what, and how. Raises UsageProblem for contradictions.
 
     Without `models` and `predictions` the default model is scored. `limit`: so many images of each set, spread evenly.
-    `command` only goes into the report.
+    `camera`: what points are unprojected with, the set's or the model's own. `command` only goes into the report.
     """
 
     suite: str = "zero-shot"
@@ -54,6 +57,7 @@ class Settings:
     alignment: str = "auto"
     alignment_max_res: int | None = None
     resolution: int | None = None
+    camera: Lens = "set"
     out: Path = Path("eval-out")
     overwrite: bool = False
     limit: int | None = None
@@ -69,6 +73,10 @@ class Settings:
             alignment.check(self.prediction_kind)
         elif self.prediction_kind is not None:
             raise UsageProblem("--prediction-kind says what --predictions are, and there are none.")
+        if self.camera not in LENSES:
+            raise UsageProblem(f"--camera {self.camera}: there is no such camera.", f"Choose from {', '.join(LENSES)}.")
+        if self.camera == "own" and self.predictions is not None:
+            raise UsageProblem("--camera own is what a model predicts, and --predictions are maps without one.")
         if self.arch is not None and len(self.models) != 1:
             raise UsageProblem("--arch is about one checkpoint file.", "Give it together with one --model.")
         if (self.limit or 1) < 1:
@@ -85,12 +93,13 @@ def run(settings: Settings, report: Report) -> Results:
     for name, reason in missing:
         report.note(f"{name} is left out: {reason}")
     runtime = choose_runtime(settings.device, settings.precision, settings.threads)
-    asked = {key: getattr(settings, key) for key in ("suite", "alignment", "alignment_max_res", "resolution", "limit")}
+    keys = ("suite", "alignment", "alignment_max_res", "resolution", "camera", "limit")
+    asked = {key: getattr(settings, key) for key in keys}
     results = Results(protocol(asked, sets, missing))
-    with _only_one(settings.out), Signals() as signals:
+    with only_one(settings.out / ".lock", f"Another run writes into {settings.out}."), Signals() as signals:
         taken: set[str] = set()
         for make in _sources(settings, words, runtime, report):
-            _score_source(make(), sets, settings, taken, results, signals, report)
+            _score_source(make(), sets, settings, runtime, taken, results, signals, report)
         if not results.rows:
             raise CcdError(f"{settings.predictions} holds no folder of a set: {', '.join(b.spec.name for b in sets)}.")
         write_results(results, settings.out, settings.command, runtime.describe())
@@ -119,13 +128,14 @@ def _model(
 ) -> ModelSource:
     model = load(word, settings.arch, settings.resolution, runtime, report)
     label = model.teacher.name if word is None else words[word]
-    return ModelSource(label, model, settings.resolution, settings.suite, runtime)
+    return ModelSource(label, model, settings.resolution, settings.suite, runtime, settings.camera == "set")
 
 
 def _score_source(
     source: Source,
     sets: list[Benchmark],
     settings: Settings,
+    runtime: Runtime,
     taken: set[str],
     results: Results,
     signals: Signals,
@@ -133,6 +143,8 @@ def _score_source(
 ) -> None:
     alignment = Alignment(settings.alignment, settings.suite, settings.alignment_max_res)
     alignment.check(source.kind)
+    if any(benchmark.spec.task == "clip" for benchmark in sets):
+        ClipFit(alignment.method(source.kind), alignment.taken_as(source.kind))  # refused before hours of work
     facts = source.facts()
     folder = settings.out / folder_name(source.label, taken)
     taken.add(folder.name)
@@ -145,11 +157,20 @@ def _score_source(
 
         left_out = partial(_leave_out, results, report, source.label, name)
         common = mark(*_facts_of(benchmark, settings), facts, settings.alignment, settings.alignment_max_res)
-        marks = [mark(common, source.key(benchmark, i)) for i in range(len(benchmark))]
         wanted = spread(len(benchmark), settings.limit)
+        keys = [source.key(benchmark, i) for i in range(len(benchmark))]
+        if isinstance(benchmark, ClipBenchmark):  # one fit: every frame's score depends on all of them
+            wanted = list(range(min(len(benchmark), settings.limit or len(benchmark))))
+            common = mark(common, wanted, keys, [pose.tolist() for pose in benchmark.poses])
+        marks = [mark(common, key) for key in keys]
         with ScoreBook(folder / f"{folder_name(name)}.jsonl", marks, settings.overwrite) as book:
             gallery = Gallery(folder / "pictures" / folder_name(name), book.of(wanted))
-            Task(source, benchmark, alignment, book, gallery, left_out).score(wanted, signals, report)
+            task = Task(source, benchmark, alignment, book, gallery, left_out, How(settings.camera, runtime.device))
+            if isinstance(benchmark, ClipBenchmark):
+                kept = folder / "maps" / folder_name(name) / common
+                ClipTask(task, benchmark, kept, settings.overwrite).score(wanted, signals, report)
+            else:
+                task.score(wanted, signals, report)
             records = book.of(wanted)
         if signals.received is not None:
             raise signals.interruption("Interrupted.", "Finished scores are in place; run again to go on.")
@@ -182,14 +203,3 @@ def _say_missing(label: str, row: dict[str, Any], report: Report) -> None:
             f"{label} predicts nothing at {100 * row['missing']:.2g} % of the scored pixels of {row['dataset']}: they "
             "are wrong in every delta and left out of the errors"
         )
-
-
-@contextmanager
-def _only_one(out: Path) -> Iterator[None]:
-    """Keep two runs from writing one folder."""
-    out.mkdir(parents=True, exist_ok=True)
-    try:
-        with filelock.FileLock(out / ".lock", timeout=0):
-            yield
-    except filelock.Timeout as error:
-        raise CcdError(f"Another run writes into {out}.", "Wait for it, or choose another --out.") from error

@@ -14,12 +14,14 @@ from ccd_cli.pipelines.evaluate_pictures import ERROR_COLORS, ERROR_MAX, PANELS,
 from ccd_cli.pipelines.evaluate_protocol import in_words
 from ccd_cli.pipelines.evaluate_published import Published
 from ccd_cli.pipelines.evaluate_results import Results, Shown
-from ccd_cli.pipelines.evaluate_score import mean_ranks
+from ccd_cli.pipelines.evaluate_rows import HEADLINES, NOT_SCORES, headline, mean_ranks
 from ccd_cli.pipelines.evaluate_store import Record
 from ccd_cli.pipelines.evaluate_style import SCRIPT, STYLE
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 NO_PICTURES = "Its pictures were not kept: --overwrite draws them."
+FITTED = {"metric": "after a shift", "scale": "after a scale", "affine": "after a scale and a shift"}
+"""What points are aligned by, in the names of their scores and in words."""
 NAMES = {
     "abs_rel": "AbsRel",
     "sq_rel": "SqRel",
@@ -32,7 +34,17 @@ NAMES = {
     "delta3": "δ3",
     "boundary_f1": "boundary F1",
     "moge_boundary_f1": "boundary F1 (MoGe)",
+    "pair_accuracy": "pairs right",
+    "tae": "TAE",
 }
+SHORT = {"abs_rel": "AbsRel", "delta1": "δ1", "pair_accuracy": "pairs right", "tae": "TAE"}
+"""Headline scores."""
+MEANING = {
+    "abs_rel": "AbsRel: mean relative error, lower is better. δ1: share of pixels within 25 %, higher is better.",
+    "pair_accuracy": "Pairs right: share of pairs whose closer point is predicted closer, higher is better; guessing gives 0.5.",
+    "tae": "TAE: temporal alignment error, lower is better; 0 where the frames of a clip agree with each other.",
+}
+"""What scores mean, where a table holds them."""
 
 
 def page(results: Results, references: Sequence[Published], surroundings: dict[str, str]) -> str:
@@ -42,14 +54,15 @@ def page(results: Results, references: Sequence[Published], surroundings: dict[s
     sets = list(dict.fromkeys(row["dataset"] for row in results.rows))
     parts = [
         f"<h1>Depth evaluation: {escape(str(suite))}</h1>",
-        "<p class=soft>AbsRel: mean relative error, lower is better. δ1: share of pixels within 25 %, higher is better. "
-        "Means over images; the best of each column is marked.</p>",
+        f"<p class=soft>{' '.join(text for key, text in MEANING.items() if _any(results, key))} "
+        "The best of each column is marked.</p>",
         _overview(results, sets, titles),
         _left_out(results),
         "<h2>How it was scored</h2>",
         _list(in_words(results.protocol)),
         "<h2>All metrics</h2><p class=soft>Click a heading to sort.</p>",
         _all_metrics(results, titles),
+        _points(results, titles),
         _published(references, sets, titles),
         _pictures(results, sets, titles),
         "<h2>Where this comes from</h2>",
@@ -73,33 +86,56 @@ def _overview(results: Results, sets: list[str], titles: dict[str, str]) -> str:
     ranks = mean_ranks(results.rows)
     cells = {(row["model"], row["dataset"]): row for row in results.rows}
     models = list(dict.fromkeys(row["model"] for row in results.rows))
+    columns = [
+        (name, key) for name in sets for key in headline([row for row in results.rows if row["dataset"] == name])
+    ]
     best = {
-        (name, key): pick(value for m in models if math.isfinite(value := cells.get((m, name), {}).get(key, math.nan)))
-        for name in sets
-        for key, pick in (("abs_rel", _least), ("delta1", _most))
+        (name, key): max(
+            (HEADLINES[key] * row[key] for row in results.rows if row["dataset"] == name and _finite(row.get(key))),
+            default=math.nan,
+        )
+        for name, key in columns
     }
-    group = "".join(f"<th class=group colspan=2>{escape(titles.get(name, name))}</th>" for name in sets)
+    wide = {name: sum(name == one for one, _ in columns) for name in sets}
+    group = "".join(
+        f"<th class=group colspan={max(1, wide[name])}>{escape(titles.get(name, name))}</th>" for name in sets
+    )
     rank_head = "<th rowspan=2>mean rank</th>" if ranks else ""
-    head = f"<tr><th class=text rowspan=2>model</th>{group}{rank_head}</tr><tr>{'<th>AbsRel</th><th>δ1</th>' * len(sets)}</tr>"
+    heads = "".join(
+        "".join(f"<th>{SHORT[key]}</th>" for one, key in columns if one == name) or "<th>–</th>" for name in sets
+    )
+    head = f"<tr><th class=text rowspan=2>model</th>{group}{rank_head}</tr><tr>{heads}</tr>"
     lines = []
     for model in models:
         line = f"<td class=text>{escape(model)}</td>"
         for name in sets:
-            for key in ("abs_rel", "delta1"):
-                value = cells.get((model, name), {}).get(key, math.nan)
-                mark = " class=best" if len(models) > 1 and value == best[name, key] else ""
+            row = cells.get((model, name), {})
+            for key in [key for one, key in columns if one == name] or ["nothing"]:
+                value = row.get(key, math.nan)
+                mark = (
+                    " class=best" if len(models) > 1 and HEADLINES.get(key, 1) * value == best.get((name, key)) else ""
+                )
                 line += f"<td{mark}>{_number(value)}</td>"
         lines.append(f"<tr>{line}{f'<td>{_number(ranks.get(model, math.nan), 2)}</td>' if ranks else ''}</tr>")
     return _table(head, lines)
 
 
+def _any(results: Results, key: str) -> bool:
+    return any(_finite(row.get(key)) for row in results.rows)
+
+
+def _finite(value: Any) -> bool:
+    return isinstance(value, float | int) and math.isfinite(value)
+
+
 def _all_metrics(results: Results, titles: dict[str, str]) -> str:
-    known = {*METRICS, "model", "dataset", "n", "alignment"}
+    known = {*METRICS, *NOT_SCORES}
     extra = dict.fromkeys(key for row in results.rows for key, value in row.items() if key not in known and value)
-    keys = [*METRICS, *extra]
+    extra = {key: None for key in extra if not key.startswith("points_")}
+    keys = [*(key for key in METRICS if _any(results, key)), *extra]
     text = ("model", "set", "alignment")
     heads = [f"<th class=text><button>{name}</button></th>" for name in text]
-    heads += [f"<th><button>{escape(NAMES.get(key, key))}</button></th>" for key in ("images", *keys)]
+    heads += [f"<th><button>{escape(_name(key))}</button></th>" for key in ("images", *keys)]
     lines = []
     for row in results.rows:
         words = (row["model"], titles.get(row["dataset"], row["dataset"]), row["alignment"])
@@ -110,12 +146,43 @@ def _all_metrics(results: Results, titles: dict[str, str]) -> str:
     return _table(f"<tr>{''.join(heads)}</tr>", lines, "sortable")
 
 
+def _points(results: Results, titles: dict[str, str]) -> str:
+    """The scores of points, which are many, in a table of their own."""
+    rows = [row for row in results.rows if any(key.startswith("points_") for key in row)]
+    if not rows:
+        return ""
+    group = "".join(f"<th class=group colspan=2>{words}</th>" for words in FITTED.values())
+    head = f"<tr><th class=text rowspan=2>model</th><th class=text rowspan=2>set</th>{group}</tr>"
+    head += f"<tr>{'<th>Rel</th><th>δ1</th>' * len(FITTED)}</tr>"
+    lines = []
+    for row in rows:
+        line = "".join(
+            f"<td class=text>{escape(w)}</td>" for w in (row["model"], titles.get(row["dataset"], row["dataset"]))
+        )
+        line += "".join(
+            f"<td>{_number(row.get(f'points_{fit}_{score}', math.nan))}</td>"
+            for fit in FITTED
+            for score in ("rel", "delta1")
+        )
+        lines.append(f"<tr>{line}</tr>")
+    return (
+        "<h2>Points</h2><p class=soft>Rel: mean distance to the true point over the true point's distance from the camera, lower "
+        f"is better. δ1: share of points within 25 %, higher is better.</p>{_table(head, lines)}"
+    )
+
+
+def _name(key: str) -> str:
+    """A score's name for eyes; parts of the pair accuracy are named after what they are of."""
+    part = key.removeprefix("pair_accuracy_")
+    return part.replace("_", " ") if part != key else NAMES.get(key, key)
+
+
 def _published(references: Sequence[Published], sets: list[str], titles: dict[str, str]) -> str:
     if not references:
         return ""
     made = [
-        "<h2>Published numbers, for reference</h2><p class=soft>AbsRel / δ1 as printed. They can be compared where protocol "
-        "and images are the same.</p>"
+        "<h2>Published numbers, for reference</h2><p class=soft>As printed. They can be compared where protocol and images "
+        "are the same.</p>"
     ]
     for table in references:
         known = [name for name in sets if name in table.sets()]
@@ -126,7 +193,7 @@ def _published(references: Sequence[Published], sets: list[str], titles: dict[st
             + "</tr>"
             for method, cells in table.rows
         ]
-        about = f"<p class=soft>{escape(table.source)}. {escape(table.protocol)}</p>"
+        about = f"<p class=soft>{escape(table.scores)}. {escape(table.source)}. {escape(table.protocol)}</p>"
         made.append(
             f"<details><summary>{escape(table.title)}</summary>{about}{_table(f'<tr>{head}</tr>', lines)}</details>"
         )
@@ -134,9 +201,12 @@ def _published(references: Sequence[Published], sets: list[str], titles: dict[st
 
 
 def _pictures(results: Results, sets: list[str], titles: dict[str, str]) -> str:
+    pairs = " A ring marks the point that is closer, green pairs are predicted right, red ones wrong." * _any(
+        results, "pair_accuracy"
+    )
     made = [
-        "<h2>Worst and best images</h2><p class=soft>By AbsRel. Prediction (after alignment) and truth share the truth's "
-        "colour range; grey is unknown or not scored.</p>",
+        "<h2>Worst and best images</h2><p class=soft>By the first score of the set. Prediction (after alignment) and truth share "
+        f"the truth's colour range; grey is unknown or not scored.{pairs}</p>",
         f"<div class=bars><span>far<i style='{_gradient(DEFAULT)}'></i>near</span>"
         f"<span>error 0<i style='{_gradient(ERROR_COLORS)}'></i>{100 * ERROR_MAX:.0f} % and more</span></div>",
     ]
@@ -165,8 +235,11 @@ def _figure(shown: Shown, record: Record, what: str) -> str:
                 f'<div><img loading=lazy alt="{panel}" src="data:image/jpeg;base64,{data}"><span>{panel}</span></div>'
             )
     strip = f"<div class=strip>{''.join(images)}</div>" if images else f"<p class=soft>{NO_PICTURES}</p>"
-    fit = f"scale {record['scale']:.4g}, shift {record['shift']:.4g}"
-    about = f"AbsRel {_number(scores['abs_rel'])}, δ1 {_number(scores['delta1'])}, {fit}"
+    if "pairs" in record:
+        fit = f"{record['right']} of {record['pairs']}, {record['group'].replace('_', ' ')}"
+    else:
+        fit = f"scale {record['scale']:.4g}, shift {record['shift']:.4g}"
+    about = ", ".join([*(f"{SHORT[key]} {_number(scores[key])}" for key in SHORT if key in scores), fit])
     return f"<figure>{strip}<figcaption><b>{what}</b> {escape(str(record['image']))}: {about}</figcaption></figure>"
 
 
@@ -198,16 +271,10 @@ def _gradient(cmap: str) -> str:
 
 
 def _number(value: Any, digits: int = 4) -> str:
+    if isinstance(value, int):
+        return str(value)
     return f"{value:.{digits}f}" if isinstance(value, float | int) and math.isfinite(value) else "–"
 
 
 def _raw(value: Any) -> str:
     return repr(float(value)) if isinstance(value, float | int) else ""
-
-
-def _least(values: Iterable[float]) -> float:
-    return min(values, default=math.nan)
-
-
-def _most(values: Iterable[float]) -> float:
-    return max(values, default=math.nan)

@@ -27,13 +27,13 @@ Panels = dict[str, bytes]
 
 
 def extremes(records: Iterable[Record]) -> tuple[list[Record], list[Record]]:
-    """Return the worst and the best records by AbsRel, the most extreme first; none is in both, NaN is worst.
+    """Return the worst and the best records by `error_of`, the most extreme first; none is in both, NaN is worst.
 
     Of few records, half are the worst.
     """
-    ordered = sorted(records, key=lambda record: (-_error(record), record["index"]))
+    ordered = sorted(records, key=lambda record: (-error_of(record), record["index"]))
     middle = min(WORST, (len(ordered) + 1) // 2)
-    return ordered[:middle], sorted(ordered[middle:], key=lambda record: (_error(record), record["index"]))[:BEST]
+    return ordered[:middle], sorted(ordered[middle:], key=lambda record: (error_of(record), record["index"]))[:BEST]
 
 
 class Gallery:
@@ -82,8 +82,7 @@ def draw(sample: Sample, aligned: NDArray[np.floating], mask: NDArray[np.bool_])
     `aligned` is the prediction in the truth's unit and `mask` the pixels that were scored. Sparse truth is averaged over
     the known pixels below each pixel of the panel.
     """
-    height, width = sample.depth.shape
-    size = (min(WIDTH, width), max(1, round(height * min(1.0, WIDTH / width))))
+    size = panel_size(sample.depth.shape)
     truth = _shrink(sample.depth, np.isfinite(sample.depth) & (sample.depth > 0), size)
     predicted = _shrink(aligned, np.isfinite(aligned) & (aligned > 0), size)
     error = np.full(sample.depth.shape, np.nan, np.float32)
@@ -91,11 +90,19 @@ def draw(sample: Sample, aligned: NDArray[np.floating], mask: NDArray[np.bool_])
     low, high = color_range(nearness(_shrink(sample.depth, mask, size), None, "metric"))
     photo = np.asarray(cv2.resize(sample.rgb, dsize=size, interpolation=cv2.INTER_AREA), np.uint8)
     return {
-        "photo": _jpeg(photo),
-        "prediction": _jpeg(colorize(predicted, None, "metric", low, high)),
-        "truth": _jpeg(colorize(truth, None, "metric", low, high)),
-        "error": _jpeg(colorize(_shrink(error, mask, size), None, "disparity", 0.0, ERROR_MAX, ERROR_COLORS)),
+        "photo": jpeg(photo),
+        "prediction": jpeg(colorize(predicted, None, "metric", low, high)),
+        "truth": jpeg(colorize(truth, None, "metric", low, high)),
+        "error": jpeg(colorize(_shrink(error, mask, size), None, "disparity", 0.0, ERROR_MAX, ERROR_COLORS)),
     }
+
+
+def draw_untrue(sample: Sample, depth: NDArray[np.floating]) -> Panels:
+    """Return JPEG panels of photo and predicted depth, where there is no truth to share a colour range with."""
+    size = panel_size(sample.rgb.shape)
+    photo = np.asarray(cv2.resize(sample.rgb, dsize=size, interpolation=cv2.INTER_AREA), np.uint8)
+    predicted = _shrink(depth, np.isfinite(depth) & (depth > 0), size)
+    return {"photo": jpeg(photo), "prediction": jpeg(colorize(predicted, None, "metric"))}
 
 
 def _shrink(values: NDArray[np.floating], known: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.float32]:
@@ -106,12 +113,22 @@ def _shrink(values: NDArray[np.floating], known: NDArray[np.bool_], size: tuple[
     return np.divide(total, weight, out=np.full(total.shape, np.nan, np.float32), where=weight > 1e-6)
 
 
-def _jpeg(picture: NDArray[np.uint8]) -> bytes:
+def panel_size(shape: tuple[int, ...]) -> tuple[int, int]:
+    """Return the (width, height) of a panel of a photo [height, width, ...]."""
+    return min(WIDTH, shape[1]), max(1, round(shape[0] * min(1.0, WIDTH / shape[1])))
+
+
+def jpeg(picture: NDArray[np.uint8]) -> bytes:
+    """Return an RGB picture uint8 [h, w, 3] as JPEG."""
     done, content = cv2.imencode(".jpg", np.ascontiguousarray(picture[..., ::-1]), _JPEG)
     assert done
     return content.tobytes()
 
 
-def _error(record: Record) -> float:
-    value = float(record["scores"]["abs_rel"])
+def error_of(record: Record) -> float:
+    """Return what an image is judged by: AbsRel, else the share of pairs that are wrong, else the temporal error."""
+    scores = record["scores"]
+    if "pair_accuracy" in scores:
+        return 1.0 - float(scores["pair_accuracy"])
+    value = float(scores.get("abs_rel", scores.get("tae", float("nan"))))
     return value if value == value else float("inf")

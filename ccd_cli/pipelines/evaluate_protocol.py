@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import ccd_cli
-from ccd_cli.core.align import SUBSAMPLED, UNCLIPPED, describe
+from ccd_cli.core.align import SUBSAMPLED, UNCLIPPED, Method, describe
+from ccd_cli.core.kinds import DIRECTION
 from ccd_cli.data.benchmarks import Benchmark, Spec
+from ccd_cli.pipelines.evaluate_points import ABOUT
 
 
 def protocol(asked: dict[str, Any], sets: Sequence[Benchmark], missing: Sequence[tuple[str, str]]) -> dict[str, Any]:
@@ -25,13 +27,19 @@ def protocol(asked: dict[str, Any], sets: Sequence[Benchmark], missing: Sequence
 
 def in_words(made: dict[str, Any]) -> list[str]:
     """Return sentences about a protocol: how predictions were aligned, what is scored in each set, how it is averaged."""
-    by_method: dict[str, list[str]] = {}
+    tasks = {rules["task"] for rules in made["datasets"].values()}
+    by_method: dict[Method, list[str]] = {}
     for label, facts in made["models"].items():
         by_method.setdefault(facts["alignment"], []).append(f"{label} ({facts['kind'] or 'kind not told'})")
-    lines = [f"{', '.join(who)}: {_words(method)}." for method, who in by_method.items()]
+    lines = (
+        [f"{', '.join(who)}: {_words(method, tasks)}." for method, who in by_method.items()]
+        if tasks - {"pairs"}
+        else []
+    )
     clipped = any(method not in UNCLIPPED for method in by_method)
     for rules in made["datasets"].values():
         lines.append(f"{rules['title']}, {rules['images']} here: {rules['about'].rstrip('.')}{_clip(rules, clipped)}.")
+    lines += _more(made, tasks)
     if (asked := made["alignment_max_res"]) is not None and set(by_method) & SUBSAMPLED:
         lines.append(
             f"The fit sees {f'columns subsampled to {asked}' if asked else 'every pixel'}, whatever the set says."
@@ -39,8 +47,33 @@ def in_words(made: dict[str, Any]) -> list[str]:
     if made["resolution"]:
         lines.append(f"Models see photos at a resolution of {made['resolution']}.")
     if made["limit"]:
-        lines.append(f"Only {made['limit']} images of each set, spread evenly: not comparable with published numbers.")
-    return [*lines, f"Metrics: {made['mean']}."]
+        how = "of a clip the first ones" if tasks == {"clip"} else "spread evenly"
+        lines.append(f"Only {made['limit']} images of each set, {how}: not comparable with published numbers.")
+    return [*lines, f"Metrics: {made['mean']}."] if tasks - {"pairs"} else lines
+
+
+def _more(made: dict[str, Any], tasks: set[str]) -> list[str]:
+    """What is scored beside depth: points, pairs, steadiness."""
+    lines = []
+    if any(rules["points"] for rules in made["datasets"].values()):
+        lines.append(
+            f"Points, on sets with cameras, of metric and depth models: {ABOUT[made['camera']]}; aligned by weighted L1 on a "
+            "64x64 sample (MoGe): by a shift (metric models on sets in metres), a scale, a scale and a shift. Maps known up "
+            "to a shift (disparity, affine depth) have no points."
+        )
+    if "pairs" in tasks:
+        who = ", ".join(
+            f"{label} ({DIRECTION.get(facts['kind'] or '', 'as the alignment says')})"
+            for label, facts in made["models"].items()
+        )
+        lines.append(f"Pairs of points, no alignment: {who}.")
+    if "clip" in tasks:
+        lines.append(
+            "Clips: one scale and one shift for all frames. TAE, the temporal alignment error (Video Depth Anything): depth "
+            "carried into the next frame and back by the true poses, mean |carried - there| / there, mean over directed "
+            "pairs of frames; a fraction, where its authors print it times 100."
+        )
+    return lines
 
 
 def _rules(spec: Spec) -> dict[str, Any]:
@@ -51,18 +84,22 @@ def _rules(spec: Spec) -> dict[str, Any]:
         "resolution": spec.resolution,
         "alignment_max_res": spec.max_res,
         "about": spec.about,
+        "task": spec.task,
+        "points": spec.points,
+        "metric": spec.metric,
     }
 
 
-def _words(method: str) -> str:
+def _words(method: Method, tasks: set[str]) -> str:
     """What `describe` says about a method, without the range, which is the set's."""
     if method == "none":
         return "none, depth as predicted"
-    return f"{method}, {describe(method).split(', per image')[0]}, for each image"  # type: ignore[arg-type]
+    each = "for each image" if tasks - {"clip"} else "for the whole clip"
+    return f"{method}, {describe(method).split(', per image')[0]}, {each}"
 
 
 def _clip(rules: dict[str, Any], clipped: bool) -> str:
     least, most = rules["depth_range"]
-    if not clipped:
+    if not clipped or rules["task"] == "pairs":
         return ""
     return f"; aligned depth clipped to {least:g} - {most:g} m" if most else f"; aligned depth not below {least:g} m"

@@ -16,12 +16,13 @@ FILE = Path(__file__).with_name("published.yaml")
 
 @dataclass(frozen=True)
 class Published:
-    """One table. `rows` are (method, {set: (AbsRel, delta1)}) as fractions with the digits that were printed."""
+    """One table. `rows` are (method, {set: `scores`}) as fractions with the digits that were printed."""
 
     title: str
     source: str
     protocol: str
-    rows: tuple[tuple[str, dict[str, tuple[str, str]]], ...]
+    rows: tuple[tuple[str, dict[str, tuple[str, ...]]], ...]
+    scores: str = "AbsRel / δ1"
 
     def sets(self) -> set[str]:
         """Return the sets that any row has."""
@@ -43,11 +44,11 @@ def _table(entry: dict[str, Any]) -> Published:
     rows = []
     for row in entry["rows"]:
         cells = {name: pair for name, pair in row.items() if name != "method"}
-        rows.append((row["method"], {name: _pair(cell, digits) for name, cell in cells.items()}))
-    return Published(entry["title"], entry["source"], entry["protocol"], tuple(rows))
+        rows.append((row["method"], {name: _cell(cell, digits) for name, cell in cells.items()}))
+    scores = entry.get("scores", Published.scores)
+    return Published(entry["title"], entry["source"], entry["protocol"], tuple(rows), scores)
 
 
-def _pair(cell: str, digits: int) -> tuple[str, str]:
+def _cell(cell: str | float, digits: int) -> tuple[str, ...]:
     """A printed cell as fractions with as many digits as were printed: 5.50/98 % is 0.0550 and 0.98."""
-    error, delta = (("–" if part == "-" else str(Decimal(part).scaleb(-digits))) for part in cell.split("/"))
-    return error, delta
+    return tuple("–" if part == "-" else str(Decimal(part).scaleb(-digits)) for part in str(cell).split("/"))

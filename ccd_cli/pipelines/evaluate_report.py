@@ -14,10 +14,10 @@ from typing import Any
 import ccd_cli
 from ccd_cli.core.io import whole_file, write_json, write_text
 from ccd_cli.core.metrics import METRICS
-from ccd_cli.pipelines.evaluate_page import page
+from ccd_cli.pipelines.evaluate_page import SHORT, page
 from ccd_cli.pipelines.evaluate_published import Published, published
 from ccd_cli.pipelines.evaluate_results import Results
-from ccd_cli.pipelines.evaluate_score import mean_ranks
+from ccd_cli.pipelines.evaluate_rows import headline, mean_ranks
 from ccd_cli.pipelines.evaluate_sources import own_suite
 
 JSON, CSV, HTML = "results.json", "per_image.csv", "report.html"
@@ -39,7 +39,7 @@ def references(results: Results) -> list[Published]:
 
 
 def summary(results: Results) -> list[dict[str, object]]:
-    """Return a line for each model: AbsRel / delta1 of every set, and with several models their mean rank."""
+    """Return a line for each model: its headline scores on every set, and with several models their mean rank."""
     ranks = mean_ranks(results.rows)
     cells = {(row["model"], row["dataset"]): row for row in results.rows}
     sets = list(dict.fromkeys(row["dataset"] for row in results.rows))
@@ -48,8 +48,9 @@ def summary(results: Results) -> list[dict[str, object]]:
         line: dict[str, object] = {"model": model}
         for name in sets:
             row = cells.get((model, name))
-            line[name] = (
-                "–" if row is None else f"{number(row['abs_rel'], 4)} / {number(row['delta1'], 4)} ({row['n']})"
+            keys = headline([row for row in results.rows if row["dataset"] == name])
+            line[_named(name, keys)] = (
+                "–" if row is None else " / ".join(number(row[key], 4) for key in keys) + _count(row)
             )
         if ranks:
             line["mean rank"] = f"{ranks[model]:.2f}" if model in ranks else "–"
@@ -57,8 +58,17 @@ def summary(results: Results) -> list[dict[str, object]]:
     return lines
 
 
+def _named(name: str, keys: list[str]) -> str:
+    """A set's heading: its name, and its scores where they are not AbsRel and delta1."""
+    return name if keys == ["abs_rel", "delta1"] else f"{name}: {' / '.join(SHORT[key] for key in keys) or 'nothing'}"
+
+
+def _count(row: dict[str, Any]) -> str:
+    return f" ({row['pairs']} pairs)" if "pairs" in row else f" ({row['n']})"
+
+
 def published_lines(table: Published, sets: list[str]) -> list[dict[str, object]]:
-    """Return a line for each method of a published table: AbsRel / delta1 of the sets, as printed."""
+    """Return a line for each method of a published table: its scores of the sets, as printed."""
     known = [name for name in sets if name in table.sets()]
     return [
         {"method": method, **{name: " / ".join(cells.get(name, ("–", "–"))) for name in known}}
@@ -94,14 +104,15 @@ def _version(package: str) -> str:
 def _write_csv(path: Path, results: Results) -> None:
     extra = [key for shown in results.shown for r in shown.records for key in r["scores"] if key not in METRICS]
     metrics = [*METRICS, *dict.fromkeys(extra)]
-    head = ["model", "dataset", "image", "pixels", "alignment", "scale", "shift", *metrics]
+    records = [record for shown in results.shown for record in shown.records]
+    facts = ["image", "pixels", "alignment", "scale", "shift"]
+    facts += [key for key in ("group", "pairs") if any(key in record for record in records)]
     with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(head)
+        writer.writerow(["model", "dataset", *facts, *metrics])
         for shown in results.shown:
             for record in shown.records:
-                facts = [record[key] for key in ("image", "pixels", "alignment", "scale", "shift")]
-                values: list[Any] = [*facts, *(record["scores"].get(key, "") for key in metrics)]
+                values = [*(record.get(key, "") for key in facts), *(record["scores"].get(key, "") for key in metrics)]
                 writer.writerow([shown.model, shown.dataset, *map(_plain, values)])
 
 

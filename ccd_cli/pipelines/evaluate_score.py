@@ -1,21 +1,23 @@
-"""From one prediction to its scores, and from the scores of images to tables."""
+"""From one prediction to its scores."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from ccd_cli.core.align import AUTO, IN_DISPARITY, METHODS, SUBSAMPLED, Method, align, resolve
+from ccd_cli.core.align import AUTO, IN_DISPARITY, METHODS, SUBSAMPLED, Aligned, Method, align, resolve
 from ccd_cli.core.boundary import depth_pro_f1, moge_f1
 from ccd_cli.core.errors import UsageProblem
 from ccd_cli.core.kinds import Kind
-from ccd_cli.core.metrics import METRICS, image_metrics, moge_depth_metrics
+from ccd_cli.core.metrics import image_metrics, moge_depth_metrics
+from ccd_cli.core.score_torch import score_on, scores_on
 from ccd_cli.data.benchmarks import Sample, Spec
+from ccd_cli.pipelines.evaluate_points import Lens, point_scores
 from ccd_cli.pipelines.evaluate_sources import Prediction
-from ccd_cli.pipelines.evaluate_store import Record
 
 MOGE = "moge"  # start of the names of MoGe's suite and its sets
 MOGE_AUTO: dict[str, Method] = {
@@ -26,8 +28,7 @@ MOGE_AUTO: dict[str, Method] = {
 }
 """Method of each kind under `auto` on MoGe's sets. Not all of them have metres, so metric models get a scale as well; `none`
 scores their metres."""
-LOWER, HIGHER = ("abs_rel",), ("delta1",)
-"""What models are ranked by: smaller is better, larger is better."""
+CPU = torch.device("cpu")
 
 
 class Alignment:
@@ -75,23 +76,26 @@ class Alignment:
 
 
 def score(
-    spec: Spec, sample: Sample, prediction: Prediction, alignment: Alignment
+    spec: Spec,
+    sample: Sample,
+    prediction: Prediction,
+    alignment: Alignment,
+    lens: Lens = "set",
+    device: torch.device = CPU,
 ) -> tuple[dict[str, Any], NDArray[np.float64]]:
     """Return a record (without index and mark) of one image, and the prediction as depth in the truth's unit.
 
-    Raises CcdError where nothing can be scored.
+    `lens` is the camera for points. Alignment and metrics run on `device` where it can (see `scores_on`). Raises CcdError where
+    nothing can be scored.
     """
     method = alignment.method(prediction.kind)
     values = np.where(prediction.known, prediction.values, np.float32("nan"))
-    kind, max_res = alignment.taken_as(prediction.kind), alignment.max_res(spec, method)
-    aligned = align(method, values, sample.depth, sample.mask, kind, spec.depth_range, max_res)
-    scores = image_metrics(aligned.depth, sample.depth, sample.mask)
+    aligned, scores = _aligned(spec, sample, values, prediction.kind, alignment, device)
+    scores |= more_scores(spec, sample, aligned.depth)
     if method.startswith("moge-"):  # as its tables count: a negative depth is correct in delta1
         own = moge_depth_metrics(aligned.depth, sample.depth, sample.mask)
         scores["abs_rel"], scores["delta1"] = own["rel"], own["delta1"]
-    if spec.boundary:
-        scores["boundary_f1"] = depth_pro_f1(aligned.depth, sample.depth, sample.mask)
-        scores["moge_boundary_f1"] = moge_f1(aligned.depth, sample.depth, sample.mask)
+    scores |= point_scores(spec, sample, prediction, values, lens)
     record = {
         "image": sample.name,
         "pixels": int(np.count_nonzero(sample.mask)),
@@ -103,44 +107,32 @@ def score(
     return record, aligned.depth
 
 
-def summary_row(model: str, dataset: str, records: Sequence[Record], alignment: str) -> dict[str, Any]:
-    """Return the row of a model on a set: the plain mean over images, each image the same weight; NaN without any.
-
-    `alignment` is said where no image tells its own.
-    """
-    row: dict[str, Any] = {
-        "model": model,
-        "dataset": dataset,
-        "n": len(records),
-        "alignment": "/".join(dict.fromkeys(record["alignment"] for record in records)) or alignment,
-    }
-    extra = [key for key in dict.fromkeys(key for r in records for key in r["scores"]) if key not in METRICS]
-    for key in (*METRICS, *extra):
-        values = np.array([record["scores"].get(key, np.nan) for record in records], np.float64)
-        row[key] = float(values.mean()) if values.size else float("nan")
-    return row
-
-
-def mean_ranks(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """Return each model's rank, averaged over AbsRel and delta1 of the sets that all models have; 1 is best.
-
-    Equal scores share the mean of their places; empty for a single model, or without a common set.
-    """
-    models = list(dict.fromkeys(row["model"] for row in rows))
-    table = {(row["model"], row["dataset"]): row for row in rows if row["n"]}
-    sets = [name for name in dict.fromkeys(row["dataset"] for row in rows) if all((m, name) in table for m in models)]
-    if len(models) < 2 or not sets:
+def more_scores(spec: Spec, sample: Sample, depth: NDArray[np.float64]) -> dict[str, float]:
+    """Return the boundary scores of an aligned depth [H, W] on sets with sharp truth; empty on others."""
+    if not spec.boundary:
         return {}
-    places: dict[str, list[float]] = {model: [] for model in models}
-    for name in sets:
-        for key in (*LOWER, *HIGHER):
-            sign = 1 if key in LOWER else -1
-            cost = {model: _worst_if_nan(sign * table[model, name][key]) for model in models}
-            for model in models:
-                better = sum(other < cost[model] for other in cost.values())
-                equal = sum(other == cost[model] for other in cost.values())
-                places[model].append(better + (equal + 1) / 2)
-    return {model: float(np.mean(values)) for model, values in places.items()}
+    return {
+        "boundary_f1": depth_pro_f1(depth, sample.depth, sample.mask),
+        "moge_boundary_f1": moge_f1(depth, sample.depth, sample.mask),
+    }
+
+
+def _aligned(
+    spec: Spec,
+    sample: Sample,
+    values: NDArray[np.float32],
+    said: Kind | None,
+    alignment: Alignment,
+    device: torch.device,
+) -> tuple[Aligned, dict[str, float]]:
+    """The aligned map and its metrics: on the device, and where its memory is full or it does not know how, on the CPU."""
+    method, kind = alignment.method(said), alignment.taken_as(said)
+    max_res, gt, mask = alignment.max_res(spec, method), sample.depth, sample.mask
+    if scores_on(device, method):
+        with suppress(torch.OutOfMemoryError):
+            return score_on(device, method, values, gt, mask, kind, spec.depth_range, max_res)
+    aligned = align(method, values, gt, mask, kind, spec.depth_range, max_res)
+    return aligned, image_metrics(aligned.depth, gt, mask)
 
 
 def spread(count: int, limit: int | None) -> list[int]:
@@ -148,7 +140,3 @@ def spread(count: int, limit: int | None) -> list[int]:
     if limit is None or limit >= count:
         return list(range(count))
     return [i * count // limit for i in range(limit)]
-
-
-def _worst_if_nan(value: float) -> float:
-    return value if value == value else float("inf")

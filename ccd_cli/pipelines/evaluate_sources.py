@@ -11,12 +11,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ccd_cli.core.depth import DepthMap
+from ccd_cli.core.depth import Camera, DepthMap
 from ccd_cli.core.errors import CcdError, ImageError
 from ccd_cli.core.kinds import Kind
-from ccd_cli.core.runtime import Runtime, memory_error
+from ccd_cli.core.runtime import Runtime
 from ccd_cli.data.benchmarks import Benchmark, Sample
-from ccd_cli.pipelines.predict_model import Model
+from ccd_cli.pipelines.predict_model import Model, predict_each
 from ccd_cli.teachers.diffusion import DiffusionTeacher
 
 GPU_BATCH = 4  # of the largest sets, photo, truth and map of one image take 300 MB
@@ -25,11 +25,14 @@ NATIVE_SUITE = "zero-shot"  # its protocol runs diffusion models at the photo's 
 
 @dataclass(frozen=True)
 class Prediction:
-    """A map [H, W] to be scored, of `kind` (None: not told). `known` False: the model says that it does not know."""
+    """A map [H, W] to be scored, of `kind` (None: not told). `known` False: the model says that it does not know. `camera`: what
+    the model took it for.
+    """
 
     values: NDArray[np.float32]
     kind: Kind | None
     known: NDArray[np.bool_]
+    camera: Camera | None = None
 
 
 class Source(Protocol):
@@ -73,15 +76,18 @@ class ModelSource:
     It sees photos at `resolution`, else at what a suite of one's own says, each by its own rule; else at its own resolution.
     Only diffusion models (Marigold, GenPercept) see them as the protocol of a published set says, which was made for them:
     longer side `spec.resolution`, or in the zero-shot suite the photo as it is.
-    Focal lengths go along where the set has cameras: some networks need them for metres.
+    Focal lengths go along where the set has cameras, unless `told` is False: some networks need them for metres.
     """
 
-    def __init__(self, label: str, model: Model, resolution: int | None, suite: str, runtime: Runtime) -> None:
+    def __init__(
+        self, label: str, model: Model, resolution: int | None, suite: str, runtime: Runtime, told: bool = True
+    ) -> None:
         self.label = label
         self.kind: Kind | None = model.teacher.kind
         self.batch = GPU_BATCH if runtime.device.type == "cuda" else 1
         self.model = model
         self._resolution, self._suite, self._precision = resolution, suite, runtime.precision
+        self._told = told
 
     def facts(self) -> dict[str, Any]:
         """Return the checkpoint's hash, kind, licence, resolution and number format."""
@@ -93,6 +99,8 @@ class ModelSource:
             "resolution": "the protocol's" if self._by_protocol else self.model.resolution,
             "precision": self._precision,
         }
+        if not self._told:
+            facts["focal lengths"] = "not told"
         if settings := getattr(teacher, "settings", None):
             facts["sampling"] = str(settings)
         return facts
@@ -134,26 +142,14 @@ class ModelSource:
         return wanted or native or self.model.asked
 
     def _together(self, samples: list[Sample], side: int | None) -> list[Prediction | CcdError]:
-        focals = [sample.camera.fx if sample.camera else None for sample in samples]
-        try:
-            maps = self.model.teacher.predict_photos([sample.rgb for sample in samples], side, focals)
-        except CcdError as error:
-            problem = error
-        except (RuntimeError, MemoryError) as error:
-            if memory_error(error) is None:
-                raise
-            problem = CcdError("Out of memory.", "Lower --resolution, or use --device cpu.")
-        else:
-            return [_from_map(made) for made in maps]
-        if len(samples) == 1:
-            return [problem]
-        middle = len(samples) // 2
-        return [*self._together(samples[:middle], side), *self._together(samples[middle:], side)]
+        focals = [sample.camera.fx if sample.camera and self._told else None for sample in samples]
+        maps = predict_each(self.model.teacher, [sample.rgb for sample in samples], side, focals)
+        return [made if isinstance(made, CcdError) else _from_map(made) for made in maps]
 
 
 def _from_map(made: DepthMap) -> Prediction:
     known = np.isfinite(made.values)
-    return Prediction(made.values, made.kind, known if made.valid is None else known & made.valid)
+    return Prediction(made.values, made.kind, known if made.valid is None else known & made.valid, made.camera)
 
 
 class FileSource:
@@ -201,8 +197,9 @@ class FileSource:
 
     def _checked(self, sample: Sample, values: NDArray[np.float32] | None) -> Prediction | CcdError:
         assert values is not None
-        if values.shape != sample.depth.shape:
-            got, want = ("x".join(map(str, shape[::-1])) for shape in (values.shape, sample.depth.shape))
+        size = sample.rgb.shape[:2]
+        if values.shape != size:
+            got, want = ("x".join(map(str, shape[::-1])) for shape in (values.shape, size))
             return ImageError(
                 f"the prediction is {got} pixels and the scored frame {want}",
                 "Predictions are not resized: make them at that size (KITTI: of the photo after its crop).",

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from ccd_cli.core.errors import CcdError
 from ccd_cli.core.report import Report
 from ccd_cli.core.runtime import Signals
 from ccd_cli.data.benchmarks import Benchmark, Sample
+from ccd_cli.pipelines.evaluate_pairs import draw_pairs, score_pairs
 from ccd_cli.pipelines.evaluate_pictures import Gallery, Panels, draw
-from ccd_cli.pipelines.evaluate_score import Alignment, score
+from ccd_cli.pipelines.evaluate_points import Lens
+from ccd_cli.pipelines.evaluate_score import CPU, Alignment, score
 from ccd_cli.pipelines.evaluate_sources import Prediction, Source
 from ccd_cli.pipelines.evaluate_store import Record, ScoreBook
 from ccd_cli.pipelines.overlap import Behind, ahead, chunks
@@ -23,7 +27,20 @@ from ccd_cli.pipelines.overlap import Behind, ahead, chunks
 READERS = SCORERS = 2
 
 Prepared = tuple[Sample, NDArray[np.float32] | None]
+LeftOut = Callable[[str, CcdError], None]
 Scored = tuple[int, Record | CcdError, Panels | None]
+
+
+HEADLINE = {"depth": "abs_rel", "pairs": "pair_accuracy", "clip": "abs_rel"}
+"""Score of an image that progress shows."""
+
+
+@dataclass(frozen=True)
+class How:
+    """How maps are scored: the camera for points, and where alignment and metrics are computed."""
+
+    lens: Lens = "set"
+    device: torch.device = CPU
 
 
 class Task:
@@ -36,9 +53,10 @@ class Task:
         alignment: Alignment,
         book: ScoreBook,
         gallery: Gallery,
-        left_out: Callable[[str, CcdError], None],
+        left_out: LeftOut,
+        how: How = How(),
     ) -> None:
-        self.source, self.benchmark, self.alignment = source, benchmark, alignment
+        self.source, self.benchmark, self.alignment, self.how = source, benchmark, alignment, how
         self.book, self.gallery, self.left_out = book, gallery, left_out
         self.names = benchmark.names()
 
@@ -50,6 +68,7 @@ class Task:
             report.note(f"{what}: scored already (--overwrite does it again)")
             return
         done, size = len(wanted) - len(todo), self.source.batch
+        score_key = HEADLINE[self.benchmark.spec.task]
         report.begin(what, len(wanted), done)
 
         def take(result: Any) -> None:
@@ -61,46 +80,62 @@ class Task:
                 return
             self.gallery.add(record, panels)  # before its record: after a kill in between it is drawn again
             self.book.add(record)
-            report.advance(done, abs_rel=record["scores"]["abs_rel"])
+            report.advance(done, **{score_key: record["scores"][score_key]})
 
-        with ThreadPoolExecutor(READERS) as readers, ThreadPoolExecutor(SCORERS) as scorers:
+        with ThreadPoolExecutor(SCORERS) as scorers:
             behind = Behind(scorers, SCORERS + size - 1, take)
-            for chunk in chunks(ahead(readers, self._read, todo, READERS + size - 1), size):
-                if signals.received is not None:
-                    break
-                for index, sample, prediction in self._predicted(chunk):
-                    behind.add(partial(self._scored, index, sample, prediction))
+            for index, sample, prediction in predicted(self.source, self.benchmark, todo, self.left_out, signals):
+                behind.add(partial(self._scored, index, sample, prediction))
             behind.finish()
         report.end()
-
-    def _read(self, index: int) -> Prepared:
-        return self.benchmark.read(index), self.source.prepare(self.benchmark, index)
-
-    def _predicted(
-        self, chunk: list[tuple[int, Future[Prepared]]]
-    ) -> Iterator[tuple[int, Sample, Prediction | CcdError]]:
-        read: list[tuple[int, Prepared]] = []
-        for index, future in chunk:
-            try:
-                read.append((index, future.result()))
-            except CcdError as error:
-                self.left_out(self.names[index], error)
-            except MemoryError:
-                self.left_out(self.names[index], CcdError("does not fit into memory"))
-        if read:
-            samples, prepared = [s for _, (s, _) in read], [p for _, (_, p) in read]
-            made = self.source.predict(self.benchmark, samples, prepared)
-            for (index, _), sample, prediction in zip(read, samples, made, strict=True):
-                yield index, sample, prediction
 
     def _scored(self, index: int, sample: Sample, prediction: Prediction | CcdError) -> Scored:
         if isinstance(prediction, CcdError):
             return index, prediction, None
         try:
-            made, aligned = score(self.benchmark.spec, sample, prediction, self.alignment)
+            if sample.pairs is None:
+                made, aligned = score(
+                    self.benchmark.spec, sample, prediction, self.alignment, self.how.lens, self.how.device
+                )
+                panels = partial(draw, sample, aligned, sample.mask)
+            else:
+                kind = self.alignment.taken_as(prediction.kind)
+                made = score_pairs(sample, prediction, kind)
+                panels = partial(draw_pairs, sample, prediction, kind)
         except CcdError as error:
             return index, error, None
         except MemoryError:
             return index, CcdError("does not fit into memory"), None
         record = {"index": index, **made, "image": self.names[index]}
-        return index, record, draw(sample, aligned, sample.mask) if self.gallery.wants(record) else None
+        return index, record, panels() if self.gallery.wants(record) else None
+
+
+def predicted(
+    source: Source, benchmark: Benchmark, todo: list[int], left_out: LeftOut, signals: Signals
+) -> Iterator[tuple[int, Sample, Prediction | CcdError]]:
+    """Give (index, sample, its map or why there is none) of the samples `todo`, in order, until a signal comes.
+
+    Samples are read in threads, a bounded number ahead, and predicted in batches; those that cannot be read go to `left_out`.
+    """
+
+    def read(index: int) -> Prepared:
+        return benchmark.read(index), source.prepare(benchmark, index)
+
+    names, size = benchmark.names(), source.batch
+    with ThreadPoolExecutor(READERS) as readers:
+        for chunk in chunks(ahead(readers, read, todo, READERS + size - 1), size):
+            if signals.received is not None:
+                return
+            ready: list[tuple[int, Prepared]] = []
+            for index, future in chunk:
+                try:
+                    ready.append((index, future.result()))
+                except CcdError as error:
+                    left_out(names[index], error)
+                except MemoryError:
+                    left_out(names[index], CcdError("does not fit into memory"))
+            if ready:
+                samples, prepared = [s for _, (s, _) in ready], [p for _, (_, p) in ready]
+                made = source.predict(benchmark, samples, prepared)
+                for (index, _), sample, prediction in zip(ready, samples, made, strict=True):
+                    yield index, sample, prediction

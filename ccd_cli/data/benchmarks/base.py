@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ccd_cli.core.depth import Camera
+
+Task = Literal["depth", "pairs", "clip"]
+"""What is scored: depth maps; which point of a pair is closer; the maps of a clip together."""
 
 
 @dataclass(frozen=True)
@@ -20,11 +23,18 @@ class Sample:
     rgb: NDArray[np.uint8]
     """[H, W, 3], as the network gets it (KITTI: after the KB crop)."""
     depth: NDArray[np.float32]
-    """[H, W] metres, or of unknown scale where the set has none; NaN where unknown. Disparity is already inverted."""
+    """[H, W] metres, or of unknown scale where the set has none; NaN where unknown (everywhere in a set without depth).
+    Disparity is already inverted."""
     mask: NDArray[np.bool_]
     """[H, W] pixels that are scored; depth is finite there."""
     camera: Camera | None = None
     """Intrinsics in pixels of `rgb`, where the set has them."""
+    pairs: NDArray[np.int64] | None = None
+    """[N, 2, 2] (row, column) of the closer and the farther point of every pair, where that is what is scored."""
+    group: str = ""
+    """What the photo shows, in sets that are also scored by part (DA-2K's scene type)."""
+    pose: NDArray[np.float64] | None = None
+    """[4, 4] camera to world, in the unit of the depth, for frames of a clip."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +55,12 @@ class Spec:
     """Whether the truth is sharp enough for boundary scores."""
     about: str
     """The protocol in words: crop, mask, range."""
+    task: Task = "depth"
+    """What is scored."""
+    points: bool = False
+    """Whether points are scored too: the set knows its cameras."""
+    metric: bool = True
+    """Whether its depth is in metres."""
 
 
 class Benchmark(Protocol):

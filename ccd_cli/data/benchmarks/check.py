@@ -10,6 +10,8 @@ from pathlib import Path
 from ccd_cli.core.errors import CcdError, ImageError
 from ccd_cli.core.report import Report
 from ccd_cli.data.benchmarks.base import Benchmark
+from ccd_cli.data.benchmarks.clip import ClipBenchmark
+from ccd_cli.data.benchmarks.da2k import PAIRS, PHOTOS, SCENES, Da2kSet
 from ccd_cli.data.benchmarks.layouts import Layout
 from ccd_cli.data.benchmarks.moge import MogeSet
 from ccd_cli.data.benchmarks.own import OwnBenchmark
@@ -81,8 +83,12 @@ def check_set(benchmark: Benchmark, *, read: bool = False, report: Report | None
         _check_layout(benchmark, result)
     elif isinstance(benchmark, MogeSet):
         _check_moge(benchmark, result)
+    elif isinstance(benchmark, Da2kSet):
+        _check_da2k(benchmark, result)
     elif isinstance(benchmark, OwnBenchmark):
         result.place = str(benchmark.root)
+    elif isinstance(benchmark, ClipBenchmark):
+        result.place = str(benchmark.truth.root)
     elif benchmark.spec.name == BUILTIN:
         result.place = "generated when it is read"
     if read:
@@ -138,6 +144,21 @@ def _check_moge(benchmark: MogeSet, result: Checked) -> None:
     result.notes.append("no checksum of this set's names is published: the count alone was compared")
 
 
+def _check_da2k(benchmark: Da2kSet, result: Checked) -> None:
+    """Compare counts, which are all that is published, and name photos that are missing."""
+    result.place, result.published = str(benchmark.root), PHOTOS
+    scenes = benchmark.scenes()
+    pairs = sum(count for _, count in scenes.values())
+    if (result.found, pairs) != (PHOTOS, PAIRS):
+        result.problems.append(f"{result.found} photos with {pairs} pairs, {PHOTOS} with {PAIRS} are published")
+    if lacking := [scene for scene in SCENES if scene not in scenes]:
+        result.problems.append(f"no photo of {', '.join(lacking)}")
+    if absent := [name for name in benchmark.names() if not (benchmark.root / name).is_file()]:
+        result.problems.append(f"{len(absent)} photos are missing: {_few(absent)}")
+    result.notes.append("; ".join(f"{scene} {photos} photos, {n} pairs" for scene, (photos, n) in scenes.items()))
+    result.notes.append("no checksum of this set is published: the counts alone were compared")
+
+
 def _check_reading(benchmark: Benchmark, result: Checked, report: Report | None) -> None:
     """Decode every sample; a sample without a pixel to score is a problem as well."""
     names = benchmark.names()
@@ -159,7 +180,9 @@ def _check_reading(benchmark: Benchmark, result: Checked, report: Report | None)
 def _unreadable(benchmark: Benchmark, index: int, name: str) -> list[str]:
     """Return why a sample cannot be scored, in a list of at most one."""
     try:
-        return [] if benchmark.read(index).mask.any() else [f"{name}: no pixel to score"]
+        sample = benchmark.read(index)
+        scored = sample.mask.any() or sample.pairs is not None or sample.pose is not None
+        return [] if scored else [f"{name}: no pixel to score"]
     except ImageError as error:
         return [error.message]
 

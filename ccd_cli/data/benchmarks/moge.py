@@ -50,6 +50,8 @@ def _entry(folder: str, width: int, height: int, metric: bool, boundary: bool, c
         boundary=boundary,
         about=f"{count} samples; {about}turned to the optical axis, cut and scaled to {height}x{width}; "
         f"every known pixel is scored, depth {'in metres' if metric else 'of unknown scale'}",
+        points=True,
+        metric=metric,
     )
     return BundleSet(spec, folder, (height, width), metric, count)
 

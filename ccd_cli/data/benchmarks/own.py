@@ -22,7 +22,7 @@ from ccd_cli.data.benchmarks.own_rules import OwnSet, read_suite
 from ccd_cli.data.benchmarks.zero_shot import same_size
 from ccd_cli.data.photos import read_photo
 
-__all__ = ["OwnBenchmark", "open_own", "read_suite"]
+__all__ = ["OwnBenchmark", "find", "open_own", "read_suite"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,8 @@ class OwnBenchmark:
             resolution=rule.resolution,
             max_res=None,
             boundary=rule.boundary,
+            points=rule.intrinsics is not None,
+            metric=rule.kind == "depth" or rule.baseline is not None,
             about=rule.about or f"{len(self.files)} pairs; {rule.min:g} < {self._value()} < {rule.max:g}",
         )
 
@@ -56,20 +58,29 @@ class OwnBenchmark:
 
     def read(self, index: int) -> Sample:
         """Read one pair; raises ImageError for a damaged file, sizes that differ and ground truth without a valid pixel."""
-        image, truth, mask_name = self.files[index]
+        image = self.files[index][0]
         rgb = read_photo(self.root / image)
-        size = rgb.shape[0], rgb.shape[1]
-        values = read_values(self.root / truth)
-        same_size(values.shape, size, truth)
+        depth, mask = self.truth(index, (rgb.shape[0], rgb.shape[1]))
+        return Sample(image, rgb, depth, mask, self.camera)
+
+    def truth(self, index: int, size: tuple[int, int]) -> tuple[FloatMap, NDArray[np.bool_]]:
+        """Return (depth, pixels to score), both [H, W], of one photo of (height, width) `size`; raises ImageError as `read`."""
+        _, name, mask_name = self.files[index]
+        values = read_values(self.root / name)
+        same_size(values.shape, size, name)
         mask = self._valid(values)
         if mask_name:
             allowed = read_values(self.root / mask_name)
             same_size(allowed.shape, size, mask_name)
             mask &= allowed != 0
         if not mask.any():
-            raise ImageError(f"{truth}: no pixel between {self.rule.min:g} and {self.rule.max:g} is left to score")
-        camera = Camera(*self.rule.intrinsics) if self.rule.intrinsics else None
-        return Sample(image, rgb, self._depth(values), mask, camera)
+            raise ImageError(f"{name}: no pixel between {self.rule.min:g} and {self.rule.max:g} is left to score")
+        return self._depth(values), mask
+
+    @property
+    def camera(self) -> Camera | None:
+        """The camera that the suite file gives."""
+        return Camera(*self.rule.intrinsics) if self.rule.intrinsics else None
 
     def prediction_names(self, index: int) -> list[str]:
         """Return `<folder>/pred_<name>.npy`, then the photo's own name as `.npy`."""
@@ -120,7 +131,7 @@ def open_own(rule: OwnSet, base: Path) -> OwnBenchmark:
     if not root.is_dir():
         raise CcdError(f"no folder {root}.")
     patterns = [rule.image, rule.depth] + ([rule.mask] if rule.mask else [])
-    lists = [_find(root, pattern) for pattern in patterns]
+    lists = [find(root, pattern) for pattern in patterns]
     for pattern, names in zip(patterns, lists, strict=True):
         if not names:
             raise CcdError(f"nothing matches '{pattern}' in {root}.")
@@ -153,7 +164,8 @@ def read_values(path: Path) -> FloatMap:
     return one_channel(values, str(path)).astype(np.float32)
 
 
-def _find(root: Path, pattern: str) -> list[str]:
+def find(root: Path, pattern: str) -> list[str]:
+    """Return the files below a folder that match a glob, sorted, relative to it."""
     found = (Path(text) for text in glob(str(Path(glob_escape(root)) / pattern), recursive=True))
     return sorted(Path(os.path.relpath(path, root)).as_posix() for path in found if path.is_file())
 

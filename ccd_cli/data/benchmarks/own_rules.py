@@ -6,17 +6,18 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
 
 from ccd_cli.core.errors import RecipeError
-from ccd_cli.core.schema import Section
+from ccd_cli.core.sections import Section
 from ccd_cli.core.yaml_text import read_yaml
 from ccd_cli.data.benchmarks.layouts import LAYOUTS
 from ccd_cli.data.benchmarks.moge import BUNDLE
 
 Positive = Annotated[float, Field(gt=0)]
 Span = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=2, max_length=2)]
-RESERVED = frozenset({*LAYOUTS, *BUNDLE, "builtin"})
+RESERVED = frozenset({*LAYOUTS, *BUNDLE, "builtin", "da-2k"})
+_PAIRS, _CLIP = "(pairs)", "(clip)"  # which of the two a set was taken for; no part of a key's path
 
 
 class Crop(Section):
@@ -86,10 +87,36 @@ class OwnSet(Section):
         return self
 
 
+class OwnClip(OwnSet):
+    """The frames of one clip, in order: one scale and shift for all of them; with cameras, how steady the maps are."""
+
+    clip: Literal[True]
+    """Says that this is a clip."""
+    image: str = ""
+    """Glob of the frames below `root`, in the order of their names; or `video`."""
+    video: str = ""
+    """A video below `root`, whose frames are the photos."""
+    depth: str = ""
+    """Glob of the ground truth, one for each frame in order; without it models in metres alone are scored, on steadiness."""
+    poses: str = ""
+    """Where the camera was: a glob of text files, one a frame with the numbers of a 4x4 or 3x4 matrix, or one file with a line
+    a frame. With `intrinsics` it gives the temporal alignment error of a scene that stands still."""
+    pose: Literal["camera-to-world", "world-to-camera"] = "camera-to-world"
+    """What the matrices do. Translations are in metres, or in the unit of the ground truth."""
+
+
+def _sort(raw: Any) -> str:
+    """Return which of the two a set is taken for."""
+    return _CLIP if (isinstance(raw, dict) and "clip" in raw) or isinstance(raw, OwnClip) else _PAIRS
+
+
+Described = Annotated[Annotated[OwnClip, Tag(_CLIP)] | Annotated[OwnSet, Tag(_PAIRS)], Discriminator(_sort)]
+
+
 class SuiteFile(Section):
     """Several sets in one file; a file with the keys of one set is a suite of that set."""
 
-    sets: Annotated[list[OwnSet], Field(min_length=1)]
+    sets: Annotated[list[Described], Field(min_length=1)]
     """The sets."""
 
     @model_validator(mode="after")
@@ -106,10 +133,16 @@ def read_suite(path: Path) -> list[OwnSet]:
     raw: Any = read_yaml(path)
     raw = raw if isinstance(raw, dict) else {}
     try:
-        return SuiteFile.model_validate(raw).sets if "sets" in raw else [OwnSet.model_validate(raw)]
+        if "sets" in raw:
+            return list(SuiteFile.model_validate(raw).sets)
+        return [(OwnClip if _sort(raw) == _CLIP else OwnSet).model_validate(raw)]
     except ValidationError as error:
-        problems = [(".".join(map(str, e["loc"])) or "file", e["msg"]) for e in error.errors()]
+        problems = [(_where(e["loc"]), e["msg"]) for e in error.errors()]
         raise RecipeError(str(path), problems) from None
+
+
+def _where(loc: tuple[int | str, ...]) -> str:
+    return ".".join(str(part) for part in loc if part not in (_PAIRS, _CLIP)) or "file"
 
 
 def _contradictions(rule: OwnSet) -> Iterator[str]:
@@ -127,6 +160,25 @@ def _contradictions(rule: OwnSet) -> Iterator[str]:
         yield "baseline: needs focal or intrinsics"
     if rule.intrinsics is not None and min(rule.intrinsics[:2]) <= 0:
         yield "intrinsics: fx and fy must be above 0"
-    for key, text in (("image", rule.image), ("depth", rule.depth), ("mask", rule.mask)):
+    texts = {"image": rule.image, "depth": rule.depth, "mask": rule.mask}
+    if isinstance(rule, OwnClip):
+        yield from _clip_contradictions(rule)
+        texts = {key: text or None for key, text in {**texts, "video": rule.video, "poses": rule.poses}.items()}
+    for key, text in texts.items():
         if text is not None and (PurePosixPath(text).is_absolute() or ".." in PurePosixPath(text).parts or not text):
             yield f"{key}: a glob below root; put the folder into root"
+
+
+def _clip_contradictions(rule: OwnClip) -> Iterator[str]:
+    if bool(rule.image) == bool(rule.video):
+        yield "image, video: give one of them"
+    if rule.pair == "match":
+        yield "pair: the frames of a clip go by order"
+    if rule.poses and rule.intrinsics is None:
+        yield "poses: useless without intrinsics"
+    if not rule.depth and not rule.poses:
+        yield "depth, poses: without both there is nothing to score"
+    if not rule.depth and rule.mask:
+        yield "mask: useless without depth"
+    if not rule.depth and rule.kind == "disparity":
+        yield "kind: useless without depth"

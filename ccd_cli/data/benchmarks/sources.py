@@ -100,6 +100,17 @@ SOURCES = {
             "those of the ten sets; see the page",
         ),
         Source(
+            "da-2k",
+            "da-2k",
+            1029,
+            "da-2k/annotations.json and da-2k/images/<scene type>/ (DA-2K.zip, unzipped)",
+            "https://huggingface.co/datasets/depth-anything/DA-2K",
+            "https://github.com/DepthAnything/Depth-Anything-V2/blob/main/DA-2K.md",
+            "",
+            "see the page",
+            "see the page; cite Yang et al. 2024",
+        ),
+        Source(
             "builtin",
             "builtin",
             60,

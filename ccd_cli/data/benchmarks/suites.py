@@ -5,15 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 
 from ccd_cli.core.errors import CcdError, UsageProblem
+from ccd_cli.data.benchmarks import da2k
 from ccd_cli.data.benchmarks.base import Benchmark
+from ccd_cli.data.benchmarks.clip import open_clip
 from ccd_cli.data.benchmarks.layouts import LAYOUTS, ZERO_SHOT
 from ccd_cli.data.benchmarks.moge import BUNDLE, open_moge
-from ccd_cli.data.benchmarks.own import open_own, read_suite
+from ccd_cli.data.benchmarks.own import open_own
+from ccd_cli.data.benchmarks.own_rules import OwnClip, OwnSet, read_suite
 from ccd_cli.data.benchmarks.zero_shot import open_layout
 
 BUILTIN = "builtin"
-SUITES: dict[str, tuple[str, ...]] = {"zero-shot": ZERO_SHOT, "moge": tuple(BUNDLE), BUILTIN: (BUILTIN,)}
-SETS = (*LAYOUTS, *BUNDLE, BUILTIN)
+SUITES: dict[str, tuple[str, ...]] = {
+    "zero-shot": ZERO_SHOT,
+    "moge": tuple(BUNDLE),
+    da2k.NAME: (da2k.NAME,),
+    BUILTIN: (BUILTIN,),
+}
+SETS = (*LAYOUTS, *BUNDLE, da2k.NAME, BUILTIN)
 """Every published set, and the generated one."""
 
 
@@ -28,7 +36,7 @@ def open_suite(suite: str, data_root: Path) -> tuple[list[Benchmark], list[tuple
     own = {rule.name: rule for rule in read_suite(path)} if _is_file(suite) else {}
     for name in own or _names(suite):
         try:
-            found.append(open_own(own[name], path.parent) if own else open_set(name, data_root))
+            found.append(_open_described(own[name], path.parent) if own else open_set(name, data_root))
         except CcdError as error:
             missing.append((name, str(error)))
     if not found:
@@ -46,11 +54,17 @@ def open_set(name: str, data_root: Path) -> Benchmark:
         return open_layout(LAYOUTS[name], data_root)
     if name in BUNDLE:
         return open_moge(BUNDLE[name], data_root)
+    if name == da2k.NAME:
+        return da2k.open_da2k(data_root)
     if name == BUILTIN:
         from ccd_cli.data.benchmarks.generated import GeneratedSet  # imports torch
 
         return GeneratedSet()
     raise UsageProblem(f"There is no set '{name}'.", f"Known: {', '.join(SETS)}.")
+
+
+def _open_described(rule: OwnSet, base: Path) -> Benchmark:
+    return open_clip(rule, base) if isinstance(rule, OwnClip) else open_own(rule, base)
 
 
 def _is_file(suite: str) -> bool:

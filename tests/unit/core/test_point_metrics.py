@@ -8,6 +8,7 @@ from ccd_cli.core.align_moge import affine_l1, nearest_valid, scale_l1
 from ccd_cli.core.depth import Camera
 from ccd_cli.core.errors import CcdError, UsageProblem
 from ccd_cli.core.point_metrics import align_points, local_point_metrics, point_metrics, temporal_alignment_error
+from ccd_cli.core.unproject import unproject
 
 
 @pytest.mark.parametrize("width", [1, 3])
@@ -138,3 +139,16 @@ def test_what_is_hidden_or_masked_takes_no_part():
         temporal_alignment_error([scene, scene], [camera] * 2, [moved(0), moved(0, 100.0)])
     with pytest.raises(CcdError, match="two frames"):
         temporal_alignment_error([scene], [camera], [moved(0)])
+
+
+def test_a_prediction_that_is_nearly_perfect_costs_no_search(monkeypatch):
+    """All samples are then anchors of the same fit but for the rounding of single precision."""
+    y, x = np.mgrid[:64, :64]
+    gt = unproject((2 + y / 30 + np.sin(x / 9)).astype(np.float32), Camera(60.0, 60.0, 32.0, 32.0))
+    pred = (gt * np.where(x < 6, 1.4, 1.0)[..., None]).astype(np.float32) * np.float32(0.3)
+    tried = []
+    through = align_moge._through
+    monkeypatch.setattr(align_moge, "_through", lambda *args: tried.append(1) or through(*args))
+    mask = np.ones((64, 64), bool)
+    scores = point_metrics(align_points("affine", pred, gt, mask), gt, mask)
+    assert scores["delta_p"] == pytest.approx(58 / 64, abs=1e-3) and len(tried) < 200

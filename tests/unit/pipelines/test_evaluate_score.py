@@ -6,13 +6,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from ccd_cli.core.errors import UsageProblem
 from ccd_cli.core.metrics import METRICS
 from ccd_cli.data.benchmarks import Sample, Spec
+from ccd_cli.pipelines import evaluate_score
 from ccd_cli.pipelines.evaluate_protocol import in_words
 from ccd_cli.pipelines.evaluate_published import FILE, published
-from ccd_cli.pipelines.evaluate_score import Alignment, mean_ranks, score, spread, summary_row
+from ccd_cli.pipelines.evaluate_rows import mean_ranks, summary_row
+from ccd_cli.pipelines.evaluate_score import Alignment, score, spread
 from ccd_cli.pipelines.evaluate_sources import Prediction
 
 SPEC = Spec("own", "Own", (1e-3, 10.0), None, None, False, "all of it")
@@ -126,6 +129,25 @@ def test_a_limit_is_spread_over_the_set():
         assert len(set(spread(count, limit))) == limit and max(spread(count, limit)) < count
 
 
+def test_scores_of_a_device_are_those_of_the_cpu(monkeypatch):
+    """The way a GPU takes, taken on the CPU: the same record; and back to arrays where its memory is full."""
+    sample = scene()
+    noisy = sample.depth * np.exp(np.random.default_rng(1).normal(0, 0.2, sample.depth.shape))
+    sharp, auto = replace(SPEC, boundary=True), Alignment("auto", "zero-shot", None)
+    plain, depth = score(sharp, sample, said(1 / noisy, "disparity"), auto)
+    monkeypatch.setattr(evaluate_score, "scores_on", lambda device, method: True)
+    there, its_depth = score(sharp, sample, said(1 / noisy, "disparity"), auto)
+    np.testing.assert_allclose(its_depth, depth, rtol=1e-9)
+    assert there["scores"] == pytest.approx(plain["scores"], rel=1e-9) and there["scores"] != {}
+    assert (there["scale"], there["shift"]) == pytest.approx((plain["scale"], plain["shift"]), rel=1e-9)
+
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(evaluate_score, "score_on", full)
+    assert score(sharp, sample, said(1 / noisy, "disparity"), auto)[0] == plain
+
+
 def test_published_numbers_have_sources_and_make_sense():
     every = published(["nyuv2", "kitti", "moge-nyuv2"])
     assert len(every) >= 7 and published(["own"]) == []
@@ -155,18 +177,20 @@ def test_published_numbers_are_those_of_the_notes(shared):
 
 
 def test_the_protocol_is_told_in_words():
+    plain = {"task": "depth", "points": False, "metric": True}
     made = {
         "alignment_max_res": 0,
         "resolution": 518,
         "limit": 5,
+        "camera": "set",
         "mean": "over images",
         "models": {
             "a": {"kind": "disparity", "alignment": "least-squares-disparity"},
             "b": {"kind": None, "alignment": "least-squares-disparity"},
         },
         "datasets": {
-            "x": {"title": "X", "images": 3, "about": "all of it.", "depth_range": [0.001, 10.0]},
-            "y": {"title": "Y", "images": 4, "about": "some", "depth_range": [0.1, None]},
+            "x": {"title": "X", "images": 3, "about": "all of it.", "depth_range": [0.001, 10.0], **plain},
+            "y": {"title": "Y", "images": 4, "about": "some", "depth_range": [0.1, None], **plain},
         },
     }
     text = "\n".join(in_words(made))
@@ -175,4 +199,13 @@ def test_the_protocol_is_told_in_words():
     assert "Y, 4 here: some; aligned depth not below 0.1 m." in text
     assert "every pixel" in text and "518" in text and "Only 5 images" in text and "over images" in text
     made["models"] = {"a": {"kind": "depth", "alignment": "moge-scale"}}
-    assert "clipped" not in "\n".join(in_words(made))
+    assert "clipped" not in "\n".join(in_words(made)) and "Points" not in "\n".join(in_words(made))
+    made["datasets"]["x"]["points"] = True
+    assert "Points" in "\n".join(in_words(made)) and "set's camera" in "\n".join(in_words(made))
+    made["camera"] = "own"
+    assert "the model predicts" in "\n".join(in_words(made))
+    made["datasets"] = {
+        "z": {"title": "Z", "images": 2, "about": "pairs", "depth_range": [0.0, None], **plain, "task": "pairs"}
+    }
+    text = "\n".join(in_words(made))
+    assert "a (larger = farther)" in text and "moge-scale" not in text, "pairs need no alignment"

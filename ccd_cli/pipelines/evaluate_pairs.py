@@ -1,0 +1,71 @@
+"""Pairs of points (DA-2K): which one does a map call closer?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ccd_cli.core.kinds import DIRECTION, Kind
+from ccd_cli.core.metrics import pair_accuracy
+from ccd_cli.data.benchmarks import Sample
+from ccd_cli.data.colors import colorize
+from ccd_cli.pipelines.evaluate_pictures import Panels, jpeg, panel_size
+from ccd_cli.pipelines.evaluate_rows import PAIRS
+from ccd_cli.pipelines.evaluate_sources import Prediction
+
+RIGHT, WRONG, EDGE = (60, 200, 90), (235, 60, 50), (255, 255, 255)
+
+
+def score_pairs(sample: Sample, prediction: Prediction, kind: Kind) -> dict[str, Any]:
+    """Return a record (without index and mark) of one photo. `kind` says where larger values lie."""
+    assert sample.pairs is not None
+    values = np.where(prediction.known, prediction.values, np.float32("nan"))
+    pairs = [((int(a[0]), int(a[1])), (int(b[0]), int(b[1]))) for a, b in sample.pairs]
+    accuracy = pair_accuracy(values, pairs, kind)
+    return {
+        "image": sample.name,
+        "alignment": "none",
+        "group": sample.group,
+        "pairs": len(pairs),
+        "right": round(accuracy * len(pairs)),
+        "scores": {PAIRS: accuracy},
+    }
+
+
+def draw_pairs(sample: Sample, prediction: Prediction, kind: Kind) -> Panels:
+    """Return JPEG panels of photo and prediction with the pairs: a ring where it is closer, green where the map agrees."""
+    assert sample.pairs is not None
+    size = panel_size(sample.rgb.shape[:2])
+    near = DIRECTION[kind] == "larger = nearer"
+    values, known = prediction.values, prediction.known
+    small = np.asarray(cv2.resize(values, dsize=size, interpolation=cv2.INTER_NEAREST), np.float32)
+    seen = cv2.resize(known.astype(np.uint8), dsize=size, interpolation=cv2.INTER_NEAREST) > 0
+    photo = np.asarray(cv2.resize(sample.rgb, dsize=size, interpolation=cv2.INTER_AREA), np.uint8)
+    right = []
+    for closer, farther in sample.pairs:
+        ends = [float(values[tuple(point)]) if known[tuple(point)] else float("nan") for point in (closer, farther)]
+        right.append(ends[0] > ends[1] if near else ends[0] < ends[1])
+    shrink = size[0] / sample.rgb.shape[1]
+    return {
+        "photo": jpeg(_marked(photo, sample.pairs, right, shrink)),
+        "prediction": jpeg(_marked(colorize(small, seen, kind), sample.pairs, right, shrink)),
+    }
+
+
+def _marked(
+    picture: NDArray[np.uint8], pairs: NDArray[np.int64], right: list[bool], shrink: float
+) -> NDArray[np.uint8]:
+    made = np.ascontiguousarray(picture)
+    for (closer, farther), good in zip(pairs, right, strict=True):
+        colour = RIGHT if good else WRONG
+        one, two = ((round(float(p[1]) * shrink), round(float(p[0]) * shrink)) for p in (closer, farther))
+        for width, ink in ((4, EDGE), (2, colour)):
+            cv2.line(made, one, two, ink, width, cv2.LINE_AA)
+        for width, ink in ((5, EDGE), (3, colour)):
+            cv2.circle(made, one, 8, ink, width, cv2.LINE_AA)
+        cv2.circle(made, two, 5, EDGE, -1, cv2.LINE_AA)
+        cv2.circle(made, two, 3, colour, -1, cv2.LINE_AA)
+    return made

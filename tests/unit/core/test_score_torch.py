@@ -1,0 +1,98 @@
+"""Scoring in tensors: the same numbers as in arrays, whatever the device."""
+
+import numpy as np
+import pytest
+import torch
+
+from ccd_cli.core.align import align
+from ccd_cli.core.errors import CcdError, UsageProblem
+from ccd_cli.core.metrics import image_metrics
+from ccd_cli.core.score_torch import PORTED, score_on, scores_on
+
+CPU = torch.device("cpu")
+RANGE = (1e-3, 10.0)
+
+
+def scene(height=48, width=64):
+    rng = np.random.default_rng(0)
+    gt = rng.uniform(1, 12, (height, width)).astype(np.float32)
+    gt[:4] = np.nan
+    mask = (gt < 10) & (rng.random(gt.shape) < 0.9)
+    return gt, mask, rng
+
+
+def maps(kind):
+    gt, mask, rng = scene()
+    shape = {
+        "disparity": lambda d: 3 / d - 0.4,
+        "depth": lambda d: 0.2 * d,
+        "affine-depth": lambda d: 0.2 * d - 1,
+        "metric": lambda d: d,
+    }
+    pred = (shape[kind](np.nan_to_num(gt, nan=5.0)) * np.exp(rng.normal(0, 0.2, gt.shape))).astype(np.float32)
+    pred[10, :9], pred[11, :5], pred[12, :3] = np.nan, np.inf, 0
+    return pred, gt, mask
+
+
+def agree(device, method, kind, max_res=None, limit=RANGE):
+    pred, gt, mask = maps(kind)
+    there, scores = score_on(device, method, pred, gt, mask, kind, limit, max_res)
+    here = align(method, pred, gt, mask, kind, limit, max_res)
+    wanted = image_metrics(here.depth, gt, mask)
+    assert (there.method, there.space, there.fitted) == (here.method, here.space, here.fitted)
+    assert (there.scale, there.shift) == pytest.approx((here.scale, here.shift), rel=1e-10)
+    np.testing.assert_allclose(there.depth, here.depth, rtol=1e-9)
+    assert list(scores) == list(wanted)
+    for key, value in wanted.items():
+        assert scores[key] == pytest.approx(value, rel=1e-10, abs=1e-13), key
+
+
+CASES = [
+    ("auto", "disparity", None, RANGE),
+    ("auto", "disparity", 32, RANGE),
+    ("least-squares-disparity", "metric", None, (0.0, float("inf"))),
+    ("auto", "depth", None, RANGE),
+    ("auto", "affine-depth", 40, RANGE),
+    ("auto", "metric", None, RANGE),
+]
+
+
+@pytest.mark.parametrize(("method", "kind", "max_res", "limit"), CASES)
+def test_tensors_score_as_arrays_do(method, kind, max_res, limit):
+    agree(CPU, method, kind, max_res, limit)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(("method", "kind", "max_res", "limit"), CASES)
+def test_a_gpu_scores_as_the_cpu_does(method, kind, max_res, limit):
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    agree(torch.device("cuda"), method, kind, max_res, limit)
+
+
+def test_flat_and_negative_predictions():
+    gt, mask, _ = scene()
+    for values, kind in ((np.ones_like(gt), "depth"), (-np.ones_like(gt), "disparity")):
+        there, scores = score_on(CPU, "auto", values, gt, mask, kind, RANGE)
+        here = align("auto", values, gt, mask, kind, RANGE)
+        assert (there.scale, there.shift, there.fitted) == pytest.approx((here.scale, here.shift, here.fitted))
+        assert scores == pytest.approx(image_metrics(here.depth, gt, mask))
+
+
+def test_the_same_is_refused():
+    gt, mask, _ = scene()
+    for pred, valid, kind, word in (
+        (gt, np.zeros_like(mask), "depth", "no valid pixel"),
+        (np.full_like(gt, np.nan), mask, "depth", "no finite value"),
+        (gt[:-1], mask, "depth", "one size"),
+    ):
+        with pytest.raises(CcdError, match=word):
+            score_on(CPU, "auto", pred, gt, valid, kind, RANGE)
+    with pytest.raises(UsageProblem, match="unknown shift"):
+        score_on(CPU, "least-squares", gt, gt, mask, "disparity", RANGE)
+
+
+def test_only_what_has_float64_and_is_ported_runs_there():
+    assert {"least-squares", "least-squares-disparity", "none"} == PORTED
+    assert scores_on(torch.device("cuda"), "none") and not scores_on(torch.device("cuda"), "midas")
+    assert not scores_on(torch.device("mps"), "none") and not scores_on(CPU, "none")
