@@ -21,6 +21,7 @@ COMMANDS = {
     "predict": "Depth for photos and videos, with point clouds.",
     "pointcloud": "Turn photos and depth maps into coloured point clouds.",
     "eval": "Score models, or predictions made elsewhere, on benchmark sets.",
+    "analyze": "Show how much label noise each normalisation spreads, without training.",
     "data": "See, check and prepare the sets that eval scores on.",
     "teachers": "List teachers; download, verify and remove their weights.",
     "recipes": "List, show and check recipes.",

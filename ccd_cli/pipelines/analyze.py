@@ -1,0 +1,169 @@
+"""`ccd analyze`: what noise in labels costs under each normalisation, without training; with a model, the paper's Figure 2."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ccd_cli.core.errors import CcdError, UsageProblem
+from ccd_cli.core.report import Report
+from ccd_cli.core.runtime import Runtime, Signals, choose_runtime
+from ccd_cli.data.benchmarks import Benchmark, Sample, open_suite
+from ccd_cli.pipelines import analyze_noise
+from ccd_cli.pipelines.analyze_noise import Example, Measured
+from ccd_cli.pipelines.analyze_report import write_results
+from ccd_cli.pipelines.analyze_results import Analysis, protocol
+from ccd_cli.pipelines.overlap import ahead
+
+if TYPE_CHECKING:
+    from ccd_cli.pipelines.evaluate_sources import ModelSource
+
+READ_AHEAD = 2
+UNFIT = f"not more than {100 * analyze_noise.VALID_SHARE:g} % of the pixels are valid, or they are all the same"
+NAMED = 10  # damaged images that are named on the terminal when they are left out
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What to look at. Raises UsageProblem for contradictions.
+
+    `images` of each set, spread evenly. `draws` of each random corruption on each image. `command` only goes into the page.
+    """
+
+    suite: str = "builtin"
+    model: str | None = None
+    arch: str | None = None
+    data_root: Path = Path("data")
+    resolution: int | None = None
+    out: Path = Path("analyze-out")
+    images: int = 12
+    draws: int = 3
+    seed: int = 0
+    device: str = "auto"
+    precision: str = "auto"
+    threads: int | None = None
+    command: str = ""
+
+    def __post_init__(self) -> None:
+        """Check what can be checked before anything is opened."""
+        if min(self.images, self.draws) < 1 or self.seed < 0:
+            raise UsageProblem("--images and --draws are 1 or more, --seed 0 or more.")
+        if self.model is None and (self.arch is not None or self.resolution is not None):
+            raise UsageProblem("--arch and --resolution are about a model.", "Give --model.")
+
+
+def run(settings: Settings, report: Report) -> Analysis:
+    """Analyse and write table, JSON and plots into `settings.out`.
+
+    Raises CcdError where no set is found and where no image can be used, Interrupted after Ctrl-C (nothing is written).
+    """
+    if settings.model is not None:
+        from ccd_cli.teachers.load import check_runnable, resolve_model
+
+        check_runnable(resolve_model(settings.model, settings.arch))  # a typing error fails here
+    sets, missing = open_suite(settings.suite, settings.data_root)
+    for name, reason in missing:
+        report.note(f"{name} is left out: {reason}")
+    runtime = choose_runtime(settings.device, settings.precision, settings.threads)
+    source = None if settings.model is None else _source(settings, settings.model, runtime, report)
+    with Signals() as signals:
+        analysis = Analysis(protocol(settings, sets, missing, source), source is not None)
+        _look(settings, sets, source, runtime, analysis, signals, report)
+        if not analysis.measured and not analysis.fits:
+            reasons = "; ".join(dict.fromkeys(entry["reason"].rstrip(".") for entry in analysis.left_out))
+            raise CcdError(f"No image of the suite '{settings.suite}' can be analysed ({reasons}).")
+        write_results(analysis, settings.out, settings.command, runtime.describe())
+    return analysis
+
+
+def _source(settings: Settings, word: str, runtime: Runtime, report: Report) -> ModelSource:
+    from ccd_cli.pipelines.evaluate_sources import ModelSource  # timm: seconds
+    from ccd_cli.pipelines.predict_model import load
+
+    model = load(word, settings.arch, settings.resolution, runtime, report)
+    return ModelSource(model.teacher.name, model, settings.resolution, settings.suite, runtime)
+
+
+def _look(
+    settings: Settings,
+    sets: list[Benchmark],
+    source: ModelSource | None,
+    runtime: Runtime,
+    analysis: Analysis,
+    signals: Signals,
+    report: Report,
+) -> None:
+    """Look at every image once: read it, measure what noise does on it, and score the model's fits."""
+    todo = [(benchmark, index) for benchmark in sets for index in chosen(len(benchmark), settings.images)]
+    report.begin("Analysing", len(todo))
+    for done, (benchmark, name, sample) in enumerate(_read(todo), start=1):
+        label = benchmark.spec.name
+        if isinstance(sample, CcdError):
+            _leave_out(analysis, report, label, name, "everything", sample)
+        else:
+            measured = _measured(settings, label, sample, runtime, analysis)
+            if not measured:
+                analysis.left_out.append({"dataset": label, "image": name, "of": "noise", "reason": UNFIT})
+            if source is not None:
+                _fit(source, benchmark, sample, analysis, report)
+        if signals.received is not None:
+            raise signals.interruption("Interrupted.", "Nothing was written; --images N takes fewer images.")
+        report.advance(done)
+    report.end()
+
+
+_UNFIT = CcdError(
+    f"not more than {100 * analyze_noise.VALID_SHARE:g} % of its pixels are valid, or they are all the same"
+)
+
+
+def _measured(settings: Settings, dataset: str, sample: Sample, runtime: Runtime, analysis: Analysis) -> list[Measured]:
+    """What noise does on one image, kept in `analysis`; the first image that can be used is the one of the pictures."""
+    examples: dict[Any, Example] | None = None if analysis.examples else {}
+    found = list(analyze_noise.measure(sample, dataset, settings.draws, settings.seed, runtime.device, examples))
+    analysis.measured += found
+    if examples:
+        analysis.examples, analysis.example_name = examples, f"{dataset}, {sample.name}"
+    return found
+
+
+def _fit(source: ModelSource, benchmark: Benchmark, sample: Sample, analysis: Analysis, report: Report) -> None:
+    from ccd_cli.pipelines.analyze_fit import score_image
+
+    try:
+        analysis.fits.append(score_image(source, benchmark, sample))
+    except CcdError as error:
+        _leave_out(analysis, report, benchmark.spec.name, sample.name, "figure 2", error)
+
+
+def _read(todo: list[tuple[Benchmark, int]]) -> Iterator[tuple[Benchmark, str, Sample | CcdError]]:
+    """Yield samples in order, read ahead; a damaged one as its error."""
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            for (benchmark, index), future in ahead(pool, lambda it: it[0].read(it[1]), todo, READ_AHEAD):
+                name = benchmark.names()[index]
+                try:
+                    yield benchmark, name, future.result()
+                except CcdError as error:
+                    yield benchmark, name, error
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _leave_out(analysis: Analysis, report: Report, dataset: str, image: str, of: str, error: CcdError) -> None:
+    """Keep why an image is not part of something, and say it unless many were named already."""
+    reason = str(error).removeprefix(f"{image}: ")
+    analysis.left_out.append({"dataset": dataset, "image": image, "of": of, "reason": reason})
+    known = sum(entry["reason"] != UNFIT for entry in analysis.left_out)
+    if known <= NAMED:
+        report.warn(f"{dataset} {image}: left out of {of}: {reason}")
+    if known == NAMED:
+        report.warn("further images that are left out are in the page and not named here")
+
+
+def chosen(count: int, limit: int) -> list[int]:
+    """Return `limit` indices spread evenly over `count` samples, or all."""
+    return list(range(count)) if limit >= count else [i * count // limit for i in range(limit)]

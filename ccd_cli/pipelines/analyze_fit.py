@@ -1,0 +1,94 @@
+"""Figure 2 of Distill Any Depth: scale and shift fitted on the whole map, or only on the crop that is scored.
+
+The crop is the central one of half the height and half the width. Fits are those of `ccd eval`, in the space of the model's
+own kind; metric maps, which it scores as they are, are fitted in depth here, as there is nothing to compare otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ccd_cli.core.align import AUTO, SUBSAMPLED, Aligned, Method, align, describe
+from ccd_cli.core.errors import CcdError
+from ccd_cli.core.kinds import Kind
+from ccd_cli.core.metrics import image_metrics
+from ccd_cli.data.benchmarks import Benchmark, Sample, Spec
+from ccd_cli.pipelines.evaluate_sources import ModelSource, Prediction
+
+LEAST = 100
+"""Valid pixels that a crop must have to be fitted and scored."""
+SCORES = ("abs_rel", "delta1")
+FITS = ("whole", "crop")
+
+
+def method_of(kind: Kind) -> Method:
+    """Return the alignment for maps of a kind: that of `ccd eval`, for metric maps least squares in depth."""
+    return "least-squares" if kind == "metric" else AUTO[kind]
+
+
+def in_words(kind: Kind) -> str:
+    """Return the alignment in words."""
+    return describe(method_of(kind)).split(", per image")[0] + ", per image"
+
+
+def central(shape: Sequence[int]) -> tuple[slice, slice]:
+    """Return rows and columns of the central crop of half the height and half the width."""
+    height, width = shape[:2]
+    return slice(height // 4, height // 4 + height // 2), slice(width // 4, width // 4 + width // 2)
+
+
+def crop_scores(prediction: Prediction, sample: Sample, spec: Spec) -> dict[str, Any]:
+    """Return `whole_abs_rel`, `crop_abs_rel`, `whole_delta1`, `crop_delta1` of one image, all on the central crop.
+
+    Raises CcdError where the crop has fewer than `LEAST` valid pixels, or nothing is predicted on it.
+    """
+    kind: Kind = prediction.kind or "disparity"
+    crop = central(sample.depth.shape)
+    gt, mask = sample.depth[crop], sample.mask[crop]
+    if (valid := int(np.count_nonzero(mask))) < LEAST:
+        raise CcdError(f"{valid} valid pixels in the central crop, {LEAST} are needed")
+    values = np.where(prediction.known, prediction.values, np.float32("nan"))
+    whole = _aligned(values, sample.depth, sample.mask, kind, spec)
+    local = _aligned(values[crop], gt, mask, kind, spec)
+    made: dict[str, Any] = {"pixels": valid}
+    for name, depth in (("whole", whole.depth[crop]), ("crop", local.depth)):
+        scores = image_metrics(depth, gt, mask)
+        made.update({f"{name}_{key}": scores[key] for key in SCORES})
+    return made
+
+
+def score_image(source: ModelSource, benchmark: Benchmark, sample: Sample) -> dict[str, Any]:
+    """Predict one sample and return its scores with `dataset` and `image`. Raises CcdError where there are none."""
+    prediction = source.predict(benchmark, [sample], [None])[0]
+    if isinstance(prediction, CcdError):
+        raise prediction
+    return {"dataset": benchmark.spec.name, "image": sample.name, **crop_scores(prediction, sample, benchmark.spec)}
+
+
+def summarise(images: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return a row for each set, and with several sets one for all images: means, and on how many images the crop wins.
+
+    `gain` is the mean of AbsRel after the fit to the whole map minus that after the fit to the crop.
+    """
+    sets = list(dict.fromkeys(row["dataset"] for row in images))
+    groups = [(name, [row for row in images if row["dataset"] == name]) for name in sets]
+    if len(sets) > 1:
+        groups.append(("all images", list(images)))
+    return [{"dataset": name, **_row(rows)} for name, rows in groups]
+
+
+def _row(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    gain = np.array([row["whole_abs_rel"] - row["crop_abs_rel"] for row in rows])
+    error = float(gain.std(ddof=1) / len(gain) ** 0.5) if len(gain) > 1 else float("nan")
+    means = {f"{fit}_{key}": float(np.mean([row[f"{fit}_{key}"] for row in rows])) for key in SCORES for fit in FITS}
+    better = int(np.count_nonzero(gain > 0))
+    return {"n": len(rows), **means, "gain": float(gain.mean()), "gain_std_error": error, "crop_better": better}
+
+
+def _aligned(values: Any, gt: Any, mask: Any, kind: Kind, spec: Spec) -> Aligned:
+    method = method_of(kind)
+    max_res = spec.max_res if method in SUBSAMPLED else None
+    return align(method, values, gt, mask, kind, spec.depth_range, max_res)

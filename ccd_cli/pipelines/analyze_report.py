@@ -1,0 +1,83 @@
+"""The files of an analysis: analysis.json, tables, plots and a page."""
+
+from __future__ import annotations
+
+import csv
+import os
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ccd_cli
+from ccd_cli.core.io import plain, whole_file, write_json, write_text
+from ccd_cli.pipelines.analyze_page import page
+from ccd_cli.pipelines.analyze_plots import plot_both_sides, plot_example, plot_figure2, plot_noise
+from ccd_cli.pipelines.analyze_results import Analysis
+
+JSON, CSV, DRAWS, HTML = "analysis.json", "analysis.csv", "draws.csv", "analysis.html"
+FITS = "figure2.csv"
+PLOTS = ("noise.png", "both_sides.png", "example.png", "figure2.png")
+
+
+def write_results(analysis: Analysis, out: Path, command: str, device: str) -> None:
+    """Write all files into `out`; the data files say nothing about when and where. Files of an earlier analysis go."""
+    write_json(out / JSON, analysis.document())
+    rows = analysis.noise()
+    write_csv(out / CSV, rows)
+    write_csv(out / DRAWS, [_draw(m) for m in analysis.measured])
+    write_csv(out / FITS, analysis.fits)
+    made = {}
+    for name, picture in zip(
+        PLOTS,
+        (
+            lambda path: plot_noise(rows, path),
+            lambda path: plot_both_sides(rows, path),
+            lambda path: plot_example(analysis.examples, analysis.example_name, path),
+            lambda path: plot_figure2(analysis.figure2(), analysis.fits, analysis.protocol["model"], path),
+        ),
+        strict=True,
+    ):
+        if analysis.fits if name == PLOTS[3] else analysis.measured:
+            picture(out / name)
+            made[name] = out / name
+        else:
+            (out / name).unlink(missing_ok=True)
+    write_text(out / HTML, page(analysis, made, _surroundings(command, device)))
+
+
+def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write rows that share their keys, NaN empty; without rows there is no file, and an older one goes."""
+    if not rows:
+        path.unlink(missing_ok=True)
+        return
+    with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(plain(list(rows)))
+
+
+def _draw(m: Any) -> dict[str, Any]:
+    return {
+        "dataset": m.dataset,
+        "image": m.image,
+        "draw": m.draw,
+        "corruption": m.corruption,
+        "amount": m.amount,
+        "normalization": m.scheme.normalization,
+        "contexts": m.scheme.contexts,
+        "unit_scale": m.scheme.unit,
+        "clean_loss": m.clean,
+        "noisy_loss": m.noisy,
+        "noisy_share": m.noisy_share,
+    }
+
+
+def _surroundings(command: str, device: str) -> dict[str, str]:
+    return {
+        "Command": command or "–",
+        "ccd": ccd_cli.__version__,
+        "Python": platform.python_version(),
+        "Device": device,
+        "Machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs",
+    }
