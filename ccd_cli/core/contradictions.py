@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from ccd_cli.core.schema import TRUTH, DistillRecipe
+from ccd_cli.core.schema import DistillRecipe
+from ccd_cli.core.sections import TRUTH
 
 
 def contradictions(recipe: DistillRecipe) -> list[tuple[str, str]]:
     """Return every (key path, problem) where keys that are valid alone contradict each other."""
     found: list[tuple[str, str]] = []
-    if not recipe.images.paths and recipe.images.scenes is None:
-        found.append(("images", "needs `paths`, `scenes` or both"))
+    if recipe.labels is not None:
+        found += _beside_labels(recipe)
+    else:
+        if not recipe.images.paths and recipe.images.scenes is None:
+            found.append(("images", "needs `paths`, `scenes` or both (or use `labels`)"))
+        if not recipe.teachers:
+            found.append(("teachers", "is needed: who labels the images (or use `labels`)"))
+        elif sum(teacher.weight for teacher in recipe.teachers) <= 0:
+            found.append(("teachers", "all weights are 0"))
     if recipe.eval.pairs is not None and recipe.eval.scenes:
         found.append(("eval.scenes", "is not used with eval.pairs"))
     if recipe.images.paths and any(teacher.model == TRUTH for teacher in recipe.teachers):
@@ -36,12 +44,33 @@ def contradictions(recipe: DistillRecipe) -> list[tuple[str, str]]:
             )
     if loss.shared.weight == 0 and loss.local_global.weight == 0:
         found.append(("loss", "both contexts have weight 0: nothing to learn from"))
-    if sum(teacher.weight for teacher in recipe.teachers) <= 0:
-        found.append(("teachers", "all weights are 0"))
     names = [teacher.model for teacher in recipe.teachers]
     for i, teacher in enumerate(recipe.teachers):
         if teacher.model in names[:i]:
             found.append((f"teachers.{i}.model", f"'{teacher.model}' is listed twice"))
         if teacher.fit_to is not None and (teacher.fit_to == teacher.model or teacher.fit_to not in names):
             found.append((f"teachers.{i}.fit_to", f"'{teacher.fit_to}' is not another teacher of this recipe"))
+        for key in ("scale_jitter", "shift_jitter"):
+            if recipe.mixing == "average" and getattr(teacher.noise, key):
+                found.append(
+                    (f"teachers.{i}.noise.{key}", "has no effect with `mixing: average`, which normalises labels")
+                )
+    return found
+
+
+def _beside_labels(recipe: DistillRecipe) -> list[tuple[str, str]]:
+    """Return what has no meaning where labels were made earlier."""
+    found = []
+    if recipe.images.paths or recipe.images.scenes is not None:
+        found.append(("images", "`paths` and `scenes` are not used with `labels`, which bring their photos"))
+    if recipe.crops.region != "shared":
+        found.append(("crops.region", "labels are made for `shared` regions only"))
+    if recipe.teachers and sum(teacher.weight for teacher in recipe.teachers) <= 0:
+        found.append(("teachers", "all weights are 0"))
+    for i, teacher in enumerate(recipe.teachers):
+        if teacher.model == TRUTH:
+            found.append((f"teachers.{i}.model", f"`{TRUTH}` is known for generated scenes only"))
+        for key in ("arch", "resolution"):
+            if getattr(teacher, key) is not None:
+                found.append((f"teachers.{i}.{key}", "is fixed by the labels"))
     return found

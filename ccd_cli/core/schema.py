@@ -7,78 +7,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
+
+from ccd_cli.core.sections import Count, Crops, EarlierLabels, Images, Positive, Section, Share, TeacherEntry, Weight
 
 Normalization = Literal["global", "hybrid", "local", "none"]
 ContextFamily = Literal["range", "quantile", "grid"]
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
-Positive = Annotated[float, Field(gt=0.0)]
-Weight = Annotated[float, Field(ge=0.0)]
-Count = Annotated[int, Field(ge=1)]
-
-
-TRUTH = "truth"
-"""The teacher that is no network: the exact depth of generated scenes."""
-HELD_OUT = 2**40
-"""Seeds of scenes from here on are never trained on."""
-
-
-class Section(BaseModel):
-    """A group of recipe keys: unknown keys are errors and nothing is converted behind the user's back."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        strict=True,
-        frozen=True,
-        use_attribute_docstrings=True,
-        allow_inf_nan=False,
-        validate_default=True,
-    )
-
-
-Family = Literal["mixed", "room", "ground"]
-
-
-class Scenes(Section):
-    """Generated pictures of rooms, streets and open land with exact depth; nothing is stored."""
-
-    count: Count = 10_000
-    """How many different scenes there are."""
-    height: Annotated[int, Field(ge=32, le=2048)] = 192
-    """Picture height in pixels."""
-    width: Annotated[int, Field(ge=32, le=2048)] = 256
-    """Picture width in pixels."""
-    family: Family = "mixed"
-    """What is shown."""
-    first: Annotated[int, Field(ge=0, lt=2**40)] = 0
-    """Seed of the first scene; seeds from 2^40 on are kept for evaluation."""
-    cache_mb: Annotated[int, Field(ge=0)] = 0
-    """Memory in which rendered scenes are kept for their next use; the same pictures come out with and without it."""
-
-
-class Images(Section):
-    """The unlabelled photos. `images: DIR` is short for `images: {paths: [DIR]}`."""
-
-    paths: list[str] = []
-    """Folders (searched recursively), globs, single files or `.txt` lists, relative to the current folder;
-    `builtin:photos` are the example photos that ship with ccd."""
-    scenes: Scenes | None = None
-    """Generated scenes beside the photos, or instead of them."""
-    max_skipped: Share = 0.01
-    """Stop when a larger share of the photos than this cannot be read; they are listed in `skipped.jsonl` either way."""
-    workers: Annotated[int, Field(ge=0)] = 0
-    """Threads that decode and crop photos; 0 takes the machine's cores, at most 16."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _short_form(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            return {"paths": [value]}
-        if isinstance(value, list):
-            return {"paths": value}
-        if isinstance(value, dict) and isinstance(value.get("paths"), str):
-            return {**value, "paths": [value["paths"]]}
-        return value
 
 
 class Student(Section):
@@ -106,47 +40,6 @@ class Student(Section):
         return {"arch": value} if isinstance(value, str) else value
 
 
-class TeacherEntry(Section):
-    """One teacher. A bare name is short for `{model: NAME}`. The first teacher is the primary one."""
-
-    model: str
-    """A catalogue name, a run folder written by `ccd distill`, a checkpoint file, or `truth`: the exact depth of generated
-    scenes, which is how built-in teachers are made."""
-    weight: Weight = 1.0
-    """Share of the steps it supervises (`select`) or its say in the mean (`average`); normalised over the teachers."""
-    arch: str | None = None
-    """Architecture of a checkpoint file whose keys cannot tell it (Depth Anything V1, V2 and V2-metric share theirs)."""
-    resolution: Annotated[int, Field(ge=14)] | None = None
-    """Side in pixels at which the teacher sees a crop, rounded to its multiple; default: the crop's own size."""
-    fit_to: str | None = None
-    """For an affine-depth teacher: the `model` of the depth or metric teacher that gives it scale and shift on each crop;
-    default: the first such teacher of the recipe."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _short_form(cls, value: Any) -> Any:
-        return {"model": value} if isinstance(value, str) else value
-
-
-class Crops(Section):
-    """What teacher and student look at (paper, section 3.2)."""
-
-    size: Annotated[int, Field(ge=28, le=2048)] = 560
-    """Side of every network input in pixels (paper: 560); a multiple of the student's side multiple."""
-    min_side: Count = 644
-    """Smallest side of the shared crop in photo pixels (paper: uniform in [644, shorter side]); a smaller photo gives its
-    whole shorter side."""
-    patches: Annotated[int, Field(ge=1, le=64)] = 4
-    """Local patches a region for the local-global context (choice: 4)."""
-    patch_min: Annotated[float, Field(gt=0.0, le=1.0)] = 0.5
-    """Smallest patch side as a share of the region's (choice)."""
-    patch_max: Annotated[float, Field(gt=0.0, le=1.0)] = 0.9
-    """Largest patch side as a share of the region's (choice)."""
-    region: Literal["shared", "own"] = "shared"
-    """Where the local-global context lies: in the shared crop's region, at no further student pass and so that labels can
-    be cached (choice), or in one of its own, for a second student view a photo."""
-
-
 class Context(Section):
     """One distillation context and the normalisation of its loss (paper, Table 1: each context has its own)."""
 
@@ -158,7 +51,7 @@ class Context(Section):
     contexts: ContextFamily = "range"
     """Contexts for hybrid and local: equal segments of the label's value `range` (paper), equal pixel counts (`quantile`)
     or cells of the image (`grid`); the three families of HDN."""
-    levels: Annotated[list[Annotated[int, Field(ge=1, le=32)]], Field(min_length=1)] = [1, 2, 4]
+    levels: list[Annotated[int, Field(ge=1, le=32)]] = Field(default=[1, 2, 4], min_length=1)
     """Segments a level (paper: 1, 2, 4); each divides the next, so that contexts nest."""
 
 
@@ -307,12 +200,15 @@ class DistillRecipe(Section):
     """Decides initial weights, photo order, crops, augmentation and teacher draws."""
     out: str | None = None
     """Output folder; default `runs/NAME`."""
-    images: Images
+    images: Images = Images()
     """The photos to learn from."""
+    labels: EarlierLabels | None = None
+    """Learn from labels made earlier, instead of photos that live teachers label."""
     student: Student = Student()
     """The network to train."""
-    teachers: Annotated[list[TeacherEntry], Field(min_length=1)]
-    """Who labels; the first is the primary teacher."""
+    teachers: list[TeacherEntry] = Field(default=[])
+    """Who labels; the first is the primary teacher. With `labels`: which of their teachers to learn from, by the names
+    there; default: all, at equal weight."""
     mixing: Literal["select", "average"] = "select"
     """`select`: one teacher a step, drawn by weight (paper); `average`: pixel mean by weight and agreement (ablation)."""
     crops: Crops = Crops()
@@ -336,3 +232,8 @@ class DistillRecipe(Section):
     @classmethod
     def _one_teacher(cls, value: Any) -> Any:
         return [value] if isinstance(value, str | dict) else value
+
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _folder(cls, value: Any) -> Any:
+        return {"path": value} if isinstance(value, str) else value

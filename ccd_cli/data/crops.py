@@ -40,6 +40,15 @@ def draw_patches(rng: np.random.Generator, count: int, low: float, high: float) 
     return [Patch(float(rng.uniform(0, 1 - s)), float(rng.uniform(0, 1 - s)), float(s)) for s in sides]
 
 
+def draw_boxes(
+    rng: np.random.Generator, height: int, width: int, min_side: int, patches: int, low: float, high: float
+) -> tuple[Region, Region, list[Patch]]:
+    """Draw (shared region, own region, patches) of a photo, always all three and in this order."""
+    region = draw_region(rng, height, width, min_side)
+    own = draw_region(rng, height, width, min_side)
+    return region, own, draw_patches(rng, patches, low, high)
+
+
 def inside(region: Region, patch: Patch) -> Region:
     """Return the patch in whole photo pixels; never outside the region."""
     side = min(max(1, round(patch.side * region.side)), region.side)

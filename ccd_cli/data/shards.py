@@ -9,7 +9,7 @@ import hashlib
 import io
 import tarfile
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from ccd_cli.core.errors import CcdError, UsageProblem
+from ccd_cli.core.errors import CcdError, ImageError, UsageProblem
 from ccd_cli.core.io import whole_file
 from ccd_cli.core.runtime import step_seed
 from ccd_cli.data.label_codec import MEMBER, FloatMap, Index, ShardFacts, Sidecar, decode_label, decode_photo
@@ -28,6 +28,7 @@ _MOST = {"json": 4_000_000, "png": 128_000_000}  # bytes of a member; photos: be
 _MOST_PHOTO = 1_000_000_000
 _OPEN = 16  # shards held open at once
 _DAMAGED = "Make it again: ccd label RECIPE --overwrite"
+_RESTORE = "Restore it, or label anew."
 
 
 def write_tar(path: Path, members: Iterable[tuple[str, bytes]]) -> None:
@@ -73,17 +74,18 @@ class LabelSample:
     def photo(self) -> NDArray[np.uint8]:
         """Return the upright photo, uint8 RGB [H, W, 3]; one stored by path is read from there and its hash compared.
 
-        Raises CcdError where it is gone or has changed, ImageError where it is damaged.
+        Raises ImageError where it is gone, has changed or is damaged.
         """
         about = self.facts.photo
         if about.file is not None:
             return decode_photo(self.members[about.file], f"{self.key} ({about.path})")
         path = Path(about.path)
-        if not path.is_file() or path.stat().st_size != about.bytes:
-            raise CcdError(f"{path} is gone or has changed since it was labelled.", "Restore it, or label anew.")
-        data = path.read_bytes()
+        try:
+            data = path.read_bytes() if path.stat().st_size == about.bytes else b""
+        except OSError as error:
+            raise ImageError(f"{path}: gone since it was labelled ({error.strerror})", _RESTORE) from error
         if hashlib.sha256(data).hexdigest() != about.sha256:
-            raise CcdError(f"{path} has changed since it was labelled.", "Restore it, or label anew.")
+            raise ImageError(f"{path}: changed since it was labelled", _RESTORE)
         return decode_photo(data, about.path)
 
     def label(self, teacher: int, crop: int) -> tuple[FloatMap, NDArray[np.bool_]]:
@@ -120,9 +122,13 @@ class Shard:
         """Return the bytes of a sample's members by name."""
         return {name: size for name, (_, size) in self._members[key].items()}
 
-    def read(self, key: str) -> LabelSample:
-        """Return a sample: its checked sidecar and all its members."""
-        return LabelSample(key, self.facts(key), {name: self._bytes(key, name) for name in self._members[key]})
+    def read(self, key: str, teachers: Collection[int] | None = None) -> LabelSample:
+        """Return a sample: its checked sidecar and its members, of the labels those of `teachers` alone (None: all)."""
+        facts = self.facts(key)
+        chosen = range(len(facts.labels)) if teachers is None else teachers
+        names = [crop.file for teacher in chosen for crop in facts.labels[teacher].crops]
+        names += [] if facts.photo.file is None else [facts.photo.file]
+        return LabelSample(key, facts, {name: self._bytes(key, name) for name in names})
 
     def facts(self, key: str) -> Sidecar:
         """Return a sample's sidecar, checked against the members beside it, which are not read."""
@@ -217,12 +223,21 @@ class ShardReader:
         """Return the number of samples of this rank in one epoch."""
         return len(range(self.rank, self.index.samples, self.world))
 
+    @property
+    def files(self) -> int:
+        """Return the number of samples of this rank: each has a photo that may be damaged."""
+        return len(self)
+
+    @property
+    def digest(self) -> str:
+        """Return the sha256 of the index, which holds those of all shards."""
+        return sha256_of(self.folder / INDEX)
+
     def epoch(self, epoch: int = 0, position: int = 0) -> Iterator[LabelSample]:
         """Yield this rank's samples of one epoch, leaving out the first `position`."""
         order = epoch_order([shard.samples for shard in self.index.shards], self.seed, epoch, self.buffer)
         for shard, number in order[self.rank :: self.world][position:]:
-            opened = self._shard(int(shard))
-            yield opened.read(opened.keys[int(number)])
+            yield self.at(int(shard), int(number))
 
     def stream(self, epoch: int = 0, position: int = 0) -> Iterator[tuple[Place, LabelSample]]:
         """Yield (place after the sample, sample) without end; give a place back to go on exactly there."""
@@ -245,10 +260,14 @@ class ShardReader:
         """Return sample `number` of all, counted as they lie in the shards; IndexError beyond the last."""
         for shard, facts in enumerate(self.index.shards):
             if number < facts.samples:
-                opened = self._shard(shard)
-                return opened.read(opened.keys[number])
+                return self.at(shard, number)
             number -= facts.samples
         raise IndexError(number)
+
+    def at(self, shard: int, number: int, teachers: Collection[int] | None = None) -> LabelSample:
+        """Return sample `number` of a shard, with the labels of `teachers` alone (None: all)."""
+        opened = self._shard(shard)
+        return opened.read(opened.keys[number], teachers)
 
     def close(self) -> None:
         """Close all files."""
@@ -269,17 +288,17 @@ class ShardReader:
 def epoch_order(counts: Sequence[int], seed: int, epoch: int, buffer: int) -> NDArray[np.int64]:
     """Return the samples of an epoch as (shard, number within it), int64 [N, 2], each once, for all ranks together."""
     rng = np.random.default_rng(step_seed(seed, 7, epoch))
-    incoming = [(shard, number) for shard in rng.permutation(len(counts)).tolist() for number in range(counts[shard])]
-    if buffer > 1:
-        held, ordered = incoming[:buffer], []
-        draws = rng.random(len(incoming))
-        for i, draw in enumerate(draws):
-            chosen = int(draw * len(held))
-            ordered.append(held[chosen])
-            if buffer + i < len(incoming):
-                held[chosen] = incoming[buffer + i]
-            else:
-                held[chosen] = held[-1]
-                held.pop()
-        incoming = ordered
-    return np.array(incoming, np.int64).reshape(-1, 2)
+    shards = rng.permutation(len(counts))
+    lengths = np.asarray(counts, np.int64)[shards]
+    starts = np.cumsum(lengths) - lengths
+    within = np.arange(lengths.sum()) - np.repeat(starts, lengths)
+    incoming = np.stack([np.repeat(shards, lengths), within], axis=1)
+    if buffer == 1:
+        return incoming
+    held, ordered = np.arange(min(buffer, len(incoming))), np.empty(len(incoming), np.int64)
+    for i, draw in enumerate(rng.random(len(incoming))):
+        kept = min(len(held), len(incoming) - i)
+        chosen = int(draw * kept)
+        ordered[i] = held[chosen]
+        held[chosen] = buffer + i if buffer + i < len(incoming) else held[kept - 1]
+    return incoming[ordered]

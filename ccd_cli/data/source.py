@@ -48,6 +48,11 @@ class Source:
     def __len__(self) -> int:
         return len(self.photos) + (self.scenes.count if self.scenes else 0)
 
+    @property
+    def files(self) -> int:
+        """Return how many images are read from files."""
+        return len(self.photos)
+
     def name(self, index: int) -> Path:
         """Return what an image is called in lists."""
         if index < len(self.photos):

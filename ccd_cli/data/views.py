@@ -10,9 +10,10 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from torch import Tensor
 from ccd_cli.core.errors import CcdError, ImageError
 from ccd_cli.core.runtime import step_seed
 from ccd_cli.data.augment import Augmentation, augment
-from ccd_cli.data.crops import Patch, cut, cut_map, draw_patches, draw_region, inside, shares
+from ccd_cli.data.crops import Patch, Region, cut, cut_map, draw_boxes, inside, shares
 from ccd_cli.data.source import Source
 
 
@@ -38,6 +39,7 @@ class ViewRule:
     shared: bool
     local_global: bool
     features: bool = False
+    truth_teacher: int | None = None
 
 
 @dataclass(frozen=True)
@@ -47,14 +49,15 @@ class PhotoViews:
     `clean` is for the teacher: the student's first view (for the
     shared loss or its features), then the patches. `student` holds the student's views: the
     shared crop, then the own region if there is one. `boxes` (P, 3) are the patches' footprints as (top, left, side)
-    shares of the student's last view. `truth` float32 (V, size, size) is the true disparity of the clean views, if known.
+    shares of the student's last view. `given` holds maps of the clean views, float32 (V, size, size), by the index of the
+    teacher that they stand for; where every teacher's maps are given, `clean` is None.
     """
 
-    clean: np.ndarray
+    clean: np.ndarray | None
     student: np.ndarray
     boxes: np.ndarray
-    truth: np.ndarray | None
     path: Path
+    given: dict[int, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -62,13 +65,14 @@ class Batch:
     """Views of several photos: `clean` [N,3,S,S] and `student` [B*V,3,S,S] uint8, boxes [B,P,3].
 
     clean holds all whole views (if used), then all patches, the first photo's first; student all shared crops, then all
-    own regions. truth float32 [N,S,S] is the true disparity of the clean views; None unless every photo has it.
+    own regions. given float32 [N,S,S] are maps of the clean views by teacher, where every photo has them; clean is None
+    where no teacher needs to look.
     """
 
-    clean: Tensor
+    clean: Tensor | None
     student: Tensor
     boxes: Tensor
-    truth: Tensor | None
+    given: dict[int, Tensor]
     paths: list[Path]
 
 
@@ -77,20 +81,62 @@ def make_views(
 ) -> PhotoViews:
     """Draw regions, patches and augmentation for one photo and cut them; the draws' order is fixed."""
     height, width = photo.shape[:2]
-    region = draw_region(rng, height, width, rule.min_side)
-    own = draw_region(rng, height, width, rule.min_side)
-    drawn = draw_patches(rng, rule.patches, rule.patch_min, rule.patch_max)
+    region, own, drawn = draw_boxes(rng, height, width, rule.min_side, rule.patches, rule.patch_min, rule.patch_max)
     seen = own if rule.own_region else region
     parts = [inside(seen, patch) for patch in drawn] if rule.local_global else []
     student = ([] if rule.own_region and not rule.shared else [region]) + ([own] if rule.own_region else [])
     looked = [student[0], *parts] if rule.shared or rule.features else parts
+    given = {}
+    if truth is not None and rule.truth_teacher is not None:
+        given[rule.truth_teacher] = np.stack([cut_map(truth, part, rule.size) for part in looked])
     return PhotoViews(
         clean=np.stack([cut(photo, part, rule.size) for part in looked]),
         student=np.stack([augment(cut(photo, part, rule.size), rng, how) for part in student]),
         boxes=np.array([shares(seen, part) for part in parts], np.float32).reshape(-1, len(Patch._fields)),
-        truth=None if truth is None else np.stack([cut_map(truth, part, rule.size) for part in looked]),
         path=path,
+        given=given,
     )
+
+
+@dataclass(frozen=True)
+class Example:
+    """A square of one image to look at: uint8 (size, size, 3), and maps of it, float32 (size, size), by teacher."""
+
+    square: np.ndarray
+    given: dict[int, np.ndarray]
+
+
+class Stream(Protocol):
+    """An endless, seeded sequence of views over a fixed number of images."""
+
+    rule: ViewRule
+    bad: dict[Path, str]
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        ...
+
+    @property
+    def files(self) -> int:
+        """Return how many of them are read from files, which may be damaged."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """Return a hash of the sequence of images."""
+        ...
+
+    def mark_bad(self, path: Path, reason: str) -> None:
+        """Leave an image out from now on."""
+        ...
+
+    def example(self, index: int) -> Example:
+        """Return image `index` to look at; raises ImageError where it cannot be read."""
+        ...
+
+    def __getitem__(self, position: int) -> PhotoViews:
+        """Return the views at a position."""
+        ...
 
 
 class PhotoStream:
@@ -103,6 +149,28 @@ class PhotoStream:
         self._order = lru_cache(maxsize=4)(self._permutation)
         self.bad: dict[Path, str] = {}
         self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    @property
+    def files(self) -> int:
+        """Return the number of photos."""
+        return self.source.files
+
+    @property
+    def digest(self) -> str:
+        """Return a hash of the sequence of images."""
+        return self.source.digest
+
+    def example(self, index: int) -> Example:
+        """Return the middle square of image `index`; raises ImageError where it cannot be read."""
+        photo, truth = self.source.read(index)
+        height, width = photo.shape[:2]
+        side, size, teacher = min(height, width), self.rule.size, self.rule.truth_teacher
+        middle = Region((height - side) // 2, (width - side) // 2, side)
+        given = {} if truth is None or teacher is None else {teacher: cut_map(truth, middle, size)}
+        return Example(cut(photo, middle, size), given)
 
     def mark_bad(self, path: Path, reason: str) -> None:
         """Leave a photo out from now on; `on_bad` hears of it once."""
@@ -135,7 +203,7 @@ class PhotoStream:
         raise CcdError("None of the photos can be read.", "See skipped.jsonl in the run folder.")
 
 
-def batches(stream: PhotoStream, groups: Iterator[list[int]], workers: int, ahead: int) -> Iterator[Batch]:
+def batches(stream: Stream, groups: Iterator[list[int]], workers: int, ahead: int) -> Iterator[Batch]:
     """Yield one Batch for each group of positions, in order, while `workers` threads prepare up to `ahead` groups.
 
     Threads suffice: decoding, cutting and resizing release the interpreter's lock.
@@ -159,11 +227,12 @@ def _collate(views: list[PhotoViews], rule: ViewRule) -> Batch:
     def ordered(stacks: list[np.ndarray]) -> Tensor:
         return torch.from_numpy(np.concatenate([*(s[:first] for s in stacks), *(s[first:] for s in stacks)]))
 
-    truths = [view.truth for view in views if view.truth is not None]
+    clean = [view.clean for view in views if view.clean is not None]
+    known = set.intersection(*(set(view.given) for view in views))
     return Batch(
-        clean=ordered([view.clean for view in views]).permute(0, 3, 1, 2),
+        clean=ordered(clean).permute(0, 3, 1, 2) if clean else None,
         student=torch.from_numpy(np.stack([view.student for view in views], axis=1)).flatten(0, 1).permute(0, 3, 1, 2),
         boxes=torch.from_numpy(np.stack([view.boxes for view in views])),
-        truth=ordered(truths) if len(truths) == len(views) else None,
+        given={teacher: ordered([view.given[teacher] for view in views]) for teacher in sorted(known)},
         paths=[view.path for view in views],
     )

@@ -20,8 +20,10 @@ from ccd_cli.core.report import Report, Silent
 from ccd_cli.core.runtime import Runtime, Signals, memory_error, step_seed
 from ccd_cli.core.schema import DistillRecipe
 from ccd_cli.data.views import batches
+from ccd_cli.pipelines.distill_inputs import teacher_seed
 from ccd_cli.pipelines.distill_records import Records, Result
 from ccd_cli.pipelines.distill_setup import Job, prepare
+from ccd_cli.pipelines.distill_teachers import follow_labels
 from ccd_cli.pipelines.objective import objective
 from ccd_cli.students.optimizer import learning_rate_scale, set_learning_rate, update_mean
 from ccd_cli.students.run_folder import RunFolder, check_same_recipe, choose_folder
@@ -43,6 +45,7 @@ def run(
     Raises CcdError subclasses: before any time is spent for a bad folder, photo list, teacher, student, pairs file or
     disk; later TrainingStopped from a guard and Interrupted after a signal, both with the state saved.
     """
+    recipe = follow_labels(recipe)
     folder = choose_folder(recipe.name, out or recipe.out, resume, overwrite)
     if resume:
         check_same_recipe(folder, recipe.model_dump(mode="json"))
@@ -80,16 +83,18 @@ def train(job: Job, signals: Signals, report: Report) -> Result:
             torch.manual_seed(step_seed(recipe.seed, 3, step, runtime.rank))
             scale = learning_rate_scale(step, optim.steps, optim.warmup, optim.schedule, optim.final_lr)
             lr = set_learning_rate(job.optimizer, scale)
-            teacher = job.panel.draw(step_seed(recipe.seed, 4, step))
+            teacher = job.panel.draw(teacher_seed(recipe, step))
 
             buffers = [b.clone() for b in job.student.buffers()]  # a bad step must not leave its statistics behind
             sums: dict[str, Tensor] = {}
-            for _ in range(optim.accumulate):
+            for turn in range(optim.accumulate):
                 batch = next(feed)
-                clean, seen, boxes = (_on(t, runtime) for t in (batch.clean, batch.student, batch.boxes))
-                truth = None if batch.truth is None else _on(batch.truth, runtime)
+                seen, boxes = _on(batch.student, runtime), _on(batch.boxes, runtime)
+                clean = None if batch.clean is None else _on(batch.clean, runtime)
+                given = {index: _on(maps, runtime) for index, maps in batch.given.items()}
                 wanted = len(boxes) if recipe.loss.feature.weight and job.features else 0
-                labels = job.panel.label(clean, teacher, wanted, truth)
+                noise_seed = step_seed(recipe.seed, 6, step, turn, runtime.rank)
+                labels = job.panel.label(clean, teacher, wanted, given, noise_seed)
                 with runtime.autocast():
                     maps, tokens = job.student.forward_with_features(job.student.normalize(seen))
                 parts = objective(

@@ -17,8 +17,8 @@ from ccd_cli.models.depth_net import DepthNet
 from ccd_cli.pipelines.distill_setup import Job
 from ccd_cli.students.score import mean_scores, score_disparity
 from ccd_cli.teachers.base import Teacher
+from ccd_cli.teachers.given import Given
 from ccd_cli.teachers.native import NativeTeacher, predict_photos
-from ccd_cli.teachers.truth import Truth
 
 MEAN_SIDE = 64
 
@@ -50,7 +50,7 @@ def compare(job: Job, first: DepthNet) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for member in job.panel.members:
         teacher = member.teacher
-        if not isinstance(teacher, Truth) and teacher.kind != "affine-depth":
+        if not isinstance(teacher, Given) and teacher.kind != "affine-depth":
             side = _side(teacher, size) if isinstance(teacher, NativeTeacher) else None
             rows.append({"model": f"teacher {teacher.name}", **score_network(teacher, images, side)})
     rows.append({"model": "student, untrained", **score_network(first, images, size)})

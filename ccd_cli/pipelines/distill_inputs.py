@@ -12,14 +12,19 @@ from ccd_cli.core.errors import ImageError
 from ccd_cli.core.recipe import builtin_path
 from ccd_cli.core.report import Report
 from ccd_cli.core.runtime import step_seed
-from ccd_cli.core.schema import HELD_OUT, DistillRecipe, Scenes
+from ccd_cli.core.schema import DistillRecipe
+from ccd_cli.core.sections import HELD_OUT, TRUTH, Scenes
 from ccd_cli.data.augment import Augmentation
 from ccd_cli.data.eval_set import EvalSet, SceneSet
+from ccd_cli.data.label_stream import LabelStream
 from ccd_cli.data.pairs import PairSet, load_pairs
 from ccd_cli.data.photos import check_header, list_photos
+from ccd_cli.data.shards import ShardReader
 from ccd_cli.data.source import SceneRule, Source
 from ccd_cli.data.views import PhotoStream, ViewRule
+from ccd_cli.pipelines.distill_teachers import label_columns
 from ccd_cli.students.run_folder import RunFolder
+from ccd_cli.teachers.panel import Panel
 
 HEADERS_CHECKED = 20_000
 """Photos whose headers are read before the start, in seeded order; damage further in is found when a photo is used."""
@@ -51,8 +56,41 @@ def make_eval_set(recipe: DistillRecipe) -> EvalSet | None:
 
 def make_stream(recipe: DistillRecipe, source: Source, folder: RunFolder, bad: list[tuple[Path, str]]) -> PhotoStream:
     """Return the stream of views; photos known to be `bad` are left out and listed from the start."""
-    crops, loss, how = recipe.crops, recipe.loss, recipe.augment
-    rule = ViewRule(
+    stream = PhotoStream(source, recipe.seed, _view_rule(recipe), _augmentation(recipe), folder.note_skipped)
+    for path, reason in bad:
+        stream.mark_bad(path, reason)
+    return stream
+
+
+def make_label_stream(recipe: DistillRecipe, labels: ShardReader, panel: Panel, folder: RunFolder) -> LabelStream:
+    """Return the stream of views over labels made earlier, which reads those of each step's teacher alone."""
+    assert recipe.labels is not None
+    photos_a_step = recipe.optim.batch * recipe.optim.accumulate
+
+    def needed(position: int) -> list[int]:
+        return panel.needed(panel.draw(teacher_seed(recipe, position // photos_a_step + 1)))
+
+    return LabelStream(
+        labels,
+        recipe.seed,
+        recipe.labels.order == "recorded",
+        _view_rule(recipe),
+        _augmentation(recipe),
+        label_columns(recipe),
+        needed,
+        folder.note_skipped,
+    )
+
+
+def teacher_seed(recipe: DistillRecipe, step: int) -> int:
+    """Return the seed from which the teacher of a step is drawn."""
+    return step_seed(recipe.seed, 4, step)
+
+
+def _view_rule(recipe: DistillRecipe) -> ViewRule:
+    crops, loss = recipe.crops, recipe.loss
+    truths = [i for i, entry in enumerate(recipe.teachers) if entry.model == TRUTH]
+    return ViewRule(
         size=crops.size,
         min_side=crops.min_side,
         patches=crops.patches,
@@ -62,12 +100,13 @@ def make_stream(recipe: DistillRecipe, source: Source, folder: RunFolder, bad: l
         shared=loss.shared.weight > 0,
         local_global=loss.local_global.weight > 0,
         features=loss.feature.weight > 0,
+        truth_teacher=truths[0] if truths else None,
     )
-    augmentation = Augmentation(how.jitter, how.jitter_share, how.gray_share, how.blur_share)
-    stream = PhotoStream(source, recipe.seed, rule, augmentation, folder.note_skipped)
-    for path, reason in bad:
-        stream.mark_bad(path, reason)
-    return stream
+
+
+def _augmentation(recipe: DistillRecipe) -> Augmentation:
+    how = recipe.augment
+    return Augmentation(how.jitter, how.jitter_share, how.gray_share, how.blur_share)
 
 
 def bad_headers(photos: list[Path], seed: int, workers: int, report: Report) -> list[tuple[Path, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ccd_cli.core.errors import ImageError
-from ccd_cli.data.crops import Region, cut, cut_map
+from ccd_cli.data.views import Example
 from ccd_cli.models.depth_net import DepthNet
 from ccd_cli.pipelines.distill_setup import Job
 from ccd_cli.students.plots import plot_samples
@@ -33,35 +34,28 @@ class Samples:
 
 
 def prepare_samples(job: Job) -> Samples | None:
-    """Take the middle squares of the first readable photos and ask every teacher; None where none are wanted.
+    """Take squares of the first readable photos and every teacher's maps of them; None where none are wanted.
 
     The untrained student's maps are kept in the job, and so in its saved state.
     """
-    size, count = job.recipe.crops.size, job.recipe.log.samples
-    squares: list[np.ndarray] = []
-    truths: list[Tensor | None] = []
-    for index in range(len(job.source)):
-        if len(squares) == count:
+    examples: list[Example] = []
+    for index in range(len(job.stream)):
+        if len(examples) == job.recipe.log.samples:
             break
-        try:
-            photo, truth = job.source.read(index)
-        except ImageError:
-            continue
-        height, width = photo.shape[:2]
-        side = min(height, width)
-        middle = Region((height - side) // 2, (width - side) // 2, side)
-        squares.append(cut(photo, middle, size))
-        truths.append(
-            None if truth is None else torch.from_numpy(cut_map(truth, middle, size))[None].to(job.runtime.device)
-        )
-    if not squares:
+        with contextlib.suppress(ImageError):
+            examples.append(job.stream.example(index))
+    if not examples:
         return None
-    photos = np.stack(squares)
+    photos = np.stack([example.square for example in examples])
     pixels = torch.from_numpy(photos).permute(0, 3, 1, 2).float().div(255.0).to(job.runtime.device)
     views = list(pixels.split(1))
+    given = [
+        {index: torch.from_numpy(values)[None].to(job.runtime.device) for index, values in example.given.items()}
+        for example in examples
+    ]
     labels = {}
     for index, member in enumerate(job.panel.members):
-        made = [job.panel.label(view, index, truth=truth) for view, truth in zip(views, truths, strict=True)]
+        made = [job.panel.label(view, index, given=maps) for view, maps in zip(views, given, strict=True)]
         maps = [torch.where(m.valid, m.values, torch.nan).cpu().numpy() for m in made]
         name = member.teacher.name
         labels[f"{name} ({index + 1})" if name in labels else name] = np.concatenate(maps)

@@ -8,31 +8,37 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import filelock
 import torch
 from torch import nn
 
-from ccd_cli.core.errors import CcdError, TeacherError, TrainingStopped, UsageProblem
-from ccd_cli.core.io import cut_json_lines, need_space, write_text
+from ccd_cli.core.errors import TeacherError, TrainingStopped, UsageProblem
+from ccd_cli.core.io import cut_json_lines, need_space, only_one, write_text
 from ccd_cli.core.recipe import to_yaml
 from ccd_cli.core.report import Report
 from ccd_cli.core.runtime import Runtime, Signals, choose_runtime, step_seed
-from ccd_cli.core.schema import TRUTH, DistillRecipe
+from ccd_cli.core.schema import DistillRecipe
 from ccd_cli.data.eval_set import EvalSet
+from ccd_cli.data.shards import ShardReader
 from ccd_cli.data.source import Source
-from ccd_cli.data.views import PhotoStream
+from ccd_cli.data.views import Stream
 from ccd_cli.models.arch import Arch
 from ccd_cli.models.depth_net import DepthNet
 from ccd_cli.models.files import sha256_file
-from ccd_cli.pipelines.distill_inputs import bad_headers, make_eval_set, make_source, make_stream, worker_count
+from ccd_cli.pipelines.distill_inputs import (
+    bad_headers,
+    make_eval_set,
+    make_label_stream,
+    make_source,
+    make_stream,
+    worker_count,
+)
+from ccd_cli.pipelines.distill_teachers import find_teachers, load_panel, open_labels
 from ccd_cli.students.build import build_student, pretrained_license, student_arch
 from ccd_cli.students.guards import Guard
 from ccd_cli.students.optimizer import make_optimizer
 from ccd_cli.students.run_folder import RunFolder, load_state
-from ccd_cli.teachers.base import Teacher
-from ccd_cli.teachers.load import ModelRef, check_runnable, load_teacher, resolve_model
-from ccd_cli.teachers.panel import Member, Panel, reference_for
-from ccd_cli.teachers.truth import Truth
+from ccd_cli.teachers.load import ModelRef, resolve_model
+from ccd_cli.teachers.panel import Panel
 
 
 @dataclass
@@ -42,7 +48,7 @@ class Job:
     recipe: DistillRecipe
     folder: RunFolder
     runtime: Runtime
-    stream: PhotoStream
+    stream: Stream
     workers: int
     panel: Panel
     student: DepthNet
@@ -62,11 +68,6 @@ class Job:
     first_samples: torch.Tensor | None = None
 
     @property
-    def source(self) -> Source:
-        """The photos and scenes behind the stream."""
-        return self.stream.source
-
-    @property
     def evaluated(self) -> DepthNet:
         """The network that is scored and kept: the running mean of weights if there is one."""
         return self.student if self.mean is None else self.mean
@@ -78,7 +79,7 @@ class Job:
 
     def check_skipped(self) -> None:
         """Raise TrainingStopped when more photos than the recipe allows cannot be read."""
-        check_bad(len(self.stream.bad), len(self.source.photos), self.recipe.images.max_skipped)
+        check_bad(len(self.stream.bad), self.stream.files, self.recipe.images.max_skipped)
 
 
 def check_bad(bad: int, photos: int, limit: float) -> None:
@@ -102,15 +103,13 @@ def prepare(
     stack: ExitStack,
 ) -> Job:
     """Check and load everything; raises CcdError with one plain line for whatever is wrong."""
-    source = make_source(recipe)
-    references = [None if t.model == TRUTH else check_runnable(resolve_model(t.model, t.arch)) for t in recipe.teachers]
-    kinds = [ref.kind if ref else Truth.kind for ref in references]
-    names = [t.model for t in recipe.teachers]
-    fits = [reference_for(kinds, i, names, t.fit_to) for i, t in enumerate(recipe.teachers)]
-    if recipe.mixing == "average" and len(names) == 1:
+    labels = open_labels(recipe)
+    images = make_source(recipe) if labels is None else labels
+    teachers, fits = find_teachers(recipe, labels)
+    if recipe.mixing == "average" and len(teachers) == 1:
         raise UsageProblem("mixing: average needs more than one teacher.", "Use mixing: select.")
     arch, weights = _student_source(recipe)
-    _keep_apart(folder, [*references, weights])
+    _keep_apart(folder, [ref.path for ref in [*teachers, weights] if isinstance(ref, ModelRef)])
     eval_set = make_eval_set(recipe)
     runtime = choose_runtime(device, precision, threads)
     if recipe.optim.batch % runtime.world:
@@ -127,32 +126,24 @@ def prepare(
     need_space(folder.path, weights_bytes * copies, "The run")
     folder.path.mkdir(parents=True, exist_ok=True)
     if runtime.main:
-        _lock(folder, stack)
+        stack.enter_context(only_one(folder.lock, f"Another process is writing {folder.path}."))
     state = load_state(folder) if resume else None
-    _same_machine(state, runtime, threads, source, report)
+    _same_machine(state, runtime, threads, images, report)
 
-    report.note(f"{len(source)} photos; student {arch.name}; {runtime.describe()}")
-    members = []
-    for entry, ref, fit in zip(recipe.teachers, references, fits, strict=True):
-        teacher: Teacher = Truth()
-        if ref is not None:
-            report.note(f"Loading teacher {ref.name} ({ref.kind}, {ref.license})")
-            teacher = load_teacher(ref, None, runtime.device, runtime.precision, entry.resolution)
-            teacher.predict(
-                torch.zeros(1, 3, recipe.crops.size, recipe.crops.size, device=runtime.device)
-            )  # fails here or never
-        members.append(Member(teacher, entry.weight, fit))
-    panel = Panel(
-        members, recipe.mixing, recipe.masks.saturated_share if recipe.masks.saturated else None, recipe.masks.flat
-    )
-    hashes = {m.teacher.name: m.teacher.checkpoint_sha256 for m in members} | _hash_of(weights)
+    report.note(f"{len(images)} photos; student {arch.name}; {runtime.describe()}")
+    panel = load_panel(recipe, teachers, fits, runtime, report)
+    hashes = {m.teacher.name: m.teacher.checkpoint_sha256 for m in panel.members} | _hash_of(weights)
     _same_weights(state, hashes)
-    bad = bad_headers(source.photos, recipe.seed, worker_count(recipe), report)
-    check_bad(len(bad), len(source.photos), recipe.images.max_skipped)
+    bad = bad_headers(images.photos, recipe.seed, worker_count(recipe), report) if isinstance(images, Source) else []
+    check_bad(len(bad), images.files, recipe.images.max_skipped)
     if runtime.main and not resume:
         folder.clear()
         write_text(folder.recipe, to_yaml(recipe))
-    stream = make_stream(recipe, source, folder, bad)
+    stream: Stream
+    if isinstance(images, Source):
+        stream = make_stream(recipe, images, folder, bad)
+    else:
+        stream = make_label_stream(recipe, images, panel, folder)
     if signals.received is not None:
         raise signals.interruption(
             "Stopped before the first step.", f"Start with: ccd distill RECIPE --resume --out {folder.path}"
@@ -171,7 +162,7 @@ def _assemble(
     recipe: DistillRecipe,
     folder: RunFolder,
     runtime: Runtime,
-    stream: PhotoStream,
+    stream: Stream,
     panel: Panel,
     student: DepthNet,
     eval_set: EvalSet | None,
@@ -188,6 +179,8 @@ def _assemble(
     projection = None
     width = panel.members[0].teacher.feature_width
     features = recipe.loss.feature.weight > 0 and width is not None
+    if recipe.loss.feature.weight > 0 and recipe.labels is not None:
+        report.note("The feature term is off: labels hold no encoder's features.")
     if features and width != student.feature_width:
         if recipe.loss.feature.projection:
             projection = nn.Linear(student.feature_width, width or 1, bias=False).to(runtime.device)
@@ -223,12 +216,12 @@ def _assemble(
     )
 
 
-def _keep_apart(folder: RunFolder, sources: list[ModelRef | None]) -> None:
+def _keep_apart(folder: RunFolder, sources: list[Path]) -> None:
     """Raise UsageProblem where a teacher, or the student's first weights, lie in the folder that the run writes."""
-    for ref in sources:
-        if ref is not None and ref.path.resolve().is_relative_to(folder.path.resolve()):
+    for path in sources:
+        if path.resolve().is_relative_to(folder.path.resolve()):
             raise UsageProblem(
-                f"{ref.path} lies in the run's own folder and would be written over.", "Choose another --out."
+                f"{path} lies in the run's own folder and would be written over.", "Choose another --out."
             )
 
 
@@ -279,24 +272,16 @@ def _student_source(recipe: DistillRecipe) -> tuple[Arch, ModelRef | None]:
         ) from error
 
 
-def _lock(folder: RunFolder, stack: ExitStack) -> None:
-    """Hold the folder's lock until the run ends; raises CcdError when another process holds it."""
-    lock = filelock.FileLock(folder.lock, timeout=0)
-    try:
-        stack.enter_context(lock.acquire())
-    except filelock.Timeout as error:
-        raise CcdError(f"Another process is writing {folder.path}.", "Wait for it, or choose another --out.") from error
-
-
 def _same_machine(
-    state: dict[str, Any] | None, runtime: Runtime, threads: int | None, source: Source, report: Report
+    state: dict[str, Any] | None, runtime: Runtime, threads: int | None, images: Source | ShardReader, report: Report
 ) -> None:
     """Take up the thread count of the saved state, and refuse or tell of what keeps a resumed run from being exact."""
     if state is None:
         return
-    if state["source_hash"] != source.digest:
+    if state["source_hash"] != images.digest:
+        what = "list of photos has" if isinstance(images, Source) else "labels have"
         raise UsageProblem(
-            f"The list of photos has changed since the run began ({state['photos']} then, {len(source)} now).",
+            f"The {what} changed since the run began ({state['photos']} photos then, {len(images)} now).",
             "Restore it, or start anew with --overwrite or another --out.",
         )
     if threads is None:

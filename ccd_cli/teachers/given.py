@@ -1,4 +1,4 @@
-"""The teacher that is no network: the exact depth of generated scenes."""
+"""Teachers that are no networks here: their maps come with the images (true depth of scenes, labels made earlier)."""
 
 from __future__ import annotations
 
@@ -13,25 +13,24 @@ from torch import Tensor
 from ccd_cli.core.depth import DepthMap
 from ccd_cli.core.errors import TeacherError
 from ccd_cli.core.kinds import Kind
-from ccd_cli.core.schema import TRUTH
+from ccd_cli.core.sections import TRUTH
 
 
-class Truth:
-    """Stands for the true disparity that comes with generated views; it cannot predict from pixels."""
+class Given:
+    """Stands for a teacher whose maps are handed to `Panel.label` with the views; it cannot predict from pixels."""
 
-    name = TRUTH
-    kind: Kind = "disparity"
-    license = "CC0-1.0"
-    checkpoint_sha256 = ""
     feature_width: int | None = None
+
+    def __init__(self, name: str, kind: Kind, license_name: str, checkpoint_sha256: str) -> None:
+        self.name, self.kind, self.license, self.checkpoint_sha256 = name, kind, license_name, checkpoint_sha256
 
     def predict(self, rgb: Tensor) -> Tensor:
         """Raise TeacherError: nothing can be predicted."""
-        raise _no_pixels()
+        raise self._no_pixels()
 
     def predict_with_features(self, rgb: Tensor) -> tuple[Tensor, Tensor | None]:
         """Raise TeacherError: nothing can be predicted."""
-        raise _no_pixels()
+        raise self._no_pixels()
 
     def predict_photos(
         self,
@@ -40,7 +39,7 @@ class Truth:
         focals: Sequence[float | None] | None = None,
     ) -> list[DepthMap]:
         """Raise TeacherError: nothing can be predicted."""
-        raise _no_pixels()
+        raise self._no_pixels()
 
     def features(self, rgb: Tensor) -> Tensor | None:
         """Return None: it has no features."""
@@ -50,6 +49,10 @@ class Truth:
         """Return itself."""
         return self
 
+    def _no_pixels(self) -> TeacherError:
+        return TeacherError(f"The maps of the teacher `{self.name}` come with its images; it cannot look at others.")
 
-def _no_pixels() -> TeacherError:
-    return TeacherError("The teacher `truth` answers for generated scenes only.")
+
+def truth() -> Given:
+    """Return the teacher `truth`: the exact disparity of generated scenes."""
+    return Given(TRUTH, "disparity", "CC0-1.0", "")

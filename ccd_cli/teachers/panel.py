@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -12,9 +12,11 @@ from torch import Tensor
 from ccd_cli.core.domain import fit_affine_depth, to_disparity
 from ccd_cli.core.errors import TeacherError
 from ccd_cli.core.label_masks import flat_maps, saturated_mask
+from ccd_cli.core.label_noise import rescale, spoil
 from ccd_cli.core.normalize import normalize_map, unit_scale
+from ccd_cli.core.sections import Noise
 from ccd_cli.teachers.base import Teacher
-from ccd_cli.teachers.truth import Truth
+from ccd_cli.teachers.given import Given
 
 EVERYONE = -1
 """Index that stands for the mean of all teachers."""
@@ -38,11 +40,12 @@ class Labels:
 
 @dataclass(frozen=True)
 class Member:
-    """A loaded teacher, its weight, and for affine depth the index of the teacher it is fitted to."""
+    """A loaded teacher, its weight, for affine depth the index of the teacher it is fitted to, and noise for its labels."""
 
     teacher: Teacher
     weight: float
     fit_to: int | None = None
+    noise: Noise = field(default_factory=Noise)
 
 
 def reference_for(kinds: Sequence[str], index: int, names: Sequence[str], fit_to: str | None) -> int | None:
@@ -87,52 +90,79 @@ class Panel:
             return EVERYONE
         return int(np.random.default_rng(seed).choice(len(self.members), p=self._shares))
 
+    def needed(self, index: int) -> list[int]:
+        """Return the teachers whose maps the labels of teacher `index` (or EVERYONE) are made of."""
+        asked = range(len(self.members)) if index == EVERYONE else [index]
+        fits = [self.members[i].fit_to for i in asked]
+        return sorted({*asked, *(fit for fit in fits if fit is not None)})
+
     @torch.no_grad()
-    def label(self, views: Tensor, index: int, feature_views: int = 0, truth: Tensor | None = None) -> Labels:
+    def label(
+        self,
+        views: Tensor | None,
+        index: int,
+        feature_views: int = 0,
+        given: Mapping[int, Tensor] | None = None,
+        noise_seed: int = 0,
+    ) -> Labels:
         """Label views [N,3,H,W] in 0..1 with teacher `index`, or with the mean of all of them for EVERYONE.
 
         The primary teacher's features of the first `feature_views` views come along; they cost nothing where the primary
-        teacher labels, else one encoder pass over those views. truth [N,H,W] is the true disparity of the views, which
-        is what the teacher `Truth` answers.
+        teacher labels, else one encoder pass over those views. given holds the maps [N,H,W] of the teachers (by index)
+        that are `Given`, in their own kind and scale, NaN where unknown; with such teachers alone, views may be None.
+        noise_seed decides the errors of teachers that have `noise`.
         """
         tokens = None
         if index == EVERYONE:
-            made = [self._disparity(i, views, feature_views if i == 0 else 0, truth) for i in range(len(self.members))]
+            made = [
+                self._disparity(i, views, feature_views if i == 0 else 0, given, noise_seed)
+                for i in range(len(self.members))
+            ]
             tokens = made[0][2]
             raw, valid = _average([m[0] for m in made], [m[1] for m in made], self._shares)
             name = "average"
         else:
-            raw, valid, tokens = self._disparity(index, views, feature_views if index == 0 else 0, truth)
+            raw, valid, tokens = self._disparity(index, views, feature_views if index == 0 else 0, given, noise_seed)
             name = self.members[index].teacher.name
-            if feature_views and index != 0:
+            if feature_views and index != 0 and views is not None:
                 tokens = self.members[0].teacher.features(views[:feature_views])
         if self.saturated_share is not None:
             valid = saturated_mask(raw, valid, self.saturated_share)
         if self.drop_flat:
             valid = valid & ~flat_maps(raw, valid)[:, None, None]
         _, median, mad = normalize_map(raw, valid)
-        return Labels(unit_scale(raw, valid), valid, tokens, name, median.mean(), mad.mean())
+        values = unit_scale(raw, valid)
+        if index != EVERYONE:
+            noise = self.members[index].noise
+            values = rescale(values, noise_seed, noise.scale_jitter, noise.shift_jitter)
+        return Labels(values, valid, tokens, name, median.mean(), mad.mean())
 
     def _disparity(
-        self, index: int, views: Tensor, feature_views: int, truth: Tensor | None
+        self, index: int, views: Tensor | None, feature_views: int, given: Mapping[int, Tensor] | None, noise_seed: int
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return (disparity, valid, tokens) of one teacher at its own scale."""
         member = self.members[index]
-        if isinstance(member.teacher, Truth):
-            if truth is None:
-                raise TeacherError("The true depth of these images is not known.")
-            return *to_disparity(truth, "disparity"), None
-        tokens = None
-        if feature_views:
-            label, tokens = member.teacher.predict_with_features(views)
-            tokens = None if tokens is None else tokens[:feature_views]
-        else:
-            label = member.teacher.predict(views)
+        label, tokens = self._ask(index, views, feature_views, given)
         kind = str(member.teacher.kind)
         if member.fit_to is not None:
-            reference = self.members[member.fit_to].teacher.predict(views)
-            label, kind = fit_affine_depth(label, reference), "depth"
-        return *to_disparity(label, kind), tokens
+            label, kind = fit_affine_depth(label, self._ask(member.fit_to, views, 0, given)[0]), "depth"
+        values, valid = to_disparity(label, kind)
+        return spoil(values, valid, noise_seed + index, member.noise.outliers, member.noise.blur), valid, tokens
+
+    def _ask(
+        self, index: int, views: Tensor | None, feature_views: int, given: Mapping[int, Tensor] | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return (map, tokens) of one teacher in its own kind and scale."""
+        teacher = self.members[index].teacher
+        if isinstance(teacher, Given):
+            if given is None or index not in given:
+                raise TeacherError(f"The maps of the teacher `{teacher.name}` are not known for these images.")
+            return given[index], None
+        assert views is not None, "a network needs views"
+        if not feature_views:
+            return teacher.predict(views), None
+        label, tokens = teacher.predict_with_features(views)
+        return label, None if tokens is None else tokens[:feature_views]
 
 
 def _average(maps: list[Tensor], valid: list[Tensor], shares: np.ndarray) -> tuple[Tensor, Tensor]:

@@ -122,7 +122,7 @@ def test_batches_come_in_order_whatever_the_threads(photos, shared, local):
         assert a.paths == b.paths
     assert one[0].student.shape == (2, 3, 32, 32)
     assert one[0].clean.shape[0] == (2 if shared else 0) + (4 if local else 0)
-    assert one[0].truth is None
+    assert one[0].given == {}
     assert one[0].boxes.shape == (2, 2 if local else 0, 3)
 
 
@@ -142,17 +142,26 @@ def test_unreadable_photos_are_replaced_and_named_once(photos, tmp_path):
 
 def test_scenes_bring_their_true_disparity_for_every_clean_view():
     rule = ViewRule(
-        size=32, min_side=40, patches=2, patch_min=0.5, patch_max=0.9, own_region=False, shared=True, local_global=True
+        size=32,
+        min_side=40,
+        patches=2,
+        patch_min=0.5,
+        patch_max=0.9,
+        own_region=False,
+        shared=True,
+        local_global=True,
+        truth_teacher=3,
     )
     source = Source([], SceneRule(count=4, height=48, width=64))
     views = PhotoStream(source, 0, rule, NO_CHANGE, lambda *_: None)
     batch = next(batches(views, iter([[0, 1]]), workers=1, ahead=0))
-    assert batch.truth.shape == (6, 32, 32)
+    truth = batch.given[3]
+    assert truth.shape == (6, 32, 32)
     assert batch.clean.shape == (6, 3, 32, 32)
-    assert (batch.truth >= 0).all()
-    assert batch.truth[2:4].std() > 0  # the first photo's patches, after both shared crops
+    assert (truth >= 0).all()
+    assert truth[2:4].std() > 0  # the first photo's patches, after both shared crops
     first = views[0]
-    assert np.array_equal(batch.truth[[0, 2, 3]].numpy(), first.truth)
+    assert np.array_equal(truth[[0, 2, 3]].numpy(), first.given[3])
     assert np.array_equal(batch.clean[[0, 2, 3]].permute(0, 2, 3, 1).numpy(), first.clean)
 
 

@@ -1,0 +1,136 @@
+"""Who labels in a distillation run: networks, the true depth of scenes, or the teachers of labels made earlier."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import get_args
+
+import torch
+from pydantic import ValidationError
+
+from ccd_cli.core.errors import CcdError, RecipeError, UsageProblem
+from ccd_cli.core.kinds import Kind
+from ccd_cli.core.label_schema import LabelRecipe
+from ccd_cli.core.recipe import check_label_recipe, differences
+from ccd_cli.core.report import Report
+from ccd_cli.core.runtime import Runtime
+from ccd_cli.core.schema import DistillRecipe
+from ccd_cli.core.sections import TRUTH, TeacherEntry
+from ccd_cli.core.yaml_text import read_yaml
+from ccd_cli.data.shards import ShardReader, read_index
+from ccd_cli.teachers.base import Teacher
+from ccd_cli.teachers.given import Given, truth
+from ccd_cli.teachers.load import ModelRef, check_runnable, load_teacher, resolve_model
+from ccd_cli.teachers.panel import Member, Panel, reference_for
+
+
+def follow_labels(recipe: DistillRecipe) -> DistillRecipe:
+    """Return the recipe with the crops, and if it names none the teachers, of the labels that it learns from.
+
+    Raises CcdError where there are no finished labels, UsageProblem where the recipe wants other crops or teachers.
+    """
+    if recipe.labels is None:
+        return recipe
+    folder = labels_folder(recipe)
+    index, made = read_index(folder), _label_recipe(folder)
+    if (made.crops.size, 1 + made.crops.patches) != (index.size, index.crops):
+        raise CcdError(f"{folder / 'recipe.yaml'} contradicts the index beside it.", "Make the labels again.")
+    if "crops" in recipe.model_fields_set:
+        wanted = {key: getattr(recipe.crops, key) for key in sorted(recipe.crops.model_fields_set)}
+        rows = differences({key: getattr(made.crops, key) for key in wanted}, wanted, "crops.")
+        if rows:
+            told = "; ".join(f"{key}: {a} there, {b} here" for key, a, b in rows)
+            raise UsageProblem(
+                f"The labels in {folder} were made with other crops ({told}).",
+                "Leave `crops` out of the recipe, or label anew with these.",
+            )
+    teachers = recipe.teachers or [TeacherEntry(model=entry.model) for entry in made.teachers]
+    followed = recipe.model_copy(update={"crops": made.crops, "teachers": teachers})
+    label_columns(followed)
+    return followed
+
+
+def label_columns(recipe: DistillRecipe) -> list[int]:
+    """Return, for each teacher of the recipe, its place in the folder of labels; UsageProblem for one that is not there.
+
+    A teacher is named as the label recipe names it, or as the index does where no other has that name.
+    """
+    folder = labels_folder(recipe)
+    names = [entry.model for entry in _label_recipe(folder).teachers]
+    short = [str(about.get("teacher")) for about in read_index(folder).teachers]
+    if len(names) != len(short):
+        raise CcdError(f"{folder / 'recipe.yaml'} contradicts the index beside it.", "Make the labels again.")
+    columns = []
+    for entry in recipe.teachers:
+        if entry.model in names:
+            columns.append(names.index(entry.model))
+        elif short.count(entry.model) == 1:
+            columns.append(short.index(entry.model))
+        else:
+            raise UsageProblem(
+                f"The labels in {folder} have no teacher '{entry.model}', or several.",
+                f"They have: {', '.join(names)}.",
+            )
+    return columns
+
+
+def labels_folder(recipe: DistillRecipe) -> Path:
+    """Return the folder of labels that a recipe names."""
+    assert recipe.labels is not None
+    return Path(recipe.labels.path).expanduser()
+
+
+def open_labels(recipe: DistillRecipe) -> ShardReader | None:
+    """Return a reader of the labels that a recipe learns from, if it does."""
+    if recipe.labels is None:
+        return None
+    rule = recipe.labels
+    return ShardReader(labels_folder(recipe), recipe.seed, buffer=rule.buffer, verify=rule.verify)
+
+
+def find_teachers(recipe: DistillRecipe, labels: ShardReader | None) -> tuple[list[ModelRef | Given], list[int | None]]:
+    """Return (teachers, the index that each is fitted to), checked to be there and usable but not loaded."""
+    found: list[ModelRef | Given] = []
+    if labels is not None:
+        found += [_recorded(labels, place) for place in label_columns(recipe)]
+    for entry in recipe.teachers if labels is None else ():
+        if entry.model == TRUTH:
+            found.append(truth())
+        else:
+            found.append(check_runnable(resolve_model(entry.model, entry.arch)))
+    names, kinds = [entry.model for entry in recipe.teachers], [teacher.kind for teacher in found]
+    return found, [reference_for(kinds, i, names, entry.fit_to) for i, entry in enumerate(recipe.teachers)]
+
+
+def load_panel(
+    recipe: DistillRecipe, found: list[ModelRef | Given], fits: list[int | None], runtime: Runtime, report: Report
+) -> Panel:
+    """Load the teachers, each tried once, so that one that cannot run fails before the first step."""
+    members = []
+    for entry, source, fit in zip(recipe.teachers, found, fits, strict=True):
+        teacher: Teacher
+        if isinstance(source, Given):
+            teacher = source
+        else:
+            report.note(f"Loading teacher {source.name} ({source.kind}, {source.license})")
+            teacher = load_teacher(source, None, runtime.device, runtime.precision, entry.resolution)
+            teacher.predict(torch.zeros(1, 3, recipe.crops.size, recipe.crops.size, device=runtime.device))
+        members.append(Member(teacher, entry.weight, fit, entry.noise))
+    masks = recipe.masks
+    return Panel(members, recipe.mixing, masks.saturated_share if masks.saturated else None, masks.flat)
+
+
+def _recorded(labels: ShardReader, place: int) -> Given:
+    about = labels.index.teachers[place]
+    name = str(about.get("teacher"))
+    if about.get("kind") not in get_args(Kind):
+        raise CcdError(f"{labels.folder}: the index gives {name} no kind that ccd knows.", "Make the labels again.")
+    return Given(name, about["kind"], str(about.get("license")), str(about.get("checkpoint_sha256")))
+
+
+def _label_recipe(folder: Path) -> LabelRecipe:
+    path = folder / "recipe.yaml"
+    try:
+        return check_label_recipe(read_yaml(path), str(path))
+    except (RecipeError, ValidationError, OSError) as error:
+        raise CcdError(f"{path} is missing or damaged: it tells how the crops were drawn.", "Restore it.") from error
