@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ccd_cli.core.recipe import find_recipe, load_recipe, shipped, shipped_folder
-from ccd_cli.core.schema import TRUTH
+from ccd_cli.core.sections import TRUTH
 from ccd_cli.models.arch import ARCHS
 from ccd_cli.teachers.cards import CARDS, card
 from ccd_cli.teachers.licenses import is_commercial

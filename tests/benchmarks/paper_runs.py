@@ -1,0 +1,155 @@
+"""One run of paper_tables.py: a row and a seed through the pipeline of `ccd distill`, then its scores on held-out scenes."""
+
+from __future__ import annotations
+
+import functools
+import json
+import shutil
+import statistics
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from score_edges import score
+
+from ccd_cli.core.errors import TrainingStopped
+from ccd_cli.core.io import read_json_lines, write_json
+from ccd_cli.core.recipe import load_recipe, recipe_hash
+from ccd_cli.core.report import Silent
+from ccd_cli.core.schema import DistillRecipe
+from ccd_cli.core.sections import HELD_OUT, Scenes
+from ccd_cli.data import source
+from ccd_cli.data.eval_set import SceneSet
+from ccd_cli.data.source import SceneRule
+from ccd_cli.pipelines import distill
+from ccd_cli.pipelines.distill_compare import baselines
+from ccd_cli.teachers.load import load_teacher
+
+SCORED_SHARE = 0.3
+"""Scenes of which less is valid (sky, far away) are not scored, as in score_edges.py."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where and how runs are computed."""
+
+    device: str = "cpu"
+    precision: str = "auto"
+    threads: int | None = 1
+
+
+class Clock(Silent):
+    """A report that notes the time of every step: of the wall, and of this process's cores."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.times: list[tuple[float, float]] = []
+
+    def advance(self, done: int, **figures: float | str) -> None:
+        """Note the time."""
+        self.times.append((time.perf_counter(), time.process_time()))
+
+    def seconds(self, column: int) -> float | None:
+        """Return the median seconds a step by the wall (0) or the cores (1), or None for fewer than two steps."""
+        steps = np.diff([pair[column] for pair in self.times])
+        return float(np.median(steps)) if len(steps) else None
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Held-out scenes in memory: those with enough valid pixels."""
+
+    images: list[tuple[np.ndarray, np.ndarray, np.ndarray]]
+    name: str = "held-out scenes"
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def read(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return (photo, depth, valid)."""
+        return self.images[index]
+
+
+def remember_scenes() -> None:
+    """Keep every rendered scene for the next run of this process: rendering is a pure function of seed and size."""
+    rendered = source.render
+
+    @functools.cache
+    def once(seed: int, height: int, width: int, family: Any) -> Any:
+        return rendered([seed], height, width, family=family)
+
+    source.render = lambda seeds, height, width, *, family: once(seeds[0], height, width, family)  # type: ignore
+
+
+@functools.lru_cache(maxsize=1)
+def held_out(shape: Scenes, count: int) -> HeldOut:
+    """Return the scenes that no run trains on."""
+    scenes = SceneSet(SceneRule(count, shape.height, shape.width, shape.family, HELD_OUT))
+    images = [scenes.read(i) for i in range(count)]
+    return HeldOut([one for one in images if one[2].mean() >= SCORED_SHARE])
+
+
+def run_row(recipe: DistillRecipe, folder: Path, machine: Machine) -> dict[str, Any]:
+    """Train (or go on), score, and write `folder`.json; a run that a guard stops is a result too.
+
+    Raises Interrupted after a signal, with the state saved.
+    """
+    clock = Clock()
+    began = time.perf_counter()
+    facts: dict[str, Any] = {"recipe": recipe_hash(recipe), "steps": recipe.optim.steps}
+    begun = (folder / "recipe.yaml").exists()
+    try:
+        distill.run(recipe, out=str(folder), resume=begun, report=clock, **vars(machine))
+    except TrainingStopped as error:
+        facts |= {"stopped": error.message}
+    else:
+        teacher = load_teacher(str(folder), device=torch.device(machine.device))
+        facts |= dict(zip(("abs_rel", "f1", "contrast"), score(teacher, _scenes(recipe)), strict=True))
+    rows = read_json_lines(folder / "metrics.jsonl")
+    wall = recipe.optim.batch / statistics.median(row["images_per_second"] for row in rows)
+    facts |= {
+        "wall_per_step": wall,
+        "cpu_per_step": clock.seconds(1),
+        "drift": float(np.mean([row["drift"] for row in rows[-50:]])),
+        "seconds": time.perf_counter() - began,
+        "resumed": begun,
+    }
+    write_json(folder.with_suffix(".json"), facts)
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    return facts
+
+
+def result(recipe: DistillRecipe, folder: Path) -> dict[str, Any] | None:
+    """Return what a finished run of this recipe left, or None. Raises SystemExit where the folder is another recipe's."""
+    file = folder.with_suffix(".json")
+    if not file.exists():
+        return None
+    facts = json.loads(file.read_text(encoding="utf-8"))
+    if facts["recipe"] != recipe_hash(recipe):
+        raise SystemExit(f"{file} was made with another recipe: choose another --out.")
+    return dict(facts)
+
+
+def references(recipe: DistillRecipe, machine: Machine) -> list[dict[str, Any]]:
+    """Return scores of the recipe's teachers at the student's side, and of maps that do not look at the photo."""
+    scenes = _scenes(recipe)
+    rows: list[dict[str, Any]] = []
+    for entry in recipe.teachers:
+        if entry.model != "truth":
+            teacher = load_teacher(entry.model, resolution=recipe.crops.size, device=torch.device(machine.device))
+            found = score(teacher, scenes)
+            rows.append({"name": f"teacher {entry.model}", "abs_rel": found[0], "f1": found[1]})
+    return rows + [{"name": row["model"], "abs_rel": row["abs_rel"], "f1": None} for row in baselines(scenes)]
+
+
+def _scenes(recipe: DistillRecipe) -> HeldOut:
+    assert recipe.images.scenes is not None
+    return held_out(recipe.images.scenes, recipe.eval.scenes)
+
+
+def row_recipe(table: str, sets: list[str]) -> DistillRecipe:
+    """Return the recipe of a row."""
+    return load_recipe(f"paper/tiny-{table}", sets)

@@ -1,0 +1,166 @@
+"""The paper's Tables 1, 2 and 4 with seeds and controls, on generated scenes: every row through `ccd distill`.
+
+    python tests/benchmarks/paper_tables.py table1 table2 table4 --out runs/paper-tables     # trains what is missing
+    python tests/benchmarks/paper_tables.py table1 --report --out runs/paper-tables          # tables and plots alone
+    python tests/benchmarks/paper_tables.py table2 --quick --out /tmp/quick                  # two steps a row
+    python tests/benchmarks/paper_tables.py table1 --size 25m-224 --device cuda --budget 540 --out runs/gpu
+
+Rows are overrides (paper_rows.py) of recipes/paper/tiny-TABLE.yaml. Run again, it goes on where it was: finished runs are
+kept, a stopped one resumes from its saved state, a killed one loses its steps since then. Processes that make different
+tables may share --out. --budget ends by itself, state saved, with exit code 3 while runs are left: repeat until 0. Tables
+go to OUT/RESULTS.md, OUT/results.json and OUT/tiny-TABLE.png; with --into FILE also between the markers of that file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from paper_report import write_report
+from paper_rows import TABLES, Row, size_sets
+from paper_runs import Machine, references, remember_scenes, result, row_recipe, run_row
+
+from ccd_cli.core.errors import CcdError, Interrupted
+from ccd_cli.core.io import write_json
+from ccd_cli.core.runtime import Signals
+from ccd_cli.core.schema import DistillRecipe
+
+QUICK = ["optim.steps=2", "optim.batch=2", "images.scenes.count=4", "eval.scenes=3"]
+SMALL = ["crops.size=64", "crops.min_side=48", "images.scenes.height=64", "images.scenes.width=80"]
+BASE = Row("", "", ())
+"""The recipe as it ships."""
+LEFT = 3
+"""Exit code while runs are left."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One run."""
+
+    table: str
+    row: Row
+    seed: int
+    recipe: DistillRecipe
+    folder: Path
+
+
+def tasks(table: str, args: argparse.Namespace) -> Iterator[Task]:
+    """Yield the runs of a table: seed by seed, then rows whose steps follow from the cost of others."""
+    for later in (False, True):
+        for seed in range(args.seeds):
+            for row in TABLES[table]:
+                if bool(row.like) == later:
+                    folder = args.out / table / row.slug / f"seed{seed}"
+                    yield Task(table, row, seed, recipe_of(table, row, seed, args), folder)
+
+
+def recipe_of(table: str, row: Row, seed: int, args: argparse.Namespace) -> DistillRecipe:
+    """Return the recipe of a row; --size, QUICK and --steps come before the row's own overrides."""
+    base = size_sets(args.size)
+    if args.quick:
+        base += [*QUICK, *(SMALL if args.size == "tiny" else [])]
+    if args.steps:
+        base.append(f"optim.steps={args.steps}")
+    sets = [*base, *row.sets, f"seed={seed}", "eval.compare=false"]
+    if row.like:
+        steps = row_recipe(table, sets).optim.steps
+        sets.append(f"optim.steps={round(steps * cost_ratio(table, row, args))}")
+    return row_recipe(table, sets)
+
+
+def cost_ratio(table: str, row: Row, args: argparse.Namespace) -> float:
+    """Return how many times the steps of `row` go into the time of the row it is `like`; measured once, then kept.
+
+    Cost: seconds a step of the cores on a CPU (a busy machine does not change it), of the wall elsewhere; the mean over
+    the finished seeds of the row of the same name at equal steps. 1 before there are any.
+    """
+    file = args.out / table / "ratios.json"
+    ratios = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    if row.slug not in ratios:
+        twin = next(r.slug for r in TABLES[table] if r.name == row.name and not r.like)
+        costs = [
+            [_cost(path, args) for path in (args.out / table / slug).glob("seed*.json")] for slug in (row.like, twin)
+        ]
+        if not all(costs) or args.report:
+            return 1.0
+        both, own = (sum(cost) / len(cost) for cost in costs)
+        ratios[row.slug] = both / own
+        write_json(file, ratios)
+    return float(ratios[row.slug])
+
+
+def _cost(path: Path, args: argparse.Namespace) -> float:
+    facts = json.loads(path.read_text(encoding="utf-8"))
+    return float((args.device == "cpu" and facts["cpu_per_step"]) or facts["wall_per_step"])
+
+
+def train(args: argparse.Namespace, machine: Machine) -> bool:
+    """Make all runs that are missing; returns whether none is left."""
+    remember_scenes()
+    with Signals() as signals:
+        if args.budget:
+            timer = threading.Timer(args.budget, os.kill, (os.getpid(), signal.SIGTERM))
+            timer.daemon = True
+            timer.start()
+        for table in args.tables:
+            for task in tasks(table, args):
+                if signals.received is not None:
+                    return False
+                if result(task.recipe, task.folder) is not None:
+                    continue
+                try:
+                    facts = run_row(task.recipe, task.folder, machine)
+                except Interrupted:
+                    return False
+                shown = facts.get("stopped") or f"AbsRel {facts['abs_rel']:.4f}, F1 {facts['f1']:.4f}"
+                print(f"{table}: {task.row.group}: {task.row.name}, seed {task.seed}: {shown}", flush=True)
+                print(
+                    f"    {facts['steps']} steps, {facts['wall_per_step']:.3f} s each, {facts['seconds']:.0f} s",
+                    flush=True,
+                )
+            file = args.out / table / "references.json"
+            if not file.exists():
+                write_json(file, references(recipe_of(table, BASE, 0, args), machine))
+    return True
+
+
+def main() -> int:
+    """Train and report."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tables", nargs="+", choices=[*TABLES])
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=Path("runs/paper-tables"))
+    parser.add_argument("--steps", type=int, help="in place of the recipe's")
+    parser.add_argument("--size", default="tiny", help="tiny, or STUDENT-SIDE: 2m, 6m or 25m with 112, 224 or 336")
+    parser.add_argument("--quick", action="store_true", help="two steps of few scenes a row, one seed")
+    parser.add_argument("--report", action="store_true", help="train nothing")
+    parser.add_argument("--into", type=Path, help="also write between the markers of this file")
+    parser.add_argument("--budget", type=float, help="seconds after which to stop cleanly")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", default="auto")
+    parser.add_argument("--threads", type=int, default=1)
+    args = parser.parse_args()
+    args.seeds = 1 if args.quick else args.seeds
+    try:
+        size_sets(args.size)
+    except ValueError as error:
+        parser.error(str(error))
+    machine = Machine(args.device, args.precision, args.threads)
+    try:
+        done = True if args.report else train(args, machine)
+        write_report(args.tables, args.seeds, args.out, args.into, lambda table: recipe_of(table, BASE, 0, args))
+    except CcdError as error:
+        print(f"{error.message} {error.hint}", file=sys.stderr)
+        return 1
+    return 0 if done else LEFT
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,163 @@
+"""The runner of the paper's small tables, and runs on noisy labels."""
+
+import importlib.util
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from ccd_cli.core.recipe import load_recipe
+from ccd_cli.core.report import Silent
+from ccd_cli.pipelines import distill
+
+ROOT = Path(__file__).resolve().parents[2]
+RUNNER = ROOT / "tests" / "benchmarks" / "paper_tables.py"
+NOISY = (
+    "student={arch: timm, encoder: mobilenetv4_conv_small, features: 16, init: scratch}",
+    "teachers.0.noise={outliers: 0.2, blur: 1, scale_jitter: 0.7, shift_jitter: 0.5}",
+    "loss.shared.normalization=none",
+    "loss.local_global.weight=0.5",
+    "images.scenes={count: 6, height: 64, width: 80}",
+    "crops={size: 64, min_side: 48, patches: 2}",
+    "optim={steps: 6, batch: 2, checkpoint_every: 3}",
+    "eval.scenes=0",
+    "log={samples: 1, tensorboard: false}",
+)
+
+
+def tables(*args, **kwargs):
+    return subprocess.run(
+        [sys.executable, str(RUNNER), *args], capture_output=True, text=True, cwd=ROOT, timeout=560, **kwargs
+    )
+
+
+def test_labels_are_noisy_and_a_resumed_run_sees_the_same_noise(tmp_path):
+    recipe = load_recipe("paper/tiny-table1", NOISY)
+
+    def run(name, recipe, **how):
+        return distill.run(recipe, out=str(tmp_path / name), device="cpu", threads=1, report=Silent(), **how)
+
+    whole = run("whole", recipe)
+    clean = run("clean", load_recipe("paper/tiny-table1", [*NOISY, "teachers.0.noise={}"]))
+    assert whole.loss != clean.loss
+    saved = distill.Records.save
+
+    class Killed(Exception):
+        pass
+
+    def save_and_die(self):
+        saved(self)
+        raise Killed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(distill.Records, "save", save_and_die)
+        with pytest.raises(Killed):
+            run("cut", recipe)
+    assert len((tmp_path / "cut" / "metrics.jsonl").read_text().splitlines()) == 3
+    again = run("cut", recipe, resume=True)
+    assert again.loss == whole.loss
+    x, y = (load_file(tmp_path / name / "student.safetensors") for name in ("whole", "cut"))
+    assert all(torch.equal(x[key], y[key]) for key in x)
+
+
+def test_every_row_of_every_size_is_a_valid_recipe_of_its_own():
+    spec = importlib.util.spec_from_file_location("paper_rows", RUNNER.with_name("paper_rows.py"))
+    rows = sys.modules["paper_rows"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(rows)
+    sizes = ["tiny", *(f"{student}-{side}" for student in rows.STUDENTS for side in rows.SIDES)]
+    for size in sizes:
+        for table, found in rows.TABLES.items():
+            recipes = [
+                load_recipe(f"paper/tiny-{table}", [*rows.size_sets(size), *row.sets]) for row in found if not row.like
+            ]
+            assert len({str(recipe) for recipe in recipes}) == len(recipes)
+            assert len({row.slug for row in found}) == len(found)
+    assert len(sizes) == 10
+    with pytest.raises(ValueError, match="unknown size"):
+        rows.size_sets("2m-100")
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory):
+    """Table 4 by two steps a row: what the command said, and where page and results are."""
+    folder = tmp_path_factory.mktemp("tables")
+    (folder / "page.md").write_text("Before\n<!-- table4:begin -->\nold\n<!-- table4:end -->\nAfter\n")
+    made = tables("table4", "--quick", "--out", str(folder / "out"), "--into", str(folder / "page.md"))
+    assert made.returncode == 0, made.stderr
+    return folder
+
+
+def test_quick_makes_a_table_and_a_plot(quick):
+    text = (quick / "page.md").read_text()
+    assert text.startswith("Before\n")
+    assert text.endswith("After\n")
+    assert "old" not in text
+    assert "| both, select 7:3 | 0." in text
+    assert "teacher builtin:sharp" in text
+    assert (quick / "tiny-table4.png").stat().st_size > 5000
+    rows = json.loads((quick / "out" / "results.json").read_text())["table4"]["rows"]
+    assert [row["seeds"] for row in rows] == [1] * 4
+    assert all(row["abs_rel"] > 0 and row["cpu_per_step"] > 0 and row["wall_per_step"] > 0 for row in rows)
+
+
+@pytest.mark.slow
+def test_finished_runs_are_not_made_again_and_never_mixed_with_others(quick):
+    out = quick / "out"
+    shutil.rmtree(out / "table4" / "teachers-both-average" / "seed0")
+    (out / "table4" / "teachers-both-average" / "seed0.json").unlink()
+    again = tables("table4", "--quick", "--out", str(out))
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.count(", seed 0: ") == 1
+    before = (out / "results.json").read_text()
+    report = tables("table4", "--quick", "--report", "--out", str(out))
+    assert ", seed 0: " not in report.stdout
+    assert (out / "results.json").read_text() == before
+    other = tables("table4", "--quick", "--steps", "3", "--out", str(out))
+    assert other.returncode != 0
+    assert "another recipe" in other.stderr
+
+
+@pytest.mark.slow
+def test_quick_makes_all_tables_and_gives_the_cheaper_rows_the_same_time(tmp_path):
+    made = tables("table1", "table2", "--quick", "--steps", "8", "--out", str(tmp_path))
+    assert made.returncode == 0, made.stderr
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert all(row["seeds"] == 1 for table in results.values() for row in table["rows"])
+    ratios = json.loads((tmp_path / "table2" / "ratios.json").read_text())
+    rows = {(row["group"], row["name"]): row["steps"] for row in results["table2"]["rows"]}
+    for (group, name), steps in rows.items():
+        ratio = 1 if group == "equal steps" else next(v for k, v in ratios.items() if name.split()[0] in k)
+        assert steps == round(8 * ratio)
+
+
+@pytest.mark.slow
+def test_a_budget_ends_cleanly_and_the_next_call_goes_on(tmp_path):
+    args = ["table4", "--quick", "--steps", "60", "--out", str(tmp_path), "--budget"]
+    first = tables(*args, "12")
+    assert first.returncode == 3, first.stderr
+    whole = tables(*args, "600")
+    assert whole.returncode == 0, whole.stderr
+    rows = json.loads((tmp_path / "results.json").read_text())["table4"]["rows"]
+    assert [row["seeds"] for row in rows] == [1] * 4
+
+
+@pytest.mark.slow
+def test_killed_in_a_run_it_goes_on(tmp_path):
+    args = [sys.executable, str(RUNNER), "table4", "--quick", "--steps", "30", "--out", str(tmp_path)]
+    process = subprocess.Popen(args, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    metrics = tmp_path / "table4" / "teachers-a-alone-builtin-global" / "seed0" / "metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while not (metrics.exists() and metrics.read_bytes().count(b"\n") > 5):
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.1)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert tables(*args[2:]).returncode == 0
