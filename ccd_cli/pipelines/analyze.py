@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ccd_cli.core.errors import CcdError, UsageProblem
+from ccd_cli.core.io import only_one
 from ccd_cli.core.report import Report
 from ccd_cli.core.runtime import Runtime, Signals, choose_runtime
-from ccd_cli.data.benchmarks import Benchmark, Sample, open_suite
+from ccd_cli.data.benchmarks import Benchmark, Sample, open_suite, spread
 from ccd_cli.pipelines import analyze_noise
 from ccd_cli.pipelines.analyze_noise import Example, Measured
 from ccd_cli.pipelines.analyze_report import write_results
@@ -69,7 +71,7 @@ def run(settings: Settings, report: Report) -> Analysis:
         report.note(f"{name} is left out: {reason}")
     runtime = choose_runtime(settings.device, settings.precision, settings.threads)
     source = None if settings.model is None else _source(settings, settings.model, runtime, report)
-    with Signals() as signals:
+    with only_one(settings.out / ".lock", f"Another analysis writes into {settings.out}."), Signals() as signals:
         analysis = Analysis(protocol(settings, sets, missing, source), source is not None)
         _look(settings, sets, source, runtime, analysis, signals, report)
         if not analysis.measured and not analysis.fits:
@@ -97,14 +99,14 @@ def _look(
     report: Report,
 ) -> None:
     """Look at every image once: read it, measure what noise does on it, and score the model's fits."""
-    todo = [(benchmark, index) for benchmark in sets for index in chosen(len(benchmark), settings.images)]
+    todo = [(benchmark, index) for benchmark in sets for index in spread(len(benchmark), settings.images)]
     report.begin("Analysing", len(todo))
     for done, (benchmark, name, sample) in enumerate(_read(todo), start=1):
         label = benchmark.spec.name
         if isinstance(sample, CcdError):
             _leave_out(analysis, report, label, name, "everything", sample)
         else:
-            measured = _measured(settings, label, sample, runtime, analysis)
+            measured = _measured(settings, label, sample, runtime, analysis, signals)
             if not measured:
                 analysis.left_out.append({"dataset": label, "image": name, "of": "noise", "reason": UNFIT})
             if source is not None:
@@ -115,15 +117,13 @@ def _look(
     report.end()
 
 
-_UNFIT = CcdError(
-    f"not more than {100 * analyze_noise.VALID_SHARE:g} % of its pixels are valid, or they are all the same"
-)
-
-
-def _measured(settings: Settings, dataset: str, sample: Sample, runtime: Runtime, analysis: Analysis) -> list[Measured]:
-    """What noise does on one image, kept in `analysis`; the first image that can be used is the one of the pictures."""
+def _measured(
+    settings: Settings, dataset: str, sample: Sample, runtime: Runtime, analysis: Analysis, signals: Signals
+) -> list[Measured]:
+    """What noise does on one image until a signal comes, kept in `analysis`; the first that can be used is in the pictures."""
     examples: dict[Any, Example] | None = None if analysis.examples else {}
-    found = list(analyze_noise.measure(sample, dataset, settings.draws, settings.seed, runtime.device, examples))
+    coming = analyze_noise.measure(sample, dataset, settings.draws, settings.seed, runtime.device, examples)
+    found = list(takewhile(lambda _: signals.received is None, coming))
     analysis.measured += found
     if examples:
         analysis.examples, analysis.example_name = examples, f"{dataset}, {sample.name}"
@@ -162,8 +162,3 @@ def _leave_out(analysis: Analysis, report: Report, dataset: str, image: str, of:
         report.warn(f"{dataset} {image}: left out of {of}: {reason}")
     if known == NAMED:
         report.warn("further images that are left out are in the page and not named here")
-
-
-def chosen(count: int, limit: int) -> list[int]:
-    """Return `limit` indices spread evenly over `count` samples, or all."""
-    return list(range(count)) if limit >= count else [i * count // limit for i in range(limit)]

@@ -10,6 +10,7 @@ import math
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,10 @@ CASES: tuple[tuple[Corruption, float], ...] = (
     ("jitter", 20.0),
 )
 """(corruption, amount), the milder first. Raw scales of one published family differ by a factor of about 20."""
+
+
+TOGETHER = 8
+"""Draws whose losses are in memory at a time."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,7 @@ SCHEMES: tuple[Scheme, ...] = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Measured:
     """Mean losses in MADs of one draw on one image; `noisy` NaN without spoilt pixels, `noisy_share` of the valid pixels."""
 
@@ -122,14 +127,12 @@ def spoil(
     case: tuple[Corruption, float],
     draws: int,
     seed: Sequence[int],
-) -> list[Noisy]:
-    """Return corrupted copies, one a draw (one in all where nothing is drawn); each draw depends on `seed` and itself alone."""
+) -> Iterator[Noisy]:
+    """Yield corrupted copies, one a draw (one in all where nothing is drawn); each draw depends on `seed` and itself alone."""
     kind, amount = case
     number = CASES.index(case) if case in CASES else len(CASES)
-    count = draws if kind in RANDOM else 1
-    return [
-        corrupt(kind, disparity, mask, amount, np.random.default_rng([*seed, number, draw])) for draw in range(count)
-    ]
+    for draw in range(draws if kind in RANDOM else 1):
+        yield corrupt(kind, disparity, mask, amount, np.random.default_rng([*seed, number, draw]))
 
 
 def losses(
@@ -158,19 +161,27 @@ def measure(
     disparity, mask = found
     key = [seed, zlib.crc32(f"{dataset}/{sample.name}".encode())]
     for case in CASES:
-        made = spoil(disparity, mask, case, draws, key)
-        by_scheme = losses(disparity, mask, made, device)
-        if examples is not None:
-            examples[case] = _example(made, mask, by_scheme)
-        for draw, one in enumerate(made):
-            clean = mask & ~one.noisy
-            if np.count_nonzero(clean) < MIN_PIXELS or (case[0] != "jitter" and not one.noisy.any()):
-                continue  # nothing to spread, or nothing to spread to
-            share = float(one.noisy.sum() / mask.sum())
-            for scheme, maps in by_scheme.items():
-                noisy = float(maps[draw][one.noisy].mean(dtype=np.float64)) if one.noisy.any() else math.nan
-                loss = float(maps[draw][clean].mean(dtype=np.float64))
-                yield Measured(dataset, sample.name, draw, *case, scheme, loss, noisy, share)
+        for first, made in _groups(spoil(disparity, mask, case, draws, key)):
+            by_scheme = losses(disparity, mask, made, device)
+            if examples is not None and first == 0:
+                examples[case] = _example(made, mask, by_scheme)
+            for at, one in enumerate(made):
+                clean = mask & ~one.noisy
+                if np.count_nonzero(clean) < MIN_PIXELS or (case[0] != "jitter" and not one.noisy.any()):
+                    continue  # nothing to spread, or nothing to spread to
+                share = float(one.noisy.sum() / mask.sum())
+                for scheme, maps in by_scheme.items():
+                    noisy = float(maps[at][one.noisy].mean(dtype=np.float64)) if one.noisy.any() else math.nan
+                    loss = float(maps[at][clean].mean(dtype=np.float64))
+                    yield Measured(dataset, sample.name, first + at, *case, scheme, loss, noisy, share)
+
+
+def _groups(made: Iterator[Noisy]) -> Iterator[tuple[int, list[Noisy]]]:
+    """Yield (number of the first, following labels), `TOGETHER` at a time."""
+    first = 0
+    while group := list(islice(made, TOGETHER)):
+        yield first, group
+        first += len(group)
 
 
 def summarise(measured: Sequence[Measured]) -> list[dict[str, Any]]:
@@ -180,13 +191,15 @@ def summarise(measured: Sequence[Measured]) -> list[dict[str, Any]]:
     independent (NaN with one image). `of_global`: the loss over that of global normalisation; `below_global`: on which share
     of the same draws it is smaller (both NaN for jitter).
     """
+    groups: dict[tuple[Any, ...], list[Measured]] = {}
+    for m in measured:
+        groups.setdefault((m.corruption, m.amount, m.scheme), []).append(m)
     rows = []
     for case in CASES:
         jitter = case[0] == "jitter"
         reference, globally = math.nan, {}
         for scheme in SCHEMES:
-            mine = [m for m in measured if (m.corruption, m.amount) == case and m.scheme == scheme]
-            if not mine:
+            if not (mine := groups.get((*case, scheme))):
                 continue
             by_image: dict[tuple[str, str], list[float]] = {}
             for m in mine:

@@ -105,7 +105,7 @@ def plot_example(examples: Mapping[Any, Example], name: str, path: Path) -> None
                 loss = np.where(clean, made.losses[scheme], np.nan)
                 cell.set_facecolor("#9a9a9a")
                 painted = cell.imshow(np.ma.masked_invalid(loss), cmap="viridis", vmin=0, vmax=FULL)
-                cell.set_xlabel(f"clean: {np.nanmean(loss):.3f}")
+                cell.set_xlabel(f"clean: {np.nanmean(loss):.3f}" if clean.any() else "all spoilt")
         axes[0, 0].set_title("label")
         for cell, scheme in zip(axes[0, 1:], SHOWN, strict=True):
             cell.set_title(_title(scheme))

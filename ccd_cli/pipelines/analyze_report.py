@@ -21,12 +21,16 @@ PLOTS = ("noise.png", "both_sides.png", "example.png", "figure2.png")
 
 
 def write_results(analysis: Analysis, out: Path, command: str, device: str) -> None:
-    """Write all files into `out`; the data files say nothing about when and where. Files of an earlier analysis go."""
+    """Write all files into `out`; the data files say nothing about when and where. Files of an earlier analysis go, where
+    there was one: others of the same names are not ours.
+    """
+    earlier = (out / JSON).is_file()
     write_json(out / JSON, analysis.document())
     rows = analysis.noise()
-    write_csv(out / CSV, rows)
-    write_csv(out / DRAWS, [_draw(m) for m in analysis.measured])
-    write_csv(out / FITS, analysis.fits)
+    tables = {CSV: rows, DRAWS: [_draw(m) for m in analysis.measured], FITS: analysis.fits}
+    for name, lines in tables.items():
+        if lines:
+            write_csv(out / name, lines)
     made = {}
     for name, picture in zip(
         PLOTS,
@@ -41,16 +45,14 @@ def write_results(analysis: Analysis, out: Path, command: str, device: str) -> N
         if analysis.fits if name == PLOTS[3] else analysis.measured:
             picture(out / name)
             made[name] = out / name
-        else:
-            (out / name).unlink(missing_ok=True)
     write_text(out / HTML, page(analysis, made, _surroundings(command, device)))
+    for name in (*tables, *PLOTS) if earlier else ():
+        if not tables.get(name) and name not in made:
+            (out / name).unlink(missing_ok=True)
 
 
 def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Write rows that share their keys, NaN empty; without rows there is no file, and an older one goes."""
-    if not rows:
-        path.unlink(missing_ok=True)
-        return
+    """Write rows that share their keys, NaN empty."""
     with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()

@@ -20,7 +20,7 @@ from ccd_cli.core.io import only_one
 from ccd_cli.core.kinds import Kind
 from ccd_cli.core.report import Report
 from ccd_cli.core.runtime import Runtime, Signals, choose_runtime
-from ccd_cli.data.benchmarks import Benchmark, open_suite
+from ccd_cli.data.benchmarks import Benchmark, Spec, open_suite, spread
 from ccd_cli.data.benchmarks.clip import ClipBenchmark
 from ccd_cli.pipelines.evaluate_clip import ClipTask
 from ccd_cli.pipelines.evaluate_pictures import Gallery
@@ -28,8 +28,8 @@ from ccd_cli.pipelines.evaluate_points import LENSES, Lens
 from ccd_cli.pipelines.evaluate_protocol import protocol
 from ccd_cli.pipelines.evaluate_report import write_results
 from ccd_cli.pipelines.evaluate_results import Results, Shown
-from ccd_cli.pipelines.evaluate_rows import summary_row
-from ccd_cli.pipelines.evaluate_score import Alignment, spread
+from ccd_cli.pipelines.evaluate_rows import STEADY, summary_row
+from ccd_cli.pipelines.evaluate_score import Alignment
 from ccd_cli.pipelines.evaluate_sources import FileSource, ModelSource, Source, own_suite
 from ccd_cli.pipelines.evaluate_store import ScoreBook, folder_name, mark
 from ccd_cli.pipelines.evaluate_task import How, Task
@@ -37,7 +37,7 @@ from ccd_cli.pipelines.predict_model import load
 from ccd_cli.teachers.load import check_runnable, resolve_model
 
 NAMED = 10  # samples of a set that are named on the terminal when they cannot be scored
-SCORING = 2  # goes up when scores of the same maps change
+SCORING = 3  # goes up when scores of the same maps change
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,10 +158,10 @@ def _score_source(
         left_out = partial(_leave_out, results, report, source.label, name)
         common = mark(*_facts_of(benchmark, settings), facts, settings.alignment, settings.alignment_max_res)
         wanted = spread(len(benchmark), settings.limit)
-        keys = [source.key(benchmark, i) for i in range(len(benchmark))]
+        keys = [(source.key(benchmark, i), benchmark.stamp(i)) for i in range(len(benchmark))]
         if isinstance(benchmark, ClipBenchmark):  # one fit: every frame's score depends on all of them
             wanted = list(range(min(len(benchmark), settings.limit or len(benchmark))))
-            common = mark(common, wanted, keys, [pose.tolist() for pose in benchmark.poses])
+            common = mark(common, wanted, keys)
         marks = [mark(common, key) for key in keys]
         with ScoreBook(folder / f"{folder_name(name)}.jsonl", marks, settings.overwrite) as book:
             gallery = Gallery(folder / "pictures" / folder_name(name), book.of(wanted))
@@ -176,7 +176,8 @@ def _score_source(
             raise signals.interruption("Interrupted.", "Finished scores are in place; run again to go on.")
         results.rows.append(summary_row(source.label, name, records, alignment.method(source.kind)))
         results.shown.append(Shown(source.label, name, records, gallery))
-        _say_missing(source.label, results.rows[-1], report)
+        for text in _warnings(source.label, benchmark.spec, results.rows[-1], settings.camera):
+            report.warn(text)
 
 
 def _leave_out(results: Results, report: Report, model: str, dataset: str, image: str, error: CcdError) -> None:
@@ -197,9 +198,25 @@ def _facts_of(benchmark: Benchmark, settings: Settings) -> tuple[Any, ...]:
     return SCORING, ccd_cli.__version__, asdict(benchmark.spec), benchmark.names(), digest
 
 
-def _say_missing(label: str, row: dict[str, Any], report: Report) -> None:
+def _warnings(label: str, spec: Spec, row: dict[str, Any], camera: Lens) -> Iterator[str]:
+    """What is odd about a row and cannot be seen in its numbers."""
     if row.get("missing", 0) > 0:
-        report.warn(
+        yield (
             f"{label} predicts nothing at {100 * row['missing']:.2g} % of the scored pixels of {row['dataset']}: they "
             "are wrong in every delta and left out of the errors"
+        )
+    if row["alignment"] == "none" and not spec.metric and spec.task != "pairs":
+        yield (
+            f"{label} on {row['dataset']}: the ground truth has no metres and nothing was aligned to it, so the errors say "
+            "nothing. Give --alignment scale."
+        )
+    if row["n"] > 1 and row.get(STEADY, 0) != row.get(STEADY, 0):
+        yield (
+            f"{label} on {row['dataset']}: no two following frames see a common point, so there is no temporal alignment "
+            "error. Check `pose`, the unit of the translations and `intrinsics`."
+        )
+    if camera == "own" and row["n"] and spec.points and not any(key.startswith("points_") for key in row):
+        yield (
+            f"{label} on {row['dataset']}: no points. --camera own is for models that predict their camera, and depth "
+            "without a shift."
         )

@@ -101,7 +101,7 @@ class ClipTask:
             depth = fit.depth(values)
             seen: Seen | None = None
             if sample.camera is not None and sample.pose is not None:
-                seen = (depth, sample.camera, sample.pose, None)
+                seen = (depth, sample.camera, sample.pose, sample.compared)
             follows = seen is not None and before is not None and before[0] == index - 1
             carried = carried_errors(before[1], seen) if follows and before and seen else []
             before = None if seen is None else (index, seen)

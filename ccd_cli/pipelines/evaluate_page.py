@@ -130,8 +130,11 @@ def _finite(value: Any) -> bool:
 
 def _all_metrics(results: Results, titles: dict[str, str]) -> str:
     known = {*METRICS, *NOT_SCORES}
-    extra = dict.fromkeys(key for row in results.rows for key, value in row.items() if key not in known and value)
-    extra = {key: None for key in extra if not key.startswith("points_")}
+    extra = dict.fromkeys(
+        key for row in results.rows for key in row if key not in known and not key.startswith("points_")
+    )
+    if not any(row.get("missing") for row in results.rows):
+        extra.pop("missing", None)
     keys = [*(key for key in METRICS if _any(results, key)), *extra]
     text = ("model", "set", "alignment")
     heads = [f"<th class=text><button>{name}</button></th>" for name in text]

@@ -50,7 +50,7 @@ def summary(results: Results) -> list[dict[str, object]]:
             row = cells.get((model, name))
             keys = headline([row for row in results.rows if row["dataset"] == name])
             line[_named(name, keys)] = (
-                "–" if row is None else " / ".join(number(row[key], 4) for key in keys) + _count(row)
+                "–" if row is None else " / ".join(number(row.get(key, math.nan), 4) for key in keys) + _count(row)
             )
         if ranks:
             line["mean rank"] = f"{ranks[model]:.2f}" if model in ranks else "–"

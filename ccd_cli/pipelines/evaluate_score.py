@@ -17,7 +17,7 @@ from ccd_cli.core.metrics import image_metrics, moge_depth_metrics
 from ccd_cli.core.score_torch import score_on, scores_on
 from ccd_cli.data.benchmarks import Sample, Spec
 from ccd_cli.pipelines.evaluate_points import Lens, point_scores
-from ccd_cli.pipelines.evaluate_sources import Prediction
+from ccd_cli.pipelines.evaluate_sources import Prediction, own_suite
 
 MOGE = "moge"  # start of the names of MoGe's suite and its sets
 MOGE_AUTO: dict[str, Method] = {
@@ -45,7 +45,7 @@ class Alignment:
             known = " and ".join(sorted(SUBSAMPLED))
             raise UsageProblem(f"--alignment-max-res does not go with --alignment {method}.", f"It is for {known}.")
         self.name = method
-        self._auto = MOGE_AUTO if suite.split("-")[0] == MOGE else AUTO
+        self._auto = MOGE_AUTO if suite.split("-")[0] == MOGE and not own_suite(suite) else AUTO
         self._max_res = max_res
 
     def method(self, kind: Kind | None) -> Method:
@@ -133,10 +133,3 @@ def _aligned(
             return score_on(device, method, values, gt, mask, kind, spec.depth_range, max_res)
     aligned = align(method, values, gt, mask, kind, spec.depth_range, max_res)
     return aligned, image_metrics(aligned.depth, gt, mask)
-
-
-def spread(count: int, limit: int | None) -> list[int]:
-    """Return `limit` indices spread evenly over `count` samples, or all."""
-    if limit is None or limit >= count:
-        return list(range(count))
-    return [i * count // limit for i in range(limit)]

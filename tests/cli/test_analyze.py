@@ -57,7 +57,7 @@ def test_the_default_run_writes_tables_plots_and_a_page(ccd_here, tmp_path):
     made = json.loads(result.stdout)
     out = tmp_path / "analyze-out"
     assert json.loads((out / "analysis.json").read_text()) == made
-    assert {p.name for p in out.iterdir()} == {
+    assert {p.name for p in out.iterdir()} - {".lock"} == {
         "analysis.json",
         "analysis.csv",
         "draws.csv",
@@ -82,6 +82,15 @@ def test_the_default_run_writes_tables_plots_and_a_page(ccd_here, tmp_path):
     with (out / "draws.csv").open(newline="") as file:
         assert len(list(csv.DictReader(file))) == 2 * 72
     assert "Noise in labels" in result.stderr and "global" in result.stderr and "hybrid by range" in result.stderr
+
+
+def test_files_of_others_stay(ccd_here, tmp_path, no_plots):
+    (tmp_path / "mine").mkdir()
+    for name in ("figure2.png", "figure2.csv"):
+        (tmp_path / "mine" / name).write_text("mine")
+    result = ccd_here("analyze", "--suite", make_pairs(tmp_path), *FEW, "--out", "mine")
+    assert result.exit_code == 0, result.output
+    assert all((tmp_path / "mine" / name).read_text() == "mine" for name in ("figure2.png", "figure2.csv"))
 
 
 def test_the_same_seed_is_the_same_bytes_and_another_is_not(ccd_here, tmp_path, no_plots):
@@ -155,11 +164,13 @@ def test_damaged_and_sparse_images_are_named_and_left_out(ccd_here, tmp_path, no
         (("--draws", 0), 2, "--draws"),
         (("--seed", -1), 2, "--seed"),
         (("--device", "cuda:99"), 2, "cuda:99"),
+        (("--out", "file/below"), 1, "file"),
     ],
 )
 def test_what_cannot_be_done_is_said_before_anything_is_written(ccd_here, tmp_path, args, code, words):
+    (tmp_path / "file").write_text("no folder")
     result = ccd_here("analyze", *args)
-    assert result.exit_code in (code, 2) and words in result.stderr and "Traceback" not in result.stderr
+    assert result.exit_code == code and words in result.stderr and "Traceback" not in result.stderr
     assert not (tmp_path / "analyze-out").exists()
 
 

@@ -131,6 +131,73 @@ def test_poses_in_one_file_and_the_other_way_round(evaluate, folder):
     assert rows(evaluate("metric", suite=describe(folder, poses="all.poses")))["walk"]["tae"] > 0.1
 
 
+def test_frames_go_by_their_numbers(evaluate, folder):
+    """0, 1, ..., 9, 10, 11: sorted as texts, 10 would follow 1."""
+    for path in (folder / "clip").iterdir():
+        path.unlink()
+    (folder / "maps/walk").mkdir(parents=True)
+    for i in range(12):
+        put_rgb(folder / f"clip/{i}.jpg", photo(60, 80, i))
+        put_codes(folder / f"clip/{i}.png", np.full((60, 80), 1000 * (14 - i)))
+        np.save(folder / f"maps/walk/{i}.npy", np.full((60, 80), 14 - i, np.float32))
+    lines = [" ".join(map(str, pose(i)[:3].ravel())) for i in range(12)]
+    (folder / "clip/all.poses").write_text("\n".join(lines))
+    row = rows(evaluate("metric", suite=describe(folder, poses="all.poses")))["walk"]
+    assert row["n"] == 12 and row["abs_rel"] < 1e-6 and row["tae"] < 1e-6
+
+
+@pytest.mark.parametrize("with_depth", [True, False])
+def test_mask_and_crop_say_where_frames_are_compared(evaluate, folder, with_depth):
+    """A thing that moves is wrong in every second map."""
+    values = np.ones((60, 80))
+    values[20:40, 30:50] = 1.5
+    predict(folder, lambda d, i: d * (values if i % 2 else 1))
+    keys = {} if with_depth else {"depth": None, "divisor": None}
+    assert rows(evaluate("metric", suite=describe(folder, **keys)))["walk"]["tae"] > 0.01
+    still = np.full((60, 80), 255, np.uint8)
+    still[10:50, 15:65] = 0
+    for i in range(4):
+        put_rgb(folder / f"clip/{i:03d}.mask", still)
+    crop = {"crop": {"columns": [0, 15]}}
+    for more in ({"mask": "*.mask"}, crop):
+        assert rows(evaluate("metric", suite=describe(folder, **keys, **more)))["walk"]["tae"] < 1e-6
+
+
+def test_poses_that_meet_nowhere_are_said(evaluate, folder):
+    predict(folder, lambda d, i: d)
+    for i in range(4):
+        aside = pose(0)
+        aside[0, 3] = 1000 * i
+        (folder / f"clip/{i:03d}.txt").write_text(" ".join(map(str, aside.ravel())))
+    result = evaluate("metric")
+    assert result.exit_code == 0 and rows(result)["walk"]["tae"] is None
+    assert "no two following frames see a common point" in result.stderr
+
+
+def test_a_frame_that_was_repaired_changes_the_fit_of_all(evaluate, folder):
+    predict(folder, lambda d, i: PERFECT["disparity"](d))
+    right = (folder / "clip/001.png").read_bytes()
+    (folder / "clip/001.png").write_bytes(b"nothing")
+    put_codes(folder / "clip/003.png", 1000 * wall(1))  # wrong truth: the fit without 001 is another one
+    assert rows(evaluate("disparity"))["walk"]["n"] == 3
+    (folder / "clip/001.png").write_bytes(right)
+    row = rows(evaluate("disparity"))["walk"]
+    with (folder / "eval-out" / "per_image.csv").open(newline="") as file:
+        assert len({line["scale"] for line in csv.DictReader(file)}) == 1
+    fresh = rows(evaluate("disparity", "--overwrite"))["walk"]
+    assert row["n"] == 4 and row == fresh
+
+
+def test_a_name_that_is_not_utf8_is_refused(evaluate, folder):
+    predict(folder, lambda d, i: d)
+    try:
+        (folder / "clip/003.jpg").rename(os.fsdecode(os.fsencode(folder / "clip") + b"/00\xff.jpg"))
+    except OSError:
+        pytest.skip("a disk that takes UTF-8 names alone")
+    result = evaluate("metric")
+    assert result.exit_code == 1 and "not UTF-8" in result.stderr and "Traceback" not in result.output
+
+
 def test_without_poses_depth_alone_and_without_depth_steadiness_alone(evaluate, folder):
     predict(folder, lambda d, i: d)
     row = rows(evaluate("metric", suite=describe(folder, poses=None, intrinsics=None)))["walk"]
@@ -198,7 +265,6 @@ def test_numbers_that_differ_are_named(evaluate, folder):
         ({"image": None}, "image, video"),
         ({"intrinsics": None}, "useless without intrinsics"),
         ({"depth": None, "poses": None}, "nothing to score"),
-        ({"depth": None, "mask": "*.png"}, "mask"),
         ({"pair": "match"}, "by order"),
         ({"poses": "../*.txt"}, "root"),
         ({"clip": False}, "clip"),
@@ -254,3 +320,13 @@ def test_the_first_frames_of_a_clip(evaluate, folder):
     result = evaluate("metric", "--limit", 2)
     assert rows(result)["walk"]["n"] == 2 and "of a clip the first ones" in result.stderr
     assert rows(evaluate("metric"))["walk"]["n"] == 4
+
+
+def test_a_model_that_cannot_be_scored_stands_beside_one_that_can(ccd_here, folder, make_teacher):
+    blind = describe(folder, depth=None, divisor=None)
+    flags = ("--predictions", predict(folder, lambda d, i: d), "--prediction-kind", "metric")
+    result = ccd_here("eval", "--suite", blind, *flags, "--model", make_teacher("net"), "--resolution", 64, "--json")
+    assert result.exit_code == 1 and "no ground truth to fit to" in result.stderr and "Traceback" not in result.output
+    found = {row["model"]: row["n"] for row in document(result)["results"]}
+    assert found == {"maps": 4, "net": 0} and "– (0)" in result.stderr
+    assert ">0.0000</td>" in (folder / "eval-out" / "report.html").read_text().split("All metrics")[1], "a score of 0"

@@ -92,6 +92,15 @@ def test_pairs_count_one_by_one_overall_and_by_scene(evaluate, tmp_path):
     assert "scored already" in again.stderr and document(again) == document(result)
 
 
+def test_pairs_that_were_corrected_are_scored_anew(evaluate, root, tmp_path):
+    flags = ("--predictions", predict(tmp_path / "maps", "depth"), "--prediction-kind", "depth")
+    assert rows(evaluate(*flags))["da-2k"]["pair_accuracy"] == 1
+    content = json.loads((root / "annotations.json").read_text())
+    content["images/indoor/b.jpg"][0]["closer_point"] = "point2"
+    (root / "annotations.json").write_text("\ufeff" + json.dumps(content), encoding="utf-8")
+    assert rows(evaluate(*flags))["da-2k"]["pair_accuracy"] == 7 / 8
+
+
 def test_equal_and_unknown_values_are_wrong(evaluate, tmp_path):
     for name in PHOTOS:
         path = (tmp_path / "maps" / "da-2k" / name).with_suffix(".npy")
@@ -128,6 +137,8 @@ def test_a_point_outside_its_photo_leaves_it_out(evaluate, root, tmp_path):
     [
         ("{", "not readable JSON"),
         ("[]", "no table"),
+        ('{"a.jpg": [], "a.jpg": []}', "'a.jpg' is there twice"),
+        ({"\ud800.jpg": pairs(1)}, "is no file name"),
         ({"../x.jpg": pairs(1)}, "leads out"),
         ({"a.jpg": []}, "a list of pairs"),
         ({"a.jpg": [3]}, "pair 1"),

@@ -104,8 +104,12 @@ def test_without_a_camera_there_are_no_points(ccd_here, own, tmp_path):
     relative = describe(tmp_path, intrinsics=LENS, kind="disparity", min=0.5)
     (found,), _ = open_suite(str(relative), tmp_path)
     assert found.spec.points and not found.spec.metric
-    row = rows(ccd_here("eval", "--suite", relative, *flags))["own"]
-    assert points_of(row) == {"scale", "affine"}, "metres cannot be compared with depth of unknown scale"
+    result = ccd_here("eval", "--suite", relative, *flags)
+    assert points_of(rows(result)["own"]) == {"scale", "affine"}, (
+        "metres cannot be compared with depth of unknown scale"
+    )
+    assert "the ground truth has no metres" in result.stderr
+    assert "no metres" not in ccd_here("eval", "--suite", relative, *flags, "--alignment", "scale").stderr
 
 
 def test_the_bundle_of_moge(ccd_here, tmp_path):
@@ -134,6 +138,7 @@ def test_the_camera_is_the_sets_or_the_models_own(ccd_here, own, make_teacher, t
     assert points_of(rows(told)["own"]) == FITS["depth"], told.output
     alone = ccd_here("eval", "--suite", own, *model, "--camera", "own")
     assert points_of(rows(alone)["own"]) == set(), "this network predicts no camera"
+    assert "no points. --camera own is for models" in alone.stderr and "own: no points" not in told.stderr
     assert "scored already" not in alone.stderr and "told no focal length" in alone.stderr
     facts = document(alone)["protocol"]
     assert facts["camera"] == "own" and facts["models"]["net"]["focal lengths"] == "not told"

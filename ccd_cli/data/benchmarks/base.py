@@ -35,6 +35,8 @@ class Sample:
     """What the photo shows, in sets that are also scored by part (DA-2K's scene type)."""
     pose: NDArray[np.float64] | None = None
     """[4, 4] camera to world, in the unit of the depth, for frames of a clip."""
+    compared: NDArray[np.bool_] | None = None
+    """[H, W] pixels of a frame that other frames are compared with, with or without a true depth; None: all."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,13 @@ class Spec:
     """Whether its depth is in metres."""
 
 
+def spread(count: int, limit: int | None) -> list[int]:
+    """Return `limit` indices spread evenly over `count` samples, or all."""
+    if limit is None or limit >= count:
+        return list(range(count))
+    return [i * count // limit for i in range(limit)]
+
+
 class Benchmark(Protocol):
     """A numbered set of samples."""
 
@@ -77,6 +86,10 @@ class Benchmark(Protocol):
 
     def read(self, index: int) -> Sample:
         """Read one sample; safe from several threads. Raises ImageError for a damaged or missing member."""
+
+    def stamp(self, index: int) -> str:
+        """Return what tells the truth of a sample from an earlier one of the same name and rules; empty in published sets."""
+        ...
 
     def prediction_names(self, index: int) -> list[str]:
         """Return paths below `DIR/<set>/` where a prediction of this sample may lie, the likeliest first."""

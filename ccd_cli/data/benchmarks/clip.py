@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from ccd_cli.core.errors import CcdError, ImageError
 from ccd_cli.data.benchmarks.base import Sample, Spec
-from ccd_cli.data.benchmarks.own import OwnBenchmark, find
+from ccd_cli.data.benchmarks.own import OwnBenchmark, find, stamp_of
 from ccd_cli.data.benchmarks.own_rules import OwnClip
 from ccd_cli.data.benchmarks.poses import read_poses
 from ccd_cli.data.photos import read_photo
@@ -101,8 +102,17 @@ class ClipBenchmark:
             depth, mask = self.truth.truth(index, size)
         else:
             depth, mask = np.full(size, np.nan, np.float32), np.zeros(size, bool)
-        pose = self.poses[index] if self.poses else None
-        return Sample(name, rgb, depth, mask, self.truth.camera, pose=pose)
+        if not self.poses:
+            return Sample(name, rgb, depth, mask, self.truth.camera)
+        compared = self.truth.allowed(index, size)
+        return Sample(name, rgb, depth, mask, self.truth.camera, pose=self.poses[index], compared=compared)
+
+    def stamp(self, index: int) -> str:
+        """Return size and time of one frame's files, and of its pose the numbers."""
+        video = [] if self.frames is None else [stamp_of(self.frames.video.path)]
+        return " ".join(
+            [*video, self.truth.stamp(index), *(str(pose.tolist()) for pose in self.poses[index : index + 1])]
+        )
 
     def prediction_names(self, index: int) -> list[str]:
         """Return the frame's own name as `.npy` and with `pred_`; of a video `<name>/NNNNNN.npy`, as `ccd predict` writes."""
@@ -136,10 +146,16 @@ def open_clip(rule: OwnClip, base: Path) -> ClipBenchmark:
 
 
 def _some(root: Path, pattern: str) -> list[str]:
-    found = find(root, pattern)
+    """Return the files that match a glob in the order of a clip: numbers in names count as numbers, frame 2 before frame 10."""
+    found = sorted(find(root, pattern), key=_in_numbers)
     if not found:
         raise CcdError(f"nothing matches '{pattern}' in {root}.")
     return found
+
+
+def _in_numbers(name: str) -> list[str | int]:
+    """Return texts and numbers of a name in turn."""
+    return [int(part) if i % 2 else part for i, part in enumerate(re.split("([0-9]+)", name))]
 
 
 def _as_many(root: Path, pattern: str, names: list[str]) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from math import inf
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -87,6 +88,10 @@ class Da2kSet:
         nothing = np.full(size, np.nan, np.float32)
         return Sample(name, rgb, nothing, np.zeros(size, bool), pairs=pairs, group=scene_of(name))
 
+    def stamp(self, index: int) -> str:
+        """Return the pairs of one photo."""
+        return str(self.photos[index][1].tolist())
+
     def prediction_names(self, index: int) -> list[str]:
         """Return `<folder>/<name>.npy`, then `<folder>/pred_<name>.npy`."""
         path = PurePosixPath(self.photos[index][0])
@@ -118,7 +123,7 @@ def open_da2k(data_root: Path) -> Da2kSet:
     try:
         if path.stat().st_size > MAX_LIST_BYTES:
             raise CcdError(f"{path} is larger than {MAX_LIST_BYTES:,} bytes: not the annotations.")
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=partial(_table, path))
     except (OSError, ValueError, RecursionError) as error:
         raise CcdError(f"{path} is not readable JSON.", "Unpack it again.") from error
     if not isinstance(content, dict) or not content:
@@ -126,11 +131,23 @@ def open_da2k(data_root: Path) -> Da2kSet:
     return Da2kSet(root, [_photo(name, entries, path) for name, entries in content.items()])
 
 
+def _table(path: Path, items: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object; a key that comes twice would silently lose what stands behind the first one."""
+    made = dict(items)
+    if len(made) != len(items):
+        twice = next(key for key, count in Counter(key for key, _ in items).items() if count > 1)
+        raise CcdError(f"{path}: {twice!a} is there twice.")
+    return made
+
+
 def _photo(name: str, entries: Any, path: Path) -> tuple[str, Pairs]:
     try:
         safe = safe_name(name)
+        safe.encode()
     except ImageError as error:
         raise CcdError(f"{path}: {error.message}.") from error
+    except UnicodeEncodeError:
+        raise CcdError(f"{path}: {name!a} is no file name.") from None
     if not isinstance(entries, list) or not entries:
         raise CcdError(f"{path}: {name}: a list of pairs is wanted.")
     return safe, np.array([_pair(entry, f"{path}: {name}: pair {i}") for i, entry in enumerate(entries, 1)], np.int64)

@@ -56,6 +56,10 @@ class GeneratedSet:
         camera = Camera(*(float(value) for value in made.intrinsics[0]))
         return Sample(self.names()[index], rgb, depth, (depth > NEAREST) & (depth < FARTHEST), camera)
 
+    def stamp(self, index: int) -> str:
+        """Nothing: the seed is in the name."""
+        return ""
+
     def prediction_names(self, index: int) -> list[str]:
         """Return `pred_scene-SEED.npy`, then `scene-SEED.npy`."""
         name = self.names()[index]

@@ -110,6 +110,10 @@ class MogeSet:
         true = known(np.where(view.mask, view.depth, np.float32(np.nan)))
         return Sample(name, view.rgb, true, view.mask & np.isfinite(true), lens)
 
+    def stamp(self, index: int) -> str:
+        """Nothing: a published set does not change."""
+        return ""
+
     def prediction_names(self, index: int) -> list[str]:
         """Return the places of a prediction, which has the view's size."""
         folder = self.folders[index]

@@ -22,7 +22,7 @@ from ccd_cli.data.benchmarks.own_rules import OwnSet, read_suite
 from ccd_cli.data.benchmarks.zero_shot import same_size
 from ccd_cli.data.photos import read_photo
 
-__all__ = ["OwnBenchmark", "find", "open_own", "read_suite"]
+__all__ = ["OwnBenchmark", "find", "open_own", "read_suite", "stamp_of"]
 
 
 @dataclass(frozen=True)
@@ -65,17 +65,28 @@ class OwnBenchmark:
 
     def truth(self, index: int, size: tuple[int, int]) -> tuple[FloatMap, NDArray[np.bool_]]:
         """Return (depth, pixels to score), both [H, W], of one photo of (height, width) `size`; raises ImageError as `read`."""
-        _, name, mask_name = self.files[index]
+        name = self.files[index][1]
         values = read_values(self.root / name)
         same_size(values.shape, size, name)
-        mask = self._valid(values)
-        if mask_name:
-            allowed = read_values(self.root / mask_name)
-            same_size(allowed.shape, size, mask_name)
-            mask &= allowed != 0
+        mask = self._valid(values) & self.allowed(index, size)
         if not mask.any():
             raise ImageError(f"{name}: no pixel between {self.rule.min:g} and {self.rule.max:g} is left to score")
         return self._depth(values), mask
+
+    def allowed(self, index: int, size: tuple[int, int]) -> NDArray[np.bool_]:
+        """Return the pixels [H, W] that crop and mask of one photo let through; raises ImageError for a damaged mask."""
+        rows, columns = self.rule.crop.rows or (None,), self.rule.crop.columns or (None,)
+        inside = np.zeros(size, bool)
+        inside[slice(*rows), slice(*columns)] = True
+        if name := self.files[index][2]:
+            mask = read_values(self.root / name)
+            same_size(mask.shape, size, name)
+            inside &= mask != 0
+        return inside
+
+    def stamp(self, index: int) -> str:
+        """Return size and time of one photo's files, so that one that was made anew is scored anew."""
+        return " ".join(stamp_of(self.root / name) for name in self.files[index] if name)
 
     @property
     def camera(self) -> Camera | None:
@@ -113,12 +124,7 @@ class OwnBenchmark:
     def _valid(self, values: FloatMap) -> NDArray[np.bool_]:
         rule = self.rule
         scaled = known(values * np.float32(self._per_unit))
-        mask = (scaled > rule.min) & (scaled < rule.max) & ~np.isin(values, rule.unknown)
-        if rule.crop.rows is not None or rule.crop.columns is not None:
-            inside = np.zeros_like(mask)
-            inside[slice(*(rule.crop.rows or (None,))), slice(*(rule.crop.columns or (None,)))] = True
-            mask &= inside
-        return mask
+        return (scaled > rule.min) & (scaled < rule.max) & ~np.isin(values, rule.unknown)
 
     def _depth(self, values: FloatMap) -> FloatMap:
         scaled = known(np.where(np.isin(values, self.rule.unknown), np.nan, values) * np.float32(self._per_unit))
@@ -165,9 +171,24 @@ def read_values(path: Path) -> FloatMap:
 
 
 def find(root: Path, pattern: str) -> list[str]:
-    """Return the files below a folder that match a glob, sorted, relative to it."""
+    """Return the files below a folder that match a glob, sorted, relative to it. Raises CcdError for names not in UTF-8."""
     found = (Path(text) for text in glob(str(Path(glob_escape(root)) / pattern), recursive=True))
-    return sorted(Path(os.path.relpath(path, root)).as_posix() for path in found if path.is_file())
+    names = sorted(Path(os.path.relpath(path, root)).as_posix() for path in found if path.is_file())
+    for name in names:
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise CcdError(f"{root} holds {name!a}, a name that is not UTF-8.", "Rename it.") from None
+    return names
+
+
+def stamp_of(path: Path) -> str:
+    """Return a file's size and time, `none` where there is none."""
+    try:
+        about = path.stat()
+    except OSError:
+        return "none"
+    return f"{about.st_size} {about.st_mtime_ns}"
 
 
 def glob_escape(root: Path) -> str:

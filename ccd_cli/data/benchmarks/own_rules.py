@@ -17,6 +17,8 @@ from ccd_cli.data.benchmarks.moge import BUNDLE
 Positive = Annotated[float, Field(gt=0)]
 Span = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=2, max_length=2)]
 RESERVED = frozenset({*LAYOUTS, *BUNDLE, "builtin", "da-2k"})
+FEWEST = 4.0
+"""Pixels of a focal length: less is no lens, but one over the photo's size."""
 _PAIRS, _CLIP = "(pairs)", "(clip)"  # which of the two a set was taken for; no part of a key's path
 
 
@@ -93,14 +95,14 @@ class OwnClip(OwnSet):
     clip: Literal[True]
     """Says that this is a clip."""
     image: str = ""
-    """Glob of the frames below `root`, in the order of their names; or `video`."""
+    """Glob of the frames below `root`, in the order of their names (frame 2 before frame 10); or `video`."""
     video: str = ""
     """A video below `root`, whose frames are the photos."""
     depth: str = ""
     """Glob of the ground truth, one for each frame in order; without it models in metres alone are scored, on steadiness."""
     poses: str = ""
     """Where the camera was: a glob of text files, one a frame with the numbers of a 4x4 or 3x4 matrix, or one file with a line
-    a frame. With `intrinsics` it gives the temporal alignment error of a scene that stands still."""
+    a frame. With `intrinsics` it gives the temporal alignment error of a scene that stands still; `mask` and `crop` say where."""
     pose: Literal["camera-to-world", "world-to-camera"] = "camera-to-world"
     """What the matrices do. Translations are in metres, or in the unit of the ground truth."""
 
@@ -160,6 +162,8 @@ def _contradictions(rule: OwnSet) -> Iterator[str]:
         yield "baseline: needs focal or intrinsics"
     if rule.intrinsics is not None and min(rule.intrinsics[:2]) <= 0:
         yield "intrinsics: fx and fy must be above 0"
+    elif rule.intrinsics is not None and min(rule.intrinsics[:2]) < FEWEST:
+        yield "intrinsics: fx and fy are in pixels of the photo; these look like shares of its size"
     texts = {"image": rule.image, "depth": rule.depth, "mask": rule.mask}
     if isinstance(rule, OwnClip):
         yield from _clip_contradictions(rule)
@@ -178,7 +182,5 @@ def _clip_contradictions(rule: OwnClip) -> Iterator[str]:
         yield "poses: useless without intrinsics"
     if not rule.depth and not rule.poses:
         yield "depth, poses: without both there is nothing to score"
-    if not rule.depth and rule.mask:
-        yield "mask: useless without depth"
     if not rule.depth and rule.kind == "disparity":
         yield "kind: useless without depth"

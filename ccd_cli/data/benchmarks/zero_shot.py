@@ -63,6 +63,10 @@ class ZeroShotSet:
             raise ImageError(f"{entry.rgb}: {error.message}") from error
         return Sample(entry.rgb, np.ascontiguousarray(rgb), known(depth), mask, None)
 
+    def stamp(self, index: int) -> str:
+        """Nothing: a published set does not change."""
+        return ""
+
     def prediction_names(self, index: int) -> list[str]:
         """Return `<folder>/pred_<rest>.npy`, as Marigold names predictions, then the photo's own name as `.npy`."""
         path = PurePosixPath(self.entries[index].rgb)

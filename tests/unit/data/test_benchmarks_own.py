@@ -140,6 +140,7 @@ def test_all_problems_are_listed(folder):
         ({"kind": "disparity", "baseline": 0.1}, "focal"),
         ({"kind": "disparity", "focal": 3}, "baseline"),
         ({"intrinsics": [0.0, 1.0, 1.0, 1.0]}, "intrinsics"),
+        ({"intrinsics": [0.8, 1.1, 0.5, 0.5]}, "in pixels"),
         ({"image": "../x/*.png"}, "root"),
         ({"depth": "/x/*.png"}, "root"),
         ({"name": "kitti"}, "published"),

@@ -10,12 +10,12 @@ import torch
 
 from ccd_cli.core.errors import UsageProblem
 from ccd_cli.core.metrics import METRICS
-from ccd_cli.data.benchmarks import Sample, Spec
+from ccd_cli.data.benchmarks import Sample, Spec, spread
 from ccd_cli.pipelines import evaluate_score
 from ccd_cli.pipelines.evaluate_protocol import in_words
 from ccd_cli.pipelines.evaluate_published import FILE, published
 from ccd_cli.pipelines.evaluate_rows import mean_ranks, summary_row
-from ccd_cli.pipelines.evaluate_score import Alignment, score, spread
+from ccd_cli.pipelines.evaluate_score import Alignment, score
 from ccd_cli.pipelines.evaluate_sources import Prediction
 
 SPEC = Spec("own", "Own", (1e-3, 10.0), None, None, False, "all of it")
@@ -120,6 +120,13 @@ def test_ranks_share_places_and_need_common_sets():
     assert mean_ranks(rows) == {"a": 1.5, "b": (2.5 + 1) / 2, "c": (2.5 + 3) / 2}, "y lacks c"
     assert mean_ranks(rows[:1]) == {}
     assert mean_ranks([row("a", "x", 0.1, 0.9), row("b", "y", 0.1, 0.9)]) == {}
+
+
+def test_a_file_of_ones_own_is_not_moges_suite():
+    """Whatever it is called."""
+    for suite in ("moge-mine.yaml", "moge-data/pairs.yml"):
+        assert Alignment("auto", suite, None).method("disparity") == "least-squares-disparity"
+    assert Alignment("auto", "moge-nyuv2", None).method("disparity") == "moge-disparity"
 
 
 def test_a_limit_is_spread_over_the_set():
