@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,13 @@ from tests.tiny import tiny_values
 torch.set_num_threads(1)  # tiny networks: a second thread waits more than it works
 
 SHARED = Path(os.environ.get("CCD_SHARED", Path(__file__).resolve().parents[2] / "shared"))
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Whatever a test did to the number of threads ends with it."""
+    yield
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,6 @@ import json
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from ccd_cli.cli import main
@@ -23,7 +22,6 @@ def scene():
     """(photo uint8, depth in metres float32, camera) of a generated room."""
     from ccd_cli.data.scenes import render
 
-    torch.set_num_threads(1)
     made = render([7], *SIZE, family="room")
     return made.rgb[0].permute(1, 2, 0).numpy(), made.depth[0].numpy(), Camera(*made.intrinsics[0].tolist())
 

@@ -6,7 +6,6 @@ import json
 
 import numpy as np
 import pytest
-import torch
 
 from ccd_cli.core.depth import Camera
 from ccd_cli.core.unproject import flying_pixels, normals_from_depth, project, unproject
@@ -19,7 +18,6 @@ SIZE = (120, 160)
 def scenes():
     from ccd_cli.data.scenes import render
 
-    torch.set_num_threads(1)
     made = render(range(4), *SIZE, family="mixed")
     depth = np.where(np.isfinite(made.depth.numpy()), made.depth.numpy(), np.nan).astype(np.float32)
     return [(z, Camera(*lens)) for z, lens in zip(depth, made.intrinsics.tolist(), strict=True)]

@@ -19,14 +19,6 @@ from ccd_cli.data.scenes.renderer import render_scenes
 SIZE = (48, 64)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def same(a, b):
     return torch.equal(a.rgb, b.rgb) and torch.equal(a.depth, b.depth) and torch.equal(a.intrinsics, b.intrinsics)
 

@@ -11,11 +11,6 @@ from safetensors.torch import save_file
 SHARED = Path(os.environ.get("CCD_SHARED") or Path(__file__).resolve().parents[3].parent / "shared")
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    torch.set_num_threads(1)  # small tensors on a shared machine
-
-
 @pytest.fixture
 def reference(tmp_path):
     """Return name -> (path of a stand-in checkpoint, the authors' expected arrays)."""

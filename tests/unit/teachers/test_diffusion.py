@@ -34,15 +34,6 @@ from tests.unit.teachers.tiny_diffusion import SIDE, parts, save_genpercept, sav
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Networks this small only wait for a second thread."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def card(family: str, kind: str = "affine-depth", **fields) -> Card:
     values = {
         "name": f"tiny-{family}",

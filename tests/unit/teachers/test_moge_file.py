@@ -12,15 +12,6 @@ pytest.importorskip("moge.model.v2")
 from tests.unit.teachers.tiny_moge import CARD, CONFIGS, VERSIONS, as_rgb, photo, saved
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Networks as small as these only wait for a second one."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     root = tmp_path_factory.mktemp("moge")
