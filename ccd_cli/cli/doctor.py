@@ -27,7 +27,7 @@ PACKAGES = (
     "safetensors",
     "huggingface-hub",
 )
-EXTRAS = {"transformers": "transformers", "diffusion": "diffusers", "moge": "moge"}
+EXTRAS = {"transformers": "transformers", "diffusion": "diffusers", "moge": "moge", "data": "h5py", "ray": "ray"}
 
 
 @click.command()

@@ -16,7 +16,16 @@ from ccd_cli.cli.report import RichReport
 @click.option("--out", type=click.Path(file_okay=False), help="Folder of the labels; default labels/<recipe name>.")
 @click.option("--overwrite", is_flag=True, help="Remove the labels in the folder and start anew.")
 @click.option(
-    "--engine", type=click.Choice(["local"]), default="local", show_default=True, help="What runs the teachers."
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="What runs the teachers: this process, or workers on a Ray cluster (RAY_ADDRESS, else one started here).",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 4096),
+    help="Ray workers, each with a teacher of its own; default: one a GPU, else as many as the cores allow.",
 )
 @runtime_options
 @verbosity
@@ -28,6 +37,7 @@ def command(
     out: str | None,
     overwrite: bool,
     engine: str,
+    workers: int | None,
     device: str,
     precision: str,
     threads: int | None,
@@ -37,13 +47,14 @@ def command(
 ) -> None:
     """Label photos with several teachers, one after another, into shards to learn from (docs/LABELS.md).
 
-    Stopped anywhere, the same command goes on and ends in the same bytes. --threads and --precision are short for the
-    recipe's keys `threads` and `teachers.N.precision`: labels depend on them.
+    Stopped anywhere, the same command goes on and ends in the same bytes, with either engine. --threads and --precision
+    are short for the recipe's keys `threads` and `teachers.N.precision`: labels depend on them.
 
     \b
     Examples:
       ccd label label/quickstart
       ccd label recipes/label/indoor.yaml --set images=PHOTOS --out labels/mine
+      ccd label label/indoor --set images=PHOTOS --engine ray --workers 8
       ccd inspect labels/mine
     """
     from ccd_cli.core.io import plain
@@ -62,7 +73,16 @@ def command(
     report.note(f"Recipe {loaded.name}; loading torch")
     from ccd_cli.pipelines.label import run
 
-    result = run(loaded, out=out, overwrite=overwrite, device=device, report=report)
+    result = run(
+        loaded,
+        out=out,
+        overwrite=overwrite,
+        device=device,
+        engine=engine,
+        workers=workers,
+        verbose=verbose,
+        report=report,
+    )
     report.note(
         f"Done: {result.samples} photos in {result.shards} shards, {result.bytes / 1e6:,.1f} MB, licence {result.license}; "
         f"{result.folder}"

@@ -44,7 +44,7 @@ def list_recipes(as_json: bool) -> None:
 @command.command()
 @click.argument("name")
 def show(name: str) -> None:
-    """Print a recipe as it is written; `ccd distill NAME --dry-run` prints it resolved.
+    """Print a recipe as it is written; `ccd distill NAME --dry-run` (or `ccd label`) prints it resolved.
 
     Example: ccd recipes show paper/table5-nyu
     """
@@ -65,10 +65,10 @@ def check(file: str, overrides: tuple[str, ...], as_json: bool) -> None:
     Example: ccd recipes check mine.yaml
     """
     from ccd_cli.core.errors import RecipeError
-    from ccd_cli.core.recipe import load_recipe
+    from ccd_cli.core.recipe import load_any_recipe
 
     try:
-        recipe = load_recipe(file, overrides)
+        recipe = load_any_recipe(file, overrides)
     except RecipeError as error:
         if not as_json:
             raise
@@ -82,11 +82,14 @@ def check(file: str, overrides: tuple[str, ...], as_json: bool) -> None:
 
 
 @command.command()
-def schema() -> None:
+@click.option(
+    "--task", type=click.Choice(["distill", "label"]), default="distill", show_default=True, help="Whose keys."
+)
+def schema(task: str) -> None:
     """Print the JSON schema of recipes, for editors.
 
-    Example: ccd recipes schema > recipe.schema.json
+    Example: ccd recipes schema --task label > label.schema.json
     """
-    from ccd_cli.core.schema import DistillRecipe
+    from ccd_cli.core.recipe import TASKS
 
-    click.echo(json.dumps(DistillRecipe.model_json_schema(), indent=2))
+    click.echo(json.dumps(TASKS[task].model_json_schema(), indent=2))

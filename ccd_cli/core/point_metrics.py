@@ -142,10 +142,10 @@ def _carried(depth: Floats, own: Camera, other: Camera, move: Array, shape: tupl
     points = unproject(np.asarray(depth, np.float32), own).reshape(-1, 3).astype(np.float64)
     points = points[(points[:, 2] > 0) & np.isfinite(points).all(axis=1)] @ move[:3, :3].T + move[:3, 3]
     pixels, z = project(points[points[:, 2] > 0], other)
-    cells = np.floor(pixels).astype(np.int64)
-    inside = ((cells >= 0) & (cells < (width, height))).all(axis=1)
+    inside = ((pixels >= 0) & (pixels < (width, height))).all(axis=1)
+    cells = pixels[inside].astype(np.int64)
     result = np.full(height * width, np.inf)
-    np.minimum.at(result, cells[inside, 1] * width + cells[inside, 0], z[inside])
+    np.minimum.at(result, cells[:, 1] * width + cells[:, 0], z[inside])
     return np.where(np.isinf(result), np.nan, result).reshape(height, width)
 
 

@@ -21,7 +21,7 @@ from ccd_cli.core.yaml_text import dump_yaml, parse_yaml, read_yaml
 
 SHORT_FORMS = {"images": "paths", "student": "arch"}
 """Sections that may be given as one plain value, and the key that value stands for."""
-TASKS = {"distill": DistillRecipe, "label": LabelRecipe}
+TASKS: dict[str, type[BaseModel]] = {"distill": DistillRecipe, "label": LabelRecipe}
 """What a recipe's `task` may be; a recipe without one is for distillation."""
 
 Recipe = TypeVar("Recipe", bound=BaseModel)
@@ -97,6 +97,12 @@ def load_recipe(source: str, overrides: tuple[str, ...] | list[str] = ()) -> Dis
 def load_label_recipe(source: str, overrides: tuple[str, ...] | list[str] = ()) -> LabelRecipe:
     """Read a label recipe, apply `key.path=value` overrides and check it; RecipeError lists all problems."""
     return check_label_recipe(_read(source, overrides), source)
+
+
+def load_any_recipe(source: str, overrides: tuple[str, ...] | list[str] = ()) -> DistillRecipe | LabelRecipe:
+    """Read a recipe for whatever its `task` says, apply overrides and check it; RecipeError lists all problems."""
+    raw = _read(source, overrides)
+    return check_label_recipe(raw, source) if raw.get("task") == "label" else check_recipe(raw, source)
 
 
 def _read(source: str, overrides: tuple[str, ...] | list[str]) -> dict[str, Any]:

@@ -17,9 +17,9 @@ from pydantic import Field
 
 from ccd_cli.core.errors import CcdError, ImageError
 from ccd_cli.core.kinds import Kind
-from ccd_cli.core.schema import Section, Share
+from ccd_cli.core.sections import Section, Share
 from ccd_cli.data.map_files import decode16, encode16
-from ccd_cli.data.photos import MAX_PIXELS, SUFFIXES, _to_rgb
+from ccd_cli.data.photos import MAX_PIXELS, SUFFIXES, to_rgb
 
 FORMAT: Final = "ccd-labels/1"
 MEMBER = re.compile(rf"(\d{{9}})\.(json|t\d{{1,3}}\.c\d{{1,3}}\.png|(?:{'|'.join(s[1:] for s in sorted(SUFFIXES))}))")
@@ -205,7 +205,7 @@ def decode_photo(data: bytes, name: str) -> NDArray[np.uint8]:
             if image.width * image.height > MAX_PIXELS:
                 raise ImageError(f"{name}: {image.width}x{image.height} is over {MAX_PIXELS // 1_000_000} megapixels")
             image.load()
-            return _to_rgb(ImageOps.exif_transpose(image))
+            return to_rgb(ImageOps.exif_transpose(image))
     except ImageError:
         raise
     except Exception as error:

@@ -63,7 +63,7 @@ def read_photo(path: Path) -> np.ndarray:
     with _opened(path) as image:
         try:
             image.load()
-            return _to_rgb(ImageOps.exif_transpose(image))
+            return to_rgb(ImageOps.exif_transpose(image))
         except Exception as error:  # a decoder may raise anything for a damaged file
             raise ImageError(f"{path}: damaged ({_reason(error)})") from error
 
@@ -92,7 +92,8 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         yield image
 
 
-def _to_rgb(image: Image.Image) -> np.ndarray:
+def to_rgb(image: Image.Image) -> np.ndarray:
+    """Return a decoded image of any mode as uint8 RGB: alpha laid over white, 16-bit and float scaled to 8."""
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
         values = np.asarray(image).astype(np.float32)
         top = 65535.0 if image.mode != "F" else max(float(np.nanmax(values)), 1e-6)

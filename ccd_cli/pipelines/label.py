@@ -1,32 +1,33 @@
 """`ccd label`: several teachers label photos, one teacher after another, into shards that a student can learn from.
 
 The unit of work is one teacher and one shard. Each leaves a part file; when all teachers have theirs, agreement is
-judged, and parts become shards. Whatever is stopped, the next run finds the files that are there and makes the rest.
+judged, and parts become shards. Whatever is stopped, the next run finds the files that are there and makes the rest,
+and which engine runs the units makes no difference to what they write.
 """
 
 from __future__ import annotations
 
-import gc
 import json
 import shutil
-from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from ccd_cli.core.errors import CcdError
-from ccd_cli.core.io import json_line, read_json_lines, write_json, write_text
+from ccd_cli.core.errors import CcdError, UsageProblem
+from ccd_cli.core.io import json_line, read_json_lines, write_text
 from ccd_cli.core.label_schema import LabelRecipe
 from ccd_cli.core.report import Report
-from ccd_cli.core.runtime import Signals, memory_error
+from ccd_cli.core.runtime import Signals
 from ccd_cli.data.label_codec import Index
 from ccd_cli.data.shards import read_index
-from ccd_cli.pipelines.label_assemble import same_photos, write_index, write_shard
-from ccd_cli.pipelines.label_quality import comparable, drop, shard_lines
+from ccd_cli.pipelines.label_assemble import write_index
+from ccd_cli.pipelines.label_engine import Engine, LocalEngine
+from ccd_cli.pipelines.label_plan import key_of
+from ccd_cli.pipelines.label_quality import comparable, drop
+from ccd_cli.pipelines.label_ray import RayEngine
 from ccd_cli.pipelines.label_setup import (
     LabelFolder,
     LabelJob,
@@ -36,8 +37,8 @@ from ccd_cli.pipelines.label_setup import (
     photos_changed,
     prepare,
 )
-from ccd_cli.pipelines.label_teacher import label_shard, read_part
-from ccd_cli.teachers.load import load_teacher
+from ccd_cli.pipelines.label_teacher import read_part
+from ccd_cli.pipelines.label_units import Assemble, Judge, Stage, Teach, Unit
 
 
 @dataclass(frozen=True)
@@ -54,13 +55,25 @@ class Result:
 
 
 def run(
-    recipe: LabelRecipe, *, out: str | None = None, overwrite: bool = False, device: str = "auto", report: Report
+    recipe: LabelRecipe,
+    *,
+    out: str | None = None,
+    overwrite: bool = False,
+    device: str = "auto",
+    engine: str = "local",
+    workers: int | None = None,
+    verbose: bool = False,
+    report: Report,
 ) -> Result:
     """Label photos as the recipe says, or go on where an earlier run stopped, and return what the folder holds.
 
-    Raises CcdError subclasses: before any time is spent for a bad folder, photo list, teacher or disk; later
-    TrainingStopped for too many unreadable photos and Interrupted after a signal, both with all finished parts kept.
+    `engine` is `local` or `ray`, there with `workers` processes (None: one a GPU, or as many as the cores allow) and with
+    Ray's own messages if `verbose`. Raises CcdError subclasses: before any time is spent for a bad folder, photo list,
+    teacher or disk; later TrainingStopped for too many unreadable photos and Interrupted after a signal, both with all
+    finished parts kept.
     """
+    if workers is not None and engine != "ray":
+        raise UsageProblem("--workers is for --engine ray.", "Threads that read photos: --set images.workers=N.")
     folder = choose_label_folder(recipe, out, overwrite)
     if not overwrite and is_finished(folder):
         report.note(f"{folder.path} is finished: nothing to do (--overwrite starts anew)")
@@ -68,10 +81,6 @@ def run(
             report.warn("The list of photos has changed since; --overwrite or another --out labels the present one.")
         return _result(folder, read_index(folder.path))
     with Signals() as signals, ExitStack() as stack:
-        job = prepare(recipe, folder, overwrite, device, report, stack)
-        folder.index.unlink(missing_ok=True)  # not whole, or it would be finished
-        pool = ThreadPoolExecutor(job.workers, "photos", torch.set_num_threads, (1,))
-        stack.callback(pool.shutdown, wait=True, cancel_futures=True)
 
         def stop_if_asked() -> None:
             if signals.received is not None:
@@ -79,104 +88,115 @@ def run(
                     f"Stopped; finished parts are kept in {folder.path}.", "Go on with the same command."
                 )
 
+        runner: Engine = RayEngine(workers, verbose, stop_if_asked, report) if engine == "ray" else LocalEngine()
+        stack.callback(runner.close)
+        job = prepare(recipe, folder, overwrite, partial(runner.runtimes, device), report, stack)
+        folder.index.unlink(missing_ok=True)  # not whole, or it would be finished
         todo = [number for number in range(job.plan.shards) if not folder.shard(number).exists()]
         report.note(
             f"{len(job.plan.photos)} photos, {job.plan.count} samples in {job.plan.shards} shards "
-            f"({job.plan.shards - len(todo)} are there); {job.device.type}, {torch.get_num_threads()} threads"
+            f"({job.plan.shards - len(todo)} are there); {runner.describe()}"
         )
+        work = _Work(job, runner, stop_if_asked, report)
         for teacher in range(len(recipe.teachers)):
-            _teach(job, teacher, todo, pool, stop_if_asked, report)
-            gc.collect()  # it is gone before the next one loads
-            if job.device.type == "cuda":
-                torch.cuda.empty_cache()
+            _teach(work, teacher, todo)
         if not folder.quality.exists():
-            _judge(job, pool, stop_if_asked, report)
+            _judge(work)
         lines = {line["key"]: line for line in read_json_lines(folder.quality)}
-        for number in _counted("Writing shards", todo, report):
-            stop_if_asked()
-            _assemble(job, number, lines)
+        _assemble(work, todo, lines)
+        runner.close()  # nobody writes any more
         shutil.rmtree(folder.parts, ignore_errors=True)
+        folder.sweep()
         return _result(folder, write_index(job, lines, len(bad_photos(folder))))
 
 
-def _teach(
-    job: LabelJob, number: int, todo: list[int], pool: Executor, stop_if_asked: Callable[[], None], report: Report
-) -> None:
+@dataclass(frozen=True)
+class _Work:
+    """What every stage of a run needs."""
+
+    job: LabelJob
+    engine: Engine
+    stop_if_asked: Callable[[], None]
+    report: Report
+
+    def do(
+        self, what: str, stage: Stage, units: Iterable[Unit], shards: list[int], after: Callable[[dict[str, Any]], None]
+    ) -> None:
+        """Run a stage over the units of `shards` under a progress bar of photos; `after` gets every answer."""
+        plan = self.job.plan
+        every, done = sum(len(plan.positions(shard)) for shard in shards), 0
+
+        def tick(count: int) -> None:
+            self.stop_if_asked()
+            self.report.advance(done + count)
+
+        self.report.begin(what, every)
+        try:
+            for answer in self.engine.each(self.job, stage, units, tick):
+                after(answer)
+                done += len(plan.positions(answer["shard"]))
+                tick(0)
+        finally:
+            self.report.end()
+
+
+def _teach(work: _Work, number: int, todo: list[int]) -> None:
     """Let one teacher label every shard of which its part is missing."""
-    missing = [shard for shard in todo if not job.folder.part(number, shard).exists()]
+    job, folder = work.job, work.job.folder
+    there = [shard for shard in todo if folder.part(number, shard).exists()]
+    missing = sorted({*todo} - {*there})
+    if there and str(number) not in job.state["teachers"]:
+        job.remember(number, read_part(folder.part(number, there[0])).teacher)
     if not missing:
         return
-    stop_if_asked()
-    entry, ref = job.recipe.teachers[number], job.references[number]
-    report.note(f"Loading teacher {ref.name} ({ref.kind}, {ref.license}, {job.precisions[number]})")
-    bad = _bad_so_far(job, todo) if number == 0 else {}
-    with _plain_memory_error(number):
-        teacher = load_teacher(ref, None, job.device, job.precisions[number], entry.resolution)
-        facts = {"teacher": _name(job, number), "kind": teacher.kind, "license": teacher.license}
-        job.remember(number, {**facts, "checkpoint_sha256": teacher.checkpoint_sha256})
-        done = sum(len(job.plan.positions(shard)) for shard in todo if shard not in missing)
-        report.begin(ref.name, sum(len(job.plan.positions(shard)) for shard in todo), done)
+    work.stop_if_asked()
+    ref = job.references[number]
+    work.report.note(f"Loading teacher {ref.name} ({ref.kind}, {ref.license}, {job.precisions[number]})")
+    bad = _bad_so_far(job, there) if number == 0 else {}
+    if bad:
+        _list_bad(job, bad)
+
+    def after(answer: dict[str, Any]) -> None:
         try:
-            for shard in missing:
+            job.remember(number, answer["facts"])
+        except CcdError:
+            folder.part(number, answer["shard"]).unlink()
+            raise
+        if number == 0 and answer["bad"]:
+            bad.update(answer["bad"])
+            _list_bad(job, bad)
 
-                def after_batch(count: int, before: int = done) -> None:
-                    stop_if_asked()
-                    report.advance(before + count)
-
-                path = job.folder.part(number, shard)
-                label_shard(job.plan, shard, teacher, job.device, entry.batch, path, pool, job.workers, after_batch)
-                done += len(job.plan.positions(shard))
-                if number == 0:
-                    bad |= {one.path.as_posix(): one.reason for one in read_part(path).bad}
-                    _list_bad(job, bad)
-                else:
-                    _compare(job, number, shard)
-                stop_if_asked()
-        finally:
-            report.end()
+    stage = Teach(job, number)
+    work.do(ref.name, stage, stage.units(missing), missing, after)
 
 
-def _compare(job: LabelJob, number: int, shard: int) -> None:
-    """Raise CcdError, and remove the new part, where it was not made from the photos that the first teacher saw."""
-    path = job.folder.part(number, shard)
-    try:
-        same_photos([read_part(job.folder.part(0, shard)), read_part(path)])
-    except CcdError:
-        path.unlink()
-        raise
-
-
-def _bad_so_far(job: LabelJob, todo: list[int]) -> dict[str, str]:
+def _bad_so_far(job: LabelJob, shards: list[int]) -> dict[str, str]:
     """Return the unreadable photos of the parts that are there, and of shards that were finished before."""
     bad = bad_photos(job.folder)
-    for path in (job.folder.part(0, shard) for shard in todo):
-        if path.exists():
-            bad |= {one.path.as_posix(): one.reason for one in read_part(path).bad}
+    for path in (job.folder.part(0, shard) for shard in shards):
+        bad |= {one.path.as_posix(): one.reason for one in read_part(path).bad}
     return bad
 
 
 def _list_bad(job: LabelJob, bad: dict[str, str]) -> None:
     """Write `skipped.jsonl` and raise TrainingStopped where it is too long."""
     rows = [json_line({"photo": path, "reason": reason}) for path, reason in sorted(bad.items())]
-    if rows:
-        write_text(job.folder.skipped, "".join(rows))
+    write_text(job.folder.skipped, "".join(rows))
     job.check_bad(bad)
 
 
-def _judge(job: LabelJob, pool: Executor, stop_if_asked: Callable[[], None], report: Report) -> None:
+def _judge(work: _Work) -> None:
     """Write `quality.jsonl`: agreement of the teachers on every photo, and which photos the recipe leaves out."""
-    folder, count = job.folder, len(job.recipe.teachers)
+    job, folder, count = work.job, work.job.folder, len(work.job.recipe.teachers)
     names = [job.state["teachers"][str(i)]["teacher"] for i in range(count)]
     lost = comparable([job.state["teachers"][str(i)]["kind"] for i in range(count)])
     for name, there in zip(names, lost, strict=True):
         if count > 1 and not there:
-            report.warn(f"{name} gives affine depth and no teacher gives depth: it is left out of the agreement.")
-    for number in _counted("Comparing teachers", list(range(job.plan.shards)), report):
-        if not folder.judged(number).exists():
-            stop_if_asked()
-            parts = [read_part(folder.part(i, number)) for i in range(count)]
-            same_photos(parts)
-            write_json(folder.judged(number), shard_lines(parts, names, job.plan.size, pool, job.workers))
+            work.report.warn(f"{name} gives affine depth and no teacher gives depth: it is left out of the agreement.")
+    missing = [number for number in range(job.plan.shards) if not folder.judged(number).exists()]
+    if missing:
+        units = ({"shard": number} for number in missing)
+        work.do("Comparing teachers", Judge(job), units, missing, lambda answer: None)
     lines: list[dict[str, Any]] = []
     for number in range(job.plan.shards):
         lines += json.loads(folder.judged(number).read_text(encoding="utf-8"))
@@ -186,43 +206,16 @@ def _judge(job: LabelJob, pool: Executor, stop_if_asked: Callable[[], None], rep
     write_text(folder.quality, "".join(json_line(line) for line in judged))
 
 
-def _assemble(job: LabelJob, number: int, lines: dict[str, dict[str, Any]]) -> None:
-    """Make one shard of its parts, then remove them."""
-    paths = [job.folder.part(i, number) for i in range(len(job.recipe.teachers))]
-    write_shard(job, number, [read_part(path) for path in paths], lines)
-    for path in paths:
-        path.unlink()
+def _assemble(work: _Work, todo: list[int], lines: dict[str, dict[str, Any]]) -> None:
+    """Make shards of their parts."""
+    plan = work.job.plan
 
+    def of_shard(number: int) -> dict[str, dict[str, Any]]:
+        return {key: lines[key] for key in map(key_of, plan.positions(number)) if key in lines}
 
-@contextmanager
-def _plain_memory_error(number: int) -> Iterator[None]:
-    """Turn an exhausted memory into one line that names the key to lower."""
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        if memory_error(error) is None:
-            raise
-        raise CcdError(
-            "Out of memory.",
-            f"Start anew with a smaller batch: --overwrite --set teachers.{number}.batch=1, or lower crops.size.",
-        ) from error
-
-
-def _counted(what: str, numbers: list[int], report: Report) -> Iterator[int]:
-    """Yield `numbers` under a progress bar."""
-    report.begin(what, len(numbers))
-    try:
-        for done, number in enumerate(numbers):
-            yield number
-            report.advance(done + 1)
-    finally:
-        report.end()
-
-
-def _name(job: LabelJob, number: int) -> str:
-    """Return a teacher's name, with its place where another has the same."""
-    names = [ref.name for ref in job.references]
-    return names[number] if names.count(names[number]) == 1 else f"{names[number]} ({number + 1})"
+    if todo:
+        units = ({"shard": number, "lines": of_shard(number)} for number in todo)
+        work.do("Writing shards", Assemble(work.job), units, todo, lambda answer: None)
 
 
 def _result(folder: LabelFolder, index: Index) -> Result:

@@ -7,7 +7,6 @@ student can be trained from labels on exactly the crops that it would have seen 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from ccd_cli.core.errors import ImageError
 from ccd_cli.core.label_schema import LabelRecipe
 from ccd_cli.core.runtime import step_seed
-from ccd_cli.data.crops import Region, cut, draw_patches, draw_region, inside
+from ccd_cli.data.crops import Region, cut, draw_boxes, inside
 from ccd_cli.data.photos import read_photo
 
 
@@ -47,10 +46,11 @@ class Bad:
 class Plan:
     """Positions 0 .. epochs x photos - 1, cut into shards of `shard`."""
 
-    def __init__(self, recipe: LabelRecipe, photos: list[Path]) -> None:
+    def __init__(self, recipe: LabelRecipe, photos: list[Path], count: int | None = None) -> None:
+        """`count` says how many photos there are where they are not given: a worker gets the `paths` of its shard."""
         self.photos, self.seed, self.crops, self.size = photos, recipe.seed, recipe.crops, recipe.crops.size
-        self.count, self.portion = recipe.epochs * len(photos), recipe.shard
-        self._order: Callable[[int], NDArray[np.int64]] = lru_cache(maxsize=4)(self._permutation)
+        self.per_epoch = len(photos) if count is None else count
+        self.count, self.portion = recipe.epochs * self.per_epoch, recipe.shard
 
     @property
     def shards(self) -> int:
@@ -68,24 +68,29 @@ class Plan:
 
     def epoch(self, position: int) -> int:
         """Return the pass over the photos that a position lies in."""
-        return position // len(self.photos)
+        return position // self.per_epoch
 
     def photo(self, position: int) -> Path:
         """Return the photo at a position."""
-        epoch, place = divmod(position, len(self.photos))
-        return self.photos[int(self._order(epoch)[place])]
+        epoch, place = divmod(position, self.per_epoch)
+        return self.photos[int(_order(self.seed, epoch, self.per_epoch)[place])]
+
+    def paths(self, shard: int) -> list[Path]:
+        """Return the photos of one shard, in the order of its positions."""
+        return [self.photo(position) for position in self.positions(shard)]
 
     def boxes(self, position: int, height: int, width: int) -> list[Region]:
         """Return the region and its patches in whole pixels of the upright photo."""
         rng = np.random.default_rng(step_seed(self.seed, 2, position))
-        region = draw_region(rng, height, width, self.crops.min_side)
-        draw_region(rng, height, width, self.crops.min_side)  # the own region of live training, which comes in between
-        drawn = draw_patches(rng, self.crops.patches, self.crops.patch_min, self.crops.patch_max)
+        crops = self.crops
+        region, _, drawn = draw_boxes(
+            rng, height, width, crops.min_side, crops.patches, crops.patch_min, crops.patch_max
+        )
         return [region, *(inside(region, patch) for patch in drawn)]
 
-    def read(self, position: int) -> tuple[Seen, NDArray[np.uint8]] | Bad:
+    def read(self, position: int, path: Path | None = None) -> tuple[Seen, NDArray[np.uint8]] | Bad:
         """Return a photo's facts and its views, uint8 [V, size, size, 3], or why it cannot be read."""
-        path = self.photo(position)
+        path = path or self.photo(position)
         try:
             pixels = read_photo(path)
             data = path.read_bytes()
@@ -98,8 +103,11 @@ class Plan:
         seen = Seen(position, path, hashlib.sha256(data).hexdigest(), len(data), height, width, boxes)
         return seen, np.stack([cut(pixels, box, self.size) for box in boxes])
 
-    def _permutation(self, epoch: int) -> NDArray[np.int64]:
-        return np.random.default_rng(step_seed(self.seed, 1, epoch)).permutation(len(self.photos))
+
+@lru_cache(maxsize=4)
+def _order(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
+    """Return the order of the photos in one pass over them."""
+    return np.random.default_rng(step_seed(seed, 1, epoch)).permutation(count)
 
 
 def key_of(position: int) -> str:

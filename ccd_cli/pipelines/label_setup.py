@@ -5,22 +5,20 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import filelock
 import torch
 
 import ccd_cli
 from ccd_cli.core.errors import CcdError, RecipeError, TrainingStopped, UsageProblem
-from ccd_cli.core.io import need_space, read_json_lines, write_json, write_text
+from ccd_cli.core.io import need_space, only_one, read_json_lines, write_json, write_text
 from ccd_cli.core.label_schema import LabelRecipe
 from ccd_cli.core.recipe import builtin_path, differences, recipe_hash, to_yaml
 from ccd_cli.core.report import Report
-from ccd_cli.core.runtime import choose_runtime
 from ccd_cli.core.yaml_text import read_yaml
 from ccd_cli.data.photos import list_photos
 from ccd_cli.data.shards import INDEX, read_index
@@ -29,6 +27,7 @@ from ccd_cli.pipelines.distill_inputs import bad_headers
 from ccd_cli.pipelines.label_plan import Plan
 from ccd_cli.teachers.load import ModelRef, check_runnable, resolve_model
 
+Choose = Callable[[Sequence[str], int], tuple[str, list[str]]]
 FREE_TO_CHANGE = ("out", "images.workers", "images.max_skipped")
 """Recipe keys that may differ when a run goes on: no label depends on them."""
 _BEFORE = (".lock", "label.json", ".label.json.", ".recipe.yaml.")
@@ -92,16 +91,39 @@ class LabelJob:
     recipe_sha256: str
     state: dict[str, Any]
 
-    def remember(self, teacher: int, facts: dict[str, Any]) -> None:
-        """Note what a loaded teacher is; raises UsageProblem where it is no longer what it was when its labels began."""
+    def plain(self) -> dict[str, Any]:
+        """Return it as JSON values, without the photos, of which there may be millions; see `job_from`."""
+        return {
+            "recipe": self.recipe.model_dump(mode="json"),
+            "folder": str(self.folder.path),
+            "photos": self.plan.per_epoch,
+            "precisions": self.precisions,
+            "device": str(self.device),
+            "workers": self.workers,
+            "recipe_sha256": self.recipe_sha256,
+            "state": self.state,
+        }
+
+    def name(self, teacher: int) -> str:
+        """Return a teacher's name, with its place where another has the same."""
+        names = [ref.name for ref in self.references]
+        return names[teacher] if names.count(names[teacher]) == 1 else f"{names[teacher]} ({teacher + 1})"
+
+    def check_teacher(self, teacher: int, facts: dict[str, Any]) -> None:
+        """Raise UsageProblem where a loaded teacher is no longer what it was when its labels began."""
         known = self.state["teachers"].get(str(teacher))
         if known is not None and known != facts:
             raise UsageProblem(
                 f"The weights of {facts['teacher']} have changed since labelling began.",
                 "Restore them, or start anew with --overwrite or another --out.",
             )
-        self.state["teachers"][str(teacher)] = facts
-        write_json(self.folder.state, self.state)
+
+    def remember(self, teacher: int, facts: dict[str, Any]) -> None:
+        """Note what a teacher is, once; raises UsageProblem where it is not what it was."""
+        self.check_teacher(teacher, facts)
+        if str(teacher) not in self.state["teachers"]:
+            self.state["teachers"][str(teacher)] = facts
+            write_json(self.folder.state, self.state)
 
     def check_bad(self, bad: Mapping[str, str]) -> None:
         """Raise TrainingStopped when more than the allowed share of the photos cannot be read (reason by path)."""
@@ -112,6 +134,22 @@ class LabelJob:
                 f"{min(bad.values())}, for instance.",
                 "Remove them, or raise it: --set images.max_skipped=0.1",
             )
+
+
+def job_from(plain: dict[str, Any]) -> LabelJob:
+    """Return the job that `LabelJob.plain` describes, for a worker: its plan knows how many photos there are, not which."""
+    recipe = LabelRecipe.model_validate(plain["recipe"])
+    return LabelJob(
+        recipe=recipe,
+        folder=LabelFolder(Path(plain["folder"])),
+        plan=Plan(recipe, [], plain["photos"]),
+        references=[check_runnable(resolve_model(entry.model, entry.arch)) for entry in recipe.teachers],
+        precisions=plain["precisions"],
+        device=torch.device(plain["device"]),
+        workers=plain["workers"],
+        recipe_sha256=plain["recipe_sha256"],
+        state=plain["state"],
+    )
 
 
 def fingerprint(recipe: LabelRecipe) -> str:
@@ -166,9 +204,12 @@ def photos_changed(recipe: LabelRecipe, folder: LabelFolder) -> bool:
 
 
 def prepare(
-    recipe: LabelRecipe, folder: LabelFolder, overwrite: bool, device: str, report: Report, stack: ExitStack
+    recipe: LabelRecipe, folder: LabelFolder, overwrite: bool, choose: Choose, report: Report, stack: ExitStack
 ) -> LabelJob:
-    """Check everything and hold the folder's lock; raises CcdError with one plain line for whatever is wrong."""
+    """Check everything and hold the folder's lock; raises CcdError with one plain line for whatever is wrong.
+
+    `choose(precisions, threads)` returns the device and the number formats that the recipe's `precision` means on it.
+    """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UsageProblem("ccd label works in one process.", "Start it without torchrun.")
     photos = list_photos([builtin_path(text) for text in recipe.images.paths])
@@ -176,21 +217,20 @@ def prepare(
     if inside := next((path for path in photos if path.resolve().is_relative_to(here)), None):
         raise UsageProblem(f"{inside} lies in the folder that labels go to.", "Choose another --out.")
     references = [check_runnable(resolve_model(entry.model, entry.arch)) for entry in recipe.teachers]
-    runtimes = [choose_runtime(device, entry.precision, recipe.threads) for entry in recipe.teachers]
+    name, precisions = choose([entry.precision for entry in recipe.teachers], recipe.threads)
+    device = torch.device(name)
     plan = Plan(recipe, photos)
     state = {
         "photos": Source(photos).digest,
-        "device": runtimes[0].device.type,
-        "precision": [runtime.precision for runtime in runtimes],
+        "device": device.type,
+        "precision": precisions,
         "ccd": ccd_cli.__version__,
         "teachers": {},
     }
     _check_space(recipe, folder, plan)
     folder.path.mkdir(parents=True, exist_ok=True)
-    _lock(folder, stack)
-    choose_label_folder(
-        recipe, str(folder.path), overwrite
-    )  # once more: another run may have been here before the lock
+    stack.enter_context(only_one(folder.lock, f"Another process is writing {folder.path}."))
+    choose_label_folder(recipe, str(folder.path), overwrite)  # again: another run may have been here before the lock
     folder.sweep()
     fresh = overwrite or not folder.recipe.exists()
     state = state if fresh else _known_state(folder, state, report)
@@ -199,8 +239,8 @@ def prepare(
         folder=folder,
         plan=plan,
         references=references,
-        precisions=[runtime.precision for runtime in runtimes],
-        device=runtimes[0].device,
+        precisions=precisions,
+        device=device,
         workers=recipe.images.workers or min(16, os.cpu_count() or 1),
         recipe_sha256=fingerprint(recipe),
         state=state,
@@ -248,11 +288,3 @@ def _check_space(recipe: LabelRecipe, folder: LabelFolder, plan: Plan) -> None:
         needed += recipe.epochs * sum(path.stat().st_size for path in plan.photos if path.is_file())
     there = sum(p.stat().st_size for p in folder.path.rglob("*.tar")) if folder.path.is_dir() else 0
     need_space(folder.path, max(0, int(needed) - there), "The folder of labels")
-
-
-def _lock(folder: LabelFolder, stack: ExitStack) -> None:
-    """Hold the folder's lock until the run ends; raises CcdError when another process holds it."""
-    try:
-        stack.enter_context(filelock.FileLock(folder.lock, timeout=0).acquire())
-    except filelock.Timeout as error:
-        raise CcdError(f"Another process is writing {folder.path}.", "Wait for it, or choose another --out.") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +33,7 @@ META = "part.json"
 class Part:
     """What one teacher made of one shard: `kind` of its maps, the photos seen, the bad ones, facts of each label.
 
+    `teacher` says who made it (name, kind, licence, hash of the weights): no part of other weights is ever taken up.
     `crops` holds, for each photo, one dict of scale, offset, valid, saturated and flat for each crop.
     """
 
@@ -40,6 +41,7 @@ class Part:
     seen: list[Seen]
     bad: list[Bad]
     crops: list[list[dict[str, Any]]]
+    teacher: dict[str, Any]
     path: Path
 
     def pngs(self) -> Iterator[list[bytes]]:
@@ -61,7 +63,9 @@ class Part:
 def label_shard(
     plan: Plan,
     shard: int,
+    photos: Sequence[Path],
     teacher: Teacher,
+    facts: dict[str, Any],
     device: torch.device,
     batch: int,
     path: Path,
@@ -69,7 +73,7 @@ def label_shard(
     workers: int,
     after_batch: Callable[[int], None],
 ) -> None:
-    """Label the photos of a shard, `batch` crops a pass, and write the part to `path`.
+    """Label the photos of a shard, `batch` crops a pass, and write the part, with the teacher's `facts`, to `path`.
 
     The crops of the shard follow each other in order, photo by photo, and are cut into batches from its beginning: what
     is computed together depends on nothing else. `after_batch(photos done)` may raise to stop; nothing is left then.
@@ -91,7 +95,10 @@ def label_shard(
             del maps[: plan.views]
         after_batch(len(seen))
 
-    for _, future in ahead(pool, plan.read, plan.positions(shard), 2 * workers):
+    def read(one: tuple[int, Path]) -> tuple[Seen, NDArray[np.uint8]] | Bad:
+        return plan.read(*one)
+
+    for _, future in ahead(pool, read, zip(plan.positions(shard), photos, strict=True), 2 * workers):
         found = future.result()
         if isinstance(found, Bad):
             bad.append(found)
@@ -103,7 +110,7 @@ def label_shard(
     if waiting:
         predict(len(waiting))
     encoding.finish()
-    _write(path, teacher.kind, seen, bad, made)
+    _write(path, teacher.kind, facts, seen, bad, made)
 
 
 def read_part(path: Path) -> Part:
@@ -116,7 +123,7 @@ def read_part(path: Path) -> Part:
             for one in facts["seen"]
         ]
         bad = [Bad(**{**one, "path": Path(one["path"])}) for one in facts["bad"]]
-        return Part(facts["kind"], seen, bad, facts["crops"], path)
+        return Part(facts["kind"], seen, bad, facts["crops"], facts["teacher"], path)
     except (OSError, tarfile.TarError, ValueError, KeyError, TypeError) as error:
         raise CcdError(f"{path} is damaged ({type(error).__name__}).", "Remove it and run again.") from error
 
@@ -151,10 +158,16 @@ def _encode(maps: list[FloatMap], kind: Kind) -> tuple[list[bytes], list[dict[st
 
 
 def _write(
-    path: Path, kind: Kind, seen: list[Seen], bad: list[Bad], made: list[tuple[list[bytes], list[dict[str, Any]]]]
+    path: Path,
+    kind: Kind,
+    teacher: dict[str, Any],
+    seen: list[Seen],
+    bad: list[Bad],
+    made: list[tuple[list[bytes], list[dict[str, Any]]]],
 ) -> None:
     facts = {
         "kind": kind,
+        "teacher": teacher,
         "seen": [{**vars(one), "path": one.path.as_posix()} for one in seen],
         "bad": [{**vars(one), "path": one.path.as_posix()} for one in bad],
         "crops": [crops for _, crops in made],

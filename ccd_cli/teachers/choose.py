@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ccd_cli.core.recipe import load_recipe
+from ccd_cli.core.recipe import load_any_recipe
+from ccd_cli.core.schema import DistillRecipe
 from ccd_cli.models.files import PICKLE_SUFFIXES, SAFE_SUFFIX
 from ccd_cli.teachers.cards import CARDS, all_cards
 
@@ -23,14 +24,15 @@ def permissive_names() -> list[str]:
 
 
 def recipe_names(source: str) -> list[str]:
-    """Return the published teachers that a recipe names, and its student's first weights.
+    """Return the published teachers that a recipe names, and, if it has a student, that one's first weights.
 
     A word that is neither one nor a file, a run, or a built-in model is returned as well, so that a misspelt name is
     an error here and not in the run. Raises `RecipeError` for an invalid recipe.
     """
-    recipe = load_recipe(source)
-    student = recipe.student
-    weights = student.weights or (student.arch if student.init == "pretrained" and student.arch in CARDS else None)
+    recipe, weights = load_any_recipe(source), None
+    if isinstance(recipe, DistillRecipe):
+        student = recipe.student
+        weights = student.weights or (student.arch if student.init == "pretrained" and student.arch in CARDS else None)
     words = [*(teacher.model for teacher in recipe.teachers), *([weights] if weights else [])]
     return list(dict.fromkeys(word for word in words if _is_name(word)))
 

@@ -23,6 +23,27 @@ def test_list_show_check_schema(ccd_here, tmp_path):
     assert {p["key"] for p in json.loads(as_json.stdout)["problems"]} == {"seeed", "optim.steps"}
 
 
+def test_label_recipes_are_known(ccd_here, tmp_path):
+    names = [row["name"] for row in json.loads(ccd_here("recipes", "list", "--json").stdout)]
+    assert {"label/quickstart", "label/indoor"} <= set(names)
+    assert "task: label" in ccd_here("recipes", "show", "label/indoor").stdout
+    done = ccd_here("recipes", "check", "label/indoor", "--set", "shard=7")
+    assert (done.exit_code, done.stdout) == (0, "label/indoor: valid (label recipe 'label-indoor')\n")
+    document = json.loads(ccd_here("recipes", "check", "label/indoor", "--json").stdout)
+    assert (document["valid"], document["recipe"]["shard"]) == (True, 100)
+    bad = "task: label\nname: x\nimages: p\nteachers: [a, a]\n"
+    (tmp_path / "bad.yaml").write_text(bad)
+    assert "listed twice" in ccd_here("recipes", "check", "bad.yaml").stderr
+    (tmp_path / "bad.yaml").write_text(bad + "shrad: 3\ndrop: {worst: 2}\n")
+    found = json.loads(ccd_here("recipes", "check", "bad.yaml", "--json").stdout)["problems"]
+    assert {problem["key"] for problem in found} == {"shrad", "drop.worst"}
+    (tmp_path / "bad.yaml").write_text("task: lable\nname: x\nimages: p\nteachers: [a]\n")
+    assert "task: must be one of" in ccd_here("recipes", "check", "bad.yaml").stderr
+    schema = json.loads(ccd_here("recipes", "schema", "--task", "label").stdout)
+    assert {"shard", "drop", "epochs"} <= set(schema["properties"])
+    assert "optim" not in schema["properties"]
+
+
 def test_dry_run_prints_the_resolved_recipe_and_does_nothing(ccd_here, tmp_path):
     done = ccd_here("distill", "indoor", "--set", "optim.steps=5", "--set", "images=here", "--dry-run")
     assert done.exit_code == 0

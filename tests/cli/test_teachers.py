@@ -191,6 +191,18 @@ def test_a_pull_for_a_recipe(online, tmp_path):
     assert run("pull", "--recipe", "absent.yaml").returncode == 2
 
 
+def test_a_pull_for_a_label_recipe(online, tmp_path):
+    hub, run = online
+    hub.repos[REPO] = Repo({FILE: b"a" * 2000})
+    text = "task: label\nname: mine\nimages: photos\nteachers: [builtin:tiny, x.pth, depth-anything-v2-small]\n"
+    (tmp_path / "mine.yaml").write_text(text)
+    done = run("pull", "--recipe", "mine.yaml")
+    assert done.returncode == 0, done.stderr
+    assert {row["name"] for row in rows(run("list", "--pulled", "--json"))} == {SMALL, *BUILTINS}
+    (tmp_path / "mine.yaml").write_text(text.replace("v2-small", "v2-smal"))
+    assert SMALL in run("pull", "--recipe", "mine.yaml").stderr
+
+
 def test_all_permissive_asks_for_exactly_those(online):
     hub, run = online
     done = run("pull", "--all-permissive")

@@ -91,3 +91,14 @@ def test_facts_of_a_label():
         "saturated": 0.0,
         "flat": True,
     }
+
+
+@pytest.mark.parametrize("kind", ["disparity", "depth", "affine-depth", "metric"])
+def test_infinite_depth_counts_as_unknown(kind):
+    sky = np.linspace(1.0, 2.0, 144, dtype=np.float32).reshape(12, 12)
+    sky[2:4, 1:] = np.inf
+    facts = crop_facts(sky, kind)
+    assert facts["valid"] == pytest.approx(np.isfinite(sky).mean(), abs=1e-6)
+    assert facts["saturated"] < 0.1
+    assert not facts["flat"]
+    assert crop_facts(np.full((12, 12), np.inf, np.float32), kind)["valid"] == 0.0

@@ -1,6 +1,6 @@
 """What does a distillation step cost from labels made earlier, against live teachers?
 
-    python tests/benchmarks/bench_labels.py [--teacher depth-anything-v2-small] [--student tf_efficientnet_lite0]
+    python tests/benchmarks/bench_from_labels.py [--teacher depth-anything-v2-small] [--student tf_efficientnet_lite0]
         [--size 280] [--batch 2] [--patches 4] [--steps 6] [--photos 12] [--device cpu] [--threads 1]
 
 Labels generated pictures with a teacher of random weights (time does not depend on them) by `ccd label`, then runs whole

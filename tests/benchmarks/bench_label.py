@@ -1,0 +1,187 @@
+"""What labelling costs: seconds a photo, teacher and crop by stage, and bytes a map; or, with --plan, what that makes of
+many photos on many GPUs.
+
+    python tests/benchmarks/bench_label.py [--size 560] [--patches 4] [--photos 6] [--device cpu] [--threads 1]
+    python tests/benchmarks/bench_label.py --plan --teacher 0.012 --teacher 0.012 --crops 5
+
+The first one labels enlarged example photos with the built-in teachers and with the architecture of Depth Anything V2 small
+and random weights (time does not depend on them; the bytes of its maps mean nothing). Seconds are processor time
+of one thread, but for a GPU and the disk, which are timed by the clock. `--device cuda` measures a GPU;
+`--arch depth-anything-v1-large` another network.
+
+The second one measures nothing: it multiplies the seconds a crop of each teacher (repeat --teacher) by the photos, divides
+by the GPUs, and says how many CPU cores a GPU then needs beside it to decode, encode, compare and write.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+from ccd_cli.core.recipe import builtin_path, check_label_recipe
+from ccd_cli.core.runtime import choose_runtime
+from ccd_cli.data.label_codec import encode_label
+from ccd_cli.data.photos import list_photos
+from ccd_cli.data.shards import write_tar
+from ccd_cli.models.arch import get_arch
+from ccd_cli.models.depth_net import DepthNet
+from ccd_cli.pipelines.label_plan import Plan
+from ccd_cli.pipelines.label_quality import disagreement
+from ccd_cli.pipelines.label_teacher import crop_facts
+from ccd_cli.teachers.load import load_teacher
+from ccd_cli.teachers.native import NativeTeacher
+
+DAY = 86_400.0
+
+
+def enlarged(folder: Path, count: int, side: int) -> list[Path]:
+    """Write the example photos, one after another, as JPEGs whose short side is at least `side`."""
+    paths = []
+    examples = list_photos([builtin_path("builtin:photos")])
+    for i in range(count):
+        with Image.open(examples[i % len(examples)]) as image:
+            scale = max(1.0, side / min(image.size))
+            size = (round(image.width * scale), round(image.height * scale))
+            paths.append(folder / f"{i:03d}.jpg")
+            image.convert("RGB").resize(size, Image.Resampling.BICUBIC).save(paths[-1], quality=92)
+    return paths
+
+
+def timed(call: Callable[[], Any], waits: bool = False) -> tuple[float, Any]:
+    """Return (seconds, result): of processor time, which a busy machine does not stretch; by the clock where it `waits`."""
+    clock = time.perf_counter if waits else time.process_time
+    start = clock()
+    result = call()
+    return clock() - start, result
+
+
+def measure(args: argparse.Namespace) -> None:
+    """Label, stage by stage, and print a table."""
+    runtime = choose_runtime(args.device, args.precision, args.threads)
+    torch.manual_seed(0)
+    stand_in = NativeTeacher(DepthNet(get_arch(args.arch)), "random", precision=runtime.precision).to(runtime.device)
+    teachers = {name: load_teacher(name, device=runtime.device) for name in ("builtin:global", "builtin:sharp")}
+    teachers = {**teachers, f"{args.arch} (random)": stand_in}
+    crops = 1 + args.patches
+    rows: dict[str, dict[str, float]] = {name: dict.fromkeys(("teacher", "encode", "bytes"), 0.0) for name in teachers}
+    once = dict.fromkeys(("decode", "compare", "write"), 0.0)
+    with tempfile.TemporaryDirectory() as folder:
+        paths = enlarged(Path(folder), args.photos, round(args.size * 1.15))
+        values = {"task": "label", "name": "bench", "images": "x", "teachers": "x"}
+        side = {"size": args.size, "min_side": round(args.size * 1.15), "patches": args.patches}
+        plan = Plan(check_label_recipe({**values, "crops": side}, "bench"), paths)
+        for teacher in teachers.values():  # the first pass sets up more than it computes
+            teacher.predict(torch.rand(crops, 3, args.size, args.size, device=runtime.device))
+        for position in range(plan.count):
+            seconds, (_, views) = timed(lambda position=position: plan.read(position))
+            once["decode"] += seconds
+            pixels = torch.from_numpy(views).permute(0, 3, 1, 2).to(runtime.device).float() / 255
+            made, members = [], []
+            for name, teacher in teachers.items():
+                seconds, maps = timed(
+                    lambda teacher=teacher, pixels=pixels: teacher.predict(pixels).float().cpu().numpy(),
+                    waits=runtime.device.type != "cpu",
+                )
+                rows[name]["teacher"] += seconds
+
+                def encode(maps: Any = maps, kind: Any = teacher.kind) -> list[bytes]:
+                    return [(encode_label(one, kind)[0], crop_facts(one, kind))[0] for one in maps]
+
+                seconds, pngs = timed(encode)
+                rows[name]["encode"] += seconds
+                rows[name]["bytes"] += sum(map(len, pngs))
+                made.append(maps)
+                members += [(f"{name}.{i}", png) for i, png in enumerate(pngs)]
+            members.append(("photo", plan.photo(position).read_bytes()))
+            kinds = [teacher.kind for teacher in teachers.values()][:2]
+            once["compare"] += timed(lambda made=made, kinds=kinds: disagreement(made[:2], kinds))[0]
+            tar = Path(folder) / "shard.tar"
+            seconds = timed(lambda tar=tar, members=members: write_tar(tar, members), waits=True)[0]
+            once["write"] += 2 * seconds * 1e6 / tar.stat().st_size  # part and shard, a megabyte
+        photo_bytes = sum(path.stat().st_size for path in paths) / len(paths)
+    shots, photos = crops * args.photos, args.photos
+    print(
+        f"{photos} photos of {photo_bytes / 1e3:.0f} kB, {crops} crops of {args.size} px, {runtime.describe()}, "
+        f"torch {torch.__version__}"
+    )
+    print(f"{'teacher':<34}{'teacher s/crop':>15}{'encode s/crop':>15}{'kB a map':>10}")
+    for name, row in rows.items():
+        print(
+            f"{name:<34}{row['teacher'] / shots:>15.4f}{row['encode'] / shots:>15.4f}{row['bytes'] / shots / 1e3:>10.0f}"
+        )
+    print(f"decode and cut {once['decode'] / photos:.4f} s a photo, once for each teacher")
+    print(f"compare        {once['compare'] / shots:.4f} s a crop and pair of teachers")
+    print(f"write          {once['write'] / photos:.4f} s a megabyte, part and shard together, flushed to disk")
+
+
+def plan_table(args: argparse.Namespace) -> None:
+    """Print the table of a calculation; nothing is measured."""
+    teachers, crops = len(args.teacher), args.crops
+    gpu = crops * sum(args.teacher)
+    maps, pairs = crops * teachers, teachers * (teachers - 1) // 2
+    megabytes = (maps * args.map_bytes + args.photo_bytes) / 1e6
+    cpu = teachers * args.decode + maps * args.encode + crops * pairs * args.compare + megabytes * args.write
+    print(
+        f"{gpu:.3f} GPU seconds and {cpu:.3f} CPU-core seconds a photo: {cpu / gpu:.1f} cores beside each GPU keep up"
+    )
+    print(
+        f"{megabytes:.2f} MB a photo: {maps} maps of {args.map_bytes / 1e3:.0f} kB, photo {args.photo_bytes / 1e3:.0f} kB"
+    )
+    print("\n| photos | GPU hours | 1 GPU | 8 GPUs | 64 GPUs | CPU core hours | shards |")
+    print("|---|---|---|---|---|---|---|")
+    for photos in args.photos_planned:
+        days = [photos * gpu / DAY / count for count in (1, 8, 64)]
+        times = " | ".join(f"{d:.1f} days" if d >= 2 else f"{24 * d:.1f} h" for d in days)
+        print(
+            f"| {photos / 1e6:g} M | {photos * gpu / 3600:,.0f} | {times} | {photos * cpu / 3600:,.0f} "
+            f"| {photos * megabytes / 1e6:,.1f} TB |"
+        )
+
+
+def main() -> None:
+    """Measure, or plan."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", type=int, default=560)
+    parser.add_argument("--patches", type=int, default=4)
+    parser.add_argument("--photos", type=int, default=6)
+    parser.add_argument("--arch", default="depth-anything-v2-small")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", default="auto")
+    parser.add_argument("--threads", type=int, default=1)
+    plan = parser.add_argument_group("--plan")
+    plan.add_argument("--plan", action="store_true", help="calculate instead of measuring")
+    plan.add_argument("--teacher", type=float, action="append", help="GPU seconds a crop; once for each teacher")
+    plan.add_argument("--crops", type=int, default=5)
+    plan.add_argument("--map-bytes", type=float, default=DEFAULTS["map_bytes"])
+    plan.add_argument("--photo-bytes", type=float, default=DEFAULTS["photo_bytes"])
+    plan.add_argument("--decode", type=float, default=DEFAULTS["decode"], help="seconds a photo")
+    plan.add_argument("--encode", type=float, default=DEFAULTS["encode"], help="seconds a map")
+    plan.add_argument("--compare", type=float, default=DEFAULTS["compare"], help="seconds a crop and pair of teachers")
+    plan.add_argument("--write", type=float, default=DEFAULTS["write"], help="seconds a megabyte")
+    plan.add_argument("--photos-planned", type=int, nargs="+", default=[1_000_000, 11_000_000], metavar="N")
+    args = parser.parse_args()
+    if args.plan and not args.teacher:
+        parser.error("--plan needs the GPU seconds a crop of each teacher: --teacher S --teacher S")
+    plan_table(args) if args.plan else measure(args)
+
+
+DEFAULTS = {
+    "map_bytes": 440e3,
+    "photo_bytes": 500e3,
+    "decode": 0.012,
+    "encode": 0.046,
+    "compare": 0.019,
+    "write": 0.010,
+}
+"""What the first form measured on one core (see docs/SCALE.md); the photo is assumed."""
+
+
+if __name__ == "__main__":
+    main()
