@@ -50,8 +50,8 @@ class RunFolder:
 
     @property
     def holds_run(self) -> bool:
-        """True if a run was begun here."""
-        return self.recipe.exists()
+        """True if a run was begun here (a folder of labels has a recipe too, and `label.json`)."""
+        return self.recipe.exists() and not (self.path / "label.json").exists()
 
     @property
     def finished(self) -> bool:

@@ -154,6 +154,15 @@ def test_recipes_that_do_not_fit_the_labels(here, ccd_here, changes, words):
     assert not (here / "run").exists()
 
 
+def test_a_run_does_not_go_where_labels_are(here, ccd_here):
+    before = {path.name: path.read_bytes() for path in (here / "labels").iterdir() if path.is_file()}
+    for more in ((), ("--overwrite",), ("--resume",)):
+        done = ccd_here("distill", "late.yaml", "--out", "labels", *more)
+        assert done.exit_code == 2, done.output
+        assert "holds no run" in done.output
+    assert {path.name: path.read_bytes() for path in (here / "labels").iterdir() if path.is_file()} == before
+
+
 def test_damaged_labels_stop_before_the_first_step_or_with_one_line(here, ccd_here):
     shard = here / "labels" / "shard-000001.tar"
     data = shard.read_bytes()
