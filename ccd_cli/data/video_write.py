@@ -33,7 +33,7 @@ from ccd_cli.core.io import disk_error, lock_folder, whole_file, write_json
 from ccd_cli.data.video import Place
 
 SEGMENT = 240  # frames: what a stop loses at most
-_LAYOUT = 1
+_LAYOUT = 2
 # No B-frames: packets then lie in the order of display, and segments join without touching their timestamps.
 _H264 = {"crf": "18", "preset": "fast", "bf": "0", "g": "60", "rc-lookahead": "15"}
 _THREADS = 4  # fixed, as what x264 writes depends on it: a clip goes on alike on another machine
@@ -55,7 +55,7 @@ class Track:
 
 
 class ClipWriter:
-    """Writes the tracks of one clip; use it as a context, `add` every frame, then `finish`.
+    """Writes the tracks of one clip; use it as a context, `add` every frame, then `finish` and `discard`.
 
     `parts` is the folder for unfinished work (by `parts_folder`), `rate` the output's average frames a second,
     `time_base` the source's tick in seconds, `settings` a fingerprint of all that shapes the pictures: parts that other
@@ -139,23 +139,22 @@ class ClipWriter:
         if len(self._notes) == self.segment:
             self._commit(state())
 
-    def finish(self) -> list[Any]:
-        """Join the segments into the final files, remove the parts and return the note of every frame in order.
+    def finish(self, state: Callable[[], Any] = lambda: None) -> list[Any]:
+        """Join the segments into the final files and return the note of every frame in order.
 
-        Raises CcdError on a full disk (the parts stay), and for a clip without frames.
+        `state` is kept with the last segment, and the parts stay until `discard`: a stop from here on, too, costs no
+        frame. Raises CcdError on a full disk, and for a clip without frames.
         """
         if self._notes:
-            self._commit(None)
+            self._commit(state())
         if not self._done:
             raise CcdError(f"{self.parts}: no frame was written.")
         for name, track in self.tracks.items():
             self._join(name, track)
-        notes = [note for i in range(self._done) for note in _read(self._record(i))["notes"]]
-        shutil.rmtree(self.parts, ignore_errors=True)
-        return notes
+        return [note for i in range(self._done) for note in _read(self._record(i))["notes"]]
 
     def discard(self) -> None:
-        """Remove all unfinished work."""
+        """Remove the parts: the clip is finished, or not wanted."""
         for part in self._open.values():
             part.abandon()
         self._open = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,12 +45,14 @@ class CloudFrames:
         with whole_file(self.folder / f"{number:06d}.npz") as temporary:
             np.savez(temporary, values=made.values, valid=valid, rgb=rgb, camera=np.array(lens), kind=made.kind)
 
-    def write(self, item: Media, model: Model, report: Report) -> tuple[Camera, Source]:
+    def write(
+        self, item: Media, model: Model, report: Report, stop: Callable[[], bool] = lambda: False
+    ) -> tuple[Camera, Source]:
         """Write <stem>/NNNNNN.<format> for all kept frames; return the camera (of the first frame) and its source.
 
         Without a reference, the clip's 1 % and 99 % values land on near and far; with one, the first kept frame is fitted to it
-        and the rest follow. Raises CcdError where no frame has a cloud, Unwritable where nothing can be written; a frame
-        without a point is warned about.
+        and the rest follow. Raises CcdError where no frame has a cloud, Unwritable where nothing can be written, Interrupted
+        when `stop` says so; a frame without a point is warned about.
         """
         settings, files = self.settings, sorted(self.folder.glob("*.npz"), key=lambda file: int(file.stem))
         if not files:
@@ -66,6 +69,8 @@ class CloudFrames:
         report.begin(f"{item.path.name}: clouds", len(files))
         try:
             for done, file in enumerate(files, 1):
+                if stop():
+                    raise Interrupted("Interrupted.", "Run again to go on.")
                 made, rgb = _read(file)
                 camera, source = photo_camera(item, shape, made, settings)
                 try:

@@ -122,8 +122,11 @@ def _predict(
             if clip.clouds is not None:
                 clip.clouds.discard()
             raise CcdError(f"No {'frame has a valid value' if clip.written else 'frame lies in the chosen span'}.")
-        notes = writer.finish()
-    return _finish(item, video, clip, notes, model, settings, mode, marks, report)
+        notes = writer.finish(clip.state)
+        made = _finish(item, video, clip, notes, model, settings, mode, marks, report, signals)
+        if made[0] is not None:
+            writer.discard()
+        return made
 
 
 def _writer(base: Path, parts: Path, video: Video, settings: Settings, marks: Marks) -> ClipWriter:
@@ -249,8 +252,9 @@ def _finish(
     mode: Mode,
     marks: Marks,
     report: Report,
-) -> tuple[dict[str, Any], list[str | None]]:
-    """Write the clouds and, last, the sidecar; return the record, and what is wrong all the same.
+    signals: Signals,
+) -> tuple[dict[str, Any] | None, list[str | None]]:
+    """Write the clouds and, last, the sidecar; return the record (None after an interruption), and what is wrong all the same.
 
     Without its clouds a clip is not finished: the next run makes it again.
     """
@@ -260,14 +264,14 @@ def _finish(
     camera, source = photo_camera(item, shape, None, settings)
     if clip.clouds is not None:
         try:
-            camera, source = clip.clouds.write(item, model, report)
-        except (Unwritable, Interrupted):
+            camera, source = clip.clouds.write(item, model, report, lambda: signals.received is not None)
+        except Interrupted:
+            return None, []  # the frames kept wait for the next run
+        except Unwritable:
             raise
         except CcdError as error:
             problems.append(f"No point clouds: {error}")
             marks = Marks(marks.map, "unfinished")
-        finally:
-            clip.clouds.discard()
     if clip.base.is_dir():
         files["frames"] = clip.base.name
     about = origin(model, shape, source, marks)
@@ -286,6 +290,8 @@ def _finish(
     }
     path = with_suffix(clip.base, ".json")
     write_json(path, settle(clip.base, content))
+    if clip.clouds is not None:
+        clip.clouds.discard()
     record = {
         "input": str(item.path),
         "sidecar": str(path),

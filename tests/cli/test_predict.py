@@ -262,7 +262,10 @@ def test_a_truncated_video_gives_what_decodes(predict, tmp_path):
     assert str(told["frames"]) in told["truncated"]
 
 
-def test_a_killed_video_goes_on_and_ends_the_same(predict, tmp_path, model):
+@pytest.mark.parametrize(
+    "moment", [".v.json.parts/00000.json", "v.color.mp4", "v/000000.ply"]
+)  # frames, joining, clouds
+def test_a_killed_video_goes_on_and_ends_the_same(predict, tmp_path, model, moment):
     video(tmp_path / "v.mp4", 600)
     options = [
         "--save",
@@ -279,18 +282,23 @@ def test_a_killed_video_goes_on_and_ends_the_same(predict, tmp_path, model):
     command = [sys.executable, "-m", "ccd_cli.cli.main", "predict", "v.mp4", "--out", "cut", *options]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 240
-    while not list((tmp_path / "cut").glob(".v.json.parts/00000.json")) and time.monotonic() < deadline:
-        time.sleep(0.02)
+    while not (tmp_path / "cut" / moment).exists() and time.monotonic() < deadline:
+        time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert not (tmp_path / "cut/v.depth.mkv").exists()
+    assert not (tmp_path / "cut/v.json").exists()
     again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert again.returncode == 0, again.stderr
+    assert not list((tmp_path / "cut").glob(".*"))
     subprocess.run([w if w != "cut" else "whole" for w in command], cwd=tmp_path, check=True, capture_output=True)
     assert names(tmp_path / "cut") == names(tmp_path / "whole")
     for name in names(tmp_path / "whole"):
-        if not name.endswith(".json"):
-            assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+        if name.endswith(".mp4"):  # x264 has been seen to write the same pictures in other bytes, once in many runs
+            one, other = (np.stack(frames_of(tmp_path / run / name, "rgb24")).astype(int) for run in ("cut", "whole"))
+            assert np.abs(one - other).mean() < 1, name
+        elif not name.endswith(".json"):
+            same = (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+            assert same, name
 
 
 def test_an_interrupted_batch_keeps_what_is_finished(tmp_path, model):

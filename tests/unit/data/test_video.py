@@ -195,7 +195,9 @@ def write(folder, seconds, *, rate=Fraction(30), base=TICK, size=(64, 48), stop=
                 return begin, None
             pictures = {"color": picture(i, *size), "depth": codes(i, *size)}
             writer.add(i, seconds[i], pictures, note=[i, 0.5], state=lambda i=i: {"next": i + 1})
-        return begin, writer.finish()
+        notes = writer.finish(lambda: {"next": len(seconds)})
+        writer.discard()
+        return begin, notes
 
 
 def read(path, fmt):
@@ -340,6 +342,7 @@ with ClipWriter(parts_folder(out / "c"), tracks, rate=video.rate, time_base=vide
     for number, seconds, rgb in video.frames():
         writer.add(number, seconds, {"c": rgb, "d": rgb[..., 0].astype(np.uint16)}, note=[1.0, 0.0])
     writer.finish()
+    writer.discard()
 print(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])  # rusage would count the parent's
 """
 
