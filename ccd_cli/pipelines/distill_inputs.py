@@ -76,7 +76,7 @@ def make_label_stream(recipe: DistillRecipe, labels: ShardReader, panel: Panel, 
         recipe.labels.order == "recorded",
         _view_rule(recipe),
         _augmentation(recipe),
-        label_columns(recipe),
+        label_columns(recipe, labels.index),
         needed,
         folder.note_skipped,
     )

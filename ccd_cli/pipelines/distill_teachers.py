@@ -17,6 +17,7 @@ from ccd_cli.core.runtime import Runtime
 from ccd_cli.core.schema import DistillRecipe
 from ccd_cli.core.sections import TRUTH, TeacherEntry
 from ccd_cli.core.yaml_text import read_yaml
+from ccd_cli.data.label_codec import Index
 from ccd_cli.data.shards import ShardReader, read_index
 from ccd_cli.teachers.base import Teacher
 from ccd_cli.teachers.given import Given, truth
@@ -46,18 +47,18 @@ def follow_labels(recipe: DistillRecipe) -> DistillRecipe:
             )
     teachers = recipe.teachers or [TeacherEntry(model=entry.model) for entry in made.teachers]
     followed = recipe.model_copy(update={"crops": made.crops, "teachers": teachers})
-    label_columns(followed)
+    label_columns(followed, index)
     return followed
 
 
-def label_columns(recipe: DistillRecipe) -> list[int]:
+def label_columns(recipe: DistillRecipe, index: Index) -> list[int]:
     """Return, for each teacher of the recipe, its place in the folder of labels; UsageProblem for one that is not there.
 
     A teacher is named as the label recipe names it, or as the index does where no other has that name.
     """
     folder = labels_folder(recipe)
     names = [entry.model for entry in _label_recipe(folder).teachers]
-    short = [str(about.get("teacher")) for about in read_index(folder).teachers]
+    short = [str(about.get("teacher")) for about in index.teachers]
     if len(names) != len(short):
         raise CcdError(f"{folder / 'recipe.yaml'} contradicts the index beside it.", "Make the labels again.")
     columns = []
@@ -92,7 +93,7 @@ def find_teachers(recipe: DistillRecipe, labels: ShardReader | None) -> tuple[li
     """Return (teachers, the index that each is fitted to), checked to be there and usable but not loaded."""
     found: list[ModelRef | Given] = []
     if labels is not None:
-        found += [_recorded(labels, place) for place in label_columns(recipe)]
+        found += [_recorded(labels, place) for place in label_columns(recipe, labels.index)]
     for entry in recipe.teachers if labels is None else ():
         if entry.model == TRUTH:
             found.append(truth())
