@@ -50,7 +50,7 @@ def plot_noise(rows: Sequence[Row], path: Path) -> None:
         schemes = [scheme for scheme in SCHEMES if not scheme.unit]  # several times the others: see plot_both_sides
         for column, kind in enumerate(NAMES):
             amounts = sorted({row["amount"] for row in rows if row["corruption"] == kind})
-            for line, (cell, amount) in enumerate(zip(axes[:, column], amounts, strict=False)):
+            for line, (cell, amount) in enumerate(zip(axes[: len(amounts), column], amounts, strict=True)):
                 mine = [row for row in rows if row["corruption"] == kind and row["amount"] == amount]
                 _bars(cell, mine, NAMES[kind].format(100 * amount), schemes, shared=line > 0)
             if not amounts:  # maps without boundaries have none to blur
