@@ -34,11 +34,11 @@ class Section(BaseModel):
     )
 
 
-Family = Literal["mixed", "room", "ground"]
+Family = Literal["mixed", "room", "ground", "table", "close", "yard", "varied"]
 
 
 class Scenes(Section):
-    """Generated pictures of rooms, streets and open land with exact depth; nothing is stored."""
+    """Generated pictures of rooms, tables, people and things, streets and open land with exact depth; nothing is stored."""
 
     count: Count = 10_000
     """How many different scenes there are."""
@@ -47,7 +47,8 @@ class Scenes(Section):
     width: Annotated[int, Field(ge=32, le=2048)] = 256
     """Picture width in pixels."""
     family: Family = "mixed"
-    """What is shown."""
+    """What is shown: `room`s, open `ground` (streets, land), `table`s from above, `close` subjects, `yard`s (parks, lanes);
+    `mixed` is the first two, `varied` all of them, with cameras tilted and exposed as they come."""
     first: Annotated[int, Field(ge=0, lt=2**40)] = 0
     """Seed of the first scene; seeds from 2^40 on are kept for evaluation."""
     cache_mb: Annotated[int, Field(ge=0)] = 0

@@ -6,10 +6,10 @@ import hashlib
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
+from ccd_cli.core.sections import Family
 from ccd_cli.data.photos import read_photo
 from ccd_cli.data.scenes import render
 
@@ -21,7 +21,7 @@ class SceneRule:
     count: int
     height: int
     width: int
-    family: Literal["mixed", "room", "ground"] = "mixed"
+    family: Family = "mixed"
     first: int = 0
     cache_bytes: int = 0
 

@@ -2,31 +2,69 @@
 
 from __future__ import annotations
 
+import math
 import random
+from typing import get_args
 
+from ccd_cli.core.sections import Family
+from ccd_cli.data.scenes.closeup import closeup
 from ccd_cli.data.scenes.draft import Draft
 from ccd_cli.data.scenes.land import field
 from ccd_cli.data.scenes.room import room
 from ccd_cli.data.scenes.street import street
+from ccd_cli.data.scenes.tabletop import tabletop
+from ccd_cli.data.scenes.yard import lane, park
 
-FAMILIES = ("mixed", "room", "ground")
+FAMILIES: tuple[str, ...] = get_args(Family)
+"""`mixed` is rooms, streets and open land, half of each indoors; `varied` is all of them, with cameras held less level."""
+
+_VARIED = {"room": 0.22, "ground": 0.2, "table": 0.16, "close": 0.24, "yard": 0.18}
 
 
 def compose(seed: int, family: str = "mixed") -> Draft:
     """Describe the scene of one seed; the same for the same seed and family everywhere."""
     rng = random.Random(f"{family} {seed}")
     draft = Draft(rng)
-    kind = rng.choice(("room", "ground")) if family == "mixed" else family
-    if kind == "room":
-        room(draft)
-    elif rng.random() < 0.6:
-        street(draft)
-    else:
-        field(draft)
+    kind = family
+    if family == "mixed":
+        kind = rng.choice(("room", "ground"))
+    elif family == "varied":
+        kind = rng.choices(list(_VARIED), list(_VARIED.values()))[0]
+    _fill(draft, kind)
     look = draft.look
     look["salt"] = float(rng.randrange(1 << 20))
     look["vignette"] = rng.choice([0.0, rng.uniform(0, 0.8)])
     look["grain"] = rng.choice([0.0, rng.uniform(0, 0.04)])
     look["blur"] = rng.uniform(0.05, 0.22)
     look["warm"] = rng.gauss(0, 0.05)
+    if family == "varied":
+        _vary(draft)
     return draft
+
+
+def _fill(draft: Draft, kind: str) -> None:
+    if kind == "room":
+        room(draft)
+    elif kind == "table":
+        tabletop(draft)
+    elif kind == "close":
+        closeup(draft)
+    elif kind == "yard":
+        (park if draft.rng.random() < 0.5 else lane)(draft)
+    elif draft.rng.random() < 0.6:
+        street(draft)
+    else:
+        field(draft)
+
+
+def _vary(draft: Draft) -> None:
+    """Hold the camera as people do, and expose as cameras do: tilted at times, dark or washed out at times."""
+    rng, camera, look = draft.rng, draft.camera, draft.look
+    if rng.random() < 0.3:
+        camera["pitch"] = max(-1.4, min(0.6, camera["pitch"] + rng.gauss(0, 0.12)))
+    if rng.random() < 0.3:
+        camera["roll"] += rng.gauss(0, 0.15)
+    if rng.random() < 0.2:
+        camera["fov"] = math.radians(rng.uniform(28, 100))
+    if rng.random() < 0.25:
+        look["exposure"] *= rng.choice([rng.uniform(0.25, 0.7), rng.uniform(1.2, 1.7)])

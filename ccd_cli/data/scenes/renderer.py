@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from ccd_cli.core.errors import UsageProblem
+from ccd_cli.core.sections import Family
 from ccd_cli.data.scenes import camera, light, tiles, trace
 from ccd_cli.data.scenes.compose import FAMILIES, compose
 from ccd_cli.data.scenes.packing import Scenes, pack
@@ -32,13 +32,14 @@ def render(
     height: int,
     width: int,
     *,
-    family: Literal["mixed", "room", "ground"] = "mixed",
+    family: Family = "mixed",
     device: str | torch.device = "cpu",
 ) -> Rendered:
     """Render one generated scene per seed: rgb uint8 [B,3,H,W], depth float32 [B,H,W] in metres, intrinsics [B,4].
 
-    `room` draws interiors, `ground` streets and open land, `mixed` either, by the seed. A scene depends on its own
-    seed, the family and the size alone; on a CPU it is the same to the byte in any batch and with any number of
+    `room` draws interiors, `ground` streets and open land, `table` tables from above, `close` people and things at arm's
+    length, `yard` parks and lanes; `mixed` is one of the first two and `varied` any, by the seed. A scene depends on its
+    own seed, the family and the size alone; on a CPU it is the same to the byte in any batch and with any number of
     threads. Raises UsageProblem for an unknown family, no seeds or a size below 2.
     """
     if family not in FAMILIES:

@@ -19,21 +19,22 @@ def room(draft: Draft) -> None:
     width = rng.uniform(1.5, 2.3) if narrow else rng.uniform(2.8, 7.5)
     length = rng.uniform(5, 14) if narrow else rng.uniform(3.0, 9.0)
     high = rng.uniform(2.3, 3.1)
-    _shell(draft, width, length, high)
-    sides = _sides(draft, width, length)
+    shell(draft, width, length, high)
+    walls = sides(draft, width, length)
     rects: list[Rect] = []
-    windows = _openings(draft, sides, rects, high)
+    windows = openings(draft, walls, rects, high)
     if rng.random() < 0.3:
         _block(draft, width, length, high, rects)
     if not narrow:
         _middle(draft, width, length, rects)
-    for place, run in sorted(sides, key=lambda _: rng.random()):
-        _line_wall(draft, place, run, rects, narrow)
+    for place, run in sorted(walls, key=lambda _: rng.random()):
+        line_wall(draft, place, run, rects, narrow)
     _camera(draft, width, length, high, rects)
-    _light(draft, width, length, high, windows)
+    light(draft, width, length, high, windows)
 
 
-def _shell(draft: Draft, width: float, length: float, high: float) -> None:
+def shell(draft: Draft, width: float, length: float, high: float) -> None:
+    """Make the draft's base a room of this size, x from -width / 2, z from -length / 2, with floor, ceiling and skirting."""
     rng = draft.rng
     floor = mat.pick(draft, mat.planks, mat.planks, mat.tiles, mat.carpet)
     ceiling = mat.plain(draft, mat.near(rng, (0.93, 0.93, 0.91), 0.05), 0.02, 0.04)
@@ -50,7 +51,7 @@ def _shell(draft: Draft, width: float, length: float, high: float) -> None:
         draft.at(0, 0).box((0, 0.045, sign * length / 2), (width / 2, 0.045, 0.014), board, casts=False)
 
 
-def _sides(draft: Draft, width: float, length: float) -> list[tuple[Place, float]]:
+def sides(draft: Draft, width: float, length: float) -> list[tuple[Place, float]]:
     """The four walls as (place with its back to the wall, length of the wall)."""
     quarter = math.pi / 2
     return [
@@ -61,7 +62,7 @@ def _sides(draft: Draft, width: float, length: float) -> list[tuple[Place, float
     ]
 
 
-def _openings(draft: Draft, sides: list[tuple[Place, float]], rects: list[Rect], high: float) -> list[Place]:
+def openings(draft: Draft, sides: list[tuple[Place, float]], rects: list[Rect], high: float) -> list[Place]:
     """Put a door, windows and pictures on the walls; returns the places of the windows."""
     rng = draft.rng
     order = sorted(sides, key=lambda _: rng.random())
@@ -169,7 +170,7 @@ def _middle(draft: Draft, width: float, length: float, rects: list[Rect]) -> Non
     rects.append((x - reach, x + reach, z - reach, z + reach))
 
 
-def _line_wall(draft: Draft, place: Place, run: float, rects: list[Rect], narrow: bool) -> None:
+def line_wall(draft: Draft, place: Place, run: float, rects: list[Rect], narrow: bool) -> None:
     """Set pieces along one wall where there is room."""
     rng = draft.rng
     x = -run / 2 + rng.uniform(0.02, 0.5)
@@ -215,7 +216,8 @@ def _camera(draft: Draft, width: float, length: float, high: float, rects: list[
     }  # fmt: skip
 
 
-def _light(draft: Draft, width: float, length: float, high: float, windows: list[Place]) -> None:
+def light(draft: Draft, width: float, length: float, high: float, windows: list[Place]) -> None:
+    """Light a room by a lamp below its ceiling and by the first of its windows."""
     rng = draft.rng
     look = draft.look
     white = [rng.uniform(0.95, 1.05), rng.uniform(0.93, 1.0), rng.uniform(0.7, 1.05)]

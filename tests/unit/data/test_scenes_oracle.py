@@ -123,6 +123,15 @@ def test_scenes_agree_with_triangles(base, number):
         assert error[curved].median() < 5e-5
 
 
+@pytest.mark.parametrize("family", ["table", "close", "yard"])
+def test_other_families_agree_with_triangles(family):
+    for seed in range(4):
+        error, flat, curved, _ = compare(compose(seed, family))
+        assert (error >= 1).float().mean() < 0.01  # more and thinner edges than in rooms and streets
+        assert not flat.any() or error[flat].max() < 2e-4
+        assert not curved.any() or error[curved].median() < 1e-4
+
+
 @pytest.mark.parametrize("number", range(2))
 def test_hills_agree_with_triangles(number):
     draft = scene("terrain", number)
