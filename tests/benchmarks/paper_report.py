@@ -82,7 +82,7 @@ def markdown(
         f"{done} of {wanted} runs. {recipe.student.encoder or recipe.student.arch}, {crops.size} px, {optim.steps} steps of "
         f"{optim.batch}, {crops.patches} patches, {scenes.count} scenes of {scenes.height} x {scenes.width}, "
         f"{recipe.eval.scenes} held out; labels: {noise or ', '.join(t.model for t in recipe.teachers)}. Mean ± standard "
-        "deviation over seeds.",
+        f"deviation over seeds.{_weights(rows)}",
         *([NOTES[table]] if table in NOTES else []),
         "",
         "| row | AbsRel | boundary F1 | steps | s/step, cores | s/step, wall | seeds | paper, ETH3D DIODE |",
@@ -109,6 +109,12 @@ def markdown(
     for row in known:
         lines.append(f"| {row['name']} | {_number(row['abs_rel'], 4)} | {_number(row['f1'], 4)} | | | | | |")
     return "\n".join([*lines, ""])
+
+
+def _weights(rows: list[dict[str, Any]]) -> str:
+    """Tell which weights the built-in models had, which are better from version to version."""
+    used = sorted({(name, digits) for row in rows for run in row["runs"] for name, digits in run["weights"].items()})
+    return f" Weights (sha256): {', '.join(f'{name} `{digits}`' for name, digits in used)}." if used else ""
 
 
 def _spread(row: dict[str, Any], key: str) -> str:

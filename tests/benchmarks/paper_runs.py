@@ -13,17 +13,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from score_edges import score
+from score_edges import predictor, score
 
 from ccd_cli.core.errors import TrainingStopped
 from ccd_cli.core.io import read_json_lines, write_json
-from ccd_cli.core.recipe import load_recipe, recipe_hash
+from ccd_cli.core.recipe import builtin_path, load_recipe, recipe_hash
 from ccd_cli.core.report import Silent
 from ccd_cli.core.schema import DistillRecipe
 from ccd_cli.core.sections import HELD_OUT, Scenes
 from ccd_cli.data import source
 from ccd_cli.data.eval_set import SceneSet
 from ccd_cli.data.source import SceneRule
+from ccd_cli.models.files import sha256_file
 from ccd_cli.pipelines import distill
 from ccd_cli.pipelines.distill_compare import baselines
 from ccd_cli.teachers.load import load_teacher
@@ -99,7 +100,7 @@ def run_row(recipe: DistillRecipe, folder: Path, machine: Machine) -> dict[str, 
     """
     clock = Clock()
     began = time.perf_counter()
-    facts: dict[str, Any] = {"recipe": recipe_hash(recipe), "steps": recipe.optim.steps}
+    facts: dict[str, Any] = {"recipe": recipe_hash(recipe), "weights": weights(recipe), "steps": recipe.optim.steps}
     begun = (folder / "recipe.yaml").exists()
     try:
         distill.run(recipe, out=str(folder), resume=begun, report=clock, **vars(machine))
@@ -107,7 +108,7 @@ def run_row(recipe: DistillRecipe, folder: Path, machine: Machine) -> dict[str, 
         facts |= {"stopped": error.message}
     else:
         teacher = load_teacher(str(folder), device=torch.device(machine.device))
-        facts |= dict(zip(("abs_rel", "f1", "contrast"), score(teacher, _scenes(recipe)), strict=True))
+        facts |= dict(zip(("abs_rel", "f1", "contrast"), score(predictor(teacher), _scenes(recipe)), strict=True))
     rows = read_json_lines(folder / "metrics.jsonl")
     wall = recipe.optim.batch / statistics.median(row["images_per_second"] for row in rows)
     facts |= {
@@ -123,14 +124,26 @@ def run_row(recipe: DistillRecipe, folder: Path, machine: Machine) -> dict[str, 
 
 
 def result(recipe: DistillRecipe, folder: Path) -> dict[str, Any] | None:
-    """Return what a finished run of this recipe left, or None. Raises SystemExit where the folder is another recipe's."""
+    """Return what a finished run of this recipe left, or None.
+
+    Raises SystemExit where the folder is another recipe's, or began from other weights of the same name.
+    """
     file = folder.with_suffix(".json")
     if not file.exists():
         return None
     facts = json.loads(file.read_text(encoding="utf-8"))
     if facts["recipe"] != recipe_hash(recipe):
         raise SystemExit(f"{file} was made with another recipe: choose another --out.")
+    if facts["weights"] != weights(recipe):
+        raise SystemExit(f"{file} was made with other built-in models than these: choose another --out.")
     return dict(facts)
+
+
+def weights(recipe: DistillRecipe) -> dict[str, str]:
+    """Return the built-in models that a recipe uses and the first 8 digits of their sha256: names outlive weights."""
+    names = sorted({recipe.student.weights or "", *(entry.model for entry in recipe.teachers)})
+    files = {name: f"{builtin_path(name)}.safetensors" for name in names if name.startswith("builtin:")}
+    return {name: sha256_file(file)[:8] for name, file in files.items()}
 
 
 def references(recipe: DistillRecipe, machine: Machine) -> list[dict[str, Any]]:
@@ -140,7 +153,7 @@ def references(recipe: DistillRecipe, machine: Machine) -> list[dict[str, Any]]:
     for entry in recipe.teachers:
         if entry.model != "truth":
             teacher = load_teacher(entry.model, resolution=recipe.crops.size, device=torch.device(machine.device))
-            found = score(teacher, scenes)
+            found = score(predictor(teacher), scenes)
             rows.append({"name": f"teacher {entry.model}", "abs_rel": found[0], "f1": found[1]})
     return rows + [{"name": row["model"], "abs_rel": row["abs_rel"], "f1": None} for row in baselines(scenes)]
 

@@ -1,10 +1,11 @@
 """Score models on photos with sensor depth that an index file lists, beside maps that know nothing.
 
-    python tests/benchmarks/score_index.py INDEX.json --model builtin:tiny [--model ...] [--resolution 128]
+    python tests/benchmarks/score_index.py INDEX.json --model builtin:tiny [--model ...] [--resolution 128] [--sheet worst.png]
 
 INDEX.json holds {"pairs": [{"rgb", "gt", "gt_kind": "depth" or "disparity", "gt_scale"}, ...]}, paths relative to it; the
 ground truth is value / gt_scale, 0 is invalid. A photo is predicted with its short side at --resolution and fitted in
-disparity by least squares, floor 1 / largest true depth (disparity pairs as 1 / d); the mean over images is printed.
+disparity by least squares, floor 1 / largest true depth (disparity pairs as 1 / d); the mean over images is printed. --sheet
+draws every photo with its truth and the fitted maps, in the truth's colours, the worst for the last model first.
 """
 
 from __future__ import annotations
@@ -18,8 +19,12 @@ from typing import Any
 import cv2
 import numpy as np
 
+from ccd_cli.data.colors import color_range, colorize
 from ccd_cli.data.photos import read_photo
 from ccd_cli.pipelines.distill_compare import baselines, score_network
+from ccd_cli.pipelines.inspect_sheet import sheet, write_sheet
+from ccd_cli.students.score import score_disparity
+from ccd_cli.teachers.base import Teacher
 from ccd_cli.teachers.load import load_teacher
 
 
@@ -49,13 +54,38 @@ def main() -> None:
     parser.add_argument("index", type=Path)
     parser.add_argument("--model", action="append", default=[])
     parser.add_argument("--resolution", type=int, default=128)
+    parser.add_argument("--sheet", type=Path)
     args = parser.parse_args()
     images = Index(args.index.parent, json.loads(args.index.read_text())["pairs"])
     print(f"{len(images)} pairs, short side {args.resolution}")
-    for model in args.model:
-        _show(model, score_network(load_teacher(model), images, args.resolution))
+    teachers = {model: load_teacher(model) for model in args.model}
+    for model, teacher in teachers.items():
+        _show(model, score_network(teacher, images, args.resolution))
     for row in baselines(images):
         _show(row["model"], row)
+    if args.sheet:
+        draw(images, teachers, args.resolution, args.sheet)
+
+
+def draw(images: Index, teachers: dict[str, Teacher], resolution: int, target: Path) -> None:
+    """Write a contact sheet of all pairs."""
+    rows = []
+    for number in range(len(images)):
+        photo, depth, valid = images.read(number)
+        near = np.where(valid, 1 / depth, np.nan).astype(np.float32)
+        shown = color_range(near)
+        pictures, errors = [photo, colorize(near, valid, "disparity", *shown)], []
+        for teacher in teachers.values():
+            made = teacher.predict_photos([photo], resolution)[0].values
+            errors.append(score_disparity(made, depth, valid)["abs_rel"])
+            fitted = np.polynomial.Polynomial.fit(made[valid], near[valid], 1)(made).astype(np.float32)
+            pictures.append(colorize(fitted, None, "disparity", *shown))
+        rows.append(
+            (errors[-1], pictures, f"{images.rows[number]['rgb']}  AbsRel " + "  ".join(f"{e:.3f}" for e in errors))
+        )
+    rows.sort(key=lambda row: -row[0])
+    write_sheet(target, sheet([row[1] for row in rows], ["photo", "truth", *teachers], [row[2] for row in rows]))
+    print(f"wrote {target}")
 
 
 def _show(name: str, scores: dict[str, Any]) -> None:

@@ -4,9 +4,13 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, LCMScheduler, MarigoldDepthPipeline, UNet2DConditionModel
+from torch.nn import functional as F
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from ccd_cli.teachers.cards import Card
 
 SIDE = 32  # pixels of the longer side that the tiny Marigold asks for
 
@@ -100,3 +104,48 @@ def save_genpercept(folder: Path) -> Path:
         with torch.no_grad():
             modules["unet"].conv_out.bias.add_(0.3)  # another network
     return folder
+
+
+def card(family: str, kind: str = "affine-depth", **fields) -> Card:
+    values = {
+        "name": f"tiny-{family}",
+        "family": family,
+        "arch": None,
+        "adapter": "diffusers",
+        "repo": "someone/tiny",
+        "file": "",
+        "size_bytes": None,
+        "parameters": 1,
+        "license": "MIT",
+        "license_url": "",
+        "commercial": True,
+        "paper": "",
+        "normalization": "to -1..1",
+        "multiple": 8,
+        "resolution": None,
+        "resolution_rule": None,
+        "kind": kind,
+    }
+    return Card(**values | fields)
+
+
+def photo(height: int, width: int, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    coarse = torch.from_numpy(rng.uniform(0, 255, (1, 3, 5, 5)).astype(np.float32))
+    image = F.interpolate(coarse, size=(height, width), mode="bicubic").clamp(0, 255)
+    return np.ascontiguousarray(image[0].permute(1, 2, 0).byte().numpy())
+
+
+def oracle(folder: Path, image: np.ndarray, steps=None, members: int = 1, seed: int = 0, side=None) -> np.ndarray:
+    pipeline = MarigoldDepthPipeline.from_pretrained(folder, use_safetensors=True, local_files_only=True)
+    pipeline.set_progress_bar_config(disable=True)
+    noise = torch.Generator().manual_seed(seed)
+    made = pipeline(
+        image[None] if image.ndim == 3 else image,
+        num_inference_steps=steps,
+        ensemble_size=members,
+        processing_resolution=side,
+        generator=[noise] * members,
+        batch_size=members,
+    )
+    return made.prediction[0, ..., 0]
