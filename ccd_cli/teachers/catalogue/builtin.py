@@ -9,7 +9,7 @@ from ccd_cli.teachers.card import Card
 # name: (default side in pixels, note)
 _MODELS = {
     "global": (128, "Whole pictures at low resolution, taught by the exact depth of generated scenes."),
-    "sharp": (192, "Crops at a higher resolution with more weight on edges, taught by the depth of generated scenes."),
+    "sharp": (160, "Crops at a higher resolution with more weight on edges, taught by the depth of generated scenes."),
     "tiny": (160, "Distilled from the other two; what `ccd predict` falls back to where the hub cannot be reached."),
 }
 
