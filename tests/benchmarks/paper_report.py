@@ -113,7 +113,9 @@ def markdown(
 
 def _weights(rows: list[dict[str, Any]]) -> str:
     """Tell which weights the built-in models had, which are better from version to version."""
-    used = sorted({(name, digits) for row in rows for run in row["runs"] for name, digits in run["weights"].items()})
+    used = sorted(
+        {(name, digits) for row in rows for run in row["runs"] for name, digits in run.get("weights", {}).items()}
+    )
     return f" Weights (sha256): {', '.join(f'{name} `{digits}`' for name, digits in used)}." if used else ""
 
 

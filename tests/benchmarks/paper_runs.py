@@ -134,7 +134,7 @@ def result(recipe: DistillRecipe, folder: Path) -> dict[str, Any] | None:
     facts = json.loads(file.read_text(encoding="utf-8"))
     if facts["recipe"] != recipe_hash(recipe):
         raise SystemExit(f"{file} was made with another recipe: choose another --out.")
-    if facts["weights"] != weights(recipe):
+    if facts.get("weights") != weights(recipe):
         raise SystemExit(f"{file} was made with other built-in models than these: choose another --out.")
     return dict(facts)
 

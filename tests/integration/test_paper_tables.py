@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 from ccd_cli.core.recipe import load_recipe
 from ccd_cli.core.report import Silent
+from ccd_cli.models.files import sha256_file
 from ccd_cli.pipelines import distill
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -101,6 +102,7 @@ def test_quick_makes_a_table_and_a_plot(quick):
     assert "old" not in text
     assert "| both, select 7:3 | 0." in text
     assert "teacher builtin:sharp" in text
+    assert f"builtin:sharp `{sha256_file(ROOT / 'assets' / 'sharp.safetensors')[:8]}`" in text
     assert (quick / "tiny-table4.png").stat().st_size > 5000
     rows = json.loads((quick / "out" / "results.json").read_text())["table4"]["rows"]
     assert [row["seeds"] for row in rows] == [1] * 4
@@ -122,6 +124,11 @@ def test_finished_runs_are_not_made_again_and_never_mixed_with_others(quick):
     other = tables("table4", "--quick", "--steps", "3", "--out", str(out))
     assert other.returncode != 0
     assert "another recipe" in other.stderr
+    file = out / "table4" / "teachers-both-average" / "seed0.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"weights": {"builtin:global": "0" * 8}}))
+    older = tables("table4", "--quick", "--out", str(out))
+    assert older.returncode != 0
+    assert "other built-in models" in older.stderr
 
 
 @pytest.mark.slow

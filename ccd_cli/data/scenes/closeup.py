@@ -43,8 +43,7 @@ def _outside(draft: Draft) -> None:
     air.daylight(draft)
     yaw = rng.uniform(-math.pi, math.pi)
     _aim(draft, (0.0, 0.0), yaw, subjects.OUTSIDE, None)
-    kind = rng.random()
-    if kind < 0.5:
+    if rng.random() < 0.5:
         yard.backdrop(draft, yaw, rng.uniform(4, 30))
     for _ in range(rng.randint(1, 8)):
         far, turn = rng.uniform(4, 12) + 20 * rng.random() ** 2, yaw + rng.uniform(-0.9, 0.9)
