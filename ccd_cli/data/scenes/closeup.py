@@ -20,11 +20,7 @@ def closeup(draft: Draft) -> None:
 def _inside(draft: Draft) -> None:
     rng = draft.rng
     width, length, high = rng.uniform(2.6, 7.0), rng.uniform(3.0, 8.0), rng.uniform(2.3, 3.2)
-    room.shell(draft, width, length, high)
-    sides = room.sides(draft, width, length)
-    rects: list[room.Rect] = []
-    windows = room.openings(draft, sides, rects, high)
-    room.light(draft, width, length, high, windows)
+    walls, rects = room.enclose(draft, width, length, high)
     eye = (rng.uniform(-0.5, 0.5) * (width - 0.5), rng.uniform(-0.5, 0.5) * (length - 0.5))
     yaw = math.atan2(rng.uniform(-0.25, 0.25) * width - eye[0], rng.uniform(-0.25, 0.25) * length - eye[1])
     rects.append((eye[0] - 0.4, eye[0] + 0.4, eye[1] - 0.4, eye[1] + 0.4))
@@ -33,7 +29,7 @@ def _inside(draft: Draft) -> None:
     draft.camera["y"] = min(draft.camera["y"], high - 0.2)
     x, z = near
     rects.append((x - 0.6, x + 0.6, z - 0.6, z + 0.6))
-    for side, run in sorted(sides, key=lambda _: rng.random()):
+    for side, run in sorted(walls, key=lambda _: rng.random()):
         room.line_wall(draft, side, run, rects, narrow=False)
 
 

@@ -19,10 +19,10 @@ def room(draft: Draft) -> None:
     width = rng.uniform(1.5, 2.3) if narrow else rng.uniform(2.8, 7.5)
     length = rng.uniform(5, 14) if narrow else rng.uniform(3.0, 9.0)
     high = rng.uniform(2.3, 3.1)
-    shell(draft, width, length, high)
-    walls = sides(draft, width, length)
+    _shell(draft, width, length, high)
+    walls = _sides(draft, width, length)
     rects: list[Rect] = []
-    windows = openings(draft, walls, rects, high)
+    windows = _openings(draft, walls, rects, high)
     if rng.random() < 0.3:
         _block(draft, width, length, high, rects)
     if not narrow:
@@ -30,10 +30,10 @@ def room(draft: Draft) -> None:
     for place, run in sorted(walls, key=lambda _: rng.random()):
         line_wall(draft, place, run, rects, narrow)
     _camera(draft, width, length, high, rects)
-    light(draft, width, length, high, windows)
+    _light(draft, width, length, high, windows)
 
 
-def shell(draft: Draft, width: float, length: float, high: float) -> None:
+def _shell(draft: Draft, width: float, length: float, high: float) -> None:
     """Make the draft's base a room of this size, x from -width / 2, z from -length / 2, with floor, ceiling and skirting."""
     rng = draft.rng
     floor = mat.pick(draft, mat.planks, mat.planks, mat.tiles, mat.carpet)
@@ -51,7 +51,16 @@ def shell(draft: Draft, width: float, length: float, high: float) -> None:
         draft.at(0, 0).box((0, 0.045, sign * length / 2), (width / 2, 0.045, 0.014), board, casts=False)
 
 
-def sides(draft: Draft, width: float, length: float) -> list[tuple[Place, float]]:
+def enclose(draft: Draft, width: float, length: float, high: float) -> tuple[list[tuple[Place, float]], list[Rect]]:
+    """Make an empty, lit room with doors and windows; returns its walls (see `_sides`) and the footprints that must stay free."""
+    _shell(draft, width, length, high)
+    walls, rects = _sides(draft, width, length), list[Rect]()
+    windows = _openings(draft, walls, rects, high)
+    _light(draft, width, length, high, windows)
+    return walls, rects
+
+
+def _sides(draft: Draft, width: float, length: float) -> list[tuple[Place, float]]:
     """The four walls as (place with its back to the wall, length of the wall)."""
     quarter = math.pi / 2
     return [
@@ -62,7 +71,7 @@ def sides(draft: Draft, width: float, length: float) -> list[tuple[Place, float]
     ]
 
 
-def openings(draft: Draft, sides: list[tuple[Place, float]], rects: list[Rect], high: float) -> list[Place]:
+def _openings(draft: Draft, sides: list[tuple[Place, float]], rects: list[Rect], high: float) -> list[Place]:
     """Put a door, windows and pictures on the walls; returns the places of the windows."""
     rng = draft.rng
     order = sorted(sides, key=lambda _: rng.random())
@@ -216,7 +225,7 @@ def _camera(draft: Draft, width: float, length: float, high: float, rects: list[
     }  # fmt: skip
 
 
-def light(draft: Draft, width: float, length: float, high: float, windows: list[Place]) -> None:
+def _light(draft: Draft, width: float, length: float, high: float, windows: list[Place]) -> None:
     """Light a room by a lamp below its ceiling and by the first of its windows."""
     rng = draft.rng
     look = draft.look

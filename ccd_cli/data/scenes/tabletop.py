@@ -13,11 +13,7 @@ def tabletop(draft: Draft) -> None:
     """Fill a draft with a table in a room, things on it, and a camera that looks down on them."""
     rng = draft.rng
     width, length, high = rng.uniform(2.6, 6.5), rng.uniform(2.6, 6.5), rng.uniform(2.3, 3.0)
-    room.shell(draft, width, length, high)
-    sides = room.sides(draft, width, length)
-    rects: list[room.Rect] = []
-    windows = room.openings(draft, sides, rects, high)
-    room.light(draft, width, length, high, windows)
+    walls, rects = room.enclose(draft, width, length, high)
     x, z = rng.uniform(-0.25, 0.25) * width, rng.uniform(-0.25, 0.25) * length
     yaw, top = rng.uniform(-math.pi, math.pi), rng.choice([rng.uniform(0.7, 0.78), rng.uniform(0.7, 0.95), 0.42, 0.0])
     wide, deep = rng.uniform(0.35, 0.9), rng.uniform(0.3, 0.6)
@@ -32,7 +28,7 @@ def tabletop(draft: Draft) -> None:
     reach = max(wide, deep) + 0.3
     rects.append((x - reach, x + reach, z - reach, z + reach))
     _lay(draft, x, z, yaw, top, (wide * 0.9, deep * 0.9))
-    for side, run in sorted(sides, key=lambda _: rng.random()):
+    for side, run in sorted(walls, key=lambda _: rng.random()):
         room.line_wall(draft, side, run, rects, narrow=False)
     _look_down(draft, x, z, top, (width, length, high))
 
