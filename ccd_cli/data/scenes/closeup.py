@@ -25,9 +25,8 @@ def _inside(draft: Draft) -> None:
     yaw = math.atan2(rng.uniform(-0.25, 0.25) * width - eye[0], rng.uniform(-0.25, 0.25) * length - eye[1])
     rects.append((eye[0] - 0.4, eye[0] + 0.4, eye[1] - 0.4, eye[1] + 0.4))
     limits = (width / 2 - 0.3, length / 2 - 0.3)
-    near = _aim(draft, eye, yaw, subjects.INSIDE, limits)
+    x, z = _aim(draft, eye, yaw, subjects.INSIDE, limits)
     draft.camera["y"] = min(draft.camera["y"], high - 0.2)
-    x, z = near
     rects.append((x - 0.6, x + 0.6, z - 0.6, z + 0.6))
     for side, run in sorted(walls, key=lambda _: rng.random()):
         room.line_wall(draft, side, run, rects, narrow=False)

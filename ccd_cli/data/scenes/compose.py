@@ -16,7 +16,7 @@ from ccd_cli.data.scenes.tabletop import tabletop
 from ccd_cli.data.scenes.yard import lane, park
 
 FAMILIES: tuple[str, ...] = get_args(Family)
-"""`mixed` is rooms, streets and open land, half of each indoors; `varied` is all of them, with cameras held less level."""
+"""`mixed` is rooms as often as streets and open land; `varied` is all of them, with cameras held less level."""
 
 _VARIED = {"room": 0.22, "ground": 0.2, "table": 0.16, "close": 0.24, "yard": 0.18}
 
