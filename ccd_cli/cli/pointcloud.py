@@ -60,7 +60,7 @@ def command(
     from pathlib import Path
     from typing import cast
 
-    from ccd_cli.core.io import plain
+    from ccd_cli.core.files import plain
     from ccd_cli.core.kinds import Kind
     from ccd_cli.pipelines.pointcloud import Inputs, run
 

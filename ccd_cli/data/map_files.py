@@ -18,7 +18,7 @@ from PIL import Image
 
 from ccd_cli.core.depth import Camera, DepthMap
 from ccd_cli.core.errors import CcdError, Unwritable, UsageProblem
-from ccd_cli.core.io import whole_file, write_json
+from ccd_cli.core.files import whole_file, write_json
 from ccd_cli.core.kinds import DIRECTION, UNIT, Kind
 from ccd_cli.data.colors import DEFAULT, colorize, side_by_side
 from ccd_cli.data.earlier import settle

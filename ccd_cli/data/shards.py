@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from ccd_cli.core.errors import CcdError, ImageError, UsageProblem
-from ccd_cli.core.io import whole_file
+from ccd_cli.core.files import whole_file
 from ccd_cli.core.runtime import step_seed
 from ccd_cli.data.label_codec import MEMBER, FloatMap, Index, ShardFacts, Sidecar, decode_label, decode_photo
 

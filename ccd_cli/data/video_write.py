@@ -29,7 +29,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from ccd_cli.core.errors import CcdError
-from ccd_cli.core.io import disk_error, lock_folder, whole_file, write_json
+from ccd_cli.core.files import disk_error, lock_folder, whole_file, write_json
 from ccd_cli.data.video import Place
 
 SEGMENT = 240  # frames: what a stop loses at most

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ccd_cli.core.errors import CheckpointError, UsageProblem, first_line
-from ccd_cli.core.io import disk_error, whole_file
+from ccd_cli.core.files import disk_error, whole_file
 from ccd_cli.core.kinds import KINDS, Kind
 from ccd_cli.models.arch import Arch, arch_to_json
 from ccd_cli.models.depth_net import DepthNet

@@ -9,8 +9,9 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ccd_cli.core.concurrency import ahead
 from ccd_cli.core.errors import CcdError, UsageProblem
-from ccd_cli.core.io import only_one
+from ccd_cli.core.files import only_one
 from ccd_cli.core.report import Report
 from ccd_cli.core.runtime import Runtime, Signals, choose_runtime
 from ccd_cli.data.benchmarks import Benchmark, Sample, open_suite, spread
@@ -18,7 +19,6 @@ from ccd_cli.pipelines import analyze_noise
 from ccd_cli.pipelines.analyze_noise import Example, Measured
 from ccd_cli.pipelines.analyze_report import write_results
 from ccd_cli.pipelines.analyze_results import Analysis, protocol
-from ccd_cli.pipelines.overlap import ahead
 
 if TYPE_CHECKING:
     from ccd_cli.pipelines.evaluate_sources import ModelSource

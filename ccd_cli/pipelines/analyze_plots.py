@@ -13,7 +13,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from ccd_cli.core.io import whole_file
+from ccd_cli.core.files import whole_file
 from ccd_cli.data.colors import colorize
 from ccd_cli.pipelines.analyze_noise import SCHEMES, Example, Scheme
 

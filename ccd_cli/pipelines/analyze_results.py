@@ -6,8 +6,8 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ccd_cli.core.files import plain
 from ccd_cli.core.hybrid import MIN_PIXELS
-from ccd_cli.core.io import plain
 from ccd_cli.core.noise import CORRUPTIONS, EDGE
 from ccd_cli.data.benchmarks import Benchmark
 from ccd_cli.pipelines import analyze_noise

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 import ccd_cli
 from ccd_cli.core.errors import CcdError, UsageProblem
-from ccd_cli.core.io import need_space, whole_file
+from ccd_cli.core.files import need_space, whole_file
 
 Format = Literal["ply", "pcd", "xyz", "glb"]
 FORMATS: tuple[str, ...] = get_args(Format)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ccd_cli.core.io import whole_file
+from ccd_cli.core.files import whole_file
 
 YAW, PITCH = 22.0, 15.0
 """Degrees by which the viewer walks around the cloud, to the right and up, so that depth shows."""

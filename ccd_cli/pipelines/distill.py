@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ccd_cli.core.errors import TrainingStopped
-from ccd_cli.core.io import read_json_lines
+from ccd_cli.core.files import read_json_lines
 from ccd_cli.core.report import Report, Silent
 from ccd_cli.core.runtime import Runtime, Signals, memory_error, step_seed
 from ccd_cli.core.schema import DistillRecipe

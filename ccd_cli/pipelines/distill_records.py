@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 import ccd_cli
-from ccd_cli.core.io import disk_error, json_line, read_json_lines, write_json, write_text
+from ccd_cli.core.files import disk_error, json_line, read_json_lines, write_json, write_text
 from ccd_cli.core.kinds import DIRECTION, UNIT
 from ccd_cli.core.recipe import recipe_hash
 from ccd_cli.core.report import Report

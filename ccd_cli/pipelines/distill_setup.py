@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from ccd_cli.core.errors import TeacherError, TrainingStopped, UsageProblem
-from ccd_cli.core.io import cut_json_lines, need_space, only_one, write_text
+from ccd_cli.core.files import cut_json_lines, need_space, only_one, write_text
 from ccd_cli.core.recipe import to_yaml
 from ccd_cli.core.report import Report
 from ccd_cli.core.runtime import Runtime, Signals, choose_runtime, step_seed

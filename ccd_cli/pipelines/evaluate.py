@@ -16,7 +16,7 @@ from typing import Any
 import ccd_cli
 from ccd_cli.core.align_clip import ClipFit
 from ccd_cli.core.errors import CcdError, UsageProblem
-from ccd_cli.core.io import only_one
+from ccd_cli.core.files import only_one
 from ccd_cli.core.kinds import Kind
 from ccd_cli.core.report import Report
 from ccd_cli.core.runtime import Runtime, Signals, choose_runtime

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ccd_cli.core.align_clip import ClipFit
 from ccd_cli.core.errors import CcdError, Interrupted, Unwritable
-from ccd_cli.core.io import whole_file, write_text
+from ccd_cli.core.files import whole_file, write_text
 from ccd_cli.core.kinds import KINDS, Kind
 from ccd_cli.core.metrics import image_metrics
 from ccd_cli.core.point_metrics import Seen, carried_errors

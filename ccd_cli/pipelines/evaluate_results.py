@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from ccd_cli.core.io import plain
+from ccd_cli.core.files import plain
 from ccd_cli.pipelines.evaluate_pictures import Gallery
 from ccd_cli.pipelines.evaluate_store import Record
 

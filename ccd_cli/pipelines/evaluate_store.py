@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
 
-from ccd_cli.core.io import disk_error, json_line, read_json_lines, whole_file
+from ccd_cli.core.files import disk_error, json_line, read_json_lines, whole_file
 
 Record = dict[str, Any]
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ccd_cli.core.concurrency import Behind, ahead, chunks
 from ccd_cli.core.errors import CcdError
 from ccd_cli.core.report import Report
 from ccd_cli.core.runtime import Signals
@@ -22,7 +23,6 @@ from ccd_cli.pipelines.evaluate_points import Lens
 from ccd_cli.pipelines.evaluate_score import CPU, Alignment, score
 from ccd_cli.pipelines.evaluate_sources import Prediction, Source
 from ccd_cli.pipelines.evaluate_store import Record, ScoreBook
-from ccd_cli.pipelines.overlap import Behind, ahead, chunks
 
 READERS = SCORERS = 2
 

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from ccd_cli.core.errors import CcdError, RecipeError, UsageProblem
-from ccd_cli.core.io import plain, write_text
+from ccd_cli.core.files import plain, write_text
 from ccd_cli.core.report import Report
 from ccd_cli.core.yaml_text import read_yaml
 from ccd_cli.data.shards import INDEX, ShardReader

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ccd_cli.core.io import read_json_lines
+from ccd_cli.core.files import read_json_lines
 from ccd_cli.data.colors import INVALID, color_table, colorize
 from ccd_cli.data.crops import Region, cut
 from ccd_cli.data.shards import LabelSample, ShardReader

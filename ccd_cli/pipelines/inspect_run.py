@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ccd_cli.core.errors import CcdError
-from ccd_cli.core.io import read_json_lines
+from ccd_cli.core.files import read_json_lines
 from ccd_cli.core.yaml_text import read_yaml
 from ccd_cli.students.run_folder import RunFolder
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from ccd_cli.core.io import whole_file
+from ccd_cli.core.files import whole_file
 
 Picture = NDArray[np.uint8]
 SIDE = 192  # pixels of a cell's longer side

@@ -8,7 +8,7 @@ from typing import Any
 
 import ccd_cli
 from ccd_cli.core.errors import CcdError
-from ccd_cli.core.io import whole_file
+from ccd_cli.core.files import whole_file
 from ccd_cli.core.kinds import DIRECTION, UNIT
 from ccd_cli.data.label_codec import (
     FORMAT,

@@ -15,7 +15,7 @@ import torch
 
 import ccd_cli
 from ccd_cli.core.errors import CcdError, RecipeError, TrainingStopped, UsageProblem
-from ccd_cli.core.io import need_space, only_one, read_json_lines, write_json, write_text
+from ccd_cli.core.files import need_space, only_one, read_json_lines, write_json, write_text
 from ccd_cli.core.label_schema import LabelRecipe
 from ccd_cli.core.recipe import builtin_path, differences, recipe_hash, to_yaml
 from ccd_cli.core.report import Report

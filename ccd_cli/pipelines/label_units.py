@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Protocol
 import torch
 
 from ccd_cli.core.errors import CcdError
-from ccd_cli.core.io import write_json
+from ccd_cli.core.files import write_json
 from ccd_cli.core.runtime import memory_error
 from ccd_cli.pipelines.label_assemble import same_photos, write_shard
 from ccd_cli.pipelines.label_quality import shard_lines

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ccd_cli.core.camera import Source
 from ccd_cli.core.depth import Camera, DepthMap
 from ccd_cli.core.errors import CcdError, Interrupted
-from ccd_cli.core.io import whole_file
+from ccd_cli.core.files import whole_file
 from ccd_cli.core.report import Report
 from ccd_cli.data.inputs import Media
 from ccd_cli.data.map_files import with_suffix

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ccd_cli.core.concurrency import Behind, ahead, chunks
 from ccd_cli.core.depth import DepthMap
 from ccd_cli.core.errors import CcdError, Unwritable
 from ccd_cli.core.report import Report
@@ -20,7 +21,6 @@ from ccd_cli.data.photos import read_photo
 from ccd_cli.pipelines.cloud_files import write_cloud
 from ccd_cli.pipelines.cloud_preview import write_preview
 from ccd_cli.pipelines.clouds import cloud_from_map
-from ccd_cli.pipelines.overlap import Behind, ahead, chunks
 from ccd_cli.pipelines.predict import (
     Marks,
     Outcome,

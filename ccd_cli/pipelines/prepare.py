@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import IO
 
 from ccd_cli.core.errors import CcdError, UsageProblem
-from ccd_cli.core.io import need_space, whole_file
+from ccd_cli.core.files import need_space, whole_file
 from ccd_cli.core.report import Report
 from ccd_cli.data.benchmarks.check import Checked, check_set
 from ccd_cli.data.benchmarks.layouts import LAYOUTS, ZERO_SHOT, Layout

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from ccd_cli.core.errors import CcdError, ImageError
-from ccd_cli.core.io import whole_file
+from ccd_cli.core.files import whole_file
 from ccd_cli.data.benchmarks.members import MAX_MEMBERS, safe_name
 
 ZIPS = (".zip",)

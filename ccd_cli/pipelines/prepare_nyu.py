@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from ccd_cli.core.errors import CcdError
-from ccd_cli.core.io import whole_file
+from ccd_cli.core.files import whole_file
 from ccd_cli.core.report import Report
 
 LABELED, SPLITS = "nyu_depth_v2_labeled.mat", "splits.mat"

@@ -11,7 +11,7 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
-from ccd_cli.core.io import whole_file
+from ccd_cli.core.files import whole_file
 
 PARTS = ("loss", "shared", "local_global", "gradient", "feature", "anchor")
 

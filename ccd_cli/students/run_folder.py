@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from ccd_cli.core.errors import CcdError, RecipeError, UsageProblem
-from ccd_cli.core.io import json_line, read_json_lines, whole_file
+from ccd_cli.core.files import json_line, read_json_lines, whole_file
 from ccd_cli.core.recipe import differences
 from ccd_cli.core.yaml_text import read_yaml
 

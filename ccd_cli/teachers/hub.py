@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from ccd_cli.core.errors import CcdError, TeacherError
-from ccd_cli.core.io import disk_error
+from ccd_cli.core.files import disk_error
 from ccd_cli.teachers.card import Card, RepoType, Source
 
 ANSWER_SECONDS = 6.0  # how long the hub may take to tell what a repository holds; $HF_HUB_ETAG_TIMEOUT changes it

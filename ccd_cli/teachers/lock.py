@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ccd_cli.core.errors import TeacherError
-from ccd_cli.core.io import write_json
+from ccd_cli.core.files import write_json
 from ccd_cli.core.recipe import builtin_folder
 from ccd_cli.core.report import Report
 from ccd_cli.models.files import sha256_file

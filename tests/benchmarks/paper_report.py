@@ -14,7 +14,7 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 from paper_rows import NOTES, TABLES, TITLES
 
-from ccd_cli.core.io import whole_file, write_json, write_text
+from ccd_cli.core.files import whole_file, write_json, write_text
 from ccd_cli.core.schema import DistillRecipe
 
 BEGIN, END = "<!-- {}:begin -->", "<!-- {}:end -->"

@@ -16,7 +16,7 @@ import torch
 from score_edges import predictor, score
 
 from ccd_cli.core.errors import TrainingStopped
-from ccd_cli.core.io import read_json_lines, write_json
+from ccd_cli.core.files import read_json_lines, write_json
 from ccd_cli.core.recipe import builtin_path, load_recipe, recipe_hash
 from ccd_cli.core.report import Silent
 from ccd_cli.core.schema import DistillRecipe

@@ -28,7 +28,7 @@ from paper_rows import TABLES, Row, size_sets
 from paper_runs import Machine, references, remember_scenes, result, row_recipe, run_row
 
 from ccd_cli.core.errors import CcdError, Interrupted
-from ccd_cli.core.io import write_json
+from ccd_cli.core.files import write_json
 from ccd_cli.core.runtime import Signals
 from ccd_cli.core.schema import DistillRecipe
 

@@ -224,7 +224,7 @@ def test_a_full_disk_is_said_plainly():
     """A device that is always full, as the kernel has it."""
     from pathlib import Path
 
-    from ccd_cli.core.io import disk_error
+    from ccd_cli.core.files import disk_error
     from ccd_cli.pipelines.cloud_files import _write_xyz
 
     full = Path("/dev/full")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ccd_cli.core import io as core_io
+from ccd_cli.core import files as core_io
 from ccd_cli.core.errors import CcdError, UsageProblem
 from ccd_cli.core.report import Silent
 from ccd_cli.data.benchmarks import open_suite

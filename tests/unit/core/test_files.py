@@ -8,9 +8,17 @@ import sys
 
 import pytest
 
-from ccd_cli.core import io
+from ccd_cli.core import files as io
 from ccd_cli.core.errors import CcdError, Unwritable
-from ccd_cli.core.io import cut_json_lines, json_line, need_space, read_json_lines, whole_file, write_json, write_text
+from ccd_cli.core.files import (
+    cut_json_lines,
+    json_line,
+    need_space,
+    read_json_lines,
+    whole_file,
+    write_json,
+    write_text,
+)
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path):
@@ -84,7 +92,7 @@ def test_what_a_killed_process_left_goes_and_what_a_living_one_writes_stays(tmp_
     code = """
 import os, signal, sys
 from pathlib import Path
-from ccd_cli.core.io import whole_file
+from ccd_cli.core.files import whole_file
 with whole_file(Path(sys.argv[1]) / "map.npy") as temporary:
     temporary.write_text("half")
     print("there", flush=True)

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from ccd_cli.pipelines.overlap import Behind, ahead, chunks, prefetched
+from ccd_cli.core.concurrency import Behind, ahead, chunks, prefetched
 
 
 @pytest.fixture(autouse=True)
