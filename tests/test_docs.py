@@ -7,7 +7,7 @@ import pytest
 
 from ccd_cli import __version__
 from ccd_cli.cli.main import COMMANDS
-from ccd_cli.core.recipe import load_recipe, shipped
+from ccd_cli.config.load import load_recipe, shipped
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

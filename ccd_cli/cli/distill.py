@@ -45,8 +45,8 @@ def command(
       ccd distill indoor --set images=PHOTOS --set optim.batch=4 --out runs/mine
       ccd distill indoor --set images=PHOTOS --resume
     """
+    from ccd_cli.config.load import load_recipe, to_yaml
     from ccd_cli.core.files import plain
-    from ccd_cli.core.recipe import load_recipe, to_yaml
 
     loaded = load_recipe(recipe, overrides)
     if dry_run:

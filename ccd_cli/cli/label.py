@@ -57,8 +57,8 @@ def command(
       ccd label label/indoor --set images=PHOTOS --engine ray --workers 8
       ccd inspect labels/mine
     """
+    from ccd_cli.config.load import load_label_recipe, to_yaml
     from ccd_cli.core.files import plain
-    from ccd_cli.core.recipe import load_label_recipe, to_yaml
 
     loaded = load_label_recipe(recipe, overrides)
     if threads is not None:

@@ -26,7 +26,7 @@ def list_recipes(as_json: bool) -> None:
 
     Example: ccd recipes list --json
     """
-    from ccd_cli.core.recipe import shipped
+    from ccd_cli.config.load import shipped
 
     found = shipped()
     if as_json:
@@ -48,7 +48,7 @@ def show(name: str) -> None:
 
     Example: ccd recipes show paper/table5-nyu
     """
-    from ccd_cli.core.recipe import find_recipe
+    from ccd_cli.config.load import find_recipe
 
     click.echo(find_recipe(name).read_text(encoding="utf-8"), nl=False)
 
@@ -64,8 +64,8 @@ def check(file: str, overrides: tuple[str, ...], as_json: bool) -> None:
 
     Example: ccd recipes check mine.yaml
     """
+    from ccd_cli.config.load import load_any_recipe
     from ccd_cli.core.errors import RecipeError
-    from ccd_cli.core.recipe import load_any_recipe
 
     try:
         recipe = load_any_recipe(file, overrides)
@@ -90,6 +90,6 @@ def schema(task: str) -> None:
 
     Example: ccd recipes schema --task label > label.schema.json
     """
-    from ccd_cli.core.recipe import TASKS
+    from ccd_cli.config.load import TASKS
 
     click.echo(json.dumps(TASKS[task].model_json_schema(), indent=2))

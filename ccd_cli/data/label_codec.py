@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from pydantic import Field
 
+from ccd_cli.config.common import Section, Share
 from ccd_cli.core.errors import CcdError, ImageError
 from ccd_cli.core.kinds import Kind
-from ccd_cli.core.sections import Section, Share
 from ccd_cli.data.map_files import decode16, encode16
 from ccd_cli.data.photos import MAX_PIXELS, SUFFIXES, to_rgb
 

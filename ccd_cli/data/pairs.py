@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ccd_cli.config.yaml_loader import read_yaml
 from ccd_cli.core.errors import CcdError, ImageError, RecipeError
-from ccd_cli.core.yaml_text import read_yaml
 from ccd_cli.data.photos import read_photo
 
 

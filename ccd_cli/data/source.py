@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ccd_cli.core.sections import Family
+from ccd_cli.config.common import Family
 from ccd_cli.data.photos import read_photo
 from ccd_cli.data.scenes import render
 

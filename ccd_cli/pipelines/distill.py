@@ -14,11 +14,11 @@ from contextlib import ExitStack
 import torch
 from torch import Tensor
 
+from ccd_cli.config.distill import DistillRecipe
 from ccd_cli.core.errors import TrainingStopped
 from ccd_cli.core.files import read_json_lines
 from ccd_cli.core.report import Report, Silent
 from ccd_cli.core.runtime import Runtime, Signals, memory_error, step_seed
-from ccd_cli.core.schema import DistillRecipe
 from ccd_cli.data.views import batches
 from ccd_cli.pipelines.distill_inputs import teacher_seed
 from ccd_cli.pipelines.distill_records import Records, Result

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
+from ccd_cli.config.common import HELD_OUT, TRUTH, Scenes
+from ccd_cli.config.distill import DistillRecipe
+from ccd_cli.config.load import builtin_path
 from ccd_cli.core.errors import ImageError
-from ccd_cli.core.recipe import builtin_path
 from ccd_cli.core.report import Report
 from ccd_cli.core.runtime import step_seed
-from ccd_cli.core.schema import DistillRecipe
-from ccd_cli.core.sections import HELD_OUT, TRUTH, Scenes
 from ccd_cli.data.augment import Augmentation
 from ccd_cli.data.eval_set import EvalSet, SceneSet
 from ccd_cli.data.label_stream import LabelStream

@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from ccd_cli.config.distill import DistillRecipe
+from ccd_cli.config.load import to_yaml
 from ccd_cli.core.errors import TeacherError, TrainingStopped, UsageProblem
 from ccd_cli.core.files import cut_json_lines, need_space, only_one, write_text
-from ccd_cli.core.recipe import to_yaml
 from ccd_cli.core.report import Report
 from ccd_cli.core.runtime import Runtime, Signals, choose_runtime, step_seed
-from ccd_cli.core.schema import DistillRecipe
 from ccd_cli.data.eval_set import EvalSet
 from ccd_cli.data.shards import ShardReader
 from ccd_cli.data.source import Source

@@ -8,15 +8,15 @@ from typing import get_args
 import torch
 from pydantic import ValidationError
 
+from ccd_cli.config.common import TRUTH, TeacherEntry
+from ccd_cli.config.distill import DistillRecipe
+from ccd_cli.config.label import LabelRecipe
+from ccd_cli.config.load import check_label_recipe, differences
+from ccd_cli.config.yaml_loader import read_yaml
 from ccd_cli.core.errors import CcdError, RecipeError, UsageProblem
 from ccd_cli.core.kinds import Kind
-from ccd_cli.core.label_schema import LabelRecipe
-from ccd_cli.core.recipe import check_label_recipe, differences
 from ccd_cli.core.report import Report
 from ccd_cli.core.runtime import Runtime
-from ccd_cli.core.schema import DistillRecipe
-from ccd_cli.core.sections import TRUTH, TeacherEntry
-from ccd_cli.core.yaml_text import read_yaml
 from ccd_cli.data.label_codec import Index
 from ccd_cli.data.shards import ShardReader, read_index
 from ccd_cli.teachers.base import Teacher

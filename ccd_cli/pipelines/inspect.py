@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from ccd_cli.config.yaml_loader import read_yaml
 from ccd_cli.core.errors import CcdError, RecipeError, UsageProblem
 from ccd_cli.core.files import plain, write_text
 from ccd_cli.core.report import Report
-from ccd_cli.core.yaml_text import read_yaml
 from ccd_cli.data.shards import INDEX, ShardReader
 from ccd_cli.pipelines import inspect_labels, inspect_run
 from ccd_cli.pipelines.inspect_page import page

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ccd_cli.config.yaml_loader import read_yaml
 from ccd_cli.core.errors import CcdError
 from ccd_cli.core.files import read_json_lines
-from ccd_cli.core.yaml_text import read_yaml
 from ccd_cli.students.run_folder import RunFolder
 
 Picture = NDArray[np.uint8]

@@ -16,9 +16,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ccd_cli.config.label import LabelRecipe
 from ccd_cli.core.errors import CcdError, UsageProblem
 from ccd_cli.core.files import json_line, read_json_lines, write_text
-from ccd_cli.core.label_schema import LabelRecipe
 from ccd_cli.core.report import Report
 from ccd_cli.core.runtime import Signals
 from ccd_cli.data.label_codec import Index

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ccd_cli.config.label import LabelRecipe
 from ccd_cli.core.errors import ImageError
-from ccd_cli.core.label_schema import LabelRecipe
 from ccd_cli.core.runtime import step_seed
 from ccd_cli.data.crops import Region, cut, draw_boxes, inside
 from ccd_cli.data.photos import read_photo

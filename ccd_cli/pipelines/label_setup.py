@@ -14,12 +14,12 @@ from typing import Any
 import torch
 
 import ccd_cli
+from ccd_cli.config.label import LabelRecipe
+from ccd_cli.config.load import builtin_path, differences, recipe_hash, to_yaml
+from ccd_cli.config.yaml_loader import read_yaml
 from ccd_cli.core.errors import CcdError, RecipeError, TrainingStopped, UsageProblem
 from ccd_cli.core.files import need_space, only_one, read_json_lines, write_json, write_text
-from ccd_cli.core.label_schema import LabelRecipe
-from ccd_cli.core.recipe import builtin_path, differences, recipe_hash, to_yaml
 from ccd_cli.core.report import Report
-from ccd_cli.core.yaml_text import read_yaml
 from ccd_cli.data.photos import list_photos
 from ccd_cli.data.shards import INDEX, read_index
 from ccd_cli.data.source import Source

@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 
+from ccd_cli.config.load import differences
+from ccd_cli.config.yaml_loader import read_yaml
 from ccd_cli.core.errors import CcdError, RecipeError, UsageProblem
 from ccd_cli.core.files import json_line, read_json_lines, whole_file
-from ccd_cli.core.recipe import differences
-from ccd_cli.core.yaml_text import read_yaml
 
 STATE_FORMAT = 1
 FREE_TO_CHANGE = (

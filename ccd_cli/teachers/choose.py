@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ccd_cli.core.recipe import load_any_recipe
-from ccd_cli.core.schema import DistillRecipe
+from ccd_cli.config.distill import DistillRecipe
+from ccd_cli.config.load import load_any_recipe
 from ccd_cli.models.files import PICKLE_SUFFIXES, SAFE_SUFFIX
 from ccd_cli.teachers.cards import CARDS, all_cards
 

@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ccd_cli.config.load import builtin_folder
 from ccd_cli.core.errors import TeacherError
 from ccd_cli.core.files import write_json
-from ccd_cli.core.recipe import builtin_folder
 from ccd_cli.core.report import Report
 from ccd_cli.models.files import sha256_file
 from ccd_cli.teachers.card import NAME, Card

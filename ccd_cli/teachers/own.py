@@ -144,7 +144,7 @@ def _scan() -> Found:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    from ccd_cli.core.yaml_text import read_yaml
+    from ccd_cli.config.yaml_loader import read_yaml
 
     try:
         values = read_yaml(path)

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ccd_cli.config.common import Noise
 from ccd_cli.core.domain import fit_affine_depth, to_disparity
 from ccd_cli.core.errors import TeacherError
 from ccd_cli.core.label_masks import flat_maps, saturated_mask
 from ccd_cli.core.label_noise import rescale, spoil
 from ccd_cli.core.normalize import normalize_map, unit_scale
-from ccd_cli.core.sections import Noise
 from ccd_cli.teachers.base import Teacher
 from ccd_cli.teachers.given import Given
 

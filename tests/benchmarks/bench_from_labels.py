@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ccd_cli.core.recipe import check_label_recipe, check_recipe
+from ccd_cli.config.load import check_label_recipe, check_recipe
 from ccd_cli.core.report import Silent
 from ccd_cli.models.arch import get_arch
 from ccd_cli.models.checkpoint import save_model

@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from ccd_cli.core.recipe import builtin_path, check_label_recipe
+from ccd_cli.config.load import builtin_path, check_label_recipe
 from ccd_cli.core.runtime import choose_runtime
 from ccd_cli.data.label_codec import encode_label
 from ccd_cli.data.photos import list_photos

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ccd_cli.core.recipe import check_recipe
+from ccd_cli.config.load import check_recipe
 from ccd_cli.core.report import Silent
 from ccd_cli.core.runtime import Runtime
 from ccd_cli.models.arch import get_arch

@@ -15,7 +15,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from ccd_cli.core.recipe import check_label_recipe, check_recipe
+from ccd_cli.config.load import check_label_recipe, check_recipe
 from ccd_cli.core.report import Silent
 from ccd_cli.pipelines import distill, label
 

@@ -14,8 +14,8 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 from paper_rows import NOTES, TABLES, TITLES
 
+from ccd_cli.config.distill import DistillRecipe
 from ccd_cli.core.files import whole_file, write_json, write_text
-from ccd_cli.core.schema import DistillRecipe
 
 BEGIN, END = "<!-- {}:begin -->", "<!-- {}:end -->"
 SCORES = ("abs_rel", "f1")

@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from score_edges import predictor, score
 
+from ccd_cli.config.common import HELD_OUT, Scenes
+from ccd_cli.config.distill import DistillRecipe
+from ccd_cli.config.load import builtin_path, load_recipe, recipe_hash
 from ccd_cli.core.errors import TrainingStopped
 from ccd_cli.core.files import read_json_lines, write_json
-from ccd_cli.core.recipe import builtin_path, load_recipe, recipe_hash
 from ccd_cli.core.report import Silent
-from ccd_cli.core.schema import DistillRecipe
-from ccd_cli.core.sections import HELD_OUT, Scenes
 from ccd_cli.data import source
 from ccd_cli.data.eval_set import SceneSet
 from ccd_cli.data.source import SceneRule

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from ccd_cli.config.load import check_label_recipe
 from ccd_cli.core.errors import CcdError
-from ccd_cli.core.recipe import check_label_recipe
 from ccd_cli.core.report import Silent
 from ccd_cli.pipelines import label_ray
 from ccd_cli.pipelines.label import run

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ccd_cli.core.recipe import check_label_recipe
+from ccd_cli.config.load import check_label_recipe
 from ccd_cli.core.report import Silent
 from ccd_cli.data.shards import ShardReader
 from ccd_cli.pipelines.label import run

@@ -230,8 +230,8 @@ def test_affine_depth_needs_a_reference(tiny_recipe, write_recipe, ccd, make_tea
 
 def test_a_full_disk_is_one_line_and_leaves_finished_work(tiny_recipe, write_recipe, tmp_path, monkeypatch):
     """The state of step 5 is written, that of step 10 meets a full disk: it stays, and the run says so and goes on later."""
+    from ccd_cli.config.load import load_recipe
     from ccd_cli.core.errors import CcdError
-    from ccd_cli.core.recipe import load_recipe
     from ccd_cli.core.report import Silent
     from ccd_cli.pipelines import distill
     from ccd_cli.students import run_folder
@@ -260,8 +260,8 @@ def test_a_full_disk_is_one_line_and_leaves_finished_work(tiny_recipe, write_rec
 def test_losses_that_are_not_finite_are_skipped_counted_and_stop_the_run(
     tiny_recipe, write_recipe, tmp_path, monkeypatch
 ):
+    from ccd_cli.config.load import load_recipe
     from ccd_cli.core.errors import TrainingStopped
-    from ccd_cli.core.recipe import load_recipe
     from ccd_cli.core.report import Silent
     from ccd_cli.pipelines import distill
 
@@ -326,8 +326,8 @@ def test_scores_on_pairs_keep_the_best_student(tiny_recipe, write_recipe, ccd, t
 
 
 def test_a_bad_pair_is_left_out_and_no_good_pair_is_an_error(tiny_recipe, write_recipe, tmp_path, monkeypatch, photos):
+    from ccd_cli.config.load import load_recipe
     from ccd_cli.core.errors import ImageError
-    from ccd_cli.core.recipe import load_recipe
     from ccd_cli.core.report import Silent
     from ccd_cli.pipelines import distill
 
@@ -371,7 +371,7 @@ def test_weights_that_changed_or_would_be_written_over_are_refused(
 
 
 def test_a_frozen_encoder_does_not_move(tiny_recipe, write_recipe, tmp_path, monkeypatch, make_teacher):
-    from ccd_cli.core.recipe import load_recipe
+    from ccd_cli.config.load import load_recipe
     from ccd_cli.core.report import Silent
     from ccd_cli.pipelines import distill
 

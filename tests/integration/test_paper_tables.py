@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ccd_cli.core.recipe import load_recipe
+from ccd_cli.config.load import load_recipe
 from ccd_cli.core.report import Silent
 from ccd_cli.models.files import sha256_file
 from ccd_cli.pipelines import distill

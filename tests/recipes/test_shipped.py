@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ccd_cli.core.recipe import find_recipe, load_recipe, shipped, shipped_folder
-from ccd_cli.core.sections import TRUTH
+from ccd_cli.config.common import TRUTH
+from ccd_cli.config.load import find_recipe, load_recipe, shipped, shipped_folder
 from ccd_cli.models.arch import ARCHS
 from ccd_cli.teachers.cards import CARDS, card
 from ccd_cli.teachers.licenses import is_commercial

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ccd_cli.config.common import HELD_OUT
 from ccd_cli.core.depth import Camera
-from ccd_cli.core.sections import HELD_OUT
 from ccd_cli.data.benchmarks.base import Sample, Spec
 from ccd_cli.data.benchmarks.decode import known
 from ccd_cli.data.eval_set import FARTHEST

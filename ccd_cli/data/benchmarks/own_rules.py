@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
 
+from ccd_cli.config.common import Section
+from ccd_cli.config.yaml_loader import read_yaml
 from ccd_cli.core.errors import RecipeError
-from ccd_cli.core.sections import Section
-from ccd_cli.core.yaml_text import read_yaml
 from ccd_cli.data.benchmarks.layouts import LAYOUTS
 from ccd_cli.data.benchmarks.moge import BUNDLE
 

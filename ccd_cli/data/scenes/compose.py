@@ -6,7 +6,7 @@ import math
 import random
 from typing import get_args
 
-from ccd_cli.core.sections import Family
+from ccd_cli.config.common import Family
 from ccd_cli.data.scenes.closeup import closeup
 from ccd_cli.data.scenes.draft import Draft
 from ccd_cli.data.scenes.land import field

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ccd_cli.config.common import Family
 from ccd_cli.core.errors import UsageProblem
-from ccd_cli.core.sections import Family
 from ccd_cli.data.scenes import camera, light, tiles, trace
 from ccd_cli.data.scenes.compose import FAMILIES, compose
 from ccd_cli.data.scenes.packing import Scenes, pack

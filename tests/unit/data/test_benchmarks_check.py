@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from ccd_cli.config.common import HELD_OUT
 from ccd_cli.core.errors import UsageProblem
-from ccd_cli.core.sections import HELD_OUT
 from ccd_cli.data.benchmarks import check, open_suite
 from ccd_cli.data.benchmarks.check import check_set, check_suite, digest, is_published
 from ccd_cli.data.benchmarks.generated import COUNT, GeneratedSet

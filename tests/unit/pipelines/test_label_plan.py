@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ccd_cli.core.recipe import check_label_recipe
+from ccd_cli.config.load import check_label_recipe
 from ccd_cli.data.augment import Augmentation
 from ccd_cli.data.photos import list_photos
 from ccd_cli.data.source import Source

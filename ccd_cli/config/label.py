@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from ccd_cli.core.sections import TRUTH, Crops, Images, Positive, Section
+from ccd_cli.config.common import TRUTH, Crops, Images, Positive, Section
 
 
 class LabelTeacher(Section):

@@ -13,11 +13,11 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 import ccd_cli
-from ccd_cli.core.contradictions import contradictions
+from ccd_cli.config.distill import DistillRecipe
+from ccd_cli.config.label import LabelRecipe, label_contradictions
+from ccd_cli.config.validate import contradictions
+from ccd_cli.config.yaml_loader import dump_yaml, parse_yaml, read_yaml
 from ccd_cli.core.errors import RecipeError
-from ccd_cli.core.label_schema import LabelRecipe, label_contradictions
-from ccd_cli.core.schema import DistillRecipe
-from ccd_cli.core.yaml_text import dump_yaml, parse_yaml, read_yaml
 
 SHORT_FORMS = {"images": "paths", "student": "arch"}
 """Sections that may be given as one plain value, and the key that value stands for."""

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from ccd_cli.core.sections import Count, Crops, EarlierLabels, Images, Positive, Section, Share, TeacherEntry, Weight
+from ccd_cli.config.common import Count, Crops, EarlierLabels, Images, Positive, Section, Share, TeacherEntry, Weight
 
 Normalization = Literal["global", "hybrid", "local", "none"]
 ContextFamily = Literal["range", "quantile", "grid"]

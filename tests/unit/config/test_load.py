@@ -3,9 +3,9 @@
 import pytest
 import yaml
 
+from ccd_cli.config.load import check_recipe, differences, load_recipe, recipe_hash, to_yaml
+from ccd_cli.config.yaml_loader import parse_yaml, read_yaml
 from ccd_cli.core.errors import RecipeError
-from ccd_cli.core.recipe import check_recipe, differences, load_recipe, recipe_hash, to_yaml
-from ccd_cli.core.yaml_text import parse_yaml, read_yaml
 
 BASE = {"name": "a", "images": "photos", "teachers": ["depth-anything-v1-large"]}
 
@@ -140,7 +140,7 @@ def test_resolved_recipe_reads_back_the_same(tmp_path):
 def test_every_key_is_explained():
     from pydantic import BaseModel
 
-    from ccd_cli.core import schema
+    from ccd_cli.config import distill as schema
 
     sections = [
         c for c in vars(schema).values() if isinstance(c, type) and issubclass(c, BaseModel) and c is not BaseModel

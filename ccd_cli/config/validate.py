@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from ccd_cli.core.schema import DistillRecipe
-from ccd_cli.core.sections import TRUTH
+from ccd_cli.config.common import TRUTH
+from ccd_cli.config.distill import DistillRecipe
 
 
 def contradictions(recipe: DistillRecipe) -> list[tuple[str, str]]:
