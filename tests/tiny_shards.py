@@ -6,7 +6,6 @@ import io
 import numpy as np
 from PIL import Image
 
-from ccd_cli.core.kinds import DIRECTION, UNIT
 from ccd_cli.data.label_codec import (
     Crop,
     Index,
@@ -20,6 +19,7 @@ from ccd_cli.data.label_codec import (
     to_json,
 )
 from ccd_cli.data.shards import sha256_of
+from ccd_cli.geometry.kinds import DIRECTION, UNIT
 
 SIZE, COUNTS = 12, (4, 0, 5, 3)
 HASH = "0" * 64

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from ccd_cli.core.depth import Camera
+    from ccd_cli.geometry.depth_map import Camera
     from ccd_cli.pipelines.cloud_files import Format
     from ccd_cli.pipelines.clouds import CloudSettings
 
@@ -38,7 +38,7 @@ class CloudFlags:
 
     def camera(self) -> Camera | None:
         """Return the camera of --intrinsics; raises UsageProblem for bad numbers, and where --fov is given too."""
-        from ccd_cli.core.camera import parse_intrinsics, resolve_camera
+        from ccd_cli.geometry.camera import parse_intrinsics, resolve_camera
 
         given = None if self.intrinsics is None else parse_intrinsics(self.intrinsics)
         resolve_camera(1, 1, intrinsics=given, fov=self.fov)

@@ -137,7 +137,7 @@ def command(
     import sys
     from pathlib import Path
 
-    from ccd_cli.core.kinds import Kind
+    from ccd_cli.geometry.kinds import Kind
 
     report = RichReport(quiet=quiet, verbose=verbose)
     from ccd_cli.pipelines.evaluate import Settings, run

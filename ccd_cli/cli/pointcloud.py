@@ -61,7 +61,7 @@ def command(
     from typing import cast
 
     from ccd_cli.core.files import plain
-    from ccd_cli.core.kinds import Kind
+    from ccd_cli.geometry.kinds import Kind
     from ccd_cli.pipelines.pointcloud import Inputs, run
 
     where = Inputs(

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from ccd_cli.core.align_moge import affine_l1, nearest_valid, scale_l1
 from ccd_cli.core.errors import CcdError, UsageProblem
-from ccd_cli.core.kinds import KINDS, Kind
+from ccd_cli.geometry.kinds import KINDS, Kind
 
 Method = Literal[
     "least-squares",

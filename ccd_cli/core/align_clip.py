@@ -20,7 +20,7 @@ from ccd_cli.core.align import (
     kept_columns,
 )
 from ccd_cli.core.errors import CcdError, UsageProblem
-from ccd_cli.core.kinds import Kind
+from ccd_cli.geometry.kinds import Kind
 
 CLIP_METHODS: tuple[Method, ...] = ("least-squares", "least-squares-disparity", "midas", "scale", "none")
 """Methods whose fit follows from sums over pixels."""

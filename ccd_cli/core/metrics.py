@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccd_cli.core.errors import CcdError
-from ccd_cli.core.kinds import DIRECTION, Kind
+from ccd_cli.geometry.kinds import DIRECTION, Kind
 
 METRICS: tuple[str, ...] = (
     "abs_rel",

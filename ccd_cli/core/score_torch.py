@@ -29,8 +29,8 @@ from ccd_cli.core.align import (
     resolve,
 )
 from ccd_cli.core.errors import CcdError
-from ccd_cli.core.kinds import Kind
 from ccd_cli.core.metrics import LOWEST
+from ccd_cli.geometry.kinds import Kind
 
 PORTED: frozenset[Method] = frozenset({"least-squares", "least-squares-disparity", "none"})
 """Methods that run on a device: those of `auto`."""

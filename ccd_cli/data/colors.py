@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccd_cli.core.errors import UsageProblem
-from ccd_cli.core.kinds import Kind
+from ccd_cli.geometry.kinds import Kind
 
 DEFAULT = "inferno"
 INVALID = 128  # grey level of pixels without a value

@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image
 
-from ccd_cli.core.camera import FILM_DIAGONAL
+from ccd_cli.geometry.camera import FILM_DIAGONAL
 
 _EXIF_IFD = 0x8769
 _FOCAL_35MM = 0xA405

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar, Literal
 
 from ccd_cli.core.errors import CheckpointError, UsageProblem
-from ccd_cli.core.kinds import KINDS, Kind
+from ccd_cli.geometry.kinds import KINDS, Kind
 
 Activation = Literal["relu", "sigmoid", "exp", "softplus", "identity"]
 Layout = Literal["dinov2", "vit", "pyramid"]

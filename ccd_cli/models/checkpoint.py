@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ccd_cli.core.errors import CheckpointError, UsageProblem, first_line
 from ccd_cli.core.files import disk_error, whole_file
-from ccd_cli.core.kinds import KINDS, Kind
+from ccd_cli.geometry.kinds import KINDS, Kind
 from ccd_cli.models.arch import Arch, arch_to_json
 from ccd_cli.models.depth_net import DepthNet
 from ccd_cli.models.files import SAFE_SUFFIX, check_file, read_header, read_metadata, sha256_file

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from ccd_cli.core.errors import CheckpointError
-from ccd_cli.core.kinds import KINDS, Kind
+from ccd_cli.geometry.kinds import KINDS, Kind
 from ccd_cli.models.arch import ARCHS, Arch, arch_from_json, get_arch
 from ccd_cli.models.keys import layout_of, own_names
 

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ccd_cli.core.camera import ABOUT, Source
-from ccd_cli.core.depth import Camera, DepthMap
 from ccd_cli.core.errors import CcdError, UsageProblem
-from ccd_cli.core.scale import FAR, NEAR, ToDepth, to_depth_by_range, to_depth_by_reference, value_quantiles
-from ccd_cli.core.unproject import flying_pixels, normals_from_depth, unproject
+from ccd_cli.geometry.camera import ABOUT, Source
+from ccd_cli.geometry.depth_map import Camera, DepthMap
+from ccd_cli.geometry.metric_scale import FAR, NEAR, ToDepth, to_depth_by_range, to_depth_by_reference, value_quantiles
+from ccd_cli.geometry.unproject import flying_pixels, normals_from_depth, unproject
 
 AXES = "x right, y down, z forward (camera coordinates, as in OpenCV)"
 TAIL = 3.0

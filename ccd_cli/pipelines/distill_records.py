@@ -13,8 +13,8 @@ import torch
 import ccd_cli
 from ccd_cli.config.load import recipe_hash
 from ccd_cli.core.files import disk_error, json_line, read_json_lines, write_json, write_text
-from ccd_cli.core.kinds import DIRECTION, UNIT
 from ccd_cli.core.report import Report
+from ccd_cli.geometry.kinds import DIRECTION, UNIT
 from ccd_cli.models.checkpoint import save_model
 from ccd_cli.pipelines.distill_compare import compare, score_network
 from ccd_cli.pipelines.distill_samples import Samples, prepare_samples

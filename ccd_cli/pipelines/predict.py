@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import ccd_cli
-from ccd_cli.core.camera import Source, resolve_camera
-from ccd_cli.core.depth import Camera, DepthMap
 from ccd_cli.core.errors import CcdError, Interrupted, Unwritable, UsageProblem
 from ccd_cli.core.report import Report
 from ccd_cli.core.runtime import Runtime, Signals
@@ -25,6 +23,8 @@ from ccd_cli.data.exif import read_focal_35mm
 from ccd_cli.data.inputs import Media, find_media
 from ccd_cli.data.map_files import ITEMS, Origin
 from ccd_cli.data.maps import find_map
+from ccd_cli.geometry.camera import Source, resolve_camera
+from ccd_cli.geometry.depth_map import Camera, DepthMap
 from ccd_cli.pipelines.cloud_files import Format
 from ccd_cli.pipelines.clouds import CloudSettings
 from ccd_cli.pipelines.predict_model import Model

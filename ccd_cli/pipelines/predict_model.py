@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ccd_cli.core.depth import DepthMap
 from ccd_cli.core.errors import CcdError, Interrupted, UsageProblem
 from ccd_cli.core.report import Report
 from ccd_cli.core.runtime import Runtime, memory_error
+from ccd_cli.geometry.depth_map import DepthMap
 from ccd_cli.teachers.base import Teacher
 from ccd_cli.teachers.choose import DEFAULT_MODEL
 from ccd_cli.teachers.fetch import HubUnreachable, ensure

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccd_cli.core.concurrency import Behind, ahead, chunks
-from ccd_cli.core.depth import DepthMap
 from ccd_cli.core.errors import CcdError, Unwritable
 from ccd_cli.core.report import Report
 from ccd_cli.core.runtime import Runtime, Signals
@@ -18,6 +17,7 @@ from ccd_cli.data.inputs import Media
 from ccd_cli.data.map_files import with_suffix, write_maps
 from ccd_cli.data.maps import read_reference
 from ccd_cli.data.photos import read_photo
+from ccd_cli.geometry.depth_map import DepthMap
 from ccd_cli.pipelines.cloud_files import write_cloud
 from ccd_cli.pipelines.cloud_preview import write_preview
 from ccd_cli.pipelines.clouds import cloud_from_map

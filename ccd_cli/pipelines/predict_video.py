@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccd_cli.core.concurrency import Behind, chunks, prefetched
-from ccd_cli.core.depth import DepthMap, checked
 from ccd_cli.core.errors import CcdError, Interrupted, Unwritable
 from ccd_cli.core.files import write_json
 from ccd_cli.core.report import Report
@@ -37,6 +36,7 @@ from ccd_cli.data.map_files import (
 )
 from ccd_cli.data.video import Frame, Video, open_video
 from ccd_cli.data.video_write import ClipWriter, Track, parts_folder
+from ccd_cli.geometry.depth_map import DepthMap, checked
 from ccd_cli.pipelines.predict import Marks, Outcome, Settings, failed, finished, marks_of, origin, photo_camera
 from ccd_cli.pipelines.predict_clouds import CloudFrames
 from ccd_cli.pipelines.predict_model import Model

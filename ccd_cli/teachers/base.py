@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ccd_cli.core.depth import DepthMap
-from ccd_cli.core.kinds import Kind
+from ccd_cli.geometry.depth_map import DepthMap
+from ccd_cli.geometry.kinds import Kind
 
 
 @runtime_checkable

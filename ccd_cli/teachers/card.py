@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from ccd_cli.core.kinds import DIRECTION, UNIT, Kind
+from ccd_cli.geometry.kinds import DIRECTION, UNIT, Kind
 from ccd_cli.models.arch import ResolutionRule
 from ccd_cli.teachers.licenses import DISPUTED_MARK
 

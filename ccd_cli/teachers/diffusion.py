@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from ccd_cli.core.depth import DepthMap, checked
 from ccd_cli.core.errors import TeacherError, UsageProblem
-from ccd_cli.core.kinds import Kind
+from ccd_cli.geometry.depth_map import DepthMap, checked
+from ccd_cli.geometry.kinds import Kind
 from ccd_cli.teachers.base import Teacher
 from ccd_cli.teachers.cards import Card
 from ccd_cli.teachers.diffusion_parts import require_packages

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ccd_cli.core.errors import UsageProblem
-from ccd_cli.core.kinds import Kind
+from ccd_cli.geometry.kinds import Kind
 
 Precision = Literal["fp32", "bf16", "fp16"]
 

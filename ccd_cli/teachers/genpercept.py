@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from ccd_cli.core.errors import CheckpointError, UsageProblem
-from ccd_cli.core.kinds import Kind
+from ccd_cli.geometry.kinds import Kind
 from ccd_cli.teachers.cards import Card
 from ccd_cli.teachers.diffusion import DiffusionSettings, DiffusionTeacher
 from ccd_cli.teachers.diffusion_parts import empty_prompt, read_network

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ccd_cli.config.common import TRUTH
-from ccd_cli.core.depth import DepthMap
 from ccd_cli.core.errors import TeacherError
-from ccd_cli.core.kinds import Kind
+from ccd_cli.geometry.depth_map import DepthMap
+from ccd_cli.geometry.kinds import Kind
 
 
 class Given:

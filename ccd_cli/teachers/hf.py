@@ -17,9 +17,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ccd_cli.core.depth import Camera, DepthMap, checked
 from ccd_cli.core.errors import UsageProblem
-from ccd_cli.core.kinds import Kind
+from ccd_cli.geometry.depth_map import Camera, DepthMap, checked
+from ccd_cli.geometry.kinds import Kind
 from ccd_cli.models.files import sha256_file
 from ccd_cli.teachers.frozen import FrozenTeacher
 from ccd_cli.teachers.hf_folder import kind_of, load_folder, read_config, weights_file

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from ccd_cli.core.errors import CheckpointError, TeacherError, first_line
-from ccd_cli.core.kinds import Kind
+from ccd_cli.geometry.kinds import Kind
 from ccd_cli.models.files import SAFE_SUFFIX, check_file, read_header
 
 CONFIG = "config.json"

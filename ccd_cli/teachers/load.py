@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from ccd_cli.config.load import builtin_folder, builtin_path
 from ccd_cli.core.errors import CheckpointError, TeacherError, UsageProblem
-from ccd_cli.core.kinds import Kind
+from ccd_cli.geometry.kinds import Kind
 from ccd_cli.models.arch import Arch, get_arch
 from ccd_cli.models.files import (
     PICKLE_SUFFIXES,

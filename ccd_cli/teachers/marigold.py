@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ccd_cli.core.errors import CheckpointError, TeacherError, UsageProblem
-from ccd_cli.core.kinds import Kind
+from ccd_cli.geometry.kinds import Kind
 from ccd_cli.teachers.cards import Card
 from ccd_cli.teachers.diffusion import MAX_PIXELS, DiffusionSettings, DiffusionTeacher
 from ccd_cli.teachers.diffusion_parts import INSTALL, empty_prompt, read_index, read_network, read_scheduler

@@ -21,9 +21,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ccd_cli.core.depth import Camera, DepthMap, checked
 from ccd_cli.core.errors import CheckpointError, TeacherError, UsageProblem, first_line
-from ccd_cli.core.kinds import Kind
+from ccd_cli.geometry.depth_map import Camera, DepthMap, checked
+from ccd_cli.geometry.kinds import Kind
 from ccd_cli.models.files import check_file, sha256_file
 from ccd_cli.teachers.frozen import FrozenTeacher
 from ccd_cli.teachers.native import autocast

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ccd_cli.core.errors import CcdError, RecipeError, TeacherError
-from ccd_cli.core.kinds import KINDS
+from ccd_cli.geometry.kinds import KINDS
 from ccd_cli.models.files import PICKLE_SUFFIXES, SAFE_SUFFIX
 from ccd_cli.teachers.card import NAME, Card
 from ccd_cli.teachers.catalogue import BUILTINS, CARDS

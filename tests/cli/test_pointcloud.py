@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from ccd_cli.cli import main
-from ccd_cli.core.camera import camera_from_fov
-from ccd_cli.core.depth import Camera
-from ccd_cli.core.unproject import project
+from ccd_cli.geometry.camera import camera_from_fov
+from ccd_cli.geometry.depth_map import Camera
+from ccd_cli.geometry.unproject import project
 
 SIZE = (48, 64)
 EXIF_IFD, FOCAL_35MM, PIXEL_X, PIXEL_Y = 0x8769, 0xA405, 0xA002, 0xA003

@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ccd_cli.core.depth import Camera
+from ccd_cli.geometry.depth_map import Camera
 
 Task = Literal["depth", "pairs", "clip"]
 """What is scored: depth maps; which point of a pair is closer; the maps of a clip together."""

@@ -13,7 +13,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ccd_cli.core.depth import Camera
 from ccd_cli.core.errors import CcdError, ImageError
 from ccd_cli.data.benchmarks.base import Sample, Spec
 from ccd_cli.data.benchmarks.decode import FloatMap, decode_npy, known, one_channel
@@ -21,6 +20,7 @@ from ccd_cli.data.benchmarks.members import MAX_MEMBER
 from ccd_cli.data.benchmarks.own_rules import OwnSet, read_suite
 from ccd_cli.data.benchmarks.zero_shot import same_size
 from ccd_cli.data.photos import read_photo
+from ccd_cli.geometry.depth_map import Camera
 
 __all__ = ["OwnBenchmark", "find", "open_own", "read_suite", "stamp_of"]
 

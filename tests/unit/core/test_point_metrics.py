@@ -5,10 +5,10 @@ import pytest
 
 from ccd_cli.core import align_moge
 from ccd_cli.core.align_moge import affine_l1, nearest_valid, scale_l1
-from ccd_cli.core.depth import Camera
 from ccd_cli.core.errors import CcdError, UsageProblem
 from ccd_cli.core.point_metrics import align_points, local_point_metrics, point_metrics, temporal_alignment_error
-from ccd_cli.core.unproject import unproject
+from ccd_cli.geometry.depth_map import Camera
+from ccd_cli.geometry.unproject import unproject
 
 
 @pytest.mark.parametrize("width", [1, 3])

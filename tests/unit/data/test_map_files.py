@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ccd_cli.core.depth import Camera, checked
 from ccd_cli.core.errors import CcdError, UsageProblem
-from ccd_cli.core.kinds import KINDS
 from ccd_cli.data import map_files
 from ccd_cli.data.map_files import CodeRange, Origin, codes16, decode16, encode16, write_maps
+from ccd_cli.geometry.depth_map import Camera, checked
+from ccd_cli.geometry.kinds import KINDS
 
 ORIGIN = Origin("builtin:tiny", "ab" * 32, "Apache-2.0", "0.1.0", 196, "exif", "f00d")
 

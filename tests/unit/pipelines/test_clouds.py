@@ -11,10 +11,10 @@ import sys
 import numpy as np
 import pytest
 
-from ccd_cli.core.camera import camera_from_fov
-from ccd_cli.core.depth import Camera, DepthMap, checked
 from ccd_cli.core.errors import CcdError, UsageProblem
-from ccd_cli.core.unproject import project
+from ccd_cli.geometry.camera import camera_from_fov
+from ccd_cli.geometry.depth_map import Camera, DepthMap, checked
+from ccd_cli.geometry.unproject import project
 from ccd_cli.pipelines.cloud_files import FORMATS, write_cloud
 from ccd_cli.pipelines.cloud_preview import BACKGROUND, preview
 from ccd_cli.pipelines.clouds import CloudSettings, choose_rule, cloud_from_map

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ccd_cli.core.depth import Camera
 from ccd_cli.data.benchmarks import Sample, Spec
+from ccd_cli.geometry.depth_map import Camera
 from ccd_cli.pipelines.evaluate_points import point_scores
 from ccd_cli.pipelines.evaluate_sources import Prediction
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from ccd_cli.config.distill import Loss
-from ccd_cli.core.geometry import sample_boxes
 from ccd_cli.core.gradient import gradient_loss
 from ccd_cli.core.losses import anchor_loss, feature_loss, normalized_l1, reduce_loss
+from ccd_cli.geometry.boxes import sample_boxes
 from ccd_cli.pipelines.objective import match_grid, objective
 
 COUNT, PATCHES, SIZE = 2, 3, 32

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from ccd_cli.core.depth import DepthMap
 from ccd_cli.core.errors import CcdError, ImageError, Interrupted
+from ccd_cli.geometry.depth_map import DepthMap
 from ccd_cli.pipelines.predict_model import predict_each
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from ccd_cli.cli import doctor
 from ccd_cli.core.errors import TeacherError
-from ccd_cli.core.kinds import DIRECTION, KINDS, UNIT
+from ccd_cli.geometry.kinds import DIRECTION, KINDS, UNIT
 from ccd_cli.models.arch import ARCHS, arch_from_json
 from ccd_cli.models.files import read_header, read_metadata
 from ccd_cli.teachers.cards import BUILTINS, CARDS, all_cards, card, license_rank, strictest_license

@@ -12,7 +12,7 @@ import torch
 import transformers as hf
 from PIL import Image
 
-from ccd_cli.core.depth import DepthMap
+from ccd_cli.geometry.depth_map import DepthMap
 from ccd_cli.teachers.cards import CARDS, Card
 
 STAGES = ["stage1", "stage2", "stage3", "stage4"]

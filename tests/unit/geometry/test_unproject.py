@@ -7,8 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from ccd_cli.core.depth import Camera
-from ccd_cli.core.unproject import flying_pixels, normals_from_depth, project, unproject
+from ccd_cli.geometry.depth_map import Camera
+from ccd_cli.geometry.unproject import flying_pixels, normals_from_depth, project, unproject
 
 CAMERA = Camera(120, 125, 83, 57)
 SIZE = (120, 160)

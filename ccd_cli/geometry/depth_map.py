@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccd_cli.core.errors import CcdError
-from ccd_cli.core.kinds import DIRECTION, KINDS, UNIT, Kind
+from ccd_cli.geometry.kinds import DIRECTION, KINDS, UNIT, Kind
 
 
 @dataclass(frozen=True)

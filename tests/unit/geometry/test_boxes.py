@@ -3,7 +3,7 @@
 import torch
 from torch.nn import functional as F
 
-from ccd_cli.core.geometry import sample_boxes
+from ccd_cli.geometry.boxes import sample_boxes
 
 
 def test_equals_crop_and_resize_on_whole_pixels():

@@ -10,8 +10,8 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from ccd_cli.core.depth import Camera
 from ccd_cli.core.errors import UsageProblem
+from ccd_cli.geometry.depth_map import Camera
 
 Source = Literal["flag", "fov", "file", "exif", "model", "guess"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ccd_cli.core.depth import DepthMap, checked
 from ccd_cli.core.errors import CcdError, UsageProblem
-from ccd_cli.core.scale import robust_line, to_depth_by_range, to_depth_by_reference, value_quantiles
+from ccd_cli.geometry.depth_map import DepthMap, checked
+from ccd_cli.geometry.metric_scale import robust_line, to_depth_by_range, to_depth_by_reference, value_quantiles
 
 RNG = np.random.default_rng(3)
 DEPTH = np.exp(RNG.uniform(np.log(0.8), np.log(15), (60, 80))).astype(np.float32)

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ccd_cli.core.depth import Camera
+from ccd_cli.geometry.depth_map import Camera
 
 EDGE_JUMP = 0.03
 """Share of the nearer depth by which a pixel must differ from both neighbours to be one that flies between surfaces."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ccd_cli.core.depth import DepthMap
 from ccd_cli.core.errors import CcdError, UsageProblem
-from ccd_cli.core.kinds import Kind
+from ccd_cli.geometry.depth_map import DepthMap
+from ccd_cli.geometry.kinds import Kind
 
 NEAR, FAR = 0.5, 20.0
 """Metres on which the 99 % and 1 % disparity quantiles land where nothing better is known."""

@@ -6,7 +6,8 @@ import math
 
 import pytest
 
-from ccd_cli.core.camera import (
+from ccd_cli.core.errors import CcdError, UsageProblem
+from ccd_cli.geometry.camera import (
     camera_from_focal_35mm,
     camera_from_fov,
     field_of_view,
@@ -14,8 +15,7 @@ from ccd_cli.core.camera import (
     resize_camera,
     resolve_camera,
 )
-from ccd_cli.core.depth import Camera
-from ccd_cli.core.errors import CcdError, UsageProblem
+from ccd_cli.geometry.depth_map import Camera
 
 GIVEN, OWN = Camera(500, 510, 300, 200), Camera(700, 700, 320, 240)
 
