@@ -18,12 +18,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ccd_cli.core.contexts import Family
-from ccd_cli.core.hybrid import MIN_PIXELS
-from ccd_cli.core.losses import Normalization, normalized_l1
 from ccd_cli.core.noise import RANDOM, Corruption, Noisy, corrupt
-from ccd_cli.core.normalize import statistics, unit_scale
 from ccd_cli.data.benchmarks import Sample
+from ccd_cli.losses.context_l1 import MIN_PIXELS
+from ccd_cli.losses.contexts import Family
+from ccd_cli.losses.normalize import statistics, unit_scale
+from ccd_cli.losses.terms import Normalization, normalized_l1
 
 VALID_SHARE = 0.4
 """Images with a smaller share of valid pixels are left out: contexts would be full of holes."""

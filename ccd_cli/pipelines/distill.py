@@ -20,11 +20,11 @@ from ccd_cli.core.files import read_json_lines
 from ccd_cli.core.report import Report, Silent
 from ccd_cli.core.runtime import Runtime, Signals, memory_error, step_seed
 from ccd_cli.data.views import batches
+from ccd_cli.losses.distillation import objective
 from ccd_cli.pipelines.distill_inputs import teacher_seed
 from ccd_cli.pipelines.distill_records import Records, Result
 from ccd_cli.pipelines.distill_setup import Job, prepare
 from ccd_cli.pipelines.distill_teachers import follow_labels
-from ccd_cli.pipelines.objective import objective
 from ccd_cli.students.optimizer import learning_rate_scale, set_learning_rate, update_mean
 from ccd_cli.students.run_folder import RunFolder, check_same_recipe, choose_folder
 

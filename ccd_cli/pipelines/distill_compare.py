@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 import torch
 
-from ccd_cli.core.domain import to_disparity
 from ccd_cli.core.errors import ImageError
-from ccd_cli.core.normalize import normalize_map
 from ccd_cli.data.eval_set import EvalSet
+from ccd_cli.losses.disparity import to_disparity
+from ccd_cli.losses.normalize import normalize_map
 from ccd_cli.models.depth_net import DepthNet
 from ccd_cli.pipelines.distill_setup import Job
 from ccd_cli.students.score import mean_scores, score_disparity

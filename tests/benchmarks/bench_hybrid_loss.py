@@ -20,7 +20,7 @@ import torch
 from plain_losses import indexed, whole_map
 from torch import Tensor
 
-from ccd_cli.core.losses import normalized_l1, reduce_loss
+from ccd_cli.losses.terms import normalized_l1, reduce_loss
 
 LEVELS = (1, 2, 4)
 FAMILIES = {"dr": "range", "dp": "quantile", "ds": "grid"}

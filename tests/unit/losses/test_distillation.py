@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from ccd_cli.config.distill import Loss
-from ccd_cli.core.gradient import gradient_loss
-from ccd_cli.core.losses import anchor_loss, feature_loss, normalized_l1, reduce_loss
 from ccd_cli.geometry.boxes import sample_boxes
-from ccd_cli.pipelines.objective import match_grid, objective
+from ccd_cli.losses.distillation import match_grid, objective
+from ccd_cli.losses.gradient import gradient_loss
+from ccd_cli.losses.terms import anchor_loss, feature_loss, normalized_l1, reduce_loss
 
 COUNT, PATCHES, SIZE = 2, 3, 32
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ccd_cli.core.normalize import lower_median, normalize_map, ranked_values, scale_floor, statistics, unit_scale
+from ccd_cli.losses.normalize import lower_median, normalize_map, ranked_values, scale_floor, statistics, unit_scale
 
 
 def maps(seed: int = 0, shape: tuple[int, ...] = (3, 13, 17)) -> tuple[torch.Tensor, torch.Tensor]:

@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ccd_cli.core.contexts import Family, Rule, check_contexts
 from ccd_cli.core.errors import UsageProblem
-from ccd_cli.core.hybrid import context_l1
-from ccd_cli.core.normalize import as_maps, kth_smallest, statistics
+from ccd_cli.losses.context_l1 import context_l1
+from ccd_cli.losses.contexts import Family, Rule, check_contexts
+from ccd_cli.losses.normalize import as_maps, kth_smallest, statistics
 
 Normalization = Literal["global", "hybrid", "local", "none"]
 ANCHOR_FLOOR = 1e-3  # share of the label's MAD that the anchor adds to both: its loss stays under log(1e-3)^2 = 48
@@ -37,7 +37,7 @@ def normalized_l1(
 
     `normalization`: `global` one context a map (SSI, eq. 1 and 2); `hybrid` the mean over a pixel's contexts at all
     `levels` (eq. 3 and 4); `local` the finest level alone (eq. 5); `none` the raw difference (eq. 6), the only one with
-    a unit. `contexts` and `rule`: see `ccd_cli.core.contexts`. With rule `ccd` contexts under 16 pixels are skipped
+    a unit. `contexts` and `rule`: see `ccd_cli.losses.contexts`. With rule `ccd` contexts under 16 pixels are skipped
     and a MAD is held above a thousandth of its map's range; with `hdn` everything is as in the HDN authors' code.
     Raises `UsageProblem` for an unknown name or bad levels, `ValueError` for shapes that disagree.
     """

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from ccd_cli.core.contexts import chains, context_ids, layouts
 from ccd_cli.core.errors import UsageProblem
+from ccd_cli.losses.contexts import chains, context_ids, layouts
 
 
 def label_and_mask(shape: tuple[int, int, int] = (2, 23, 31), seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:

@@ -23,8 +23,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ccd_cli.core.contexts import Family, Layout, Rule, chains, layouts
-from ccd_cli.core.normalize import lower_median, ranked_values, scale_floor
+from ccd_cli.losses.contexts import Family, Layout, Rule, chains, layouts
+from ccd_cli.losses.normalize import lower_median, ranked_values, scale_floor
 
 MIN_PIXELS = 16  # rule ccd: a smaller context has no statistics worth the name, and is skipped
 HDN_EPSILON = 1e-6  # rule hdn: added to every MAD, in the unit of the map

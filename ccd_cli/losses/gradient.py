@@ -10,8 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ccd_cli.core.losses import check_maps
-from ccd_cli.core.normalize import normalize_map
+from ccd_cli.losses.normalize import normalize_map
+from ccd_cli.losses.terms import check_maps
 
 
 def gradient_loss(pred: Tensor, label: Tensor, mask: Tensor, scales: int = 4) -> Tensor:

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from ccd_cli.core.errors import UsageProblem
-from ccd_cli.core.normalize import as_maps, kth_smallest
+from ccd_cli.losses.normalize import as_maps, kth_smallest
 
 Family = Literal["range", "quantile", "grid"]
 Rule = Literal["ccd", "hdn"]

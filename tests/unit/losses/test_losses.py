@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ccd_cli.core.errors import UsageProblem
-from ccd_cli.core.losses import normalized_l1, reduce_loss
+from ccd_cli.losses.terms import normalized_l1, reduce_loss
 
 FAMILIES = ("range", "quantile", "grid")
 NORMALIZED = ("global", "hybrid", "local")

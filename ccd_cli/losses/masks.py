@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from ccd_cli.core.normalize import statistics
+from ccd_cli.losses.normalize import statistics
 
 
 def saturated_mask(label: Tensor, mask: Tensor, max_share: float = 0.01) -> Tensor:

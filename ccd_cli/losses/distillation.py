@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ccd_cli.config.distill import Context, Loss
-from ccd_cli.core.gradient import gradient_loss
-from ccd_cli.core.losses import anchor_loss, drift, feature_loss, normalized_l1, reduce_loss
-from ccd_cli.core.normalize import normalize_map
 from ccd_cli.geometry.boxes import sample_boxes
+from ccd_cli.losses.gradient import gradient_loss
+from ccd_cli.losses.normalize import normalize_map
+from ccd_cli.losses.terms import anchor_loss, drift, feature_loss, normalized_l1, reduce_loss
 
 
 def objective(

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from ccd_cli.core.gradient import gradient_loss
-from ccd_cli.core.label_masks import flat_maps, saturated_mask
-from ccd_cli.core.losses import anchor_loss, drift, feature_loss, reduce_loss
-from ccd_cli.core.normalize import normalize_map
+from ccd_cli.losses.gradient import gradient_loss
+from ccd_cli.losses.masks import flat_maps, saturated_mask
+from ccd_cli.losses.normalize import normalize_map
+from ccd_cli.losses.terms import anchor_loss, drift, feature_loss, reduce_loss
 
 
 def maps(shape: tuple[int, int, int] = (2, 19, 26), seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from ccd_cli.core.domain import fit_affine_depth, to_disparity
 from ccd_cli.core.errors import TeacherError
+from ccd_cli.losses.disparity import fit_affine_depth, to_disparity
 
 
 def test_depth_and_metric_become_one_over_d():
