@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import ccd_cli
-from ccd_cli.core.align_clip import ClipFit
 from ccd_cli.core.errors import CcdError, UsageProblem
 from ccd_cli.core.files import only_one
 from ccd_cli.core.report import Report
@@ -22,6 +21,7 @@ from ccd_cli.core.runtime import Runtime, Signals, choose_runtime
 from ccd_cli.data.benchmarks import Benchmark, Spec, open_suite, spread
 from ccd_cli.data.benchmarks.clip import ClipBenchmark
 from ccd_cli.geometry.kinds import Kind
+from ccd_cli.metrics.alignment_clip import ClipFit
 from ccd_cli.pipelines.evaluate_clip import ClipTask
 from ccd_cli.pipelines.evaluate_pictures import Gallery
 from ccd_cli.pipelines.evaluate_points import LENSES, Lens

@@ -13,7 +13,7 @@ from typing import Any
 
 import ccd_cli
 from ccd_cli.core.files import whole_file, write_json, write_text
-from ccd_cli.core.metrics import METRICS
+from ccd_cli.metrics.depth import METRICS
 from ccd_cli.pipelines.evaluate_page import SHORT, page
 from ccd_cli.pipelines.evaluate_published import Published, published
 from ccd_cli.pipelines.evaluate_results import Results

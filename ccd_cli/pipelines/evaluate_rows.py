@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ccd_cli.core.metrics import METRICS
+from ccd_cli.metrics.depth import METRICS
 from ccd_cli.pipelines.evaluate_store import Record
 
 PAIRS, STEADY = "pair_accuracy", "tae"

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from ccd_cli.core.align import align_disparity
 from ccd_cli.core.errors import ImageError
-from ccd_cli.core.metrics import depth_metrics
+from ccd_cli.metrics.alignment import align_disparity
+from ccd_cli.metrics.depth import depth_metrics
 
 
 def score_disparity(disparity: np.ndarray, depth: np.ndarray, valid: np.ndarray) -> dict[str, float]:

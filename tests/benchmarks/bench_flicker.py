@@ -28,10 +28,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ccd_cli.core.align import least_squares
 from ccd_cli.core.temporal import Stabilizer
 from ccd_cli.data.scenes import render
 from ccd_cli.data.video import open_video
+from ccd_cli.metrics.alignment import least_squares
 
 Clip = list[tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[Any] | None]]  # rgb, map, truth
 

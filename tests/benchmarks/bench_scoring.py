@@ -18,9 +18,9 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from ccd_cli.core.align import METHODS, align
-from ccd_cli.core.boundary import boundary_errors, depth_pro_f1, moge_f1
-from ccd_cli.core.metrics import image_metrics
+from ccd_cli.metrics.alignment import METHODS, align
+from ccd_cli.metrics.boundary import boundary_errors, depth_pro_f1, moge_f1
+from ccd_cli.metrics.depth import image_metrics
 from ccd_cli.models.arch import get_arch
 from ccd_cli.models.depth_net import DepthNet
 from ccd_cli.teachers.sizes import network_size

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from ccd_cli.core.metrics import METRICS
+from ccd_cli.metrics.depth import METRICS
 from tests.tiny_eval import PERFECT, document, predict, rows, true_depth
 
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from ccd_cli.core.errors import UsageProblem
-from ccd_cli.core.metrics import METRICS
 from ccd_cli.data.benchmarks import Sample, Spec, spread
+from ccd_cli.metrics.depth import METRICS
 from ccd_cli.pipelines import evaluate_score
 from ccd_cli.pipelines.evaluate_protocol import in_words
 from ccd_cli.pipelines.evaluate_published import FILE, published

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from ccd_cli.core.errors import CcdError
-from ccd_cli.core.metrics import METRICS, depth_metrics, error_percent, image_metrics, moge_depth_metrics, pair_accuracy
+from ccd_cli.metrics.depth import (
+    METRICS,
+    depth_metrics,
+    error_percent,
+    image_metrics,
+    moge_depth_metrics,
+    pair_accuracy,
+)
 
 
 def test_metrics_by_hand():

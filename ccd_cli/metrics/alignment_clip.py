@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ccd_cli.core.align import (
+from ccd_cli.core.errors import CcdError, UsageProblem
+from ccd_cli.geometry.kinds import Kind
+from ccd_cli.metrics.alignment import (
     ANY_DEPTH,
     IN_DISPARITY,
     SUBSAMPLED,
@@ -19,8 +21,6 @@ from ccd_cli.core.align import (
     in_space_of,
     kept_columns,
 )
-from ccd_cli.core.errors import CcdError, UsageProblem
-from ccd_cli.geometry.kinds import Kind
 
 CLIP_METHODS: tuple[Method, ...] = ("least-squares", "least-squares-disparity", "midas", "scale", "none")
 """Methods whose fit follows from sums over pixels."""

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from ccd_cli.core.align import align
 from ccd_cli.core.errors import CcdError, UsageProblem
-from ccd_cli.core.metrics import image_metrics
-from ccd_cli.core.score_torch import PORTED, score_on, scores_on
+from ccd_cli.metrics.alignment import align
+from ccd_cli.metrics.depth import image_metrics
+from ccd_cli.metrics.depth_gpu import PORTED, score_on, scores_on
 
 CPU = torch.device("cpu")
 RANGE = (1e-3, 10.0)

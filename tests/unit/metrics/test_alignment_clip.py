@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from ccd_cli.core.align import METHODS, align
-from ccd_cli.core.align_clip import CLIP_METHODS, ClipFit
 from ccd_cli.core.errors import CcdError, UsageProblem
+from ccd_cli.metrics.alignment import METHODS, align
+from ccd_cli.metrics.alignment_clip import CLIP_METHODS, ClipFit
 
 RANGE = (1e-3, 10.0)
 

@@ -3,10 +3,19 @@
 import numpy as np
 import pytest
 
-from ccd_cli.core.align import AUTO, METHODS, align, align_disparity, describe, kept_columns, least_squares, resolve
 from ccd_cli.core.errors import CcdError, UsageProblem
-from ccd_cli.core.metrics import depth_metrics, image_metrics
 from ccd_cli.geometry.kinds import KINDS
+from ccd_cli.metrics.alignment import (
+    AUTO,
+    METHODS,
+    align,
+    align_disparity,
+    describe,
+    kept_columns,
+    least_squares,
+    resolve,
+)
+from ccd_cli.metrics.depth import depth_metrics, image_metrics
 
 RANGE = (0.1, 20.0)
 

@@ -21,9 +21,9 @@ from typing import Any, Literal, cast, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from ccd_cli.core.align_moge import affine_l1, nearest_valid, scale_l1
 from ccd_cli.core.errors import CcdError, UsageProblem
 from ccd_cli.geometry.kinds import KINDS, Kind
+from ccd_cli.metrics.alignment_moge import affine_l1, nearest_valid, scale_l1
 
 Method = Literal[
     "least-squares",

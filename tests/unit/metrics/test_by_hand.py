@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from ccd_cli.core.align import align
-from ccd_cli.core.boundary import depth_pro_f1
-from ccd_cli.core.metrics import error_percent, image_metrics, moge_depth_metrics
+from ccd_cli.metrics.alignment import align
+from ccd_cli.metrics.boundary import depth_pro_f1
+from ccd_cli.metrics.depth import error_percent, image_metrics, moge_depth_metrics
 
 GT = np.array([[1.0, 2, 4], [5, 8, 10]])
 ALL = np.ones((2, 3), bool)

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ccd_cli.core.align import align, kept_columns
-from ccd_cli.core.align_moge import affine_l1, nearest_valid, scale_l1
-from ccd_cli.core.boundary import boundary_errors, depth_pro_f1, depth_pro_recall, moge_f1, planarity
-from ccd_cli.core.metrics import error_percent, image_metrics, moge_depth_metrics, pair_accuracy
-from ccd_cli.core.point_metrics import align_points, local_point_metrics, point_metrics
+from ccd_cli.metrics.alignment import align, kept_columns
+from ccd_cli.metrics.alignment_moge import affine_l1, nearest_valid, scale_l1
+from ccd_cli.metrics.boundary import boundary_errors, depth_pro_f1, depth_pro_recall, moge_f1, planarity
+from ccd_cli.metrics.depth import error_percent, image_metrics, moge_depth_metrics, pair_accuracy
+from ccd_cli.metrics.points import align_points, local_point_metrics, point_metrics
 
 SHARED = Path(os.environ.get("CCD_SHARED") or Path(__file__).resolve().parents[3].parent / "shared")
 FOLDER = SHARED / "parity" / "eval"

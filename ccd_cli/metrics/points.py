@@ -11,10 +11,10 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from ccd_cli.core.align_moge import affine_l1, nearest_valid, scale_l1, shift_l1
 from ccd_cli.core.errors import CcdError, UsageProblem
 from ccd_cli.geometry.depth_map import Camera
 from ccd_cli.geometry.unproject import project, unproject
+from ccd_cli.metrics.alignment_moge import affine_l1, nearest_valid, scale_l1, shift_l1
 
 PointFit = Literal["metric", "scale", "affine"]
 POINT_FITS: tuple[str, ...] = get_args(PointFit)

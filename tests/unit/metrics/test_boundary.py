@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from ccd_cli.core.boundary import boundary_errors, canny, depth_pro_f1, depth_pro_recall, moge_f1, planarity, thinned
 from ccd_cli.core.errors import CcdError
+from ccd_cli.metrics.boundary import boundary_errors, canny, depth_pro_f1, depth_pro_recall, moge_f1, planarity, thinned
 
 
 @pytest.fixture

@@ -12,7 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ccd_cli.core.align import (
+from ccd_cli.core.errors import CcdError
+from ccd_cli.geometry.kinds import Kind
+from ccd_cli.metrics.alignment import (
     ANY_DEPTH,
     IN_DISPARITY,
     LOWEST_DEPTH,
@@ -28,9 +30,7 @@ from ccd_cli.core.align import (
     kept_columns,
     resolve,
 )
-from ccd_cli.core.errors import CcdError
-from ccd_cli.core.metrics import LOWEST
-from ccd_cli.geometry.kinds import Kind
+from ccd_cli.metrics.depth import LOWEST
 
 PORTED: frozenset[Method] = frozenset({"least-squares", "least-squares-disparity", "none"})
 """Methods that run on a device: those of `auto`."""
