@@ -98,7 +98,7 @@ def command(
     """
     from ccd_cli.cli.download import DownloadReport
     from ccd_cli.core.runtime import choose_runtime
-    from ccd_cli.data.inputs import list_lines
+    from ccd_cli.media.find import list_lines
     from ccd_cli.pipelines.predict import Settings, run
     from ccd_cli.pipelines.predict_model import load
 

@@ -17,9 +17,9 @@ from pydantic import Field
 
 from ccd_cli.config.common import Section, Share
 from ccd_cli.core.errors import CcdError, ImageError
-from ccd_cli.data.map_files import decode16, encode16
-from ccd_cli.data.photos import MAX_PIXELS, SUFFIXES, to_rgb
 from ccd_cli.geometry.kinds import Kind
+from ccd_cli.media.map_write import decode16, encode16
+from ccd_cli.media.photos import MAX_PIXELS, SUFFIXES, to_rgb
 
 FORMAT: Final = "ccd-labels/1"
 MEMBER = re.compile(rf"(\d{{9}})\.(json|t\d{{1,3}}\.c\d{{1,3}}\.png|(?:{'|'.join(s[1:] for s in sorted(SUFFIXES))}))")

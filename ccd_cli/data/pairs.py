@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ccd_cli.config.yaml_loader import read_yaml
 from ccd_cli.core.errors import CcdError, ImageError, RecipeError
-from ccd_cli.data.photos import read_photo
+from ccd_cli.media.photos import read_photo
 
 
 class PairsFile(BaseModel):

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
-from ccd_cli.data.colors import DEFAULT, color_table
+from ccd_cli.media.colorize import DEFAULT, color_table
 from ccd_cli.metrics.depth import METRICS
 from ccd_cli.pipelines.evaluate_pictures import ERROR_COLORS, ERROR_MAX, PANELS, extremes
 from ccd_cli.pipelines.evaluate_protocol import in_words

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccd_cli.data.benchmarks import Sample
-from ccd_cli.data.colors import colorize
 from ccd_cli.geometry.kinds import DIRECTION, Kind
+from ccd_cli.media.colorize import colorize
 from ccd_cli.metrics.depth import pair_accuracy
 from ccd_cli.pipelines.evaluate_pictures import Panels, jpeg, panel_size
 from ccd_cli.pipelines.evaluate_rows import PAIRS

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ccd_cli.core.files import whole_file
 from ccd_cli.data.benchmarks import Sample
-from ccd_cli.data.colors import color_range, colorize, nearness
+from ccd_cli.media.colorize import color_range, colorize, nearness
 from ccd_cli.pipelines.evaluate_store import Record
 
 WORST, BEST = 3, 2

@@ -18,7 +18,7 @@ from ccd_cli.config.label import LabelRecipe
 from ccd_cli.core.errors import ImageError
 from ccd_cli.core.runtime import step_seed
 from ccd_cli.data.crops import Region, cut, draw_boxes, inside
-from ccd_cli.data.photos import read_photo
+from ccd_cli.media.photos import read_photo
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from ccd_cli.core.errors import CcdError, ImageError, Unwritable, UsageProblem
 from ccd_cli.core.report import Report
-from ccd_cli.data.exif import read_focal_35mm
-from ccd_cli.data.inputs import Media, find_media
-from ccd_cli.data.maps import StoredMap, find_map, read_map, read_reference
-from ccd_cli.data.photos import read_photo
 from ccd_cli.geometry.camera import Source, field_of_view, resize_camera, resolve_camera
 from ccd_cli.geometry.depth_map import Camera
 from ccd_cli.geometry.kinds import Kind
+from ccd_cli.media.exif import read_focal_35mm
+from ccd_cli.media.find import Media, find_media
+from ccd_cli.media.map_read import StoredMap, find_map, read_map, read_reference
+from ccd_cli.media.photos import read_photo
 from ccd_cli.pipelines.cloud_files import Format, write_cloud
 from ccd_cli.pipelines.cloud_preview import write_preview
 from ccd_cli.pipelines.clouds import Cloud, CloudSettings, cloud_from_map

@@ -17,14 +17,14 @@ from ccd_cli.core.errors import CcdError, Interrupted, Unwritable, UsageProblem
 from ccd_cli.core.report import Report
 from ccd_cli.core.runtime import Runtime, Signals
 from ccd_cli.core.temporal import Mode
-from ccd_cli.data.colors import color_table
-from ccd_cli.data.earlier import claim, read_sidecar
-from ccd_cli.data.exif import read_focal_35mm
-from ccd_cli.data.inputs import Media, find_media
-from ccd_cli.data.map_files import ITEMS, Origin
-from ccd_cli.data.maps import find_map
 from ccd_cli.geometry.camera import Source, resolve_camera
 from ccd_cli.geometry.depth_map import Camera, DepthMap
+from ccd_cli.media.colorize import color_table
+from ccd_cli.media.exif import read_focal_35mm
+from ccd_cli.media.find import Media, find_media
+from ccd_cli.media.map_read import find_map
+from ccd_cli.media.map_write import ITEMS, Origin
+from ccd_cli.media.outputs import claim, read_sidecar
 from ccd_cli.pipelines.cloud_files import Format
 from ccd_cli.pipelines.clouds import CloudSettings
 from ccd_cli.pipelines.predict_model import Model

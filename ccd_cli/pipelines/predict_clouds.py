@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from ccd_cli.core.errors import CcdError, Interrupted
 from ccd_cli.core.files import whole_file
 from ccd_cli.core.report import Report
-from ccd_cli.data.inputs import Media
-from ccd_cli.data.map_files import with_suffix
-from ccd_cli.data.maps import read_reference
 from ccd_cli.geometry.camera import Source
 from ccd_cli.geometry.depth_map import Camera, DepthMap
+from ccd_cli.media.find import Media
+from ccd_cli.media.map_read import read_reference
+from ccd_cli.media.map_write import with_suffix
 from ccd_cli.pipelines.cloud_files import write_cloud
 from ccd_cli.pipelines.clouds import choose_rule, cloud_from_map
 from ccd_cli.pipelines.predict import Settings, photo_camera, reference_file

@@ -13,11 +13,11 @@ from ccd_cli.core.concurrency import Behind, ahead, chunks
 from ccd_cli.core.errors import CcdError, Unwritable
 from ccd_cli.core.report import Report
 from ccd_cli.core.runtime import Runtime, Signals
-from ccd_cli.data.inputs import Media
-from ccd_cli.data.map_files import with_suffix, write_maps
-from ccd_cli.data.maps import read_reference
-from ccd_cli.data.photos import read_photo
 from ccd_cli.geometry.depth_map import DepthMap
+from ccd_cli.media.find import Media
+from ccd_cli.media.map_read import read_reference
+from ccd_cli.media.map_write import with_suffix, write_maps
+from ccd_cli.media.photos import read_photo
 from ccd_cli.pipelines.cloud_files import write_cloud
 from ccd_cli.pipelines.cloud_preview import write_preview
 from ccd_cli.pipelines.clouds import cloud_from_map

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from ccd_cli.data.colors import colorize
-from ccd_cli.data.photos import list_photos, read_photo
+from ccd_cli.media.colorize import colorize
+from ccd_cli.media.photos import list_photos, read_photo
 from ccd_cli.pipelines.inspect_sheet import sheet
 from ccd_cli.teachers.load import load_teacher
 

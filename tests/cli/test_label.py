@@ -73,7 +73,7 @@ def test_end_to_end_and_readable_with_tarfile_pillow_and_json_alone(ccd_here, wr
 def test_labels_are_the_teachers_own_values_of_the_crops(ccd_here, write_recipe, values, tmp_path):
     assert label(ccd_here, write_recipe(values)).exit_code == 0
     from ccd_cli.data.crops import Region, cut
-    from ccd_cli.data.photos import read_photo
+    from ccd_cli.media.photos import read_photo
 
     teachers = [load_teacher(t["model"], resolution=t.get("resolution")) for t in values["teachers"]]
     for sample in ShardReader(tmp_path / "labels/tiny").epoch():

@@ -15,8 +15,8 @@ import pytest
 import torch
 from PIL import Image
 
-from ccd_cli.data.maps import read_map
-from ccd_cli.data.video import open_video
+from ccd_cli.media.map_read import read_map
+from ccd_cli.media.video_read import open_video
 from ccd_cli.models.arch import timm_arch
 from ccd_cli.models.checkpoint import save_model
 from ccd_cli.models.depth_net import DepthNet

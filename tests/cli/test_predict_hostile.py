@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from ccd_cli.data.maps import read_map
+from ccd_cli.media.map_read import read_map
 from ccd_cli.models.checkpoint import save_model
 from ccd_cli.models.depth_net import DepthNet
 from ccd_cli.teachers.native import NativeTeacher

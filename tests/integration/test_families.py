@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ccd_cli.data.maps import read_map
+from ccd_cli.media.map_read import read_map
 from ccd_cli.models.arch import get_arch
 from ccd_cli.models.depth_net import DepthNet
 from ccd_cli.models.keys import published_name

@@ -16,8 +16,8 @@ from ccd_cli.data.benchmarks.base import Sample, Spec
 from ccd_cli.data.benchmarks.own import OwnBenchmark, find, stamp_of
 from ccd_cli.data.benchmarks.own_rules import OwnClip
 from ccd_cli.data.benchmarks.poses import read_poses
-from ccd_cli.data.photos import read_photo
-from ccd_cli.data.video import Frame, Video, open_video
+from ccd_cli.media.photos import read_photo
+from ccd_cli.media.video_read import Frame, Video, open_video
 
 KEPT = 16
 """Decoded frames of a video that stay for a reader that comes a little late."""

@@ -21,7 +21,7 @@ from ccd_cli.core.errors import CcdError, ImageError
 from ccd_cli.data.benchmarks.base import Sample, Spec
 from ccd_cli.data.benchmarks.members import safe_name
 from ccd_cli.data.benchmarks.zero_shot import MAX_LIST_BYTES
-from ccd_cli.data.photos import read_photo
+from ccd_cli.media.photos import read_photo
 
 NAME = "da-2k"
 FOLDERS = ("da-2k", "DA-2K", "da-2k/DA-2K", "DA-2K/DA-2K", ".")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ccd_cli.core.errors import ImageError
-from ccd_cli.data.photos import MAX_PIXELS
+from ccd_cli.media.photos import MAX_PIXELS
 
 FloatMap = NDArray[np.float32]
 

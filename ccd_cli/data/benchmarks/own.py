@@ -19,8 +19,8 @@ from ccd_cli.data.benchmarks.decode import FloatMap, decode_npy, known, one_chan
 from ccd_cli.data.benchmarks.members import MAX_MEMBER
 from ccd_cli.data.benchmarks.own_rules import OwnSet, read_suite
 from ccd_cli.data.benchmarks.zero_shot import same_size
-from ccd_cli.data.photos import read_photo
 from ccd_cli.geometry.depth_map import Camera
+from ccd_cli.media.photos import read_photo
 
 __all__ = ["OwnBenchmark", "find", "open_own", "read_suite", "stamp_of"]
 

@@ -12,7 +12,7 @@ from ccd_cli.data.label_codec import (
     decode_photo,
     encode_label,
 )
-from ccd_cli.data.photos import read_photo
+from ccd_cli.media.photos import read_photo
 from tests.tiny_shards import SIZE
 
 

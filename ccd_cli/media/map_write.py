@@ -18,10 +18,10 @@ from PIL import Image
 
 from ccd_cli.core.errors import CcdError, Unwritable, UsageProblem
 from ccd_cli.core.files import whole_file, write_json
-from ccd_cli.data.colors import DEFAULT, colorize, side_by_side
-from ccd_cli.data.earlier import settle
 from ccd_cli.geometry.depth_map import Camera, DepthMap
 from ccd_cli.geometry.kinds import DIRECTION, UNIT, Kind
+from ccd_cli.media.colorize import DEFAULT, colorize, side_by_side
+from ccd_cli.media.outputs import settle
 
 SUFFIX = {
     "npy": ".npy",

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from glob import glob
 from pathlib import Path
 
-from ccd_cli.data.earlier import is_result
-from ccd_cli.data.photos import SUFFIXES
-from ccd_cli.data.video import SUFFIXES as VIDEO_SUFFIXES
+from ccd_cli.media.outputs import is_result
+from ccd_cli.media.photos import SUFFIXES
+from ccd_cli.media.video_read import SUFFIXES as VIDEO_SUFFIXES
 
 LIST_SUFFIX = ".txt"
 STANDARD_INPUT = "-"

@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from ccd_cli.core.errors import CcdError, ImageError, UsageProblem
-from ccd_cli.data.video import Place, is_video, open_video
-from ccd_cli.data.video_write import ClipWriter, Track, parts_folder
+from ccd_cli.media.video_read import Place, is_video, open_video
+from ccd_cli.media.video_write import ClipWriter, Track, parts_folder
 
 TICK = Fraction(1, 90000)
 
@@ -258,7 +258,7 @@ def test_other_settings_start_anew(tmp_path):
 
 SCRIPT = """
 import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1])
-from tests.unit.data.test_video import NTSC, write
+from tests.unit.media.test_video import NTSC, write
 print("begin", flush=True); write(Path(sys.argv[2]), NTSC * 20 if len(sys.argv) > 3 else NTSC, size=(320, 240), segment=5)
 """
 
@@ -348,7 +348,7 @@ def test_a_clip_without_frames_is_said(tmp_path):
 
 MEMORY = """
 import sys; from pathlib import Path; from fractions import Fraction
-from ccd_cli.data.video import open_video; from ccd_cli.data.video_write import ClipWriter, Track, parts_folder
+from ccd_cli.media.video_read import open_video; from ccd_cli.media.video_write import ClipWriter, Track, parts_folder
 import numpy as np
 source, out = Path(sys.argv[1]), Path(sys.argv[2])
 video = open_video(source)

@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 from ccd_cli.core.errors import CcdError, ImageError
-from ccd_cli.data.exif import read_focal_35mm
-from ccd_cli.data.map_files import Origin, write_maps
-from ccd_cli.data.maps import StoredMap, find_map, read_map, read_reference, sidecar_of
 from ccd_cli.geometry.depth_map import Camera, DepthMap
+from ccd_cli.media.exif import read_focal_35mm
+from ccd_cli.media.map_read import StoredMap, find_map, read_map, read_reference, sidecar_of
+from ccd_cli.media.map_write import Origin, write_maps
 
 VALUES = np.linspace(0.5, 30, 20 * 30).astype(np.float32).reshape(20, 30)
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from ccd_cli.core.errors import UsageProblem
-from ccd_cli.data.colors import STEP, ClipRange, color_range, color_table, colorize, nearness, side_by_side
 from ccd_cli.geometry.kinds import KINDS
+from ccd_cli.media.colorize import STEP, ClipRange, color_range, color_table, colorize, nearness, side_by_side
 
 LIGHT = np.array([0.299, 0.587, 0.114])
 

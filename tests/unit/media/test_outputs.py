@@ -7,7 +7,7 @@ import json
 import pytest
 
 from ccd_cli.core.errors import CcdError
-from ccd_cli.data.earlier import claim, drop_frames, is_result, read_sidecar, settle
+from ccd_cli.media.outputs import claim, drop_frames, is_result, read_sidecar, settle
 
 
 def leave(folder, name, files, **more):

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ccd_cli.core.errors import CcdError, ImageError, first_line
-from ccd_cli.data.photos import MAX_PIXELS, check_header
 from ccd_cli.geometry.camera import Source
 from ccd_cli.geometry.depth_map import Camera, DepthMap, checked
 from ccd_cli.geometry.kinds import KINDS, Kind
+from ccd_cli.media.photos import MAX_PIXELS, check_header
 
 MAP_SUFFIXES = (".npz", ".npy", ".exr", ".depth.png", ".png")
 """Endings behind a photo's stem, in the order in which they are looked for; `.npz` knows its own invalid pixels."""

@@ -7,10 +7,10 @@ import pytest
 from PIL import Image
 
 from ccd_cli.core.errors import CcdError, UsageProblem
-from ccd_cli.data import map_files
-from ccd_cli.data.map_files import CodeRange, Origin, codes16, decode16, encode16, write_maps
 from ccd_cli.geometry.depth_map import Camera, checked
 from ccd_cli.geometry.kinds import KINDS
+from ccd_cli.media import map_write as map_files
+from ccd_cli.media.map_write import CodeRange, Origin, codes16, decode16, encode16, write_maps
 
 ORIGIN = Origin("builtin:tiny", "ab" * 32, "Apache-2.0", "0.1.0", 196, "exif", "f00d")
 

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from ccd_cli.core.errors import CcdError, ImageError
-from ccd_cli.data import photos as module
-from ccd_cli.data.photos import check_header, list_photos, read_photo
+from ccd_cli.media import photos as module
+from ccd_cli.media.photos import check_header, list_photos, read_photo
 
 
 def save(path, array, **options):

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from ccd_cli.core.errors import CcdError
 from ccd_cli.core.files import disk_error, lock_folder, whole_file, write_json
-from ccd_cli.data.video import Place
+from ccd_cli.media.video_read import Place
 
 SEGMENT = 240  # frames: what a stop loses at most
 _LAYOUT = 2

@@ -24,7 +24,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from ccd_cli.core.errors import ImageError, UsageProblem
-from ccd_cli.data import photos
+from ccd_cli.media import photos
 
 # fmt: off
 SUFFIXES = frozenset({
