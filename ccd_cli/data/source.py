@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from ccd_cli.config.common import Family
-from ccd_cli.data.scenes import render
 from ccd_cli.media.photos import read_photo
+from ccd_cli.scenes import render
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ import time
 
 import torch
 
-from ccd_cli.data.scenes import render
-from ccd_cli.data.scenes.compose import compose
+from ccd_cli.scenes import render
+from ccd_cli.scenes.world.compose import compose
 
 
 def seconds(scenes: int, height: int, width: int, family: str, device: str, start: int) -> float:

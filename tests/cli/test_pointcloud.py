@@ -20,7 +20,7 @@ EXIF_IFD, FOCAL_35MM, PIXEL_X, PIXEL_Y = 0x8769, 0xA405, 0xA002, 0xA003
 @pytest.fixture(scope="module")
 def scene():
     """(photo uint8, depth in metres float32, camera) of a generated room."""
-    from ccd_cli.data.scenes import render
+    from ccd_cli.scenes import render
 
     made = render([7], *SIZE, family="room")
     return made.rgb[0].permute(1, 2, 0).numpy(), made.depth[0].numpy(), Camera(*made.intrinsics[0].tolist())

@@ -10,8 +10,8 @@ from ccd_cli.config.common import HELD_OUT
 from ccd_cli.data.benchmarks.base import Sample, Spec
 from ccd_cli.data.benchmarks.decode import known
 from ccd_cli.data.eval_set import FARTHEST
-from ccd_cli.data.scenes import render
 from ccd_cli.geometry.depth_map import Camera
+from ccd_cli.scenes import render
 
 NEAREST = 1e-3
 COUNT = 60

@@ -14,7 +14,7 @@ from ccd_cli.data.benchmarks.generated import COUNT, GeneratedSet
 from ccd_cli.data.benchmarks.layouts import LAYOUTS, ZERO_SHOT
 from ccd_cli.data.benchmarks.moge import BUNDLE
 from ccd_cli.data.benchmarks.sources import SOURCES
-from ccd_cli.data.scenes import render
+from ccd_cli.scenes import render
 from tests.tiny_sets import WRITERS, write_diode, write_moge
 
 

@@ -16,7 +16,7 @@ SIZE = (120, 160)
 
 @pytest.fixture(scope="module")
 def scenes():
-    from ccd_cli.data.scenes import render
+    from ccd_cli.scenes import render
 
     made = render(range(4), *SIZE, family="mixed")
     depth = np.where(np.isfinite(made.depth.numpy()), made.depth.numpy(), np.nan).astype(np.float32)

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ccd_cli.data.scenes import materials as mat
-from ccd_cli.data.scenes.draft import Place
+from ccd_cli.scenes.render.draft import Place
+from ccd_cli.scenes.world import materials as mat
 
 Size = tuple[float, float]
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ccd_cli.data.scenes import intersect
-from ccd_cli.data.scenes.intersect import Vec
+from ccd_cli.scenes.render import intersect
+from ccd_cli.scenes.render.intersect import Vec
 
 FAR = 1000.0
 """Ground beyond this z-depth, in metres, counts as sky."""

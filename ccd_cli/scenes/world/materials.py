@@ -6,8 +6,8 @@ import colorsys
 import random
 from collections.abc import Callable
 
-from ccd_cli.data.scenes.draft import Draft
-from ccd_cli.data.scenes.noise import KINDS
+from ccd_cli.scenes.render.draft import Draft
+from ccd_cli.scenes.render.noise import KINDS
 
 Colour = tuple[float, float, float]
 

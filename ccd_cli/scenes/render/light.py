@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ccd_cli.data.scenes import noise, texture
-from ccd_cli.data.scenes.intersect import Vec, inverse
-from ccd_cli.data.scenes.packing import Scenes
-from ccd_cli.data.scenes.shadows import shadows
-from ccd_cli.data.scenes.surface import surface
+from ccd_cli.scenes.render import noise, texture
+from ccd_cli.scenes.render.intersect import Vec, inverse
+from ccd_cli.scenes.render.packing import Scenes
+from ccd_cli.scenes.render.shadows import shadows
+from ccd_cli.scenes.render.surface import surface
 
 
 def radiance(scenes: Scenes, origin: Vec, direction: Vec, depth: Tensor, index: Tensor, pixel: Tensor) -> Vec:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ccd_cli.data.scenes import intersect, terrain
-from ccd_cli.data.scenes.intersect import Vec
-from ccd_cli.data.scenes.packing import Scenes
-from ccd_cli.data.scenes.tiles import SIDE, Grid, extents, pairs
+from ccd_cli.scenes.render import intersect, terrain
+from ccd_cli.scenes.render.intersect import Vec
+from ccd_cli.scenes.render.packing import Scenes
+from ccd_cli.scenes.render.tiles import SIDE, Grid, extents, pairs
 
 NEAR = 0.02
 """Hits nearer than this, in metres, are ignored."""

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from ccd_cli.data.scenes import camera, tiles, trace
-from ccd_cli.data.scenes.compose import compose
-from ccd_cli.data.scenes.draft import PRIM, SHAPES, Draft
-from ccd_cli.data.scenes.packing import pack
-from ccd_cli.data.scenes.terrain import FAR
+from ccd_cli.scenes.render import camera, tiles, trace
+from ccd_cli.scenes.render.draft import PRIM, SHAPES, Draft
+from ccd_cli.scenes.render.packing import pack
+from ccd_cli.scenes.render.terrain import FAR
+from ccd_cli.scenes.world.compose import compose
 
 o3d = pytest.importorskip("open3d")
 

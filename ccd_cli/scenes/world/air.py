@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ccd_cli.data.scenes.draft import Draft
+from ccd_cli.scenes.render.draft import Draft
 
 
 def daylight(draft: Draft) -> None:

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from ccd_cli.core.errors import UsageProblem
-from ccd_cli.data.scenes import render
-from ccd_cli.data.scenes.compose import FAMILIES, compose
-from ccd_cli.data.scenes.draft import LIMIT
-from ccd_cli.data.scenes.packing import pack
-from ccd_cli.data.scenes.renderer import render_scenes
+from ccd_cli.scenes import render
+from ccd_cli.scenes.render.draft import LIMIT
+from ccd_cli.scenes.render.packing import pack
+from ccd_cli.scenes.renderer import render_scenes
+from ccd_cli.scenes.world.compose import FAMILIES, compose
 
 SIZE = (48, 64)
 
@@ -58,7 +58,7 @@ def test_threads_change_nothing(family):
 
 def test_another_process_gives_the_same_bytes():
     code = (
-        "import hashlib; from ccd_cli.data.scenes import render; r = render([3, 8], 24, 40);"
+        "import hashlib; from ccd_cli.scenes import render; r = render([3, 8], 24, 40);"
         "print(hashlib.sha256(r.rgb.numpy().tobytes() + r.depth.numpy().tobytes()).hexdigest())"
     )
     there = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()

@@ -7,9 +7,9 @@ import math
 import torch
 from torch import Tensor
 
-from ccd_cli.data.scenes.intersect import Vec
-from ccd_cli.data.scenes.packing import Scenes
-from ccd_cli.data.scenes.tiles import Grid
+from ccd_cli.scenes.render.intersect import Vec
+from ccd_cli.scenes.render.packing import Scenes
+from ccd_cli.scenes.render.tiles import Grid
 
 
 def intrinsics(fov: Tensor, height: int, width: int) -> Tensor:

@@ -1,5 +1,5 @@
 """Generated scenes: seeded pictures of rooms, streets and open land with exact metric depth, without any download."""
 
-from ccd_cli.data.scenes.renderer import Rendered, render
+from ccd_cli.scenes.renderer import Rendered, render
 
 __all__ = ["Rendered", "render"]

@@ -13,9 +13,9 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from ccd_cli.data.scenes import intersect
-from ccd_cli.data.scenes.draft import PRIM, SHAPES
-from ccd_cli.data.scenes.intersect import Span, Vec
+from ccd_cli.scenes.render import intersect
+from ccd_cli.scenes.render.draft import PRIM, SHAPES
+from ccd_cli.scenes.render.intersect import Span, Vec
 
 SIDE = 8
 _AT = {name: number for number, name in enumerate(PRIM)}

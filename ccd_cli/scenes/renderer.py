@@ -10,9 +10,9 @@ from torch import Tensor
 
 from ccd_cli.config.common import Family
 from ccd_cli.core.errors import UsageProblem
-from ccd_cli.data.scenes import camera, light, tiles, trace
-from ccd_cli.data.scenes.compose import FAMILIES, compose
-from ccd_cli.data.scenes.packing import Scenes, pack
+from ccd_cli.scenes.render import camera, light, tiles, trace
+from ccd_cli.scenes.render.packing import Scenes, pack
+from ccd_cli.scenes.world.compose import FAMILIES, compose
 
 _CPU_PIXELS = 32_768  # rendered at once: what fits a core's cache
 _GPU_PIXELS = 2_000_000

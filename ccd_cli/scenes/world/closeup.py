@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from ccd_cli.data.scenes import air, outdoors, room, subjects, yard
-from ccd_cli.data.scenes import materials as mat
-from ccd_cli.data.scenes.draft import Draft
+from ccd_cli.scenes.render.draft import Draft
+from ccd_cli.scenes.world import air, outdoors, room, subjects, yard
+from ccd_cli.scenes.world import materials as mat
 
 
 def closeup(draft: Draft) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ccd_cli.data.scenes import intersect
-from ccd_cli.data.scenes.draft import PRIM
-from ccd_cli.data.scenes.intersect import Vec
-from ccd_cli.data.scenes.packing import Scenes
-from ccd_cli.data.scenes.tiles import Pairs, extents, pairs, turn
+from ccd_cli.scenes.render import intersect
+from ccd_cli.scenes.render.draft import PRIM
+from ccd_cli.scenes.render.intersect import Vec
+from ccd_cli.scenes.render.packing import Scenes
+from ccd_cli.scenes.render.tiles import Pairs, extents, pairs, turn
 
 _CONTACT = 0.35
 """Reach, in metres, of the darkness around things that touch a surface."""

@@ -8,9 +8,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ccd_cli.data.scenes import noise
-from ccd_cli.data.scenes.draft import MATERIAL
-from ccd_cli.data.scenes.intersect import Vec
+from ccd_cli.scenes.render import noise
+from ccd_cli.scenes.render.draft import MATERIAL
+from ccd_cli.scenes.render.intersect import Vec
 
 _AT = {name: number for number, name in enumerate(MATERIAL)}
 _FAR_SCALE = 23.0  # the far scale's texel in texels of the near one

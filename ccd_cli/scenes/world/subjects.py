@@ -8,9 +8,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from ccd_cli.data.scenes import furniture, outdoors, things
-from ccd_cli.data.scenes import materials as mat
-from ccd_cli.data.scenes.draft import Place
+from ccd_cli.scenes.render.draft import Place
+from ccd_cli.scenes.world import furniture, outdoors, things
+from ccd_cli.scenes.world import materials as mat
 
 Extent = tuple[float, float]
 Subject = Callable[[Place], Extent]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ccd_cli.data.scenes import materials as mat
-from ccd_cli.data.scenes.draft import Place
+from ccd_cli.scenes.render.draft import Place
+from ccd_cli.scenes.world import materials as mat
 
 
 def _paint(place: Place, strength: float = 0.9) -> int:

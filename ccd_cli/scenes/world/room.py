@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from ccd_cli.data.scenes import furniture
-from ccd_cli.data.scenes import materials as mat
-from ccd_cli.data.scenes.draft import PRIM, Draft, Place
+from ccd_cli.scenes.render.draft import PRIM, Draft, Place
+from ccd_cli.scenes.world import furniture
+from ccd_cli.scenes.world import materials as mat
 
 Rect = tuple[float, float, float, float]  # x from, x to, z from, z to
 

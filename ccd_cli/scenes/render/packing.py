@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ccd_cli.data.scenes.draft import MATERIAL, PRIM, Draft, wave_height
-from ccd_cli.data.scenes.intersect import Vec
+from ccd_cli.scenes.render.draft import MATERIAL, PRIM, Draft, wave_height
+from ccd_cli.scenes.render.intersect import Vec
 
 LOOK = (
     *("lamp_x", "lamp_y", "lamp_z", "lamp_point", "lamp_r", "lamp_g", "lamp_b", "lamp_reach"),

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ccd_cli.data.scenes import terrain
-from ccd_cli.data.scenes.draft import PRIM, SHAPES
-from ccd_cli.data.scenes.intersect import Vec
-from ccd_cli.data.scenes.packing import Scenes
+from ccd_cli.scenes.render import terrain
+from ccd_cli.scenes.render.draft import PRIM, SHAPES
+from ccd_cli.scenes.render.intersect import Vec
+from ccd_cli.scenes.render.packing import Scenes
 
 _AT = {name: number for number, name in enumerate(PRIM)}
 _BOX, _WEDGE, _CONE, _ROD, _BALL = range(len(SHAPES))

@@ -7,13 +7,13 @@ import random
 from typing import get_args
 
 from ccd_cli.config.common import Family
-from ccd_cli.data.scenes.closeup import closeup
-from ccd_cli.data.scenes.draft import Draft
-from ccd_cli.data.scenes.land import field
-from ccd_cli.data.scenes.room import room
-from ccd_cli.data.scenes.street import street
-from ccd_cli.data.scenes.tabletop import tabletop
-from ccd_cli.data.scenes.yard import lane, park
+from ccd_cli.scenes.render.draft import Draft
+from ccd_cli.scenes.world.closeup import closeup
+from ccd_cli.scenes.world.land import field
+from ccd_cli.scenes.world.room import room
+from ccd_cli.scenes.world.street import street
+from ccd_cli.scenes.world.tabletop import tabletop
+from ccd_cli.scenes.world.yard import lane, park
 
 FAMILIES: tuple[str, ...] = get_args(Family)
 """`mixed` is rooms as often as streets and open land; `varied` is all of them, with cameras held less level."""
