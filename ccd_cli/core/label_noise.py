@@ -1,6 +1,6 @@
 """Errors put on purpose into pseudo-labels of a training run, to see with a known truth what a loss makes of them.
 
-`spoil` is what a teacher does wrong inside a map, by the corruptions of `ccd_cli.core.noise`; `rescale` is what it does
+`spoil` is what a teacher does wrong inside a map, by the corruptions of `ccd_cli.data.corruptions`; `rescale` is what it does
 wrong between maps: every label in a unit of its own. Both are decided by a seed alone, on any device.
 """
 
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ccd_cli.core.noise import Corruption, corrupt
+from ccd_cli.data.corruptions import Corruption, corrupt
 
 
 def spoil(values: Tensor, valid: Tensor, seed: int, outliers: float = 0.0, blur: int = 0) -> Tensor:

@@ -11,9 +11,9 @@ import pytest
 import torch
 import yaml
 
-from ccd_cli.core.noise import Noisy
 from ccd_cli.data.benchmarks import Sample
 from ccd_cli.data.benchmarks.generated import GeneratedSet
+from ccd_cli.data.corruptions import Noisy
 from ccd_cli.pipelines.analyze_noise import (
     CASES,
     SCHEMES,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ccd_cli.core.errors import UsageProblem
-from ccd_cli.core.noise import CORRUPTIONS, boundaries, corrupt, rectangle
+from ccd_cli.data.corruptions import CORRUPTIONS, boundaries, corrupt, rectangle
 
 AMOUNT = {"outliers": 0.2, "affine": 0.2, "blur": 0.05, "jitter": 20.0}
 
