@@ -6,7 +6,8 @@ import io
 import numpy as np
 from PIL import Image
 
-from ccd_cli.data.label_codec import (
+from ccd_cli.geometry.kinds import DIRECTION, UNIT
+from ccd_cli.labels.format import (
     Crop,
     Index,
     PhotoFacts,
@@ -18,8 +19,7 @@ from ccd_cli.data.label_codec import (
     label_name,
     to_json,
 )
-from ccd_cli.data.shards import sha256_of
-from ccd_cli.geometry.kinds import DIRECTION, UNIT
+from ccd_cli.labels.shards import sha256_of
 
 SIZE, COUNTS = 12, (4, 0, 5, 3)
 HASH = "0" * 64

@@ -18,9 +18,9 @@ from ccd_cli.core.files import cut_json_lines, need_space, only_one, write_text
 from ccd_cli.core.report import Report
 from ccd_cli.core.runtime import Runtime, Signals, choose_runtime, step_seed
 from ccd_cli.data.eval_set import EvalSet
-from ccd_cli.data.shards import ShardReader
 from ccd_cli.data.source import Source
 from ccd_cli.data.views import Stream
+from ccd_cli.labels.shards import ShardReader
 from ccd_cli.models.arch import Arch
 from ccd_cli.models.depth_net import DepthNet
 from ccd_cli.models.files import sha256_file

@@ -16,9 +16,9 @@ from ccd_cli.config.yaml_loader import read_yaml
 from ccd_cli.core.errors import CcdError, RecipeError, UsageProblem
 from ccd_cli.core.report import Report
 from ccd_cli.core.runtime import Runtime
-from ccd_cli.data.label_codec import Index
-from ccd_cli.data.shards import ShardReader, read_index
 from ccd_cli.geometry.kinds import Kind
+from ccd_cli.labels.format import Index
+from ccd_cli.labels.shards import ShardReader, read_index
 from ccd_cli.teachers.base import Teacher
 from ccd_cli.teachers.given import Given, truth
 from ccd_cli.teachers.load import ModelRef, check_runnable, load_teacher, resolve_model

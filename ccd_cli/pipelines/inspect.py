@@ -13,7 +13,7 @@ from ccd_cli.config.yaml_loader import read_yaml
 from ccd_cli.core.errors import CcdError, RecipeError, UsageProblem
 from ccd_cli.core.files import plain, write_text
 from ccd_cli.core.report import Report
-from ccd_cli.data.shards import INDEX, ShardReader
+from ccd_cli.labels.shards import INDEX, ShardReader
 from ccd_cli.pipelines import inspect_labels, inspect_run
 from ccd_cli.pipelines.inspect_page import page
 from ccd_cli.pipelines.inspect_sheet import Picture, sheet, write_sheet

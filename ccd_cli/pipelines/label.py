@@ -21,8 +21,8 @@ from ccd_cli.core.errors import CcdError, UsageProblem
 from ccd_cli.core.files import json_line, read_json_lines, write_text
 from ccd_cli.core.report import Report
 from ccd_cli.core.runtime import Signals
-from ccd_cli.data.label_codec import Index
-from ccd_cli.data.shards import read_index
+from ccd_cli.labels.format import Index
+from ccd_cli.labels.shards import read_index
 from ccd_cli.pipelines.label_assemble import write_index
 from ccd_cli.pipelines.label_engine import Engine, LocalEngine
 from ccd_cli.pipelines.label_plan import key_of

@@ -9,7 +9,8 @@ from typing import Any
 import ccd_cli
 from ccd_cli.core.errors import CcdError
 from ccd_cli.core.files import whole_file
-from ccd_cli.data.label_codec import (
+from ccd_cli.geometry.kinds import DIRECTION, UNIT
+from ccd_cli.labels.format import (
     FORMAT,
     Crop,
     Index,
@@ -21,8 +22,7 @@ from ccd_cli.data.label_codec import (
     label_name,
     to_json,
 )
-from ccd_cli.data.shards import sha256_of, write_tar
-from ccd_cli.geometry.kinds import DIRECTION, UNIT
+from ccd_cli.labels.shards import sha256_of, write_tar
 from ccd_cli.pipelines.label_plan import Seen, key_of
 from ccd_cli.pipelines.label_setup import LabelJob
 from ccd_cli.pipelines.label_teacher import Part

@@ -27,8 +27,8 @@ from PIL import Image
 
 from ccd_cli.config.load import builtin_path, check_label_recipe
 from ccd_cli.core.runtime import choose_runtime
-from ccd_cli.data.label_codec import encode_label
-from ccd_cli.data.shards import write_tar
+from ccd_cli.labels.format import encode_label
+from ccd_cli.labels.shards import write_tar
 from ccd_cli.media.photos import list_photos
 from ccd_cli.models.arch import get_arch
 from ccd_cli.models.depth_net import DepthNet

@@ -215,9 +215,9 @@ def test_two_processes_share_the_labels(here):
 
 def test_every_pass_has_every_sample_and_later_ones_another_order(here):
     from ccd_cli.data.augment import Augmentation
-    from ccd_cli.data.label_stream import LabelStream
-    from ccd_cli.data.shards import ShardReader
     from ccd_cli.data.views import ViewRule
+    from ccd_cli.labels.shards import ShardReader
+    from ccd_cli.labels.stream import LabelStream
 
     reader = ShardReader(here / "labels", 0, buffer=4)
     rule = ViewRule(64, 70, 2, 0.5, 0.9, own_region=False, shared=True, local_global=True)
@@ -240,7 +240,7 @@ def test_every_pass_has_every_sample_and_later_ones_another_order(here):
 
 
 def test_only_the_labels_of_a_steps_teacher_are_read(here):
-    from ccd_cli.data.shards import ShardReader
+    from ccd_cli.labels.shards import ShardReader
 
     reader = ShardReader(here / "labels")
     sample = reader.at(0, 1, {2})

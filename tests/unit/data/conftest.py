@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from ccd_cli.data.shards import write_tar
+from ccd_cli.labels.shards import write_tar
 from tests.tiny_shards import COUNTS, index_for, ordered, sample
 
 

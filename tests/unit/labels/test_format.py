@@ -7,11 +7,7 @@ import pytest
 from PIL import Image
 
 from ccd_cli.core.errors import CcdError
-from ccd_cli.data.label_codec import (
-    decode_label,
-    decode_photo,
-    encode_label,
-)
+from ccd_cli.labels.format import decode_label, decode_photo, encode_label
 from ccd_cli.media.photos import read_photo
 from tests.tiny_shards import SIZE
 

@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from ccd_cli.core.errors import CcdError, ImageError, UsageProblem
 from ccd_cli.core.files import whole_file
 from ccd_cli.core.runtime import step_seed
-from ccd_cli.data.label_codec import MEMBER, FloatMap, Index, ShardFacts, Sidecar, decode_label, decode_photo
+from ccd_cli.labels.format import MEMBER, FloatMap, Index, ShardFacts, Sidecar, decode_label, decode_photo
 
 INDEX = "index.json"
 _MOST = {"json": 4_000_000, "png": 128_000_000}  # bytes of a member; photos: below

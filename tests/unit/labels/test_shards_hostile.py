@@ -7,7 +7,7 @@ import tarfile
 import pytest
 
 from ccd_cli.core.errors import CcdError
-from ccd_cli.data.shards import ShardReader, write_tar
+from ccd_cli.labels.shards import ShardReader, write_tar
 from tests.tiny_shards import index_for, ordered, photo_bytes, sample
 
 

@@ -13,8 +13,8 @@ from ccd_cli.core.errors import CcdError, ImageError
 from ccd_cli.core.runtime import step_seed
 from ccd_cli.data.augment import Augmentation, augment
 from ccd_cli.data.crops import Patch, Region, cut, draw_boxes, shares
-from ccd_cli.data.shards import LabelSample, ShardReader, epoch_order
 from ccd_cli.data.views import Example, PhotoViews, ViewRule
+from ccd_cli.labels.shards import LabelSample, ShardReader, epoch_order
 
 
 class LabelStream:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ccd_cli.core.errors import CcdError, UsageProblem
-from ccd_cli.data.shards import Place, ShardReader, epoch_order, write_tar
+from ccd_cli.labels.shards import Place, ShardReader, epoch_order, write_tar
 from tests.tiny_shards import SIZE, ordered, sample
 
 
