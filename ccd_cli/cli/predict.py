@@ -100,7 +100,7 @@ def command(
     from ccd_cli.core.runtime import choose_runtime
     from ccd_cli.media.find import list_lines
     from ccd_cli.pipelines.predict import Settings, run
-    from ccd_cli.pipelines.predict_model import load
+    from ccd_cli.teachers.model import load
 
     unused = [] if pointcloud else [*cloud.given(), *(["--every"] if every else [])]
     if unused:

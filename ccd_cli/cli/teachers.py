@@ -49,8 +49,8 @@ def list_teachers(
 
     Example: ccd teachers list --commercial
     """
-    from ccd_cli.teachers.own import own_problems
-    from ccd_cli.teachers.table import markdown_table, rows
+    from ccd_cli.teachers.custom import own_problems
+    from ccd_cli.teachers.listing import markdown_table, rows
 
     if markdown:
         click.echo(markdown_table(), nl=False)
@@ -80,8 +80,8 @@ def info(name: str, as_json: bool, verbose: bool, quiet: bool) -> None:
 
     Example: ccd teachers info depth-anything-3-metric-large
     """
-    from ccd_cli.teachers.cards import card
-    from ccd_cli.teachers.table import full
+    from ccd_cli.teachers.listing import full
+    from ccd_cli.teachers.registry import card
 
     values = full(card(name))
     if as_json:
@@ -117,8 +117,8 @@ def pull(
 
     Example: ccd teachers pull --recipe indoor
     """
-    from ccd_cli.teachers.choose import default_names, permissive_names, recipe_names
-    from ccd_cli.teachers.fetch import pull as pull_teachers
+    from ccd_cli.teachers.download.choose import default_names, permissive_names, recipe_names
+    from ccd_cli.teachers.download.pull import pull as pull_teachers
 
     chosen = [*names]
     if recipe:
@@ -143,8 +143,8 @@ def verify(names: tuple[str, ...], as_json: bool, verbose: bool, quiet: bool) ->
     Example: ccd teachers verify
     """
     from ccd_cli.core.errors import TeacherError
-    from ccd_cli.teachers.cards import card
-    from ccd_cli.teachers.lock import differences, entries
+    from ccd_cli.teachers.download.lock import differences, entries
+    from ccd_cli.teachers.registry import card
 
     report = _report(verbose, quiet)
     known = entries()
@@ -175,7 +175,7 @@ def remove(names: tuple[str, ...], verbose: bool, quiet: bool) -> None:
 
     Example: ccd teachers remove marigold-lcm
     """
-    from ccd_cli.teachers.lock import remove as remove_teacher
+    from ccd_cli.teachers.download.lock import remove as remove_teacher
 
     report = _report(verbose, quiet)
     errors: list[CcdError] = []
@@ -207,7 +207,7 @@ def _fail(errors: list[CcdError], of: int) -> None:
 
 
 def _text(key: str, value: Any) -> str:
-    from ccd_cli.teachers.table import megabytes
+    from ccd_cli.teachers.listing import megabytes
 
     if key == "size_bytes" and value:
         return megabytes(value)
@@ -226,7 +226,7 @@ def _show(rows: list[dict[str, Any]], verbose: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from ccd_cli.teachers.table import megabytes
+    from ccd_cli.teachers.listing import megabytes
 
     table = Table(box=None, pad_edge=False)
     table.add_column("name", no_wrap=True)

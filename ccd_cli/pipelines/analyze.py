@@ -83,7 +83,7 @@ def run(settings: Settings, report: Report) -> Analysis:
 
 def _source(settings: Settings, word: str, runtime: Runtime, report: Report) -> ModelSource:
     from ccd_cli.pipelines.evaluate_sources import ModelSource  # timm: seconds
-    from ccd_cli.pipelines.predict_model import load
+    from ccd_cli.teachers.model import load
 
     model = load(word, settings.arch, settings.resolution, runtime, report)
     return ModelSource(model.teacher.name, model, settings.resolution, settings.suite, runtime)

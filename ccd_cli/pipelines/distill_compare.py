@@ -16,9 +16,9 @@ from ccd_cli.losses.normalize import normalize_map
 from ccd_cli.models.depth_net import DepthNet
 from ccd_cli.pipelines.distill_setup import Job
 from ccd_cli.students.score import mean_scores, score_disparity
+from ccd_cli.teachers.adapters.native import NativeTeacher, predict_photos
 from ccd_cli.teachers.base import Teacher
 from ccd_cli.teachers.given import Given
-from ccd_cli.teachers.native import NativeTeacher, predict_photos
 
 MEAN_SIDE = 64
 

@@ -33,8 +33,8 @@ from ccd_cli.pipelines.evaluate_score import Alignment
 from ccd_cli.pipelines.evaluate_sources import FileSource, ModelSource, Source, own_suite
 from ccd_cli.pipelines.evaluate_store import ScoreBook, folder_name, mark
 from ccd_cli.pipelines.evaluate_task import How, Task
-from ccd_cli.pipelines.predict_model import load
 from ccd_cli.teachers.load import check_runnable, resolve_model
+from ccd_cli.teachers.model import load
 
 NAMED = 10  # samples of a set that are named on the terminal when they cannot be scored
 SCORING = 3  # goes up when scores of the same maps change

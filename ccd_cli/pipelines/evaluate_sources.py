@@ -16,8 +16,8 @@ from ccd_cli.core.runtime import Runtime
 from ccd_cli.data.benchmarks import Benchmark, Sample
 from ccd_cli.geometry.depth_map import Camera, DepthMap
 from ccd_cli.geometry.kinds import Kind
-from ccd_cli.pipelines.predict_model import Model, predict_each
-from ccd_cli.teachers.diffusion import DiffusionTeacher
+from ccd_cli.teachers.adapters.diffusion import DiffusionTeacher
+from ccd_cli.teachers.model import Model, predict_each
 
 GPU_BATCH = 4  # of the largest sets, photo, truth and map of one image take 300 MB
 NATIVE_SUITE = "zero-shot"  # its protocol runs diffusion models at the photo's size where it names no other

@@ -27,7 +27,7 @@ from ccd_cli.media.map_write import ITEMS, Origin
 from ccd_cli.media.outputs import claim, read_sidecar
 from ccd_cli.pipelines.cloud_files import Format
 from ccd_cli.pipelines.clouds import CloudSettings
-from ccd_cli.pipelines.predict_model import Model
+from ccd_cli.teachers.model import Model
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,7 @@ from ccd_cli.media.map_write import with_suffix
 from ccd_cli.pipelines.cloud_files import write_cloud
 from ccd_cli.pipelines.clouds import choose_rule, cloud_from_map
 from ccd_cli.pipelines.predict import Settings, photo_camera, reference_file
-from ccd_cli.pipelines.predict_model import Model
+from ccd_cli.teachers.model import Model
 
 SAMPLES = 4000  # values a frame that the clip's quantiles are taken from
 

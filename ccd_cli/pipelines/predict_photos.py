@@ -32,7 +32,7 @@ from ccd_cli.pipelines.predict import (
     photo_camera,
     reference_file,
 )
-from ccd_cli.pipelines.predict_model import Model, predict_each
+from ccd_cli.teachers.model import Model, predict_each
 
 READERS = WRITERS = 2
 GPU_BATCH = 8

@@ -39,7 +39,7 @@ from ccd_cli.media.video_read import Frame, Video, open_video
 from ccd_cli.media.video_write import ClipWriter, Track, parts_folder
 from ccd_cli.pipelines.predict import Marks, Outcome, Settings, failed, finished, marks_of, origin, photo_camera
 from ccd_cli.pipelines.predict_clouds import CloudFrames
-from ccd_cli.pipelines.predict_model import Model
+from ccd_cli.teachers.model import Model
 
 DECODED_AHEAD = 4
 WAITING_FRAMES = 4

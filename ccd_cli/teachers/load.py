@@ -27,8 +27,8 @@ from ccd_cli.models.files import (
 )
 from ccd_cli.models.identify import hint_from_name, identify
 from ccd_cli.models.keys import strip_prefixes
-from ccd_cli.teachers.cards import CARDS, Card, card
-from ccd_cli.teachers.own import own_card, own_loader
+from ccd_cli.teachers.custom import own_card, own_loader
+from ccd_cli.teachers.registry import CARDS, Card, card
 
 if TYPE_CHECKING:
     import torch
@@ -39,9 +39,9 @@ BUILTIN = "builtin:"  # models that ship with ccd, in its assets folder
 RUN_WEIGHTS = "student.safetensors"  # what makes a folder a run
 # Families that are not ours: the module whose `load` makes the teacher, and the package that must be there.
 _ADAPTERS = {
-    "transformers": ("ccd_cli.teachers.hf", "transformers"),
-    "diffusers": ("ccd_cli.teachers.diffusion", "diffusers"),
-    "moge": ("ccd_cli.teachers.moge", "moge"),
+    "transformers": ("ccd_cli.teachers.adapters.hf", "transformers"),
+    "diffusers": ("ccd_cli.teachers.adapters.diffusion", "diffusers"),
+    "moge": ("ccd_cli.teachers.adapters.moge", "moge"),
 }
 
 
@@ -191,7 +191,7 @@ def load_teacher(
         made: Teacher = adapter.load(ref.path, ref.card, precision, resolution, sha256_tree(ref.path))
         return made.to(device)
     from ccd_cli.models.checkpoint import load_model
-    from ccd_cli.teachers.native import NativeTeacher
+    from ccd_cli.teachers.adapters.native import NativeTeacher
 
     network = load_model(ref.path, ref.arch)
     if ref.card is not None and ref.card.resolution is not None:  # a card of one's own may change both

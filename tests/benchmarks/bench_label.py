@@ -35,8 +35,8 @@ from ccd_cli.models.depth_net import DepthNet
 from ccd_cli.pipelines.label_plan import Plan
 from ccd_cli.pipelines.label_quality import disagreement
 from ccd_cli.pipelines.label_teacher import crop_facts
+from ccd_cli.teachers.adapters.native import NativeTeacher
 from ccd_cli.teachers.load import load_teacher
-from ccd_cli.teachers.native import NativeTeacher
 
 DAY = 86_400.0
 

@@ -24,9 +24,9 @@ from ccd_cli.core.runtime import choose_runtime
 from ccd_cli.models.arch import get_arch
 from ccd_cli.models.depth_net import DepthNet
 from ccd_cli.pipelines.predict import Settings, run
-from ccd_cli.pipelines.predict_model import Model
-from ccd_cli.teachers.native import NativeTeacher, infer
-from ccd_cli.teachers.preprocess import resize_for
+from ccd_cli.teachers.adapters.native import NativeTeacher, infer
+from ccd_cli.teachers.adapters.preprocess import resize_for
+from ccd_cli.teachers.model import Model
 
 SIZES = [(800, 1200), (768, 1024), (960, 960), (1000, 640)]
 

@@ -23,7 +23,7 @@ from ccd_cli.metrics.boundary import boundary_errors, depth_pro_f1, moge_f1
 from ccd_cli.metrics.depth import image_metrics
 from ccd_cli.models.arch import get_arch
 from ccd_cli.models.depth_net import DepthNet
-from ccd_cli.teachers.sizes import network_size
+from ccd_cli.teachers.adapters.sizes import network_size
 
 RANGE = (1e-3, 10.0)
 

@@ -14,8 +14,8 @@ from PIL import Image
 
 from ccd_cli.config.load import load_label_recipe, shipped
 from ccd_cli.labels.shards import ShardReader
-from ccd_cli.teachers.cards import CARDS
 from ccd_cli.teachers.load import load_teacher, resolve_model
+from ccd_cli.teachers.registry import CARDS
 from tests.tiny_labels import content, label, recipe_values
 
 

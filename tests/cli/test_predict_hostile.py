@@ -16,7 +16,7 @@ import torch
 from ccd_cli.media.map_read import read_map
 from ccd_cli.models.checkpoint import save_model
 from ccd_cli.models.depth_net import DepthNet
-from ccd_cli.teachers.native import NativeTeacher
+from ccd_cli.teachers.adapters.native import NativeTeacher
 from tests.cli.test_predict import ARCH, model, names, photo, predict, video  # noqa: F401
 
 NAMES = [

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from ccd_cli.teachers.cards import BUILTINS, CARDS
-from ccd_cli.teachers.table import markdown_table
+from ccd_cli.teachers.listing import markdown_table
+from ccd_cli.teachers.registry import BUILTINS, CARDS
 from tests.hub import Repo, running
 
 KEYS = [

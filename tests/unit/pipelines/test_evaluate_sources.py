@@ -15,9 +15,9 @@ from ccd_cli.geometry.depth_map import Camera
 from ccd_cli.models.arch import timm_arch
 from ccd_cli.models.depth_net import DepthNet
 from ccd_cli.pipelines.evaluate_sources import FileSource, ModelSource, read_prediction
-from ccd_cli.pipelines.predict_model import Model
-from ccd_cli.teachers.diffusion import DiffusionTeacher
-from ccd_cli.teachers.native import NativeTeacher
+from ccd_cli.teachers.adapters.diffusion import DiffusionTeacher
+from ccd_cli.teachers.adapters.native import NativeTeacher
+from ccd_cli.teachers.model import Model
 
 CPU = Runtime(torch.device("cpu"), "fp32")
 SPEC = Spec("own", "Own", (1e-3, 10.0), None, None, False, "all of it")

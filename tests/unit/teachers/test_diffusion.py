@@ -21,11 +21,11 @@ from diffusers import (
 from transformers import CLIPTextModel
 
 from ccd_cli.core.errors import CheckpointError, TeacherError, UsageProblem
-from ccd_cli.teachers import diffusion, diffusion_parts
+from ccd_cli.teachers.adapters import diffusion, diffusion_parts
+from ccd_cli.teachers.adapters.diffusion import DiffusionSettings, load
+from ccd_cli.teachers.adapters.genpercept import SD21_UNET
 from ccd_cli.teachers.base import Teacher
-from ccd_cli.teachers.cards import CARDS
-from ccd_cli.teachers.diffusion import DiffusionSettings, load
-from ccd_cli.teachers.genpercept import SD21_UNET
+from ccd_cli.teachers.registry import CARDS
 from tests.unit.teachers.tiny_diffusion import SIDE, card, oracle, photo
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -308,7 +308,9 @@ def test_a_missing_package_is_named(marigold, monkeypatch, package):
 
 
 def test_an_ensemble_needs_scipy(marigold, monkeypatch):
-    monkeypatch.setattr("ccd_cli.teachers.marigold.find_spec", lambda name: None if name == "scipy" else object())
+    monkeypatch.setattr(
+        "ccd_cli.teachers.adapters.marigold.find_spec", lambda name: None if name == "scipy" else object()
+    )
     assert load(marigold(), card("marigold"))
     with pytest.raises(TeacherError, match="scipy"):
         load(marigold(), card("marigold"), ensemble=3)

@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from ccd_cli.core.errors import UsageProblem
-from ccd_cli.teachers import hf_folder
+from ccd_cli.teachers.adapters import hf_folder
 from ccd_cli.teachers.base import Teacher
 
 transformers = pytest.importorskip("transformers")
 
 from PIL import Image  # noqa: E402
 
-from ccd_cli.teachers import hf  # noqa: E402
+from ccd_cli.teachers.adapters import hf  # noqa: E402
 from tests.unit.teachers.tiny_hf import FAMILIES, card_for, crop, kind_of, known, photo, save  # noqa: E402
 
 SIZES = [(97, 140), (150, 80)]

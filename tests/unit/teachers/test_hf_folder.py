@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from ccd_cli.core.errors import CheckpointError, TeacherError
-from ccd_cli.teachers import hf_folder
+from ccd_cli.teachers.adapters import hf_folder
 
 transformers = pytest.importorskip("transformers")
 
-from ccd_cli.teachers import hf  # noqa: E402
+from ccd_cli.teachers.adapters import hf  # noqa: E402
 from tests.unit.teachers.tiny_hf import card_for, photo, save  # noqa: E402
 
 

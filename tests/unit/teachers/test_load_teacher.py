@@ -164,7 +164,7 @@ def test_a_package_may_bring_a_teacher(tmp_path, run_folder, monkeypatch):
     (info / "entry_points.txt").write_text("[ccd.teachers]\nhalf-depth = half_depth:offer\n")
     (tmp_path / "site" / "half_depth.py").write_text(
         "from dataclasses import replace\n"
-        "from ccd_cli.teachers.cards import CARDS\n"
+        "from ccd_cli.teachers.registry import CARDS\n"
         "from ccd_cli.teachers.load import load_teacher\n"
         "def offer():\n"
         "    card = replace(CARDS['depth-anything-v2-small'], name='half-depth', adapter='plugin', repo='', file='')\n"

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ccd_cli.core.errors import CheckpointError, UsageProblem
-from ccd_cli.teachers import moge
+from ccd_cli.teachers.adapters import moge
 from ccd_cli.teachers.base import Teacher
 
 pytest.importorskip("moge.model.v2")

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from ccd_cli.core.errors import CheckpointError, TeacherError
-from ccd_cli.teachers import moge
+from ccd_cli.teachers.adapters import moge
 
 pytest.importorskip("moge.model.v2")
 

@@ -11,10 +11,10 @@ from ccd_cli.core.errors import UsageProblem
 from ccd_cli.models.arch import get_arch, timm_arch
 from ccd_cli.models.checkpoint import load_model
 from ccd_cli.models.depth_net import DepthNet, fill_sky
+from ccd_cli.teachers.adapters.native import NativeTeacher, predict_photos
+from ccd_cli.teachers.adapters.preprocess import resize_for
+from ccd_cli.teachers.adapters.sizes import nearest_size, network_size
 from ccd_cli.teachers.base import Teacher
-from ccd_cli.teachers.native import NativeTeacher, predict_photos
-from ccd_cli.teachers.preprocess import resize_for
-from ccd_cli.teachers.sizes import nearest_size, network_size
 
 SHARED = Path(os.environ.get("CCD_SHARED") or Path(__file__).resolve().parents[3].parent / "shared")
 V2, V3 = get_arch("depth-anything-v2-small"), get_arch("depth-anything-3-mono-large")

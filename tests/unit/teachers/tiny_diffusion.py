@@ -10,7 +10,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, LCMScheduler, MarigoldDepthP
 from torch.nn import functional as F
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from ccd_cli.teachers.cards import Card
+from ccd_cli.teachers.registry import Card
 
 SIDE = 32  # pixels of the longer side that the tiny Marigold asks for
 

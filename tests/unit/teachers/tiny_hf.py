@@ -13,7 +13,7 @@ import transformers as hf
 from PIL import Image
 
 from ccd_cli.geometry.depth_map import DepthMap
-from ccd_cli.teachers.cards import CARDS, Card
+from ccd_cli.teachers.registry import CARDS, Card
 
 STAGES = ["stage1", "stage2", "stage3", "stage4"]
 NECK: dict[str, Any] = {"neck_hidden_sizes": [8, 8, 8, 8], "fusion_hidden_size": 8}

@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import torch
 
-from ccd_cli.teachers.cards import CARDS
+from ccd_cli.teachers.registry import CARDS
 
 SIZES = [(97, 140), (150, 80)]
 TOKENS = [20, 60]

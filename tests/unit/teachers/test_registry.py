@@ -11,11 +11,11 @@ from ccd_cli.core.errors import TeacherError
 from ccd_cli.geometry.kinds import DIRECTION, KINDS, UNIT
 from ccd_cli.models.arch import ARCHS, arch_from_json
 from ccd_cli.models.files import read_header, read_metadata
-from ccd_cli.teachers.cards import BUILTINS, CARDS, all_cards, card, license_rank, strictest_license
-from ccd_cli.teachers.hub import safe_place
+from ccd_cli.teachers.download.hub import safe_place
+from ccd_cli.teachers.download.lock import installed_at, is_pulled
 from ccd_cli.teachers.licenses import is_commercial
-from ccd_cli.teachers.lock import installed_at, is_pulled
-from ccd_cli.teachers.table import MARKDOWN_BEGIN, MARKDOWN_END, markdown_table
+from ccd_cli.teachers.listing import MARKDOWN_BEGIN, MARKDOWN_END, markdown_table
+from ccd_cli.teachers.registry import BUILTINS, CARDS, all_cards, card, license_rank, strictest_license
 
 OTHERS = {
     "marigold-v1-0", "marigold-lcm", "marigold-v1-1", "genpercept-disparity", "genpercept-depth", "depth-pro",
@@ -148,6 +148,6 @@ def test_ranks_are_ordered():
 
 
 def test_the_catalogue_and_the_resolver_import_nothing_heavy():
-    code = "import sys, ccd_cli.teachers.cards, ccd_cli.teachers.load; print(*sys.modules)"
+    code = "import sys, ccd_cli.teachers.registry, ccd_cli.teachers.load; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"torch", "timm", "cv2", "numpy", "transformers", "diffusers"} & set(loaded)

@@ -18,8 +18,8 @@ from ccd_cli.core.files import write_json
 from ccd_cli.core.report import Report
 from ccd_cli.models.files import sha256_file
 from ccd_cli.teachers.card import NAME, Card
-from ccd_cli.teachers.cards import card
 from ccd_cli.teachers.load import home, weights_path
+from ccd_cli.teachers.registry import card
 
 VERSION = 1
 _SHA256 = re.compile(r"[0-9a-f]{64}")

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ccd_cli.core.errors import UsageProblem
 from ccd_cli.models.arch import Arch
-from ccd_cli.teachers.sizes import network_size
+from ccd_cli.teachers.adapters.sizes import network_size
 
 
 def check_photo(rgb: NDArray[np.uint8]) -> None:

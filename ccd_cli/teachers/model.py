@@ -12,12 +12,12 @@ from ccd_cli.core.errors import CcdError, Interrupted, UsageProblem
 from ccd_cli.core.report import Report
 from ccd_cli.core.runtime import Runtime, memory_error
 from ccd_cli.geometry.depth_map import DepthMap
+from ccd_cli.teachers.adapters.native import NativeTeacher
+from ccd_cli.teachers.adapters.sizes import network_size
 from ccd_cli.teachers.base import Teacher
-from ccd_cli.teachers.choose import DEFAULT_MODEL
-from ccd_cli.teachers.fetch import HubUnreachable, ensure
+from ccd_cli.teachers.download.choose import DEFAULT_MODEL
+from ccd_cli.teachers.download.pull import HubUnreachable, ensure
 from ccd_cli.teachers.load import load_teacher, resolve_model
-from ccd_cli.teachers.native import NativeTeacher
-from ccd_cli.teachers.sizes import network_size
 
 FALLBACK = "builtin:tiny"
 

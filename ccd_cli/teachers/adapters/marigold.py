@@ -16,9 +16,9 @@ from torch import Tensor
 
 from ccd_cli.core.errors import CheckpointError, TeacherError, UsageProblem
 from ccd_cli.geometry.kinds import Kind
-from ccd_cli.teachers.cards import Card
-from ccd_cli.teachers.diffusion import MAX_PIXELS, DiffusionSettings, DiffusionTeacher
-from ccd_cli.teachers.diffusion_parts import INSTALL, empty_prompt, read_index, read_network, read_scheduler
+from ccd_cli.teachers.adapters.diffusion import MAX_PIXELS, DiffusionSettings, DiffusionTeacher
+from ccd_cli.teachers.adapters.diffusion_parts import INSTALL, empty_prompt, read_index, read_network, read_scheduler
+from ccd_cli.teachers.registry import Card
 
 _PIPELINES = ("MarigoldDepthPipeline", "MarigoldPipeline")  # the second: the authors' own name for it
 _DEFAULT_SIDE = 768  # pixels of the longer side, where neither the folder nor the card says otherwise

@@ -17,9 +17,9 @@ from ccd_cli.core.runtime import memory_error
 from ccd_cli.geometry.depth_map import DepthMap, checked
 from ccd_cli.models.depth_net import DepthNet, fill_sky
 from ccd_cli.models.dpt import resize
-from ccd_cli.teachers.frozen import FrozenTeacher
-from ccd_cli.teachers.preprocess import resize_for, same_sizes
-from ccd_cli.teachers.sizes import nearest_size, network_size
+from ccd_cli.teachers.adapters.base import FrozenTeacher
+from ccd_cli.teachers.adapters.preprocess import resize_for, same_sizes
+from ccd_cli.teachers.adapters.sizes import nearest_size, network_size
 
 _AUTOCAST: dict[str, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
 

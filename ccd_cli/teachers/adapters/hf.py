@@ -21,10 +21,10 @@ from ccd_cli.core.errors import UsageProblem
 from ccd_cli.geometry.depth_map import Camera, DepthMap, checked
 from ccd_cli.geometry.kinds import Kind
 from ccd_cli.models.files import sha256_file
-from ccd_cli.teachers.frozen import FrozenTeacher
-from ccd_cli.teachers.hf_folder import kind_of, load_folder, read_config, weights_file
-from ccd_cli.teachers.native import autocast
-from ccd_cli.teachers.preprocess import check_photo, same_sizes
+from ccd_cli.teachers.adapters.base import FrozenTeacher
+from ccd_cli.teachers.adapters.hf_folder import kind_of, load_folder, read_config, weights_file
+from ccd_cli.teachers.adapters.native import autocast
+from ccd_cli.teachers.adapters.preprocess import check_photo, same_sizes
 
 if TYPE_CHECKING:
     from ccd_cli.teachers.card import Card

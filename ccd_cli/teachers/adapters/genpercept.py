@@ -25,10 +25,10 @@ from torch import Tensor
 
 from ccd_cli.core.errors import CheckpointError, UsageProblem
 from ccd_cli.geometry.kinds import Kind
-from ccd_cli.teachers.cards import Card
-from ccd_cli.teachers.diffusion import DiffusionSettings, DiffusionTeacher
-from ccd_cli.teachers.diffusion_parts import empty_prompt, read_network
-from ccd_cli.teachers.sizes import nearest_size
+from ccd_cli.teachers.adapters.diffusion import DiffusionSettings, DiffusionTeacher
+from ccd_cli.teachers.adapters.diffusion_parts import empty_prompt, read_network
+from ccd_cli.teachers.adapters.sizes import nearest_size
+from ccd_cli.teachers.registry import Card
 
 TIMESTEP = 1
 MULTIPLE = 8  # pixels to a latent

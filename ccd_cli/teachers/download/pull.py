@@ -13,9 +13,8 @@ from typing import Literal
 from ccd_cli.core.errors import CcdError, TeacherError
 from ccd_cli.core.report import Report
 from ccd_cli.teachers.card import Card
-from ccd_cli.teachers.cards import card
-from ccd_cli.teachers.hub import HubUnreachable, RemoteFile, download, is_offline, remote_files, verify
-from ccd_cli.teachers.lock import (
+from ccd_cli.teachers.download.hub import HubUnreachable, RemoteFile, download, is_offline, remote_files, verify
+from ccd_cli.teachers.download.lock import (
     Locked,
     LockedFile,
     differences,
@@ -27,6 +26,7 @@ from ccd_cli.teachers.lock import (
     record,
     shelf,
 )
+from ccd_cli.teachers.registry import card
 
 __all__ = ["HubUnreachable", "Outcome", "ensure", "pull"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from ccd_cli.teachers.cards import BUILTINS, CARDS, Card, all_cards
-from ccd_cli.teachers.lock import installed_at, is_pulled
-from ccd_cli.teachers.own import plugins
+from ccd_cli.teachers.custom import plugins
+from ccd_cli.teachers.download.lock import installed_at, is_pulled
+from ccd_cli.teachers.registry import BUILTINS, CARDS, Card, all_cards
 
 MARKDOWN_BEGIN, MARKDOWN_END = "<!-- teachers:begin -->", "<!-- teachers:end -->"
 

@@ -18,7 +18,7 @@ def all_cards() -> dict[str, Card]:
 
     Teachers of installed packages are not in it: their cards are inside code that `card` imports when asked for one.
     """
-    from ccd_cli.teachers.own import own_cards
+    from ccd_cli.teachers.custom import own_cards
 
     return {**CARDS, **BUILTINS, **own_cards()}
 
@@ -30,7 +30,7 @@ def card(name: str) -> Card:
     """
     if found := CARDS.get(name) or BUILTINS.get(name):
         return found
-    from ccd_cli.teachers.own import own_card, own_names
+    from ccd_cli.teachers.custom import own_card, own_names
 
     if own := own_card(name):
         return own

@@ -15,7 +15,7 @@ import time
 import pytest
 
 from ccd_cli.core.errors import TeacherError
-from ccd_cli.teachers.hub import safe_place
+from ccd_cli.teachers.download.hub import safe_place
 from tests.hub import Repo, git_sha1, running
 
 SMALL = "depth-anything-v2-small"
@@ -305,7 +305,7 @@ def test_two_pulls_at_once_download_once(hub, environment, shelf):
 def test_records_of_several_processes_all_stay(environment, shelf):
     code = """
 import sys
-from ccd_cli.teachers.lock import Locked, record
+from ccd_cli.teachers.download.lock import Locked, record
 entry = Locked(repo="a/b", revision="0" * 40, license="MIT", commercial=True, date="", files={})
 for i in range(12):
     record(f"{sys.argv[1]}-{i}", entry)
@@ -447,7 +447,7 @@ def test_ensure_pulls_once_and_tells_unreachable_from_forbidden(ccd, hub, enviro
     code = """
 import sys
 from ccd_cli.core.report import Silent
-from ccd_cli.teachers.fetch import HubUnreachable, ensure
+from ccd_cli.teachers.download.pull import HubUnreachable, ensure
 try:
     print(ensure(sys.argv[1], Silent()))
 except HubUnreachable as error:

@@ -5,7 +5,7 @@ import pytest
 
 from ccd_cli.core.errors import CcdError, ImageError, Interrupted
 from ccd_cli.geometry.depth_map import DepthMap
-from ccd_cli.pipelines.predict_model import predict_each
+from ccd_cli.teachers.model import predict_each
 
 
 class Teacher:

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from ccd_cli.core.errors import TeacherError
-from ccd_cli.teachers.cards import CARDS, all_cards, card, strictest_license
-from ccd_cli.teachers.fetch import pull
-from ccd_cli.teachers.lock import installed_at, is_pulled
-from ccd_cli.teachers.own import own_cards, own_loader, own_problems, plugins
+from ccd_cli.teachers.custom import own_cards, own_loader, own_problems, plugins
+from ccd_cli.teachers.download.lock import installed_at, is_pulled
+from ccd_cli.teachers.download.pull import pull
+from ccd_cli.teachers.registry import CARDS, all_cards, card, strictest_license
 from tests.hub import Repo, running
 
 GOOD = """
@@ -156,7 +156,7 @@ import os
 from pathlib import Path
 Path(os.environ["IMPORTED"]).touch()
 from dataclasses import replace
-from ccd_cli.teachers.cards import CARDS
+from ccd_cli.teachers.registry import CARDS
 
 def teacher():
     own = replace(CARDS["moge-2-large"], name="garden", family="garden", adapter="plugin", repo="", file="")
@@ -239,7 +239,7 @@ def test_a_package_that_does_not_work_is_named(package, name, problem):
 
 def test_own_teachers_cost_no_import_of_torch(cards, package):
     cards(GOOD)
-    code = "import sys; from ccd_cli.teachers.table import rows; print(len(rows())); print('torch' in sys.modules)"
+    code = "import sys; from ccd_cli.teachers.listing import rows; print(len(rows())); print('torch' in sys.modules)"
     env = {**os.environ, "PYTHONPATH": str(package.parent / "site")}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
     assert done.stdout.split() == [str(len(all_cards()) + 5), "False"]

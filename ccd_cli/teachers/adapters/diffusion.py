@@ -16,10 +16,10 @@ from torch.nn import functional as F
 from ccd_cli.core.errors import TeacherError, UsageProblem
 from ccd_cli.geometry.depth_map import DepthMap, checked
 from ccd_cli.geometry.kinds import Kind
+from ccd_cli.teachers.adapters.diffusion_parts import require_packages
+from ccd_cli.teachers.adapters.preprocess import check_photo
 from ccd_cli.teachers.base import Teacher
-from ccd_cli.teachers.cards import Card
-from ccd_cli.teachers.diffusion_parts import require_packages
-from ccd_cli.teachers.preprocess import check_photo
+from ccd_cli.teachers.registry import Card
 
 DTYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 MAX_PIXELS = 2048 * 2048  # of one pass: memory grows with them, and attention's time with their square
@@ -230,11 +230,11 @@ def load(
     if not path.is_dir():
         raise TeacherError(f"There is no folder {path} with the weights of {card.name}.")
     if card.family == "marigold":
-        from ccd_cli.teachers.marigold import load_marigold
+        from ccd_cli.teachers.adapters.marigold import load_marigold
 
         return load_marigold(path, card, DTYPES[precision], resolution, sha256, settings)
     if card.family == "genpercept":
-        from ccd_cli.teachers.genpercept import load_genpercept
+        from ccd_cli.teachers.adapters.genpercept import load_genpercept
 
         return load_genpercept(path, card, DTYPES[precision], resolution, sha256, settings)
     raise TeacherError(f"{card.name} is no diffusion teacher (its family is {card.family}).")

@@ -7,7 +7,7 @@ from pathlib import Path
 from ccd_cli.config.distill import DistillRecipe
 from ccd_cli.config.load import load_any_recipe
 from ccd_cli.models.files import PICKLE_SUFFIXES, SAFE_SUFFIX
-from ccd_cli.teachers.cards import CARDS, all_cards
+from ccd_cli.teachers.registry import CARDS, all_cards
 
 DEFAULT_MODEL = "depth-anything-v2-small"  # what `ccd predict` uses
 DEFAULT_RECIPE = "indoor"

@@ -25,9 +25,9 @@ from ccd_cli.core.errors import CheckpointError, TeacherError, UsageProblem, fir
 from ccd_cli.geometry.depth_map import Camera, DepthMap, checked
 from ccd_cli.geometry.kinds import Kind
 from ccd_cli.models.files import check_file, sha256_file
-from ccd_cli.teachers.frozen import FrozenTeacher
-from ccd_cli.teachers.native import autocast
-from ccd_cli.teachers.preprocess import check_photo
+from ccd_cli.teachers.adapters.base import FrozenTeacher
+from ccd_cli.teachers.adapters.native import autocast
+from ccd_cli.teachers.adapters.preprocess import check_photo
 
 if TYPE_CHECKING:
     from ccd_cli.teachers.card import Card
