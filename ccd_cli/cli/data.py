@@ -12,7 +12,7 @@ import click
 from ccd_cli.cli.options import json_option, verbosity
 
 if TYPE_CHECKING:
-    from ccd_cli.data.benchmarks.check import Checked
+    from ccd_cli.benchmarks.check import Checked
 
 SETS = ("nyuv2", "kitti", "eth3d", "scannet", "diode")
 
@@ -47,8 +47,8 @@ def list_sets(data_root: Path, as_json: bool) -> None:
     """
     from dataclasses import asdict
 
-    from ccd_cli.data.benchmarks.check import check_suite
-    from ccd_cli.data.benchmarks.sources import SOURCES
+    from ccd_cli.benchmarks.check import check_suite
+    from ccd_cli.benchmarks.sources import SOURCES
 
     rows: list[dict[str, Any]] = []
     for source in SOURCES.values():
@@ -84,8 +84,8 @@ def check(suite: str, data_root: Path, read: bool, as_json: bool, verbose: bool,
     """
     from dataclasses import asdict
 
+    from ccd_cli.benchmarks.check import check_suite
     from ccd_cli.cli.report import RichReport
-    from ccd_cli.data.benchmarks.check import check_suite
 
     checked = check_suite(suite, data_root, read=read, report=RichReport(quiet, verbose) if read else None)
     good = bool(checked) and all(one.good for one in checked)

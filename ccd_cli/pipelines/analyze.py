@@ -9,19 +9,19 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ccd_cli.benchmarks import Benchmark, Sample, open_suite, spread
 from ccd_cli.core.concurrency import ahead
 from ccd_cli.core.errors import CcdError, UsageProblem
 from ccd_cli.core.files import only_one
 from ccd_cli.core.report import Report
 from ccd_cli.core.runtime import Runtime, Signals, choose_runtime
-from ccd_cli.data.benchmarks import Benchmark, Sample, open_suite, spread
 from ccd_cli.pipelines import analyze_noise
 from ccd_cli.pipelines.analyze_noise import Example, Measured
 from ccd_cli.pipelines.analyze_report import write_results
 from ccd_cli.pipelines.analyze_results import Analysis, protocol
 
 if TYPE_CHECKING:
-    from ccd_cli.pipelines.evaluate_sources import ModelSource
+    from ccd_cli.benchmarks.predictors import ModelSource
 
 READ_AHEAD = 2
 UNFIT = f"not more than {100 * analyze_noise.VALID_SHARE:g} % of the pixels are valid, or they are all the same"
@@ -82,7 +82,7 @@ def run(settings: Settings, report: Report) -> Analysis:
 
 
 def _source(settings: Settings, word: str, runtime: Runtime, report: Report) -> ModelSource:
-    from ccd_cli.pipelines.evaluate_sources import ModelSource  # timm: seconds
+    from ccd_cli.benchmarks.predictors import ModelSource  # timm: seconds
     from ccd_cli.teachers.model import load
 
     model = load(word, settings.arch, settings.resolution, runtime, report)

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from ccd_cli.benchmarks import Benchmark, Sample, Spec
+from ccd_cli.benchmarks.predictors import ModelSource, Prediction
 from ccd_cli.core.errors import CcdError
-from ccd_cli.data.benchmarks import Benchmark, Sample, Spec
 from ccd_cli.geometry.kinds import Kind
 from ccd_cli.metrics.alignment import AUTO, SUBSAMPLED, Aligned, Method, align, describe
 from ccd_cli.metrics.depth import image_metrics
-from ccd_cli.pipelines.evaluate_sources import ModelSource, Prediction
 
 LEAST = 100
 """Valid pixels that a crop must have to be fitted and scored."""

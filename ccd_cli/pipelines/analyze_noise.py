@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ccd_cli.data.benchmarks import Sample
+from ccd_cli.benchmarks import Sample
 from ccd_cli.data.corruptions import RANDOM, Corruption, Noisy, corrupt
 from ccd_cli.losses.context_l1 import MIN_PIXELS
 from ccd_cli.losses.contexts import Family

@@ -6,16 +6,16 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ccd_cli.benchmarks import Benchmark
 from ccd_cli.core.files import plain
-from ccd_cli.data.benchmarks import Benchmark
 from ccd_cli.data.corruptions import CORRUPTIONS, EDGE
 from ccd_cli.losses.context_l1 import MIN_PIXELS
 from ccd_cli.pipelines import analyze_noise
 from ccd_cli.pipelines.analyze_noise import CASES, LEVELS, SCHEMES, SIDE, VALID_SHARE, Example, Measured, Scheme
 
 if TYPE_CHECKING:
+    from ccd_cli.benchmarks.predictors import ModelSource
     from ccd_cli.pipelines.analyze import Settings
-    from ccd_cli.pipelines.evaluate_sources import ModelSource
 
 Row = dict[str, Any]
 

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import ccd_cli
+from ccd_cli.benchmarks import Benchmark, Spec, open_suite, spread
+from ccd_cli.benchmarks.clip import ClipBenchmark
+from ccd_cli.benchmarks.predictors import FileSource, ModelSource, Source, own_suite
 from ccd_cli.core.errors import CcdError, UsageProblem
 from ccd_cli.core.files import only_one
 from ccd_cli.core.report import Report
 from ccd_cli.core.runtime import Runtime, Signals, choose_runtime
-from ccd_cli.data.benchmarks import Benchmark, Spec, open_suite, spread
-from ccd_cli.data.benchmarks.clip import ClipBenchmark
 from ccd_cli.geometry.kinds import Kind
 from ccd_cli.metrics.alignment_clip import ClipFit
 from ccd_cli.pipelines.evaluate_clip import ClipTask
@@ -30,7 +31,6 @@ from ccd_cli.pipelines.evaluate_report import write_results
 from ccd_cli.pipelines.evaluate_results import Results, Shown
 from ccd_cli.pipelines.evaluate_rows import STEADY, summary_row
 from ccd_cli.pipelines.evaluate_score import Alignment
-from ccd_cli.pipelines.evaluate_sources import FileSource, ModelSource, Source, own_suite
 from ccd_cli.pipelines.evaluate_store import ScoreBook, folder_name, mark
 from ccd_cli.pipelines.evaluate_task import How, Task
 from ccd_cli.teachers.load import check_runnable, resolve_model

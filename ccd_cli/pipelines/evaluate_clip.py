@@ -15,12 +15,12 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
+from ccd_cli.benchmarks import Sample
+from ccd_cli.benchmarks.clip import ClipBenchmark
 from ccd_cli.core.errors import CcdError, Interrupted, Unwritable
 from ccd_cli.core.files import whole_file, write_text
 from ccd_cli.core.report import Report
 from ccd_cli.core.runtime import Signals
-from ccd_cli.data.benchmarks import Sample
-from ccd_cli.data.benchmarks.clip import ClipBenchmark
 from ccd_cli.geometry.kinds import KINDS, Kind
 from ccd_cli.metrics.alignment_clip import ClipFit
 from ccd_cli.metrics.depth import image_metrics

@@ -8,13 +8,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ccd_cli.data.benchmarks import Sample
+from ccd_cli.benchmarks import Sample
+from ccd_cli.benchmarks.predictors import Prediction
 from ccd_cli.geometry.kinds import DIRECTION, Kind
 from ccd_cli.media.colorize import colorize
 from ccd_cli.metrics.depth import pair_accuracy
 from ccd_cli.pipelines.evaluate_pictures import Panels, jpeg, panel_size
 from ccd_cli.pipelines.evaluate_rows import PAIRS
-from ccd_cli.pipelines.evaluate_sources import Prediction
 
 RIGHT, WRONG, EDGE = (60, 200, 90), (235, 60, 50), (255, 255, 255)
 

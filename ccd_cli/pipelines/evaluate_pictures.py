@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ccd_cli.benchmarks import Sample
 from ccd_cli.core.files import whole_file
-from ccd_cli.data.benchmarks import Sample
 from ccd_cli.media.colorize import color_range, colorize, nearness
 from ccd_cli.pipelines.evaluate_store import Record
 

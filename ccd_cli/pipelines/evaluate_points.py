@@ -7,10 +7,10 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from ccd_cli.data.benchmarks import Sample, Spec
+from ccd_cli.benchmarks import Sample, Spec
+from ccd_cli.benchmarks.predictors import Prediction
 from ccd_cli.geometry.unproject import unproject
 from ccd_cli.metrics.points import PointFit, align_points, point_metrics
-from ccd_cli.pipelines.evaluate_sources import Prediction
 
 Lens = Literal["set", "own"]
 LENSES: tuple[str, ...] = get_args(Lens)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import ccd_cli
-from ccd_cli.data.benchmarks import Benchmark, Spec
+from ccd_cli.benchmarks import Benchmark, Spec
 from ccd_cli.geometry.kinds import DIRECTION
 from ccd_cli.metrics.alignment import SUBSAMPLED, UNCLIPPED, Method, describe
 from ccd_cli.pipelines.evaluate_points import ABOUT

@@ -12,16 +12,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ccd_cli.benchmarks import Benchmark, Sample
+from ccd_cli.benchmarks.predictors import Prediction, Source
 from ccd_cli.core.concurrency import Behind, ahead, chunks
 from ccd_cli.core.errors import CcdError
 from ccd_cli.core.report import Report
 from ccd_cli.core.runtime import Signals
-from ccd_cli.data.benchmarks import Benchmark, Sample
 from ccd_cli.pipelines.evaluate_pairs import draw_pairs, score_pairs
 from ccd_cli.pipelines.evaluate_pictures import Gallery, Panels, draw
 from ccd_cli.pipelines.evaluate_points import Lens
 from ccd_cli.pipelines.evaluate_score import CPU, Alignment, score
-from ccd_cli.pipelines.evaluate_sources import Prediction, Source
 from ccd_cli.pipelines.evaluate_store import Record, ScoreBook
 
 READERS = SCORERS = 2

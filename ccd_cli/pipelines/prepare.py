@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from ccd_cli.benchmarks.check import Checked, check_set
+from ccd_cli.benchmarks.layouts import LAYOUTS, ZERO_SHOT, Layout
+from ccd_cli.benchmarks.members import MAX_MEMBER
+from ccd_cli.benchmarks.zero_shot import find_list, open_layout, read_list
 from ccd_cli.core.errors import CcdError, UsageProblem
 from ccd_cli.core.files import need_space, whole_file
 from ccd_cli.core.report import Report
-from ccd_cli.data.benchmarks.check import Checked, check_set
-from ccd_cli.data.benchmarks.layouts import LAYOUTS, ZERO_SHOT, Layout
-from ccd_cli.data.benchmarks.members import MAX_MEMBER
-from ccd_cli.data.benchmarks.zero_shot import find_list, open_layout, read_list
 from ccd_cli.pipelines import prepare_nyu
 from ccd_cli.pipelines.prepare_archives import copy_item, list_items, open_items
 from ccd_cli.pipelines.prepare_plan import Job, plan

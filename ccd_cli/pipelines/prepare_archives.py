@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from ccd_cli.benchmarks.members import MAX_MEMBERS, safe_name
 from ccd_cli.core.errors import CcdError, ImageError
 from ccd_cli.core.files import whole_file
-from ccd_cli.data.benchmarks.members import MAX_MEMBERS, safe_name
 
 ZIPS = (".zip",)
 TARS = (".tar", ".tar.gz", ".tgz")

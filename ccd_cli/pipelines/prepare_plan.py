@@ -9,11 +9,11 @@ from io import BytesIO
 
 from PIL import Image
 
+from ccd_cli.benchmarks.decode import decode_rgb
+from ccd_cli.benchmarks.layouts import Layout
+from ccd_cli.benchmarks.members import safe_name
+from ccd_cli.benchmarks.zero_shot import Entry, pair
 from ccd_cli.core.errors import CcdError
-from ccd_cli.data.benchmarks.decode import decode_rgb
-from ccd_cli.data.benchmarks.layouts import Layout
-from ccd_cli.data.benchmarks.members import safe_name
-from ccd_cli.data.benchmarks.zero_shot import Entry, pair
 from ccd_cli.pipelines.prepare_archives import Item
 
 SCANNET_SIZE = (640, 480)

@@ -7,8 +7,8 @@ import sys
 import pytest
 from click.testing import CliRunner
 
+from ccd_cli.benchmarks.layouts import ZERO_SHOT
 from ccd_cli.cli import data
-from ccd_cli.data.benchmarks.layouts import ZERO_SHOT
 from ccd_cli.pipelines.prepare import ZERO_SHOT as PREPARED
 from tests.tiny_sets import WRITERS, pack, write_diode
 

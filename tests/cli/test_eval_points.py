@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
-from ccd_cli.data.benchmarks import open_suite
+from ccd_cli.benchmarks import open_suite
 from tests.tiny_eval import document, rows
 from tests.tiny_sets import photo, put_codes, put_rgb, write_moge
 

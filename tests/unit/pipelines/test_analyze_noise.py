@@ -11,8 +11,8 @@ import pytest
 import torch
 import yaml
 
-from ccd_cli.data.benchmarks import Sample
-from ccd_cli.data.benchmarks.generated import GeneratedSet
+from ccd_cli.benchmarks import Sample
+from ccd_cli.benchmarks.generated import GeneratedSet
 from ccd_cli.data.corruptions import Noisy
 from ccd_cli.pipelines.analyze_noise import (
     CASES,
@@ -183,7 +183,7 @@ TRIAL = {  # corruption, share: global; hybrid by range, by quantile; local by r
 @pytest.mark.shared
 def test_a_trial_on_real_pairs_is_repeated(shared, tmp_path):
     """Other random rectangles on the same pairs: every number within 0.04 of the one printed, most within 0.02."""
-    from ccd_cli.data.benchmarks import open_suite
+    from ccd_cli.benchmarks import open_suite
 
     root = shared / "data" / "real"
     sets = [

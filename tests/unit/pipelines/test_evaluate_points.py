@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ccd_cli.data.benchmarks import Sample, Spec
+from ccd_cli.benchmarks import Sample, Spec
+from ccd_cli.benchmarks.predictors import Prediction
 from ccd_cli.geometry.depth_map import Camera
 from ccd_cli.pipelines.evaluate_points import point_scores
-from ccd_cli.pipelines.evaluate_sources import Prediction
 
 SPEC = Spec("own", "Own", (1e-3, 10.0), None, None, False, "all of it", points=True)
 LENS = Camera(50.0, 50.0, 25.0, 20.0)

@@ -6,7 +6,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from ccd_cli.data.benchmarks import Sample
+from ccd_cli.benchmarks import Sample
 from ccd_cli.pipelines.evaluate_pictures import BEST, PANELS, WIDTH, WORST, Gallery, draw, extremes
 from ccd_cli.pipelines.evaluate_store import ScoreBook, folder_name, mark
 

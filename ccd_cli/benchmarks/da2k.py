@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ccd_cli.benchmarks.base import Sample, Spec
+from ccd_cli.benchmarks.members import safe_name
+from ccd_cli.benchmarks.zero_shot import MAX_LIST_BYTES
 from ccd_cli.core.errors import CcdError, ImageError
-from ccd_cli.data.benchmarks.base import Sample, Spec
-from ccd_cli.data.benchmarks.members import safe_name
-from ccd_cli.data.benchmarks.zero_shot import MAX_LIST_BYTES
 from ccd_cli.media.photos import read_photo
 
 NAME = "da-2k"

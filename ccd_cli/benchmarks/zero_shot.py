@@ -8,11 +8,11 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from ccd_cli.benchmarks.base import Sample, Spec
+from ccd_cli.benchmarks.decode import FloatMap, decode_npy, decode_rgb, known, one_channel
+from ccd_cli.benchmarks.layouts import Layout
+from ccd_cli.benchmarks.members import FolderMembers, Members, TarMembers, safe_name
 from ccd_cli.core.errors import CcdError, ImageError
-from ccd_cli.data.benchmarks.base import Sample, Spec
-from ccd_cli.data.benchmarks.decode import FloatMap, decode_npy, decode_rgb, known, one_channel
-from ccd_cli.data.benchmarks.layouts import Layout
-from ccd_cli.data.benchmarks.members import FolderMembers, Members, TarMembers, safe_name
 
 MAX_LIST_BYTES = 20_000_000
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ccd_cli.benchmarks import da2k
+from ccd_cli.benchmarks.base import Benchmark
+from ccd_cli.benchmarks.clip import open_clip
+from ccd_cli.benchmarks.layouts import LAYOUTS, ZERO_SHOT
+from ccd_cli.benchmarks.moge import BUNDLE, open_moge
+from ccd_cli.benchmarks.own import open_own
+from ccd_cli.benchmarks.own_rules import OwnClip, OwnSet, read_suite
+from ccd_cli.benchmarks.zero_shot import open_layout
 from ccd_cli.core.errors import CcdError, UsageProblem
-from ccd_cli.data.benchmarks import da2k
-from ccd_cli.data.benchmarks.base import Benchmark
-from ccd_cli.data.benchmarks.clip import open_clip
-from ccd_cli.data.benchmarks.layouts import LAYOUTS, ZERO_SHOT
-from ccd_cli.data.benchmarks.moge import BUNDLE, open_moge
-from ccd_cli.data.benchmarks.own import open_own
-from ccd_cli.data.benchmarks.own_rules import OwnClip, OwnSet, read_suite
-from ccd_cli.data.benchmarks.zero_shot import open_layout
 
 BUILTIN = "builtin"
 SUITES: dict[str, tuple[str, ...]] = {
@@ -57,7 +57,7 @@ def open_set(name: str, data_root: Path) -> Benchmark:
     if name == da2k.NAME:
         return da2k.open_da2k(data_root)
     if name == BUILTIN:
-        from ccd_cli.data.benchmarks.generated import GeneratedSet  # imports torch
+        from ccd_cli.benchmarks.generated import GeneratedSet  # imports torch
 
         return GeneratedSet()
     raise UsageProblem(f"There is no set '{name}'.", f"Known: {', '.join(SETS)}.")

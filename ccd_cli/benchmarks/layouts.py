@@ -12,9 +12,9 @@ from math import inf
 
 import numpy as np
 
-from ccd_cli.data.benchmarks.base import Spec
-from ccd_cli.data.benchmarks.decode import FloatMap, decode_codes, decode_floats, decode_npy, one_channel
-from ccd_cli.data.benchmarks.regions import Region, Size, eigen, everywhere, garg, kb_crop, nyu
+from ccd_cli.benchmarks.base import Spec
+from ccd_cli.benchmarks.decode import FloatMap, decode_codes, decode_floats, decode_npy, one_channel
+from ccd_cli.benchmarks.regions import Region, Size, eigen, everywhere, garg, kb_crop, nyu
 
 Decode = Callable[[bytes, Size, str], FloatMap]
 

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
+from ccd_cli.benchmarks import open_suite
+from ccd_cli.benchmarks.decode import decode_codes
+from ccd_cli.benchmarks.moge import BUNDLE
+from ccd_cli.benchmarks.moge_png import decode_depth_png, encode_depth_png, normalised_intrinsics
+from ccd_cli.benchmarks.moge_view import masked_nearest, rectify
 from ccd_cli.core.errors import CcdError, ImageError
-from ccd_cli.data.benchmarks import open_suite
-from ccd_cli.data.benchmarks.decode import decode_codes
-from ccd_cli.data.benchmarks.moge import BUNDLE
-from ccd_cli.data.benchmarks.moge_png import decode_depth_png, encode_depth_png, normalised_intrinsics
-from ccd_cli.data.benchmarks.moge_view import masked_nearest, rectify
 from tests.tiny_sets import photo, ramp, write_moge
 
 PINHOLE = np.array([[0.8, 0, 0.5], [0, 0.8 * 96 / 64, 0.5], [0, 0, 1]])

@@ -6,14 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from ccd_cli.benchmarks import check, open_suite
+from ccd_cli.benchmarks.check import check_set, check_suite, digest, is_published
+from ccd_cli.benchmarks.generated import COUNT, GeneratedSet
+from ccd_cli.benchmarks.layouts import LAYOUTS, ZERO_SHOT
+from ccd_cli.benchmarks.moge import BUNDLE
+from ccd_cli.benchmarks.sources import SOURCES
 from ccd_cli.config.common import HELD_OUT
 from ccd_cli.core.errors import UsageProblem
-from ccd_cli.data.benchmarks import check, open_suite
-from ccd_cli.data.benchmarks.check import check_set, check_suite, digest, is_published
-from ccd_cli.data.benchmarks.generated import COUNT, GeneratedSet
-from ccd_cli.data.benchmarks.layouts import LAYOUTS, ZERO_SHOT
-from ccd_cli.data.benchmarks.moge import BUNDLE
-from ccd_cli.data.benchmarks.sources import SOURCES
 from ccd_cli.scenes import render
 from tests.tiny_sets import WRITERS, write_diode, write_moge
 

@@ -13,12 +13,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ccd_cli.benchmarks.base import Sample, Spec
+from ccd_cli.benchmarks.decode import FloatMap, decode_npy, known, one_channel
+from ccd_cli.benchmarks.members import MAX_MEMBER
+from ccd_cli.benchmarks.own_rules import OwnSet, read_suite
+from ccd_cli.benchmarks.zero_shot import same_size
 from ccd_cli.core.errors import CcdError, ImageError
-from ccd_cli.data.benchmarks.base import Sample, Spec
-from ccd_cli.data.benchmarks.decode import FloatMap, decode_npy, known, one_channel
-from ccd_cli.data.benchmarks.members import MAX_MEMBER
-from ccd_cli.data.benchmarks.own_rules import OwnSet, read_suite
-from ccd_cli.data.benchmarks.zero_shot import same_size
 from ccd_cli.geometry.depth_map import Camera
 from ccd_cli.media.photos import read_photo
 

@@ -7,16 +7,16 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ccd_cli.benchmarks.base import Benchmark
+from ccd_cli.benchmarks.clip import ClipBenchmark
+from ccd_cli.benchmarks.da2k import PAIRS, PHOTOS, SCENES, Da2kSet
+from ccd_cli.benchmarks.layouts import Layout
+from ccd_cli.benchmarks.moge import MogeSet
+from ccd_cli.benchmarks.own import OwnBenchmark
+from ccd_cli.benchmarks.suites import BUILTIN, SETS, SUITES, open_set, open_suite
+from ccd_cli.benchmarks.zero_shot import ZeroShotSet
 from ccd_cli.core.errors import CcdError, ImageError
 from ccd_cli.core.report import Report
-from ccd_cli.data.benchmarks.base import Benchmark
-from ccd_cli.data.benchmarks.clip import ClipBenchmark
-from ccd_cli.data.benchmarks.da2k import PAIRS, PHOTOS, SCENES, Da2kSet
-from ccd_cli.data.benchmarks.layouts import Layout
-from ccd_cli.data.benchmarks.moge import MogeSet
-from ccd_cli.data.benchmarks.own import OwnBenchmark
-from ccd_cli.data.benchmarks.suites import BUILTIN, SETS, SUITES, open_set, open_suite
-from ccd_cli.data.benchmarks.zero_shot import ZeroShotSet
 
 SHOWN = 5
 MOGE_FILES = ("image.jpg", "depth.png", "meta.json")

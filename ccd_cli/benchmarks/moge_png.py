@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
+from ccd_cli.benchmarks.decode import FloatMap, decode_codes
 from ccd_cli.core.errors import CcdError, ImageError
-from ccd_cli.data.benchmarks.decode import FloatMap, decode_codes
 
 STEPS = 65533
 SKY = 65535

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ccd_cli.benchmarks.decode import FloatMap
 from ccd_cli.core.errors import ImageError
-from ccd_cli.data.benchmarks.decode import FloatMap
 
 FARTHEST = 1000.0
 """Depth beyond this many times the nearest one per cent is dropped."""

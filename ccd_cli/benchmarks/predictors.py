@@ -11,9 +11,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ccd_cli.benchmarks import Benchmark, Sample
 from ccd_cli.core.errors import CcdError, ImageError
 from ccd_cli.core.runtime import Runtime
-from ccd_cli.data.benchmarks import Benchmark, Sample
 from ccd_cli.geometry.depth_map import Camera, DepthMap
 from ccd_cli.geometry.kinds import Kind
 from ccd_cli.teachers.adapters.diffusion import DiffusionTeacher

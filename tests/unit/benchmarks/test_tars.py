@@ -6,9 +6,9 @@ import threading
 
 import pytest
 
+from ccd_cli.benchmarks import members, open_suite
+from ccd_cli.benchmarks.members import FolderMembers, TarMembers, safe_name
 from ccd_cli.core.errors import CcdError, ImageError
-from ccd_cli.data.benchmarks import members, open_suite
-from ccd_cli.data.benchmarks.members import FolderMembers, TarMembers, safe_name
 from tests.tiny_sets import add_member, pack, write_scannet
 
 

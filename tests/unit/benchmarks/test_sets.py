@@ -6,10 +6,10 @@ from math import inf
 import numpy as np
 import pytest
 
+from ccd_cli.benchmarks import open_suite
+from ccd_cli.benchmarks.layouts import LAYOUTS, ZERO_SHOT
+from ccd_cli.benchmarks.regions import eigen, garg, kb_crop, nyu
 from ccd_cli.core.errors import CcdError, ImageError, UsageProblem
-from ccd_cli.data.benchmarks import open_suite
-from ccd_cli.data.benchmarks.layouts import LAYOUTS, ZERO_SHOT
-from ccd_cli.data.benchmarks.regions import eigen, garg, kb_crop, nyu
 from tests.tiny_sets import DRIVE, KITTI_NAMES, WRITERS, pack, photo, put_codes, put_rgb, ramp, write_kitti
 
 TABLE = [  # frame; Eigen rows and columns; Garg rows; both share columns

@@ -8,11 +8,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
 
+from ccd_cli.benchmarks.layouts import LAYOUTS
+from ccd_cli.benchmarks.moge import BUNDLE
 from ccd_cli.config.common import Section
 from ccd_cli.config.yaml_loader import read_yaml
 from ccd_cli.core.errors import RecipeError
-from ccd_cli.data.benchmarks.layouts import LAYOUTS
-from ccd_cli.data.benchmarks.moge import BUNDLE
 
 Positive = Annotated[float, Field(gt=0)]
 Span = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=2, max_length=2)]

@@ -6,11 +6,11 @@ import json
 import numpy as np
 import pytest
 
-from ccd_cli.data.benchmarks import open_suite
-from ccd_cli.data.benchmarks.decode import decode_codes
-from ccd_cli.data.benchmarks.moge_png import decode_depth_png, encode_depth_png
-from ccd_cli.data.benchmarks.moge_view import rectify
-from ccd_cli.data.benchmarks.regions import eigen, garg, kb_crop, nyu
+from ccd_cli.benchmarks import open_suite
+from ccd_cli.benchmarks.decode import decode_codes
+from ccd_cli.benchmarks.moge_png import decode_depth_png, encode_depth_png
+from ccd_cli.benchmarks.moge_view import rectify
+from ccd_cli.benchmarks.regions import eigen, garg, kb_crop, nyu
 
 pytestmark = pytest.mark.shared
 

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+from ccd_cli.benchmarks import Sample, Spec
+from ccd_cli.benchmarks.predictors import FileSource, ModelSource, read_prediction
 from ccd_cli.core.errors import CcdError, ImageError
 from ccd_cli.core.runtime import Runtime
-from ccd_cli.data.benchmarks import Sample, Spec
 from ccd_cli.geometry.depth_map import Camera
 from ccd_cli.models.arch import timm_arch
 from ccd_cli.models.depth_net import DepthNet
-from ccd_cli.pipelines.evaluate_sources import FileSource, ModelSource, read_prediction
 from ccd_cli.teachers.adapters.diffusion import DiffusionTeacher
 from ccd_cli.teachers.adapters.native import NativeTeacher
 from ccd_cli.teachers.model import Model

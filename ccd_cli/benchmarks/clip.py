@@ -11,11 +11,11 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
+from ccd_cli.benchmarks.base import Sample, Spec
+from ccd_cli.benchmarks.own import OwnBenchmark, find, stamp_of
+from ccd_cli.benchmarks.own_rules import OwnClip
+from ccd_cli.benchmarks.poses import read_poses
 from ccd_cli.core.errors import CcdError, ImageError
-from ccd_cli.data.benchmarks.base import Sample, Spec
-from ccd_cli.data.benchmarks.own import OwnBenchmark, find, stamp_of
-from ccd_cli.data.benchmarks.own_rules import OwnClip
-from ccd_cli.data.benchmarks.poses import read_poses
 from ccd_cli.media.photos import read_photo
 from ccd_cli.media.video_read import Frame, Video, open_video
 
