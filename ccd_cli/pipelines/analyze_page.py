@@ -11,7 +11,7 @@ from typing import Any
 
 from ccd_cli.pipelines.analyze_noise import CASES, SCHEMES
 from ccd_cli.pipelines.analyze_results import Analysis, case_name
-from ccd_cli.pipelines.evaluate_style import STYLE
+from ccd_cli.reports.style import STYLE
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 _OWN = (

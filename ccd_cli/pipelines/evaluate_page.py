@@ -16,7 +16,7 @@ from ccd_cli.pipelines.evaluate_published import Published
 from ccd_cli.pipelines.evaluate_results import Results, Shown
 from ccd_cli.pipelines.evaluate_rows import HEADLINES, NOT_SCORES, headline, mean_ranks
 from ccd_cli.pipelines.evaluate_store import Record
-from ccd_cli.pipelines.evaluate_style import SCRIPT, STYLE
+from ccd_cli.reports.style import SCRIPT, STYLE
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 NO_PICTURES = "Its pictures were not kept: --overwrite draws them."

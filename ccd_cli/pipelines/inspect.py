@@ -16,7 +16,7 @@ from ccd_cli.core.report import Report
 from ccd_cli.labels.shards import INDEX, ShardReader
 from ccd_cli.pipelines import inspect_labels, inspect_run
 from ccd_cli.pipelines.inspect_page import page
-from ccd_cli.pipelines.inspect_sheet import Picture, sheet, write_sheet
+from ccd_cli.reports.contact_sheet import Picture, sheet, write_sheet
 from ccd_cli.students.run_folder import RunFolder
 
 CONTACT, PAGE = "contact.png", "inspect.html"

@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from ccd_cli.pipelines.evaluate_style import STYLE
+from ccd_cli.reports.style import STYLE
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 _OWN = "img { max-width: 100%; height: auto; } pre { overflow-x: auto; }"

@@ -12,7 +12,7 @@ from PIL import Image
 
 from ccd_cli.media.colorize import colorize
 from ccd_cli.media.photos import list_photos, read_photo
-from ccd_cli.pipelines.inspect_sheet import sheet
+from ccd_cli.reports.contact_sheet import sheet
 from ccd_cli.teachers.load import load_teacher
 
 
