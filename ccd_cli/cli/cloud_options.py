@@ -12,8 +12,8 @@ import click
 
 if TYPE_CHECKING:
     from ccd_cli.geometry.depth_map import Camera
-    from ccd_cli.pipelines.cloud_files import Format
-    from ccd_cli.pipelines.clouds import CloudSettings
+    from ccd_cli.pointcloud.cloud import CloudSettings
+    from ccd_cli.pointcloud.files import Format
 
 _METRES = click.FloatRange(min=0, min_open=True)
 
@@ -46,7 +46,7 @@ class CloudFlags:
 
     def settings(self) -> CloudSettings:
         """Return the settings of a cloud, without a reference; raises UsageProblem for impossible lengths."""
-        from ccd_cli.pipelines.clouds import CloudSettings
+        from ccd_cli.pointcloud.cloud import CloudSettings
 
         return CloudSettings(
             near=self.near,

@@ -62,7 +62,7 @@ def command(
 
     from ccd_cli.core.files import plain
     from ccd_cli.geometry.kinds import Kind
-    from ccd_cli.pipelines.pointcloud import Inputs, run
+    from ccd_cli.pointcloud.run import Inputs, run
 
     where = Inputs(
         depth=Path(out if depth is None else depth),

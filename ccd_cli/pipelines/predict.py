@@ -25,8 +25,8 @@ from ccd_cli.media.find import Media, find_media
 from ccd_cli.media.map_read import find_map
 from ccd_cli.media.map_write import ITEMS, Origin
 from ccd_cli.media.outputs import claim, read_sidecar
-from ccd_cli.pipelines.cloud_files import Format
-from ccd_cli.pipelines.clouds import CloudSettings
+from ccd_cli.pointcloud.cloud import CloudSettings
+from ccd_cli.pointcloud.files import Format
 from ccd_cli.teachers.model import Model
 
 

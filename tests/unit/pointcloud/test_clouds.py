@@ -15,9 +15,9 @@ from ccd_cli.core.errors import CcdError, UsageProblem
 from ccd_cli.geometry.camera import camera_from_fov
 from ccd_cli.geometry.depth_map import Camera, DepthMap, checked
 from ccd_cli.geometry.unproject import project
-from ccd_cli.pipelines.cloud_files import FORMATS, write_cloud
-from ccd_cli.pipelines.cloud_preview import BACKGROUND, preview
-from ccd_cli.pipelines.clouds import CloudSettings, choose_rule, cloud_from_map
+from ccd_cli.pointcloud.cloud import CloudSettings, choose_rule, cloud_from_map
+from ccd_cli.pointcloud.files import FORMATS, write_cloud
+from ccd_cli.pointcloud.preview import BACKGROUND, preview
 
 RNG = np.random.default_rng(5)
 SIZE = (60, 80)
@@ -208,7 +208,7 @@ import resource
 import numpy as np
 from pathlib import Path
 from ccd_cli.core.errors import CcdError
-from ccd_cli.pipelines.cloud_files import write_cloud
+from ccd_cli.pointcloud.files import write_cloud
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 try:
     write_cloud(Path({str(path)!r}), np.ones((5000, 3), np.float32), np.zeros((5000, 3), np.uint8))
@@ -225,7 +225,7 @@ def test_a_full_disk_is_said_plainly():
     from pathlib import Path
 
     from ccd_cli.core.files import disk_error
-    from ccd_cli.pipelines.cloud_files import _write_xyz
+    from ccd_cli.pointcloud.files import _write_xyz
 
     full = Path("/dev/full")
     if not full.exists():

@@ -20,9 +20,9 @@ from ccd_cli.media.exif import read_focal_35mm
 from ccd_cli.media.find import Media, find_media
 from ccd_cli.media.map_read import StoredMap, find_map, read_map, read_reference
 from ccd_cli.media.photos import read_photo
-from ccd_cli.pipelines.cloud_files import Format, write_cloud
-from ccd_cli.pipelines.cloud_preview import write_preview
-from ccd_cli.pipelines.clouds import Cloud, CloudSettings, cloud_from_map
+from ccd_cli.pointcloud.cloud import Cloud, CloudSettings, cloud_from_map
+from ccd_cli.pointcloud.files import Format, write_cloud
+from ccd_cli.pointcloud.preview import write_preview
 
 
 @dataclass(frozen=True)
