@@ -15,7 +15,7 @@ from ccd_cli.cli.options import json_option, runtime_options, verbosity
 from ccd_cli.cli.report import RichReport
 
 if TYPE_CHECKING:
-    from ccd_cli.core.temporal import Mode
+    from ccd_cli.predict.temporal import Mode
 
 ROWS_SHOWN = 12
 
@@ -99,7 +99,7 @@ def command(
     from ccd_cli.cli.download import DownloadReport
     from ccd_cli.core.runtime import choose_runtime
     from ccd_cli.media.find import list_lines
-    from ccd_cli.pipelines.predict import Settings, run
+    from ccd_cli.predict.run import Settings, run
     from ccd_cli.teachers.model import load
 
     unused = [] if pointcloud else [*cloud.given(), *(["--every"] if every else [])]

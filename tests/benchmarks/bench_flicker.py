@@ -28,9 +28,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ccd_cli.core.temporal import Stabilizer
 from ccd_cli.media.video_read import open_video
 from ccd_cli.metrics.alignment import least_squares
+from ccd_cli.predict.temporal import Stabilizer
 from ccd_cli.scenes import render
 
 Clip = list[tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[Any] | None]]  # rgb, map, truth

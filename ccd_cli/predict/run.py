@@ -16,7 +16,6 @@ import ccd_cli
 from ccd_cli.core.errors import CcdError, Interrupted, Unwritable, UsageProblem
 from ccd_cli.core.report import Report
 from ccd_cli.core.runtime import Runtime, Signals
-from ccd_cli.core.temporal import Mode
 from ccd_cli.geometry.camera import Source, resolve_camera
 from ccd_cli.geometry.depth_map import Camera, DepthMap
 from ccd_cli.media.colorize import color_table
@@ -27,6 +26,7 @@ from ccd_cli.media.map_write import ITEMS, Origin
 from ccd_cli.media.outputs import claim, read_sidecar
 from ccd_cli.pointcloud.cloud import CloudSettings
 from ccd_cli.pointcloud.files import Format
+from ccd_cli.predict.temporal import Mode
 from ccd_cli.teachers.model import Model
 
 
@@ -92,8 +92,8 @@ def run(
     Raises Unwritable where nothing more can be written, UsageProblem for one reference of many inputs, and Interrupted
     after Ctrl-C with finished work in place.
     """
-    from ccd_cli.pipelines.predict_photos import predict_photos
-    from ccd_cli.pipelines.predict_video import predict_video
+    from ccd_cli.predict.photos import predict_photos
+    from ccd_cli.predict.video import predict_video
 
     media, bad = find_media(words, lines, settings.out)
     if settings.align_to is not None and settings.align_to.is_file() and len(media) > 1:

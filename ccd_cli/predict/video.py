@@ -20,7 +20,6 @@ from ccd_cli.core.errors import CcdError, Interrupted, Unwritable
 from ccd_cli.core.files import write_json
 from ccd_cli.core.report import Report
 from ccd_cli.core.runtime import Runtime, Signals, memory_error
-from ccd_cli.core.temporal import Mode, Stabilizer, default_mode
 from ccd_cli.geometry.depth_map import DepthMap, checked
 from ccd_cli.media.colorize import ClipRange, colorize, nearness, side_by_side
 from ccd_cli.media.find import Media
@@ -37,8 +36,9 @@ from ccd_cli.media.map_write import (
 from ccd_cli.media.outputs import drop_frames, read_sidecar, settle
 from ccd_cli.media.video_read import Frame, Video, open_video
 from ccd_cli.media.video_write import ClipWriter, Track, parts_folder
-from ccd_cli.pipelines.predict import Marks, Outcome, Settings, failed, finished, marks_of, origin, photo_camera
-from ccd_cli.pipelines.predict_clouds import CloudFrames
+from ccd_cli.predict.run import Marks, Outcome, Settings, failed, finished, marks_of, origin, photo_camera
+from ccd_cli.predict.temporal import Mode, Stabilizer, default_mode
+from ccd_cli.predict.video_clouds import CloudFrames
 from ccd_cli.teachers.model import Model
 
 DECODED_AHEAD = 4

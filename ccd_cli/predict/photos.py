@@ -18,7 +18,10 @@ from ccd_cli.media.find import Media
 from ccd_cli.media.map_read import read_reference
 from ccd_cli.media.map_write import with_suffix, write_maps
 from ccd_cli.media.photos import read_photo
-from ccd_cli.pipelines.predict import (
+from ccd_cli.pointcloud.cloud import cloud_from_map
+from ccd_cli.pointcloud.files import write_cloud
+from ccd_cli.pointcloud.preview import write_preview
+from ccd_cli.predict.run import (
     Marks,
     Outcome,
     Settings,
@@ -29,9 +32,6 @@ from ccd_cli.pipelines.predict import (
     photo_camera,
     reference_file,
 )
-from ccd_cli.pointcloud.cloud import cloud_from_map
-from ccd_cli.pointcloud.files import write_cloud
-from ccd_cli.pointcloud.preview import write_preview
 from ccd_cli.teachers.model import Model, predict_each
 
 READERS = WRITERS = 2

@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccd_cli.core.errors import UsageProblem
-from ccd_cli.core.motion import COMMON, Array, Look, blocks, correlation, is_cut, look, motion_between
 from ccd_cli.geometry.kinds import KINDS, Kind
+from ccd_cli.predict.motion import COMMON, Array, Look, blocks, correlation, is_cut, look, motion_between
 
 Mode = Literal["none", "ema", "align"]
 MODES: tuple[str, ...] = get_args(Mode)

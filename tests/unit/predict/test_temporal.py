@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from ccd_cli.core.errors import UsageProblem
-from ccd_cli.core.motion import look, motion_between
-from ccd_cli.core.temporal import Stabilizer, default_mode, fit_line
 from ccd_cli.geometry.kinds import KINDS
+from ccd_cli.predict.motion import look, motion_between
+from ccd_cli.predict.temporal import Stabilizer, default_mode, fit_line
 from ccd_cli.scenes import render
 
 HEIGHT, WIDTH = 96, 128
