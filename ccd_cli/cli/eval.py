@@ -11,8 +11,8 @@ from ccd_cli.cli.options import json_option, runtime_options, verbosity
 from ccd_cli.cli.report import RichReport
 
 if TYPE_CHECKING:
-    from ccd_cli.pipelines.evaluate_points import Lens
-    from ccd_cli.pipelines.evaluate_results import Results
+    from ccd_cli.evaluate.points import Lens
+    from ccd_cli.evaluate.results import Results
 
 _METHODS = [
     "auto",
@@ -140,7 +140,7 @@ def command(
     from ccd_cli.geometry.kinds import Kind
 
     report = RichReport(quiet=quiet, verbose=verbose)
-    from ccd_cli.pipelines.evaluate import Settings, run
+    from ccd_cli.evaluate.run import Settings, run
 
     results = run(
         Settings(
@@ -176,8 +176,8 @@ def _show(results: Results, report: RichReport, out: str, verbose: bool) -> None
     """Show the scores, published ones beside them, and how they were made."""
     from rich.markup import escape
 
-    from ccd_cli.pipelines.evaluate_protocol import in_words
-    from ccd_cli.pipelines.evaluate_report import HTML, published_lines, references, summary
+    from ccd_cli.evaluate.protocol import in_words
+    from ccd_cli.evaluate.report import HTML, published_lines, references, summary
 
     def table(title: str, lines: list[dict[str, object]]) -> None:
         plain = [{escape(key): escape(str(value)) for key, value in line.items()} for line in lines]

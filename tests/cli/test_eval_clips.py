@@ -15,9 +15,9 @@ import yaml
 
 from ccd_cli.core.errors import Interrupted
 from ccd_cli.core.report import Silent
+from ccd_cli.evaluate.run import Settings, run
 from ccd_cli.geometry.depth_map import Camera
 from ccd_cli.metrics.points import temporal_alignment_error
-from ccd_cli.pipelines.evaluate import Settings, run
 from tests.tiny_eval import PERFECT, document, files_of, rows
 from tests.tiny_sets import photo, put_codes, put_rgb
 

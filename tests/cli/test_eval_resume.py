@@ -14,7 +14,7 @@ import pytest
 
 from ccd_cli.core.errors import Interrupted
 from ccd_cli.core.report import Silent
-from ccd_cli.pipelines.evaluate import Settings, run
+from ccd_cli.evaluate.run import Settings, run
 from tests.tiny_eval import document, files_of, make_nyu, predict, rows
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from ccd_cli.benchmarks import Sample
-from ccd_cli.pipelines.evaluate_pictures import BEST, PANELS, WIDTH, WORST, Gallery, draw, extremes
-from ccd_cli.pipelines.evaluate_store import ScoreBook, folder_name, mark
+from ccd_cli.evaluate.figures import BEST, PANELS, WIDTH, WORST, Gallery, draw, extremes
+from ccd_cli.evaluate.store import ScoreBook, folder_name, mark
 
 MARKS = ["a", "b", "c", "d"]
 

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from ccd_cli.benchmarks import Sample, Spec
 from ccd_cli.benchmarks.predictors import Prediction, own_suite
 from ccd_cli.core.errors import UsageProblem
+from ccd_cli.evaluate.points import Lens, point_scores
 from ccd_cli.geometry.kinds import Kind
 from ccd_cli.metrics.alignment import AUTO, IN_DISPARITY, METHODS, SUBSAMPLED, Aligned, Method, align, resolve
 from ccd_cli.metrics.boundary import depth_pro_f1, moge_f1
 from ccd_cli.metrics.depth import image_metrics, moge_depth_metrics
 from ccd_cli.metrics.depth_gpu import score_on, scores_on
-from ccd_cli.pipelines.evaluate_points import Lens, point_scores
 
 MOGE = "moge"  # start of the names of MoGe's suite and its sets
 MOGE_AUTO: dict[str, Method] = {

@@ -21,18 +21,18 @@ from ccd_cli.core.errors import CcdError, UsageProblem
 from ccd_cli.core.files import only_one
 from ccd_cli.core.report import Report
 from ccd_cli.core.runtime import Runtime, Signals, choose_runtime
+from ccd_cli.evaluate.clip import ClipTask
+from ccd_cli.evaluate.figures import Gallery
+from ccd_cli.evaluate.points import LENSES, Lens
+from ccd_cli.evaluate.protocol import protocol
+from ccd_cli.evaluate.report import write_results
+from ccd_cli.evaluate.results import Results, Shown
+from ccd_cli.evaluate.rows import STEADY, summary_row
+from ccd_cli.evaluate.scoring import Alignment
+from ccd_cli.evaluate.store import ScoreBook, folder_name, mark
+from ccd_cli.evaluate.task import How, Task
 from ccd_cli.geometry.kinds import Kind
 from ccd_cli.metrics.alignment_clip import ClipFit
-from ccd_cli.pipelines.evaluate_clip import ClipTask
-from ccd_cli.pipelines.evaluate_pictures import Gallery
-from ccd_cli.pipelines.evaluate_points import LENSES, Lens
-from ccd_cli.pipelines.evaluate_protocol import protocol
-from ccd_cli.pipelines.evaluate_report import write_results
-from ccd_cli.pipelines.evaluate_results import Results, Shown
-from ccd_cli.pipelines.evaluate_rows import STEADY, summary_row
-from ccd_cli.pipelines.evaluate_score import Alignment
-from ccd_cli.pipelines.evaluate_store import ScoreBook, folder_name, mark
-from ccd_cli.pipelines.evaluate_task import How, Task
 from ccd_cli.teachers.load import check_runnable, resolve_model
 from ccd_cli.teachers.model import load
 

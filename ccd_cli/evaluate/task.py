@@ -18,11 +18,11 @@ from ccd_cli.core.concurrency import Behind, ahead, chunks
 from ccd_cli.core.errors import CcdError
 from ccd_cli.core.report import Report
 from ccd_cli.core.runtime import Signals
-from ccd_cli.pipelines.evaluate_pairs import draw_pairs, score_pairs
-from ccd_cli.pipelines.evaluate_pictures import Gallery, Panels, draw
-from ccd_cli.pipelines.evaluate_points import Lens
-from ccd_cli.pipelines.evaluate_score import CPU, Alignment, score
-from ccd_cli.pipelines.evaluate_store import Record, ScoreBook
+from ccd_cli.evaluate.figures import Gallery, Panels, draw
+from ccd_cli.evaluate.pairs import draw_pairs, score_pairs
+from ccd_cli.evaluate.points import Lens
+from ccd_cli.evaluate.scoring import CPU, Alignment, score
+from ccd_cli.evaluate.store import Record, ScoreBook
 
 READERS = SCORERS = 2
 

@@ -14,11 +14,11 @@ from typing import Any
 import ccd_cli
 from ccd_cli.benchmarks.predictors import own_suite
 from ccd_cli.core.files import whole_file, write_json, write_text
+from ccd_cli.evaluate.page import SHORT, page
+from ccd_cli.evaluate.published import Published, published
+from ccd_cli.evaluate.results import Results
+from ccd_cli.evaluate.rows import headline, mean_ranks
 from ccd_cli.metrics.depth import METRICS
-from ccd_cli.pipelines.evaluate_page import SHORT, page
-from ccd_cli.pipelines.evaluate_published import Published, published
-from ccd_cli.pipelines.evaluate_results import Results
-from ccd_cli.pipelines.evaluate_rows import headline, mean_ranks
 
 JSON, CSV, HTML = "results.json", "per_image.csv", "report.html"
 _PACKAGES = ("torch", "timm", "numpy", "opencv-python", "transformers", "diffusers")

@@ -21,15 +21,15 @@ from ccd_cli.core.errors import CcdError, Interrupted, Unwritable
 from ccd_cli.core.files import whole_file, write_text
 from ccd_cli.core.report import Report
 from ccd_cli.core.runtime import Signals
+from ccd_cli.evaluate.figures import Panels, draw, draw_untrue
+from ccd_cli.evaluate.rows import STEADY
+from ccd_cli.evaluate.scoring import more_scores
+from ccd_cli.evaluate.store import Record
+from ccd_cli.evaluate.task import Task, predicted
 from ccd_cli.geometry.kinds import KINDS, Kind
 from ccd_cli.metrics.alignment_clip import ClipFit
 from ccd_cli.metrics.depth import image_metrics
 from ccd_cli.metrics.points import Seen, carried_errors
-from ccd_cli.pipelines.evaluate_pictures import Panels, draw, draw_untrue
-from ccd_cli.pipelines.evaluate_rows import STEADY
-from ccd_cli.pipelines.evaluate_score import more_scores
-from ccd_cli.pipelines.evaluate_store import Record
-from ccd_cli.pipelines.evaluate_task import Task, predicted
 
 Map = NDArray[np.float32]
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from ccd_cli.evaluate.store import Record
 from ccd_cli.metrics.depth import METRICS
-from ccd_cli.pipelines.evaluate_store import Record
 
 PAIRS, STEADY = "pair_accuracy", "tae"
 NOT_SCORES = frozenset({"model", "dataset", "n", "alignment"})

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from ccd_cli.benchmarks import Sample
 from ccd_cli.benchmarks.predictors import Prediction
+from ccd_cli.evaluate.figures import Panels, jpeg, panel_size
+from ccd_cli.evaluate.rows import PAIRS
 from ccd_cli.geometry.kinds import DIRECTION, Kind
 from ccd_cli.media.colorize import colorize
 from ccd_cli.metrics.depth import pair_accuracy
-from ccd_cli.pipelines.evaluate_pictures import Panels, jpeg, panel_size
-from ccd_cli.pipelines.evaluate_rows import PAIRS
 
 RIGHT, WRONG, EDGE = (60, 200, 90), (235, 60, 50), (255, 255, 255)
 

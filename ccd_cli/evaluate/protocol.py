@@ -8,9 +8,9 @@ from typing import Any
 
 import ccd_cli
 from ccd_cli.benchmarks import Benchmark, Spec
+from ccd_cli.evaluate.points import ABOUT
 from ccd_cli.geometry.kinds import DIRECTION
 from ccd_cli.metrics.alignment import SUBSAMPLED, UNCLIPPED, Method, describe
-from ccd_cli.pipelines.evaluate_points import ABOUT
 
 
 def protocol(asked: dict[str, Any], sets: Sequence[Benchmark], missing: Sequence[tuple[str, str]]) -> dict[str, Any]:

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ccd_cli.core.files import plain
-from ccd_cli.pipelines.evaluate_pictures import Gallery
-from ccd_cli.pipelines.evaluate_store import Record
+from ccd_cli.evaluate.figures import Gallery
+from ccd_cli.evaluate.store import Record
 
 
 @dataclass

@@ -8,14 +8,14 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
+from ccd_cli.evaluate.figures import ERROR_COLORS, ERROR_MAX, PANELS, extremes
+from ccd_cli.evaluate.protocol import in_words
+from ccd_cli.evaluate.published import Published
+from ccd_cli.evaluate.results import Results, Shown
+from ccd_cli.evaluate.rows import HEADLINES, NOT_SCORES, headline, mean_ranks
+from ccd_cli.evaluate.store import Record
 from ccd_cli.media.colorize import DEFAULT, color_table
 from ccd_cli.metrics.depth import METRICS
-from ccd_cli.pipelines.evaluate_pictures import ERROR_COLORS, ERROR_MAX, PANELS, extremes
-from ccd_cli.pipelines.evaluate_protocol import in_words
-from ccd_cli.pipelines.evaluate_published import Published
-from ccd_cli.pipelines.evaluate_results import Results, Shown
-from ccd_cli.pipelines.evaluate_rows import HEADLINES, NOT_SCORES, headline, mean_ranks
-from ccd_cli.pipelines.evaluate_store import Record
 from ccd_cli.reports.style import SCRIPT, STYLE
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
