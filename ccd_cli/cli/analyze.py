@@ -90,9 +90,9 @@ def command(
     from rich.markup import escape
 
     report = RichReport(quiet=quiet, verbose=verbose)
-    from ccd_cli.pipelines.analyze import Settings, run
-    from ccd_cli.pipelines.analyze_report import HTML
-    from ccd_cli.pipelines.analyze_results import figure2_lines, noise_lines
+    from ccd_cli.analyze.report import HTML
+    from ccd_cli.analyze.results import figure2_lines, noise_lines
+    from ccd_cli.analyze.run import Settings, run
 
     analysis = run(
         Settings(

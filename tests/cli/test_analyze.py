@@ -42,7 +42,7 @@ def make_pairs(root: Path, count: int = 3, sparse: bool = False) -> Path:
 def no_plots(monkeypatch):
     """Plots take most of the time of a small run: for tests that do not look at them."""
     for name in ("plot_noise", "plot_both_sides", "plot_example", "plot_figure2"):
-        monkeypatch.setattr(f"ccd_cli.pipelines.analyze_report.{name}", lambda *args: args[-1].write_bytes(PNG))
+        monkeypatch.setattr(f"ccd_cli.analyze.report.{name}", lambda *args: args[-1].write_bytes(PNG))
 
 
 def rows(made: dict) -> dict:

@@ -9,16 +9,16 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ccd_cli.analyze import noise as analyze_noise
+from ccd_cli.analyze.noise import Example, Measured
+from ccd_cli.analyze.report import write_results
+from ccd_cli.analyze.results import Analysis, protocol
 from ccd_cli.benchmarks import Benchmark, Sample, open_suite, spread
 from ccd_cli.core.concurrency import ahead
 from ccd_cli.core.errors import CcdError, UsageProblem
 from ccd_cli.core.files import only_one
 from ccd_cli.core.report import Report
 from ccd_cli.core.runtime import Runtime, Signals, choose_runtime
-from ccd_cli.pipelines import analyze_noise
-from ccd_cli.pipelines.analyze_noise import Example, Measured
-from ccd_cli.pipelines.analyze_report import write_results
-from ccd_cli.pipelines.analyze_results import Analysis, protocol
 
 if TYPE_CHECKING:
     from ccd_cli.benchmarks.predictors import ModelSource
@@ -131,7 +131,7 @@ def _measured(
 
 
 def _fit(source: ModelSource, benchmark: Benchmark, sample: Sample, analysis: Analysis, report: Report) -> None:
-    from ccd_cli.pipelines.analyze_fit import score_image
+    from ccd_cli.analyze.figure2 import score_image
 
     try:
         analysis.fits.append(score_image(source, benchmark, sample))

@@ -6,16 +6,16 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ccd_cli.analyze import noise as analyze_noise
+from ccd_cli.analyze.noise import CASES, LEVELS, SCHEMES, SIDE, VALID_SHARE, Example, Measured, Scheme
 from ccd_cli.benchmarks import Benchmark
 from ccd_cli.core.files import plain
 from ccd_cli.data.corruptions import CORRUPTIONS, EDGE
 from ccd_cli.losses.context_l1 import MIN_PIXELS
-from ccd_cli.pipelines import analyze_noise
-from ccd_cli.pipelines.analyze_noise import CASES, LEVELS, SCHEMES, SIDE, VALID_SHARE, Example, Measured, Scheme
 
 if TYPE_CHECKING:
+    from ccd_cli.analyze.run import Settings
     from ccd_cli.benchmarks.predictors import ModelSource
-    from ccd_cli.pipelines.analyze import Settings
 
 Row = dict[str, Any]
 
@@ -40,7 +40,7 @@ class Analysis:
         """Return a row for each set, and one for all images of several; nothing without a model."""
         if not self.fits:
             return []
-        from ccd_cli.pipelines.analyze_fit import summarise  # timm: seconds that an analysis without a model saves
+        from ccd_cli.analyze.figure2 import summarise  # timm: seconds that an analysis without a model saves
 
         return summarise(self.fits)
 
@@ -164,7 +164,7 @@ def protocol(
         "model": None,
     }
     if source is not None:
-        from ccd_cli.pipelines.analyze_fit import LEAST, in_words, method_of
+        from ccd_cli.analyze.figure2 import LEAST, in_words, method_of
 
         assert source.kind is not None
         made["model"] = {"name": source.label, **source.facts(), "alignment": method_of(source.kind)}

@@ -13,9 +13,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from ccd_cli.analyze.noise import SCHEMES, Example, Scheme
 from ccd_cli.core.files import whole_file
 from ccd_cli.media.colorize import colorize
-from ccd_cli.pipelines.analyze_noise import SCHEMES, Example, Scheme
 
 Row = dict[str, Any]
 

@@ -9,8 +9,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from ccd_cli.pipelines.analyze_noise import CASES, SCHEMES
-from ccd_cli.pipelines.analyze_results import Analysis, case_name
+from ccd_cli.analyze.noise import CASES, SCHEMES
+from ccd_cli.analyze.results import Analysis, case_name
 from ccd_cli.reports.style import STYLE
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"

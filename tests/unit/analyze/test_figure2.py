@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from ccd_cli.analyze.figure2 import central, crop_scores, in_words, method_of, summarise
 from ccd_cli.benchmarks import Sample, Spec
 from ccd_cli.benchmarks.predictors import Prediction
 from ccd_cli.core.errors import CcdError
-from ccd_cli.pipelines.analyze_fit import central, crop_scores, in_words, method_of, summarise
 
 SPEC = Spec("own", "own", (1e-3, 80.0), None, None, False, "")
 PERFECT = {

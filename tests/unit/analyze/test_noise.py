@@ -11,20 +11,10 @@ import pytest
 import torch
 import yaml
 
+from ccd_cli.analyze.noise import CASES, SCHEMES, TOGETHER, Measured, Scheme, losses, measure, summarise, true_map
 from ccd_cli.benchmarks import Sample
 from ccd_cli.benchmarks.generated import GeneratedSet
 from ccd_cli.data.corruptions import Noisy
-from ccd_cli.pipelines.analyze_noise import (
-    CASES,
-    SCHEMES,
-    TOGETHER,
-    Measured,
-    Scheme,
-    losses,
-    measure,
-    summarise,
-    true_map,
-)
 
 CPU = torch.device("cpu")
 GLOBAL, RANGE, NONE, UNIT = Scheme("global"), Scheme("hybrid", "range"), Scheme("none"), Scheme("none", unit=True)

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import ccd_cli
+from ccd_cli.analyze.page import page
+from ccd_cli.analyze.plots import plot_both_sides, plot_example, plot_figure2, plot_noise
+from ccd_cli.analyze.results import Analysis
 from ccd_cli.core.files import plain, whole_file, write_json, write_text
-from ccd_cli.pipelines.analyze_page import page
-from ccd_cli.pipelines.analyze_plots import plot_both_sides, plot_example, plot_figure2, plot_noise
-from ccd_cli.pipelines.analyze_results import Analysis
 
 JSON, CSV, DRAWS, HTML = "analysis.json", "analysis.csv", "draws.csv", "analysis.html"
 FITS = "figure2.csv"
