@@ -129,7 +129,7 @@ def prepare(
     Example: ccd data prepare diode --from ~/Downloads --data-root /data/eval
     """
     from ccd_cli.cli.report import RichReport
-    from ccd_cli.pipelines import prepare as pipeline
+    from ccd_cli.prepare import run as pipeline
 
     report = RichReport(quiet, verbose)
     done = pipeline.run(name, source, data_root, list_file=list_file, report=report)

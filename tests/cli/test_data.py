@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from ccd_cli.benchmarks.layouts import ZERO_SHOT
 from ccd_cli.cli import data
-from ccd_cli.pipelines.prepare import ZERO_SHOT as PREPARED
+from ccd_cli.prepare.run import ZERO_SHOT as PREPARED
 from tests.tiny_sets import WRITERS, pack, write_diode
 
 

@@ -14,7 +14,7 @@ from ccd_cli.benchmarks.layouts import Layout
 from ccd_cli.benchmarks.members import safe_name
 from ccd_cli.benchmarks.zero_shot import Entry, pair
 from ccd_cli.core.errors import CcdError
-from ccd_cli.pipelines.prepare_archives import Item
+from ccd_cli.prepare.archives import Item
 
 SCANNET_SIZE = (640, 480)
 """Width and height of ScanNet's depth, to which its photos are brought."""

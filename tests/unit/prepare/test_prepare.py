@@ -14,8 +14,8 @@ from ccd_cli.benchmarks import open_suite
 from ccd_cli.core import files as core_io
 from ccd_cli.core.errors import CcdError, UsageProblem
 from ccd_cli.core.report import Silent
-from ccd_cli.pipelines import prepare
-from ccd_cli.pipelines.prepare_archives import copy_item, list_items
+from ccd_cli.prepare import run as prepare
+from ccd_cli.prepare.archives import copy_item, list_items
 from tests.tiny_sets import (
     DRIVE,
     KITTI_NAMES,

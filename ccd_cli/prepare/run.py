@@ -14,9 +14,9 @@ from ccd_cli.benchmarks.zero_shot import find_list, open_layout, read_list
 from ccd_cli.core.errors import CcdError, UsageProblem
 from ccd_cli.core.files import need_space, whole_file
 from ccd_cli.core.report import Report
-from ccd_cli.pipelines import prepare_nyu
-from ccd_cli.pipelines.prepare_archives import copy_item, list_items, open_items
-from ccd_cli.pipelines.prepare_plan import Job, plan
+from ccd_cli.prepare import nyu as prepare_nyu
+from ccd_cli.prepare.archives import copy_item, list_items, open_items
+from ccd_cli.prepare.plan import Job, plan
 
 SAMPLED = ("kitti", "scannet")
 """Sets whose published split is a sample that only a list file tells."""
