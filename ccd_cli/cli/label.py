@@ -71,7 +71,7 @@ def command(
         return
     report = RichReport(quiet=quiet, verbose=verbose)
     report.note(f"Recipe {loaded.name}; loading torch")
-    from ccd_cli.pipelines.label import run
+    from ccd_cli.label.run import run
 
     result = run(
         loaded,

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from ccd_cli.core.files import read_json_lines
 from ccd_cli.data.crops import Region, cut
+from ccd_cli.label.quality import differences, disparities
 from ccd_cli.labels.shards import LabelSample, ShardReader
 from ccd_cli.media.colorize import INVALID, color_table, colorize
-from ccd_cli.pipelines.label_quality import differences, disparities
 
 Picture = NDArray[np.uint8]
 Tables = dict[str, list[dict[str, Any]]]

@@ -27,14 +27,14 @@ from PIL import Image
 
 from ccd_cli.config.load import builtin_path, check_label_recipe
 from ccd_cli.core.runtime import choose_runtime
+from ccd_cli.label.parts import crop_facts
+from ccd_cli.label.plan import Plan
+from ccd_cli.label.quality import disagreement
 from ccd_cli.labels.format import encode_label
 from ccd_cli.labels.shards import write_tar
 from ccd_cli.media.photos import list_photos
 from ccd_cli.models.arch import get_arch
 from ccd_cli.models.depth_net import DepthNet
-from ccd_cli.pipelines.label_plan import Plan
-from ccd_cli.pipelines.label_quality import disagreement
-from ccd_cli.pipelines.label_teacher import crop_facts
 from ccd_cli.teachers.adapters.native import NativeTeacher
 from ccd_cli.teachers.load import load_teacher
 

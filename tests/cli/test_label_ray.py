@@ -18,8 +18,8 @@ import pytest
 from ccd_cli.config.load import check_label_recipe
 from ccd_cli.core.errors import CcdError
 from ccd_cli.core.report import Silent
-from ccd_cli.pipelines import label_ray
-from ccd_cli.pipelines.label import run
+from ccd_cli.label import ray as label_ray
+from ccd_cli.label.run import run
 from tests.tiny_labels import content, recipe_values, start, wait_for
 
 LINUX = Path("/proc/self/stat").exists()

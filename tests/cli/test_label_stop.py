@@ -14,8 +14,8 @@ from PIL import Image
 
 from ccd_cli.config.load import check_label_recipe
 from ccd_cli.core.report import Silent
+from ccd_cli.label.run import run
 from ccd_cli.labels.shards import ShardReader
-from ccd_cli.pipelines.label import run
 from tests.tiny_labels import MARK, content, label, recipe_values, start, wait_for
 
 

@@ -10,6 +10,9 @@ import ccd_cli
 from ccd_cli.core.errors import CcdError
 from ccd_cli.core.files import whole_file
 from ccd_cli.geometry.kinds import DIRECTION, UNIT
+from ccd_cli.label.parts import Part
+from ccd_cli.label.plan import Seen, key_of
+from ccd_cli.label.setup import LabelJob
 from ccd_cli.labels.format import (
     FORMAT,
     Crop,
@@ -23,9 +26,6 @@ from ccd_cli.labels.format import (
     to_json,
 )
 from ccd_cli.labels.shards import sha256_of, write_tar
-from ccd_cli.pipelines.label_plan import Seen, key_of
-from ccd_cli.pipelines.label_setup import LabelJob
-from ccd_cli.pipelines.label_teacher import Part
 from ccd_cli.teachers.licenses import strictest
 
 CHANGED = "Restore it, or start anew with --overwrite."

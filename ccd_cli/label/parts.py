@@ -19,11 +19,11 @@ from ccd_cli.core.errors import CcdError
 from ccd_cli.core.runtime import step_seed
 from ccd_cli.data.crops import Region
 from ccd_cli.geometry.kinds import Kind
+from ccd_cli.label.plan import Bad, Plan, Seen, key_of
 from ccd_cli.labels.format import FloatMap, decode_label, encode_label, label_name
 from ccd_cli.labels.shards import write_tar
 from ccd_cli.losses.disparity import to_disparity
 from ccd_cli.losses.masks import flat_maps, saturated_mask
-from ccd_cli.pipelines.label_plan import Bad, Plan, Seen, key_of
 from ccd_cli.teachers.base import Teacher
 
 META = "part.json"

@@ -27,8 +27,8 @@ from ccd_cli.core import errors
 from ccd_cli.core.errors import CcdError, UsageProblem
 from ccd_cli.core.report import Report
 from ccd_cli.core.runtime import choose_runtime
-from ccd_cli.pipelines.label_setup import LabelJob
-from ccd_cli.pipelines.label_units import Stage, Tick, Unit
+from ccd_cli.label.setup import LabelJob
+from ccd_cli.label.stages import Stage, Tick, Unit
 
 PATIENCE = 30.0  # seconds for Ray to end before its processes are killed
 _LONGEST = 40  # characters of the folder of Ray's sockets, whose whole paths may have 107
@@ -137,7 +137,7 @@ class RayEngine:
                 "RAY_AUTH_TOKEN": secrets.token_hex(32),
             }
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "ccd_cli.pipelines.label_ray_driver"],
+            [sys.executable, "-m", "ccd_cli.label.ray_driver"],
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -108,7 +108,7 @@ def _probe(order: dict[str, Any]) -> Any:
     """Return the device and the number formats that a worker with these resources has."""
     import ray
 
-    from ccd_cli.pipelines.label_ray_worker import probe
+    from ccd_cli.label.ray_worker import probe
 
     task = ray.remote(probe).options(num_cpus=order["cpus"], num_gpus=order["gpus"])
     return ray.get(task.remote(*order["probe"]))
@@ -118,7 +118,7 @@ def _each(order: dict[str, Any], units: list[str]) -> Iterator[str]:
     """Yield the answers of a stage as JSON."""
     import ray.data
 
-    from ccd_cli.pipelines.label_ray_worker import Worker
+    from ccd_cli.label.ray_worker import Worker
 
     rows = ray.data.from_items([{"unit": unit} for unit in units], override_num_blocks=len(units))
     answers = rows.map_batches(

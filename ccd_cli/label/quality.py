@@ -15,12 +15,12 @@ from torch import Tensor
 from ccd_cli.config.common import Share
 from ccd_cli.core.concurrency import Behind
 from ccd_cli.geometry.kinds import Kind
+from ccd_cli.label.parts import Part
+from ccd_cli.label.plan import key_of
 from ccd_cli.labels.format import FloatMap
 from ccd_cli.losses.disparity import fit_affine_depth, to_disparity
 from ccd_cli.losses.masks import flat_maps
 from ccd_cli.losses.normalize import normalize_map
-from ccd_cli.pipelines.label_plan import key_of
-from ccd_cli.pipelines.label_teacher import Part
 
 FEWEST = 16  # pixels that two labels must both know
 

@@ -21,14 +21,13 @@ from ccd_cli.core.errors import CcdError, UsageProblem
 from ccd_cli.core.files import json_line, read_json_lines, write_text
 from ccd_cli.core.report import Report
 from ccd_cli.core.runtime import Signals
-from ccd_cli.labels.format import Index
-from ccd_cli.labels.shards import read_index
-from ccd_cli.pipelines.label_assemble import write_index
-from ccd_cli.pipelines.label_engine import Engine, LocalEngine
-from ccd_cli.pipelines.label_plan import key_of
-from ccd_cli.pipelines.label_quality import comparable, drop
-from ccd_cli.pipelines.label_ray import RayEngine
-from ccd_cli.pipelines.label_setup import (
+from ccd_cli.label.assemble import write_index
+from ccd_cli.label.engine import Engine, LocalEngine
+from ccd_cli.label.parts import read_part
+from ccd_cli.label.plan import key_of
+from ccd_cli.label.quality import comparable, drop
+from ccd_cli.label.ray import RayEngine
+from ccd_cli.label.setup import (
     LabelFolder,
     LabelJob,
     bad_photos,
@@ -37,8 +36,9 @@ from ccd_cli.pipelines.label_setup import (
     photos_changed,
     prepare,
 )
-from ccd_cli.pipelines.label_teacher import read_part
-from ccd_cli.pipelines.label_units import Assemble, Judge, Stage, Teach, Unit
+from ccd_cli.label.stages import Assemble, Judge, Stage, Teach, Unit
+from ccd_cli.labels.format import Index
+from ccd_cli.labels.shards import read_index
 
 
 @dataclass(frozen=True)

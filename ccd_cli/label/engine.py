@@ -10,8 +10,8 @@ from typing import Any, Protocol
 import torch
 
 from ccd_cli.core.runtime import choose_runtime
-from ccd_cli.pipelines.label_setup import LabelJob
-from ccd_cli.pipelines.label_units import Stage, Tick, Unit
+from ccd_cli.label.setup import LabelJob
+from ccd_cli.label.stages import Stage, Tick, Unit
 
 
 class Engine(Protocol):

@@ -67,7 +67,7 @@ class Worker:
                 ) from error
             import torch
 
-            from ccd_cli.pipelines.label_units import stage_of
+            from ccd_cli.label.stages import stage_of
 
             pool = ThreadPoolExecutor(self._threads, "photos", torch.set_num_threads, (1,))
             self._ready = stage_of(self._stage, self._job), pool
@@ -76,7 +76,7 @@ class Worker:
 
 def probe(device: str, precisions: list[str], threads: int) -> tuple[str, list[str]]:
     """Return the kind of device and the number formats that this worker has."""
-    from ccd_cli.pipelines.label_ray import runtimes
+    from ccd_cli.label.ray import runtimes
 
     return runtimes(device, precisions, threads)
 

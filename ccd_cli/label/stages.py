@@ -18,10 +18,10 @@ import torch
 from ccd_cli.core.errors import CcdError
 from ccd_cli.core.files import write_json
 from ccd_cli.core.runtime import memory_error
-from ccd_cli.pipelines.label_assemble import same_photos, write_shard
-from ccd_cli.pipelines.label_quality import shard_lines
-from ccd_cli.pipelines.label_setup import LabelJob, job_from
-from ccd_cli.pipelines.label_teacher import label_shard, read_part
+from ccd_cli.label.assemble import same_photos, write_shard
+from ccd_cli.label.parts import label_shard, read_part
+from ccd_cli.label.quality import shard_lines
+from ccd_cli.label.setup import LabelJob, job_from
 from ccd_cli.teachers.base import Teacher
 from ccd_cli.teachers.load import load_teacher
 

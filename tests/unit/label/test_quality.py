@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from ccd_cli.pipelines.label_quality import comparable, disagreement, drop
-from ccd_cli.pipelines.label_teacher import crop_facts
+from ccd_cli.label.parts import crop_facts
+from ccd_cli.label.quality import comparable, disagreement, drop
 
 RNG = np.random.default_rng(0)
 

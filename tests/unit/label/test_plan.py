@@ -10,8 +10,8 @@ from ccd_cli.config.load import check_label_recipe
 from ccd_cli.data.augment import Augmentation
 from ccd_cli.data.source import Source
 from ccd_cli.data.views import PhotoStream, ViewRule
+from ccd_cli.label.plan import Bad, Plan, key_of
 from ccd_cli.media.photos import list_photos
-from ccd_cli.pipelines.label_plan import Bad, Plan, key_of
 
 
 def recipe(**changes):
