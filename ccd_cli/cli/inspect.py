@@ -33,7 +33,7 @@ def command(folder: str, out: str | None, rows: int, verbose: bool, quiet: bool,
     from rich.markup import escape
 
     report = RichReport(quiet=quiet, verbose=verbose)
-    from ccd_cli.pipelines.inspect import run
+    from ccd_cli.inspection.run import run
 
     seen = run(Path(folder), None if out is None else Path(out), rows, report)
     for title, lines in seen.shown().items():
