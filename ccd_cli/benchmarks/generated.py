@@ -9,7 +9,7 @@ import numpy as np
 from ccd_cli.benchmarks.base import Sample, Spec
 from ccd_cli.benchmarks.decode import known
 from ccd_cli.config.common import HELD_OUT
-from ccd_cli.data.eval_set import FARTHEST
+from ccd_cli.distill.eval_set import FARTHEST
 from ccd_cli.geometry.depth_map import Camera
 from ccd_cli.scenes import render
 

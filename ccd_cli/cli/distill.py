@@ -54,7 +54,7 @@ def command(
         return
     report = RichReport(quiet=quiet, verbose=verbose)
     report.note(f"Recipe {loaded.name}; loading torch")
-    from ccd_cli.pipelines.distill import run
+    from ccd_cli.distill.train import run
 
     result = run(
         loaded,

@@ -13,12 +13,12 @@ from ccd_cli.config.yaml_loader import read_yaml
 from ccd_cli.core.errors import CcdError, RecipeError, UsageProblem
 from ccd_cli.core.files import plain, write_text
 from ccd_cli.core.report import Report
+from ccd_cli.distill.run_folder import RunFolder
 from ccd_cli.inspection import labels as inspect_labels
 from ccd_cli.inspection import training_run as inspect_run
 from ccd_cli.inspection.page import page
 from ccd_cli.labels.shards import INDEX, ShardReader
 from ccd_cli.reports.contact_sheet import Picture, sheet, write_sheet
-from ccd_cli.students.run_folder import RunFolder
 
 CONTACT, PAGE = "contact.png", "inspect.html"
 

@@ -12,7 +12,7 @@ from PIL import Image
 from ccd_cli.config.yaml_loader import read_yaml
 from ccd_cli.core.errors import CcdError
 from ccd_cli.core.files import read_json_lines
-from ccd_cli.students.run_folder import RunFolder
+from ccd_cli.distill.run_folder import RunFolder
 
 Picture = NDArray[np.uint8]
 Tables = dict[str, list[dict[str, Any]]]

@@ -24,11 +24,11 @@ from PIL import Image
 
 from ccd_cli.config.load import check_label_recipe, check_recipe
 from ccd_cli.core.report import Silent
+from ccd_cli.distill import train as distill
 from ccd_cli.label import run as label
 from ccd_cli.models.arch import get_arch
 from ccd_cli.models.checkpoint import save_model
 from ccd_cli.models.depth_net import DepthNet
-from ccd_cli.pipelines import distill
 
 
 def main() -> None:

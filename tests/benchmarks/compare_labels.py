@@ -17,8 +17,8 @@ from typing import Any
 
 from ccd_cli.config.load import check_label_recipe, check_recipe
 from ccd_cli.core.report import Silent
+from ccd_cli.distill import train as distill
 from ccd_cli.label import run as label
-from ccd_cli.pipelines import distill
 
 CROPS = {"size": 96, "min_side": 112, "patches": 2}
 TEACHERS = ["builtin:global", "builtin:sharp"]

@@ -22,11 +22,11 @@ from ccd_cli.core.errors import TrainingStopped
 from ccd_cli.core.files import read_json_lines, write_json
 from ccd_cli.core.report import Silent
 from ccd_cli.data import source
-from ccd_cli.data.eval_set import SceneSet
 from ccd_cli.data.source import SceneRule
+from ccd_cli.distill import train as distill
+from ccd_cli.distill.eval_set import SceneSet
+from ccd_cli.distill.validation import baselines
 from ccd_cli.models.files import sha256_file
-from ccd_cli.pipelines import distill
-from ccd_cli.pipelines.distill_compare import baselines
 from ccd_cli.teachers.load import load_teacher
 
 SCORED_SHARE = 0.3

@@ -19,11 +19,11 @@ from typing import Any
 import cv2
 import numpy as np
 
+from ccd_cli.distill.score import score_disparity
+from ccd_cli.distill.validation import baselines, score_network
 from ccd_cli.media.colorize import color_range, colorize
 from ccd_cli.media.photos import read_photo
-from ccd_cli.pipelines.distill_compare import baselines, score_network
 from ccd_cli.reports.contact_sheet import sheet, write_sheet
-from ccd_cli.students.score import score_disparity
 from ccd_cli.teachers.base import Teacher
 from ccd_cli.teachers.load import load_teacher
 

@@ -233,8 +233,8 @@ def test_a_full_disk_is_one_line_and_leaves_finished_work(tiny_recipe, write_rec
     from ccd_cli.config.load import load_recipe
     from ccd_cli.core.errors import CcdError
     from ccd_cli.core.report import Silent
-    from ccd_cli.pipelines import distill
-    from ccd_cli.students import run_folder
+    from ccd_cli.distill import run_folder
+    from ccd_cli.distill import train as distill
 
     monkeypatch.chdir(tmp_path)
     recipe = load_recipe(str(write_recipe(tiny_recipe)))
@@ -263,7 +263,7 @@ def test_losses_that_are_not_finite_are_skipped_counted_and_stop_the_run(
     from ccd_cli.config.load import load_recipe
     from ccd_cli.core.errors import TrainingStopped
     from ccd_cli.core.report import Silent
-    from ccd_cli.pipelines import distill
+    from ccd_cli.distill import train as distill
 
     monkeypatch.chdir(tmp_path)
     tiny_recipe["guards"] = {"nonfinite_limit": 3}
@@ -329,7 +329,7 @@ def test_a_bad_pair_is_left_out_and_no_good_pair_is_an_error(tiny_recipe, write_
     from ccd_cli.config.load import load_recipe
     from ccd_cli.core.errors import ImageError
     from ccd_cli.core.report import Silent
-    from ccd_cli.pipelines import distill
+    from ccd_cli.distill import train as distill
 
     monkeypatch.chdir(tmp_path)
     for name in ("1", "3"):
@@ -373,7 +373,7 @@ def test_weights_that_changed_or_would_be_written_over_are_refused(
 def test_a_frozen_encoder_does_not_move(tiny_recipe, write_recipe, tmp_path, monkeypatch, make_teacher):
     from ccd_cli.config.load import load_recipe
     from ccd_cli.core.report import Silent
-    from ccd_cli.pipelines import distill
+    from ccd_cli.distill import train as distill
 
     monkeypatch.chdir(tmp_path)
     weights = make_teacher("first", 1)

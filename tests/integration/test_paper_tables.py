@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 
 from ccd_cli.config.load import load_recipe
 from ccd_cli.core.report import Silent
+from ccd_cli.distill import train as distill
 from ccd_cli.models.files import sha256_file
-from ccd_cli.pipelines import distill
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNNER = ROOT / "tests" / "benchmarks" / "paper_tables.py"

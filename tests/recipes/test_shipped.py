@@ -7,10 +7,10 @@ import pytest
 
 from ccd_cli.config.common import TRUTH
 from ccd_cli.config.load import find_recipe, load_recipe, shipped, shipped_folder
+from ccd_cli.distill.ensemble import reference_for
 from ccd_cli.models.arch import ARCHS
 from ccd_cli.teachers.licenses import is_commercial
 from ccd_cli.teachers.load import resolve_model
-from ccd_cli.teachers.panel import reference_for
 from ccd_cli.teachers.registry import CARDS, card
 
 SHIPPED = {

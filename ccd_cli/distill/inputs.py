@@ -15,16 +15,16 @@ from ccd_cli.core.errors import ImageError
 from ccd_cli.core.report import Report
 from ccd_cli.core.runtime import step_seed
 from ccd_cli.data.augment import Augmentation
-from ccd_cli.data.eval_set import EvalSet, SceneSet
-from ccd_cli.data.pairs import PairSet, load_pairs
 from ccd_cli.data.source import SceneRule, Source
 from ccd_cli.data.views import PhotoStream, ViewRule
+from ccd_cli.distill.ensemble import Panel
+from ccd_cli.distill.eval_set import EvalSet, SceneSet
+from ccd_cli.distill.pairs import PairSet, load_pairs
+from ccd_cli.distill.run_folder import RunFolder
+from ccd_cli.distill.teachers import label_columns
 from ccd_cli.labels.shards import ShardReader
 from ccd_cli.labels.stream import LabelStream
 from ccd_cli.media.photos import check_header, list_photos
-from ccd_cli.pipelines.distill_teachers import label_columns
-from ccd_cli.students.run_folder import RunFolder
-from ccd_cli.teachers.panel import Panel
 
 HEADERS_CHECKED = 20_000
 """Photos whose headers are read before the start, in seeded order; damage further in is found when a photo is used."""

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from ccd_cli.core.errors import ImageError
 from ccd_cli.data.views import Example
+from ccd_cli.distill.plots import plot_samples
+from ccd_cli.distill.setup import Job
 from ccd_cli.models.depth_net import DepthNet
-from ccd_cli.pipelines.distill_setup import Job
-from ccd_cli.students.plots import plot_samples
 
 
 @dataclass(frozen=True)

@@ -20,13 +20,13 @@ from ccd_cli.core.files import read_json_lines
 from ccd_cli.core.report import Report, Silent
 from ccd_cli.core.runtime import Runtime, Signals, memory_error, step_seed
 from ccd_cli.data.views import batches
+from ccd_cli.distill.inputs import teacher_seed
+from ccd_cli.distill.metrics_log import Records, Result
+from ccd_cli.distill.optimizer import learning_rate_scale, set_learning_rate, update_mean
+from ccd_cli.distill.run_folder import RunFolder, check_same_recipe, choose_folder
+from ccd_cli.distill.setup import Job, prepare
+from ccd_cli.distill.teachers import follow_labels
 from ccd_cli.losses.distillation import objective
-from ccd_cli.pipelines.distill_inputs import teacher_seed
-from ccd_cli.pipelines.distill_records import Records, Result
-from ccd_cli.pipelines.distill_setup import Job, prepare
-from ccd_cli.pipelines.distill_teachers import follow_labels
-from ccd_cli.students.optimizer import learning_rate_scale, set_learning_rate, update_mean
-from ccd_cli.students.run_folder import RunFolder, check_same_recipe, choose_folder
 
 
 def run(

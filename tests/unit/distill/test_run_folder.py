@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ccd_cli.core.errors import CcdError, UsageProblem
-from ccd_cli.students.run_folder import RunFolder, check_same_recipe, choose_folder, load_state, save_state
+from ccd_cli.distill.run_folder import RunFolder, check_same_recipe, choose_folder, load_state, save_state
 
 
 def begin(path, finished=False):

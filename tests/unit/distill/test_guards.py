@@ -5,7 +5,7 @@ import math
 import pytest
 
 from ccd_cli.core.errors import TrainingStopped
-from ccd_cli.students.guards import Guard
+from ccd_cli.distill.guards import Guard
 
 
 def run(drifts, limit=2.0, window=5, mad=1.0):

@@ -16,13 +16,13 @@ from ccd_cli.config.yaml_loader import read_yaml
 from ccd_cli.core.errors import CcdError, RecipeError, UsageProblem
 from ccd_cli.core.report import Report
 from ccd_cli.core.runtime import Runtime
+from ccd_cli.distill.ensemble import Member, Panel, reference_for
+from ccd_cli.distill.precomputed import Given, truth
 from ccd_cli.geometry.kinds import Kind
 from ccd_cli.labels.format import Index
 from ccd_cli.labels.shards import ShardReader, read_index
 from ccd_cli.teachers.base import Teacher
-from ccd_cli.teachers.given import Given, truth
 from ccd_cli.teachers.load import ModelRef, check_runnable, load_teacher, resolve_model
-from ccd_cli.teachers.panel import Member, Panel, reference_for
 
 
 def follow_labels(recipe: DistillRecipe) -> DistillRecipe:

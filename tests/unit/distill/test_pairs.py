@@ -7,7 +7,7 @@ import yaml
 from PIL import Image
 
 from ccd_cli.core.errors import CcdError, ImageError, RecipeError
-from ccd_cli.data.pairs import load_pairs
+from ccd_cli.distill.pairs import load_pairs
 
 
 @pytest.fixture

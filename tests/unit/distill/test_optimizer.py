@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from ccd_cli.students.optimizer import learning_rate_scale, make_optimizer, set_learning_rate, update_mean
+from ccd_cli.distill.optimizer import learning_rate_scale, make_optimizer, set_learning_rate, update_mean
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "linear", "constant"])

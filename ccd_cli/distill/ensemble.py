@@ -11,12 +11,12 @@ from torch import Tensor
 
 from ccd_cli.config.common import Noise
 from ccd_cli.core.errors import TeacherError
-from ccd_cli.core.label_noise import rescale, spoil
+from ccd_cli.distill.label_noise import rescale, spoil
+from ccd_cli.distill.precomputed import Given
 from ccd_cli.losses.disparity import fit_affine_depth, to_disparity
 from ccd_cli.losses.masks import flat_maps, saturated_mask
 from ccd_cli.losses.normalize import normalize_map, unit_scale
 from ccd_cli.teachers.base import Teacher
-from ccd_cli.teachers.given import Given
 
 EVERYONE = -1
 """Index that stands for the mean of all teachers."""

@@ -14,14 +14,14 @@ import ccd_cli
 from ccd_cli.config.load import recipe_hash
 from ccd_cli.core.files import disk_error, json_line, read_json_lines, write_json, write_text
 from ccd_cli.core.report import Report
+from ccd_cli.distill.model_card import model_card
+from ccd_cli.distill.plots import plot_metrics, plot_scores
+from ccd_cli.distill.run_folder import save_state
+from ccd_cli.distill.samples import Samples, prepare_samples
+from ccd_cli.distill.setup import Job
+from ccd_cli.distill.validation import compare, score_network
 from ccd_cli.geometry.kinds import DIRECTION, UNIT
 from ccd_cli.models.checkpoint import save_model
-from ccd_cli.pipelines.distill_compare import compare, score_network
-from ccd_cli.pipelines.distill_samples import Samples, prepare_samples
-from ccd_cli.pipelines.distill_setup import Job
-from ccd_cli.students.card import model_card
-from ccd_cli.students.plots import plot_metrics, plot_scores
-from ccd_cli.students.run_folder import save_state
 from ccd_cli.teachers.licenses import is_commercial, strictest
 
 SHOWN = ("loss", "shared", "local_global", "gradient", "feature", "drift")

@@ -10,15 +10,15 @@ import numpy as np
 import torch
 
 from ccd_cli.core.errors import ImageError
-from ccd_cli.data.eval_set import EvalSet
+from ccd_cli.distill.eval_set import EvalSet
+from ccd_cli.distill.precomputed import Given
+from ccd_cli.distill.score import mean_scores, score_disparity
+from ccd_cli.distill.setup import Job
 from ccd_cli.losses.disparity import to_disparity
 from ccd_cli.losses.normalize import normalize_map
 from ccd_cli.models.depth_net import DepthNet
-from ccd_cli.pipelines.distill_setup import Job
-from ccd_cli.students.score import mean_scores, score_disparity
 from ccd_cli.teachers.adapters.native import NativeTeacher, predict_photos
 from ccd_cli.teachers.base import Teacher
-from ccd_cli.teachers.given import Given
 
 MEAN_SIDE = 64
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from ccd_cli.core.errors import TeacherError
+from ccd_cli.distill.ensemble import EVERYONE, Member, Panel, reference_for
 from ccd_cli.losses.normalize import normalize_map
-from ccd_cli.teachers.panel import EVERYONE, Member, Panel, reference_for
 
 
 class Known:
