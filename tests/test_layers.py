@@ -1,4 +1,4 @@
-"""`cli -> pipelines -> (teachers | students | data) -> models -> core`: an arrow means "may import"."""
+"""The plan of the house: which room may import which, no circle, and no room or file too large to find one's way in."""
 
 import ast
 from pathlib import Path
@@ -8,44 +8,131 @@ import pytest
 import ccd_cli
 
 ROOT = Path(ccd_cli.__file__).parent
-MAY = {
-    "core": {"core"},
-    "models": {"models", "core"},
-    "teachers": {"teachers", "models", "core"},
-    "students": {"students", "models", "core"},
-    "data": {"data", "models", "core"},
-    "pipelines": {"pipelines", "teachers", "students", "data", "models", "core"},
-    "cli": {"cli", "pipelines", "teachers", "students", "data", "models", "core"},
+VERBS = {"distill", "label", "predict", "pointcloud", "evaluate", "analyze", "inspection", "prepare"}
+FLOORS = (
+    {"core"},
+    {"config"},
+    {"geometry"},
+    {"losses", "metrics"},
+    {"media", "models", "scenes", "data"},
+    {"teachers", "benchmarks", "labels", "reports"},
+    VERBS,
+    {"cli"},
+)
+"""A room may import rooms of lower floors."""
+BESIDE = {
+    ("data", "media"),  # images are read from files
+    ("data", "scenes"),  # or rendered
+    ("benchmarks", "teachers"),  # what a model says about a set
+    ("predict", "pointcloud"),  # the clouds of a clip
+    ("inspection", "distill"),  # what is in a run's folder
 }
+"""Imports within one floor; every other one is refused."""
+MAX_FILES, MAX_LINES = 20, 350
 FILES = sorted(ROOT.rglob("*.py"))
+MODULES = {
+    ".".join(("ccd_cli", *p.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__"): p for p in FILES
+}
 
 
 def imported(path):
+    """Modules that a file imports, at its top or inside a function, or names in a string (importlib, torch workers)."""
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            yield node.module
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0 and node.module, f"{path}: imports are absolute"
+            for name in node.names:
+                whole = f"{node.module}.{name.name}"
+                yield whole if whole in MODULES else node.module
         elif isinstance(node, ast.Import):
             yield from (name.name for name in node.names)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.startswith("ccd_cli."):
+            yield node.value
 
 
-def test_every_shelf_is_known_and_has_files():
-    shelves = {p.relative_to(ROOT).parts[0] for p in FILES if len(p.relative_to(ROOT).parts) > 1}
-    assert shelves == set(MAY)
+def room(module):
+    return module.split(".")[1]
 
 
-@pytest.mark.parametrize("path", [p for p in FILES if p.parent != ROOT], ids=lambda p: str(p.relative_to(ROOT)))
-def test_imports_go_down(path):
-    shelf = path.relative_to(ROOT).parts[0]
-    used = {name.split(".")[1] for name in imported(path) if name.startswith("ccd_cli.")}
-    assert used <= MAY[shelf], f"{path} imports {used - MAY[shelf]}"
-    if shelf != "cli":
-        names = {name.split(".")[0] for name in imported(path)}
-        assert not names & {"click", "rich"}, "click and rich live in the command line only"
+def circle(graph):
+    """Return one circle of a graph as a list of names, or []."""
+    state, way = {}, []
+
+    def visit(name):
+        state[name] = "open"
+        way.append(name)
+        for other in sorted(graph.get(name, ())):
+            if state.get(other) == "open":
+                return [*way[way.index(other) :], other]
+            if other not in state and (found := visit(other)):
+                return found
+        way.pop()
+        state[name] = "done"
+        return []
+
+    for name in sorted(graph):
+        if name not in state and (found := visit(name)):
+            return found
+    return []
+
+
+USES = {
+    name: {m for m in imported(path) if m in MODULES and m not in (name, "ccd_cli")} for name, path in MODULES.items()
+}
+
+
+def test_every_room_has_a_floor():
+    rooms = {p.relative_to(ROOT).parts[0] for p in FILES if len(p.relative_to(ROOT).parts) > 1}
+    assert rooms == set().union(*FLOORS)
+    assert sum(map(len, FLOORS)) == len(rooms), "a room stands on one floor"
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if "." in name])
+def test_imports_go_down(name):
+    floor = {each: number for number, rooms in enumerate(FLOORS) for each in rooms}
+    here = room(name)
+    for used in USES[name]:
+        there = room(used)
+        allowed = there == here or floor[there] < floor[here] or (here, there) in BESIDE
+        assert allowed, f"{name} imports {used}: {here} may not use {there}"
+
+
+def test_every_exception_is_used():
+    used = {(room(name), room(other)) for name, others in USES.items() if "." in name for other in others}
+    assert used >= BESIDE
+
+
+def test_no_circle():
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
+    assert not (found := circle(USES)), " -> ".join(found)
+    rooms = {}
+    for name, others in USES.items():
+        if "." in name:
+            rooms.setdefault(room(name), set()).update(room(other) for other in others)
+    assert not (found := circle({here: there - {here} for here, there in rooms.items()})), " -> ".join(found)
+
+
+def test_names_in_strings_are_modules():
+    """A module that is named in a string would otherwise be found missing only when it is needed."""
+    for name, path in MODULES.items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.startswith("ccd_cli."):
+                assert node.value in MODULES, f"{name} names {node.value}"
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if room(f"{name}.x") != "cli" and name != "ccd_cli"])
+def test_only_the_command_line_talks_to_the_terminal(name):
+    assert not {used.split(".")[0] for used in imported(MODULES[name])} & {"click", "rich"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_files_are_small(path):
-    assert len(path.read_text().splitlines()) <= 350, "a reader would not find their way: split it"
+    assert len(path.read_text().splitlines()) <= MAX_LINES, "a reader would not find their way: split it"
+
+
+def test_folders_are_small():
+    for folder in sorted({path.parent for path in FILES}):
+        count = len([p for p in folder.iterdir() if p.is_file()])
+        assert count <= MAX_FILES, f"{folder.relative_to(ROOT)} holds {count} files: is it more than one idea?"
 
 
 def test_nothing_unsafe_by_default():

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from ccd_cli.analyze import noise as analyze_noise
 from ccd_cli.analyze.noise import CASES, LEVELS, SCHEMES, SIDE, VALID_SHARE, Example, Measured, Scheme
+from ccd_cli.analyze.settings import Settings
 from ccd_cli.benchmarks import Benchmark
 from ccd_cli.core.files import plain
 from ccd_cli.data.corruptions import CORRUPTIONS, EDGE
 from ccd_cli.losses.context_l1 import MIN_PIXELS
 
 if TYPE_CHECKING:
-    from ccd_cli.analyze.run import Settings
     from ccd_cli.benchmarks.predictors import ModelSource
 
 Row = dict[str, Any]

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import takewhile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ccd_cli.analyze import noise as analyze_noise
 from ccd_cli.analyze.noise import Example, Measured
 from ccd_cli.analyze.report import write_results
 from ccd_cli.analyze.results import Analysis, protocol
+from ccd_cli.analyze.settings import Settings
 from ccd_cli.benchmarks import Benchmark, Sample, open_suite, spread
 from ccd_cli.core.concurrency import ahead
-from ccd_cli.core.errors import CcdError, UsageProblem
+from ccd_cli.core.errors import CcdError
 from ccd_cli.core.files import only_one
 from ccd_cli.core.report import Report
 from ccd_cli.core.runtime import Runtime, Signals, choose_runtime
@@ -26,35 +25,6 @@ if TYPE_CHECKING:
 READ_AHEAD = 2
 UNFIT = f"not more than {100 * analyze_noise.VALID_SHARE:g} % of the pixels are valid, or they are all the same"
 NAMED = 10  # damaged images that are named on the terminal when they are left out
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What to look at. Raises UsageProblem for contradictions.
-
-    `images` of each set, spread evenly. `draws` of each random corruption on each image. `command` only goes into the page.
-    """
-
-    suite: str = "builtin"
-    model: str | None = None
-    arch: str | None = None
-    data_root: Path = Path("data")
-    resolution: int | None = None
-    out: Path = Path("analyze-out")
-    images: int = 12
-    draws: int = 3
-    seed: int = 0
-    device: str = "auto"
-    precision: str = "auto"
-    threads: int | None = None
-    command: str = ""
-
-    def __post_init__(self) -> None:
-        """Check what can be checked before anything is opened."""
-        if min(self.images, self.draws) < 1 or self.seed < 0:
-            raise UsageProblem("--images and --draws are 1 or more, --seed 0 or more.")
-        if self.model is None and (self.arch is not None or self.resolution is not None):
-            raise UsageProblem("--arch and --resolution are about a model.", "Give --model.")
 
 
 def run(settings: Settings, report: Report) -> Analysis:

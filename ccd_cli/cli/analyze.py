@@ -92,7 +92,8 @@ def command(
     report = RichReport(quiet=quiet, verbose=verbose)
     from ccd_cli.analyze.report import HTML
     from ccd_cli.analyze.results import figure2_lines, noise_lines
-    from ccd_cli.analyze.run import Settings, run
+    from ccd_cli.analyze.run import run
+    from ccd_cli.analyze.settings import Settings
 
     analysis = run(
         Settings(

@@ -67,8 +67,8 @@ def _reachable() -> str:
 def _facts() -> dict[str, dict[str, object]]:
     import torch
 
+    from ccd_cli.core.paths import home
     from ccd_cli.core.runtime import has_bf16
-    from ccd_cli.teachers.load import home
 
     def version(package: str) -> str:
         try:

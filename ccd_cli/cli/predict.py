@@ -99,7 +99,8 @@ def command(
     from ccd_cli.cli.download import DownloadReport
     from ccd_cli.core.runtime import choose_runtime
     from ccd_cli.media.find import list_lines
-    from ccd_cli.predict.run import Settings, run
+    from ccd_cli.predict.job import Settings
+    from ccd_cli.predict.run import run
     from ccd_cli.teachers.model import load
 
     unused = [] if pointcloud else [*cloud.given(), *(["--every"] if every else [])]

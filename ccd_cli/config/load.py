@@ -12,12 +12,12 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-import ccd_cli
 from ccd_cli.config.distill import DistillRecipe
 from ccd_cli.config.label import LabelRecipe, label_contradictions
 from ccd_cli.config.validate import contradictions
 from ccd_cli.config.yaml_loader import dump_yaml, parse_yaml, read_yaml
 from ccd_cli.core.errors import RecipeError
+from ccd_cli.core.paths import shipped_folder
 
 SHORT_FORMS = {"images": "paths", "student": "arch"}
 """Sections that may be given as one plain value, and the key that value stands for."""
@@ -35,25 +35,6 @@ class Shipped:
     path: Path
     about: str
     launch: str
-
-
-def shipped_folder() -> Path:
-    """Return the folder of shipped recipes: inside an installed wheel, or beside the package in a checkout."""
-    package = Path(ccd_cli.__file__).parent
-    inside = package / "recipes"
-    return inside if inside.is_dir() else package.parent / "recipes"
-
-
-def builtin_folder() -> Path:
-    """Return the folder of files that ship with ccd: inside an installed wheel, or beside the package in a checkout."""
-    package = Path(ccd_cli.__file__).parent
-    inside = package / "assets"
-    return inside if inside.is_dir() else package.parent / "assets"
-
-
-def builtin_path(text: str) -> str:
-    """Return the path that `builtin:NAME` stands for, and any other text as it is."""
-    return str(builtin_folder() / text.removeprefix("builtin:")) if text.startswith("builtin:") else text
 
 
 def shipped() -> list[Shipped]:

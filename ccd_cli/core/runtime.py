@@ -116,19 +116,6 @@ class Signals:
         return Interrupted(message, hint, 128 + (self.received or signal.SIGINT))
 
 
-def step_seed(seed: int, *parts: int) -> int:
-    """Mix a run's seed with counters into one 63-bit seed; the same on every machine."""
-    value = seed & 0xFFFFFFFFFFFFFFFF
-    for part in parts:
-        value = (
-            value ^ (part + 0x9E3779B97F4A7C15 + ((value << 6) & 0xFFFFFFFFFFFFFFFF) + (value >> 2))
-        ) & 0xFFFFFFFFFFFFFFFF
-        value = (value ^ (value >> 30)) * 0xBF58476D1CE4E5B9 & 0xFFFFFFFFFFFFFFFF
-        value = (value ^ (value >> 27)) * 0x94D049BB133111EB & 0xFFFFFFFFFFFFFFFF
-        value ^= value >> 31
-    return value >> 1
-
-
 def memory_error(error: BaseException) -> CcdError | None:
     """Return a plain error when `error` is an exhausted GPU or CPU memory, else None."""
     text = str(error)

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from ccd_cli.core.errors import CcdError, ImageError
-from ccd_cli.core.runtime import step_seed
+from ccd_cli.core.seeding import step_seed
 from ccd_cli.data.augment import Augmentation, augment
 from ccd_cli.data.crops import Patch, Region, cut, cut_map, draw_boxes, inside, shares
 from ccd_cli.data.source import Source

@@ -7,10 +7,8 @@ from typing import Protocol
 
 import numpy as np
 
-from ccd_cli.data.source import SceneRule
-
-FARTHEST = 80.0
-"""Metres; generated pixels beyond are not scored, as KITTI's are not."""
+from ccd_cli.benchmarks.generated import FARTHEST
+from ccd_cli.scenes.rule import SceneRule
 
 
 class EvalSet(Protocol):

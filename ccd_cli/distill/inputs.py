@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import os
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-
-import numpy as np
 
 from ccd_cli.config.common import HELD_OUT, TRUTH, Scenes
 from ccd_cli.config.distill import DistillRecipe
-from ccd_cli.config.load import builtin_path
-from ccd_cli.core.errors import ImageError
-from ccd_cli.core.report import Report
-from ccd_cli.core.runtime import step_seed
+from ccd_cli.core.paths import builtin_path
+from ccd_cli.core.seeding import step_seed
 from ccd_cli.data.augment import Augmentation
-from ccd_cli.data.source import SceneRule, Source
+from ccd_cli.data.source import Source
 from ccd_cli.data.views import PhotoStream, ViewRule
 from ccd_cli.distill.ensemble import Panel
 from ccd_cli.distill.eval_set import EvalSet, SceneSet
@@ -24,10 +19,8 @@ from ccd_cli.distill.run_folder import RunFolder
 from ccd_cli.distill.teachers import label_columns
 from ccd_cli.labels.shards import ShardReader
 from ccd_cli.labels.stream import LabelStream
-from ccd_cli.media.photos import check_header, list_photos
-
-HEADERS_CHECKED = 20_000
-"""Photos whose headers are read before the start, in seeded order; damage further in is found when a photo is used."""
+from ccd_cli.media.photos import list_photos
+from ccd_cli.scenes.rule import SceneRule
 
 
 def make_source(recipe: DistillRecipe) -> Source:
@@ -107,29 +100,6 @@ def _view_rule(recipe: DistillRecipe) -> ViewRule:
 def _augmentation(recipe: DistillRecipe) -> Augmentation:
     how = recipe.augment
     return Augmentation(how.jitter, how.jitter_share, how.gray_share, how.blur_share)
-
-
-def bad_headers(photos: list[Path], seed: int, workers: int, report: Report) -> list[tuple[Path, str]]:
-    """Read headers and return (photo, reason) for those that are no images; one line of progress for long lists."""
-    chosen = np.random.default_rng(step_seed(seed, 5)).permutation(len(photos))[:HEADERS_CHECKED]
-
-    def check(index: int) -> tuple[Path, str] | None:
-        try:
-            check_header(photos[index])
-        except ImageError as error:
-            return photos[index], error.message
-        return None
-
-    report.begin("Looking at photos", len(chosen))
-    bad = []
-    with ThreadPoolExecutor(workers) as pool:
-        for done, found in enumerate(pool.map(check, chosen.tolist()), start=1):
-            if found is not None:
-                bad.append(found)
-            if done % 200 == 0:
-                report.advance(done)
-    report.end()
-    return sorted(bad)
 
 
 def worker_count(recipe: DistillRecipe) -> int:

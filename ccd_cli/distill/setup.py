@@ -16,18 +16,20 @@ from ccd_cli.config.load import to_yaml
 from ccd_cli.core.errors import TeacherError, TrainingStopped, UsageProblem
 from ccd_cli.core.files import cut_json_lines, need_space, only_one, write_text
 from ccd_cli.core.report import Report
-from ccd_cli.core.runtime import Runtime, Signals, choose_runtime, step_seed
+from ccd_cli.core.runtime import Runtime, Signals, choose_runtime
+from ccd_cli.core.seeding import step_seed
 from ccd_cli.data.source import Source
 from ccd_cli.data.views import Stream
 from ccd_cli.distill.ensemble import Panel
 from ccd_cli.distill.eval_set import EvalSet
 from ccd_cli.distill.guards import Guard
-from ccd_cli.distill.inputs import bad_headers, make_eval_set, make_label_stream, make_source, make_stream, worker_count
+from ccd_cli.distill.inputs import make_eval_set, make_label_stream, make_source, make_stream, worker_count
 from ccd_cli.distill.optimizer import make_optimizer
 from ccd_cli.distill.run_folder import RunFolder, load_state
 from ccd_cli.distill.student import build_student, pretrained_license, student_arch
 from ccd_cli.distill.teachers import find_teachers, load_panel, open_labels
 from ccd_cli.labels.shards import ShardReader
+from ccd_cli.media.photos import bad_headers
 from ccd_cli.models.arch import Arch
 from ccd_cli.models.depth_net import DepthNet
 from ccd_cli.models.files import sha256_file

@@ -18,7 +18,8 @@ from ccd_cli.config.distill import DistillRecipe
 from ccd_cli.core.errors import TrainingStopped
 from ccd_cli.core.files import read_json_lines
 from ccd_cli.core.report import Report, Silent
-from ccd_cli.core.runtime import Runtime, Signals, memory_error, step_seed
+from ccd_cli.core.runtime import Runtime, Signals, memory_error
+from ccd_cli.core.seeding import step_seed
 from ccd_cli.data.views import batches
 from ccd_cli.distill.inputs import teacher_seed
 from ccd_cli.distill.metrics_log import Records, Result

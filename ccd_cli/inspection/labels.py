@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ccd_cli.core.files import read_json_lines
 from ccd_cli.data.crops import Region, cut
-from ccd_cli.label.quality import differences, disparities
+from ccd_cli.labels.agreement import differences, disparities
 from ccd_cli.labels.shards import LabelSample, ShardReader
 from ccd_cli.media.colorize import INVALID, color_table, colorize
 

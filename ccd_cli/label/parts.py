@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ccd_cli.core.concurrency import Behind, ahead
 from ccd_cli.core.errors import CcdError
-from ccd_cli.core.runtime import step_seed
+from ccd_cli.core.seeding import step_seed
 from ccd_cli.data.crops import Region
 from ccd_cli.geometry.kinds import Kind
 from ccd_cli.label.plan import Bad, Plan, Seen, key_of

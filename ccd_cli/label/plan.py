@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ccd_cli.config.label import LabelRecipe
 from ccd_cli.core.errors import ImageError
-from ccd_cli.core.runtime import step_seed
+from ccd_cli.core.seeding import step_seed
 from ccd_cli.data.crops import Region, cut, draw_boxes, inside
 from ccd_cli.media.photos import read_photo
 

@@ -25,7 +25,7 @@ from ccd_cli.label.assemble import write_index
 from ccd_cli.label.engine import Engine, LocalEngine
 from ccd_cli.label.parts import read_part
 from ccd_cli.label.plan import key_of
-from ccd_cli.label.quality import comparable, drop
+from ccd_cli.label.quality import drop
 from ccd_cli.label.ray import RayEngine
 from ccd_cli.label.setup import (
     LabelFolder,
@@ -37,6 +37,7 @@ from ccd_cli.label.setup import (
     prepare,
 )
 from ccd_cli.label.stages import Assemble, Judge, Stage, Teach, Unit
+from ccd_cli.labels.agreement import comparable
 from ccd_cli.labels.format import Index
 from ccd_cli.labels.shards import read_index
 

@@ -15,16 +15,16 @@ import torch
 
 import ccd_cli
 from ccd_cli.config.label import LabelRecipe
-from ccd_cli.config.load import builtin_path, differences, recipe_hash, to_yaml
+from ccd_cli.config.load import differences, recipe_hash, to_yaml
 from ccd_cli.config.yaml_loader import read_yaml
 from ccd_cli.core.errors import CcdError, RecipeError, TrainingStopped, UsageProblem
 from ccd_cli.core.files import need_space, only_one, read_json_lines, write_json, write_text
+from ccd_cli.core.paths import builtin_path
 from ccd_cli.core.report import Report
 from ccd_cli.data.source import Source
-from ccd_cli.distill.inputs import bad_headers
 from ccd_cli.label.plan import Plan
 from ccd_cli.labels.shards import INDEX, read_index
-from ccd_cli.media.photos import list_photos
+from ccd_cli.media.photos import bad_headers, list_photos
 from ccd_cli.teachers.load import ModelRef, check_runnable, resolve_model
 
 Choose = Callable[[Sequence[str], int], tuple[str, list[str]]]

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from ccd_cli.core.errors import CcdError, ImageError, UsageProblem
 from ccd_cli.core.files import whole_file
-from ccd_cli.core.runtime import step_seed
+from ccd_cli.core.seeding import step_seed
 from ccd_cli.labels.format import MEMBER, FloatMap, Index, ShardFacts, Sidecar, decode_label, decode_photo
 
 INDEX = "index.json"

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ccd_cli.core.errors import CcdError, ImageError
-from ccd_cli.core.runtime import step_seed
+from ccd_cli.core.seeding import step_seed
 from ccd_cli.data.augment import Augmentation, augment
 from ccd_cli.data.crops import Patch, Region, cut, draw_boxes, shares
 from ccd_cli.data.views import Example, PhotoViews, ViewRule

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from glob import glob  # the only one of the two that takes absolute patterns
 from pathlib import Path
@@ -12,6 +13,8 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from ccd_cli.core.errors import CcdError, ImageError
+from ccd_cli.core.report import Report
+from ccd_cli.core.seeding import step_seed
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"})
 MAX_PIXELS = 250_000_000
@@ -109,3 +112,30 @@ def to_rgb(image: Image.Image) -> np.ndarray:
 def _reason(error: BaseException) -> str:
     text = str(error).splitlines()[0] if str(error) else type(error).__name__
     return text if len(text) < 100 and "<_io" not in text else type(error).__name__
+
+
+HEADERS_CHECKED = 20_000
+"""Photos whose headers are read before the start, in seeded order; damage further in is found when a photo is used."""
+
+
+def bad_headers(photos: list[Path], seed: int, workers: int, report: Report) -> list[tuple[Path, str]]:
+    """Read headers and return (photo, reason) for those that are no images; one line of progress for long lists."""
+    chosen = np.random.default_rng(step_seed(seed, 5)).permutation(len(photos))[:HEADERS_CHECKED]
+
+    def check(index: int) -> tuple[Path, str] | None:
+        try:
+            check_header(photos[index])
+        except ImageError as error:
+            return photos[index], error.message
+        return None
+
+    report.begin("Looking at photos", len(chosen))
+    bad = []
+    with ThreadPoolExecutor(workers) as pool:
+        for done, found in enumerate(pool.map(check, chosen.tolist()), start=1):
+            if found is not None:
+                bad.append(found)
+            if done % 200 == 0:
+                report.advance(done)
+    report.end()
+    return sorted(bad)

@@ -21,7 +21,7 @@ from ccd_cli.media.photos import read_photo
 from ccd_cli.pointcloud.cloud import cloud_from_map
 from ccd_cli.pointcloud.files import write_cloud
 from ccd_cli.pointcloud.preview import write_preview
-from ccd_cli.predict.run import (
+from ccd_cli.predict.job import (
     Marks,
     Outcome,
     Settings,

@@ -36,7 +36,7 @@ from ccd_cli.media.map_write import (
 from ccd_cli.media.outputs import drop_frames, read_sidecar, settle
 from ccd_cli.media.video_read import Frame, Video, open_video
 from ccd_cli.media.video_write import ClipWriter, Track, parts_folder
-from ccd_cli.predict.run import Marks, Outcome, Settings, failed, finished, marks_of, origin, photo_camera
+from ccd_cli.predict.job import Marks, Outcome, Settings, failed, finished, marks_of, origin, photo_camera
 from ccd_cli.predict.temporal import Mode, Stabilizer, default_mode
 from ccd_cli.predict.video_clouds import CloudFrames
 from ccd_cli.teachers.model import Model

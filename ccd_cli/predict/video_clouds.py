@@ -20,7 +20,7 @@ from ccd_cli.media.map_read import read_reference
 from ccd_cli.media.map_write import with_suffix
 from ccd_cli.pointcloud.cloud import choose_rule, cloud_from_map
 from ccd_cli.pointcloud.files import write_cloud
-from ccd_cli.predict.run import Settings, photo_camera, reference_file
+from ccd_cli.predict.job import Settings, photo_camera, reference_file
 from ccd_cli.teachers.model import Model
 
 SAMPLES = 4000  # values a frame that the clip's quantiles are taken from

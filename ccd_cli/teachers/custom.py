@@ -12,7 +12,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ccd_cli.config.yaml_loader import read_yaml
 from ccd_cli.core.errors import CcdError, RecipeError, TeacherError
+from ccd_cli.core.paths import home
 from ccd_cli.geometry.kinds import KINDS
 from ccd_cli.models.files import PICKLE_SUFFIXES, SAFE_SUFFIX
 from ccd_cli.teachers.card import NAME, Card
@@ -123,8 +125,6 @@ def _load_plugin(name: str) -> tuple[Card, Loader]:
 
 def _scan() -> Found:
     """Read every card file, in the order of their names."""
-    from ccd_cli.teachers.load import home
-
     found = Found()
     for path in sorted((home() / "cards").glob("*.yaml")):
         name = path.stem
@@ -144,8 +144,6 @@ def _scan() -> Found:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    from ccd_cli.config.yaml_loader import read_yaml
-
     try:
         values = read_yaml(path)
     except RecipeError as error:

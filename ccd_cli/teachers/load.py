@@ -12,8 +12,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
-from ccd_cli.config.load import builtin_folder, builtin_path
 from ccd_cli.core.errors import CheckpointError, TeacherError, UsageProblem
+from ccd_cli.core.paths import builtin_folder, builtin_path
 from ccd_cli.geometry.kinds import Kind
 from ccd_cli.models.arch import Arch, get_arch
 from ccd_cli.models.files import (
@@ -28,6 +28,7 @@ from ccd_cli.models.files import (
 from ccd_cli.models.identify import hint_from_name, identify
 from ccd_cli.models.keys import strip_prefixes
 from ccd_cli.teachers.custom import own_card, own_loader
+from ccd_cli.teachers.paths import find_weights, weights_path
 from ccd_cli.teachers.registry import CARDS, Card, card
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ RUN_WEIGHTS = "student.safetensors"  # what makes a folder a run
 # Families that are not ours: the module whose `load` makes the teacher, and the package that must be there.
 _ADAPTERS = {
     "transformers": ("ccd_cli.teachers.adapters.hf", "transformers"),
-    "diffusers": ("ccd_cli.teachers.adapters.diffusion", "diffusers"),
+    "diffusers": ("ccd_cli.teachers.adapters.diffusion_load", "diffusers"),
     "moge": ("ccd_cli.teachers.adapters.moge", "moge"),
 }
 
@@ -80,38 +81,6 @@ def _identified(ref: ModelRef) -> Arch:
     from ccd_cli.models.checkpoint import read_state
 
     return identify(read_state(path), name)
-
-
-def home() -> Path:
-    """Return ccd's cache folder: $CCD_HOME, else the user's cache folder of the system."""
-    if chosen := os.environ.get("CCD_HOME"):
-        return Path(chosen).expanduser()
-    from platformdirs import user_cache_path
-
-    return user_cache_path("ccd")
-
-
-def weights_path(teacher: Card) -> Path:
-    """Return where a teacher's weights belong (a folder for whole repositories), there or not."""
-    if teacher.path is not None:
-        return teacher.path
-    folder = home() / "teachers" / teacher.name
-    return folder / Path(teacher.file).name if teacher.file else folder
-
-
-def find_weights(model: str) -> Path:
-    """Return the weights of the catalogue teacher `model`; `TeacherError` says what goes where if they are absent."""
-    teacher = card(model)
-    path = weights_path(teacher)
-    if not path.exists() and teacher.path is not None:
-        raise TeacherError(f"The weights of {teacher.name} are not where its card says: there is no {path}.")
-    if not path.exists():
-        consent = "" if teacher.commercial else " --allow-noncommercial"
-        raise TeacherError(
-            f"The weights of {teacher.name} are not on this machine: there is no {path}.",
-            f"Get them from {teacher.url} with: ccd teachers pull {teacher.name}{consent}",
-        )
-    return path
 
 
 def resolve_model(model: str, arch: str | None = None) -> ModelRef:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from ccd_cli.core.errors import TeacherError
 from ccd_cli.teachers.card import Card, Source
 from ccd_cli.teachers.catalogue import BUILTINS, CARDS
+from ccd_cli.teachers.custom import own_card, own_cards, own_names
 from ccd_cli.teachers.licenses import license_rank, strictest
 
 __all__ = ["BUILTINS", "CARDS", "Card", "Source", "all_cards", "card", "license_rank", "strictest_license"]
@@ -18,8 +19,6 @@ def all_cards() -> dict[str, Card]:
 
     Teachers of installed packages are not in it: their cards are inside code that `card` imports when asked for one.
     """
-    from ccd_cli.teachers.custom import own_cards
-
     return {**CARDS, **BUILTINS, **own_cards()}
 
 
@@ -30,8 +29,6 @@ def card(name: str) -> Card:
     """
     if found := CARDS.get(name) or BUILTINS.get(name):
         return found
-    from ccd_cli.teachers.custom import own_card, own_names
-
     if own := own_card(name):
         return own
     near = difflib.get_close_matches(name, [*CARDS, *BUILTINS, *own_names()], n=3, cutoff=0.4)

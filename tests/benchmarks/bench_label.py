@@ -25,11 +25,12 @@ from typing import Any
 import torch
 from PIL import Image
 
-from ccd_cli.config.load import builtin_path, check_label_recipe
+from ccd_cli.config.load import check_label_recipe
+from ccd_cli.core.paths import builtin_path
 from ccd_cli.core.runtime import choose_runtime
 from ccd_cli.label.parts import crop_facts
 from ccd_cli.label.plan import Plan
-from ccd_cli.label.quality import disagreement
+from ccd_cli.labels.agreement import disagreement
 from ccd_cli.labels.format import encode_label
 from ccd_cli.labels.shards import write_tar
 from ccd_cli.media.photos import list_photos

@@ -17,16 +17,17 @@ from score_edges import predictor, score
 
 from ccd_cli.config.common import HELD_OUT, Scenes
 from ccd_cli.config.distill import DistillRecipe
-from ccd_cli.config.load import builtin_path, load_recipe, recipe_hash
+from ccd_cli.config.load import load_recipe, recipe_hash
 from ccd_cli.core.errors import TrainingStopped
 from ccd_cli.core.files import read_json_lines, write_json
+from ccd_cli.core.paths import builtin_path
 from ccd_cli.core.report import Silent
 from ccd_cli.data import source
-from ccd_cli.data.source import SceneRule
 from ccd_cli.distill import train as distill
 from ccd_cli.distill.eval_set import SceneSet
 from ccd_cli.distill.validation import baselines
 from ccd_cli.models.files import sha256_file
+from ccd_cli.scenes.rule import SceneRule
 from ccd_cli.teachers.load import load_teacher
 
 SCORED_SHARE = 0.3

@@ -12,7 +12,7 @@ from ccd_cli.media.map_read import read_map
 from ccd_cli.models.arch import get_arch
 from ccd_cli.models.depth_net import DepthNet
 from ccd_cli.models.keys import published_name
-from ccd_cli.teachers.load import weights_path
+from ccd_cli.teachers.paths import weights_path
 from ccd_cli.teachers.registry import card
 
 

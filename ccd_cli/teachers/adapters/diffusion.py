@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Self
 
 import numpy as np
@@ -16,10 +15,7 @@ from torch.nn import functional as F
 from ccd_cli.core.errors import TeacherError, UsageProblem
 from ccd_cli.geometry.depth_map import DepthMap, checked
 from ccd_cli.geometry.kinds import Kind
-from ccd_cli.teachers.adapters.diffusion_parts import require_packages
 from ccd_cli.teachers.adapters.preprocess import check_photo
-from ccd_cli.teachers.base import Teacher
-from ccd_cli.teachers.registry import Card
 
 DTYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 MAX_PIXELS = 2048 * 2048  # of one pass: memory grows with them, and attention's time with their square
@@ -196,45 +192,3 @@ def check_resolution(resolution: int | None) -> int | None:
     if resolution is not None and not _SIDES[0] <= resolution <= _SIDES[1]:
         raise UsageProblem(f"A resolution is {_SIDES[0]} to {_SIDES[1]} pixels, not {resolution}.")
     return resolution
-
-
-def load(
-    path: Path,
-    card: Card,
-    precision: str = "fp32",
-    resolution: int | None = None,
-    sha256: str = "",
-    *,
-    steps: int | None = None,
-    ensemble: int | None = None,
-    seed: int | None = None,
-) -> Teacher:
-    """Return the Marigold or GenPercept teacher in the folder `path`, on the CPU; nothing is downloaded.
-
-    `precision` is the type of the weights and of the computation; `resolution` the longer side in pixels at which it
-    sees crops and photos (None: crops at their own size, photos as the authors do it). `steps`, `ensemble` and `seed`
-    go before the card's options of the same names, see `DiffusionSettings`. Raises `TeacherError` where a package or
-    a file is missing, `CheckpointError` for unusable or unsafe files, `UsageProblem` for senseless settings.
-    """
-    if precision not in DTYPES:
-        raise UsageProblem(f"There is no precision '{precision}' (fp32, bf16 or fp16).")
-    options: Mapping[str, int | None] = getattr(card, "options", None) or {}
-    asked = {"steps": steps, "ensemble": ensemble, "seed": seed}
-    merged = {key: options.get(key) if value is None else value for key, value in asked.items()}
-    settings = DiffusionSettings(
-        steps=merged["steps"],
-        ensemble=1 if merged["ensemble"] is None else merged["ensemble"],
-        seed=0 if merged["seed"] is None else merged["seed"],
-    )
-    require_packages(card.name)
-    if not path.is_dir():
-        raise TeacherError(f"There is no folder {path} with the weights of {card.name}.")
-    if card.family == "marigold":
-        from ccd_cli.teachers.adapters.marigold import load_marigold
-
-        return load_marigold(path, card, DTYPES[precision], resolution, sha256, settings)
-    if card.family == "genpercept":
-        from ccd_cli.teachers.adapters.genpercept import load_genpercept
-
-        return load_genpercept(path, card, DTYPES[precision], resolution, sha256, settings)
-    raise TeacherError(f"{card.name} is no diffusion teacher (its family is {card.family}).")

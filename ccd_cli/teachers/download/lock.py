@@ -12,13 +12,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ccd_cli.config.load import builtin_folder
 from ccd_cli.core.errors import TeacherError
 from ccd_cli.core.files import write_json
+from ccd_cli.core.paths import builtin_folder, home
 from ccd_cli.core.report import Report
 from ccd_cli.models.files import sha256_file
 from ccd_cli.teachers.card import NAME, Card
-from ccd_cli.teachers.load import home, weights_path
+from ccd_cli.teachers.paths import weights_path
 from ccd_cli.teachers.registry import card
 
 VERSION = 1

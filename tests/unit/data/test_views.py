@@ -7,9 +7,10 @@ import torch
 from ccd_cli.core.errors import CcdError
 from ccd_cli.data.augment import Augmentation, augment
 from ccd_cli.data.crops import Region, cut, draw_patches, draw_region, inside, shares
-from ccd_cli.data.source import SceneRule, Source
+from ccd_cli.data.source import Source
 from ccd_cli.data.views import PhotoStream, ViewRule, batches
 from ccd_cli.media.photos import list_photos
+from ccd_cli.scenes.rule import SceneRule
 
 RULE = ViewRule(
     size=32, min_side=60, patches=3, patch_min=0.5, patch_max=0.9, own_region=False, shared=True, local_global=True

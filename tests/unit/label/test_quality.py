@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from ccd_cli.label.parts import crop_facts
-from ccd_cli.label.quality import comparable, disagreement, drop
+from ccd_cli.label.quality import drop
+from ccd_cli.labels.agreement import comparable, disagreement
 
 RNG = np.random.default_rng(0)
 

@@ -22,7 +22,8 @@ from transformers import CLIPTextModel
 
 from ccd_cli.core.errors import CheckpointError, TeacherError, UsageProblem
 from ccd_cli.teachers.adapters import diffusion, diffusion_parts
-from ccd_cli.teachers.adapters.diffusion import DiffusionSettings, load
+from ccd_cli.teachers.adapters.diffusion import DiffusionSettings
+from ccd_cli.teachers.adapters.diffusion_load import load
 from ccd_cli.teachers.adapters.genpercept import SD21_UNET
 from ccd_cli.teachers.base import Teacher
 from ccd_cli.teachers.registry import CARDS

@@ -19,7 +19,7 @@ from diffusers import (
 
 from ccd_cli.core.errors import CcdError, CheckpointError, TeacherError
 from ccd_cli.teachers.adapters import diffusion_parts
-from ccd_cli.teachers.adapters.diffusion import load
+from ccd_cli.teachers.adapters.diffusion_load import load
 from tests.unit.teachers.tiny_diffusion import card, oracle, photo
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"

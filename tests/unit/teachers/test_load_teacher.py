@@ -8,13 +8,15 @@ import pytest
 import torch
 
 from ccd_cli.core.errors import CheckpointError, TeacherError, UsageProblem
+from ccd_cli.core.paths import home
 from ccd_cli.models.arch import get_arch, timm_arch
 from ccd_cli.models.checkpoint import save_model
 from ccd_cli.models.depth_net import DepthNet
 from ccd_cli.models.keys import published_name
 from ccd_cli.teachers import load
 from ccd_cli.teachers.base import Teacher
-from ccd_cli.teachers.load import find_weights, home, load_teacher, resolve_model
+from ccd_cli.teachers.load import load_teacher, resolve_model
+from ccd_cli.teachers.paths import find_weights
 
 STUDENT = timm_arch("test_convnext", features=16)
 

@@ -1,0 +1,36 @@
+"""Folders that ccd reads from: its own recipes and assets, and the user's cache folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import ccd_cli
+
+
+def shipped_folder() -> Path:
+    """Return the folder of shipped recipes: inside an installed wheel, or beside the package in a checkout."""
+    package = Path(ccd_cli.__file__).parent
+    inside = package / "recipes"
+    return inside if inside.is_dir() else package.parent / "recipes"
+
+
+def builtin_folder() -> Path:
+    """Return the folder of files that ship with ccd: inside an installed wheel, or beside the package in a checkout."""
+    package = Path(ccd_cli.__file__).parent
+    inside = package / "assets"
+    return inside if inside.is_dir() else package.parent / "assets"
+
+
+def builtin_path(text: str) -> str:
+    """Return the path that `builtin:NAME` stands for, and any other text as it is."""
+    return str(builtin_folder() / text.removeprefix("builtin:")) if text.startswith("builtin:") else text
+
+
+def home() -> Path:
+    """Return ccd's cache folder: $CCD_HOME, else the user's cache folder of the system."""
+    if chosen := os.environ.get("CCD_HOME"):
+        return Path(chosen).expanduser()
+    from platformdirs import user_cache_path
+
+    return user_cache_path("ccd")

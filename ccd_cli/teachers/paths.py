@@ -1,0 +1,32 @@
+"""Where the weights of a teacher are, or belong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ccd_cli.core.errors import TeacherError
+from ccd_cli.core.paths import home
+from ccd_cli.teachers.registry import Card, card
+
+
+def weights_path(teacher: Card) -> Path:
+    """Return where a teacher's weights belong (a folder for whole repositories), there or not."""
+    if teacher.path is not None:
+        return teacher.path
+    folder = home() / "teachers" / teacher.name
+    return folder / Path(teacher.file).name if teacher.file else folder
+
+
+def find_weights(model: str) -> Path:
+    """Return the weights of the catalogue teacher `model`; `TeacherError` says what goes where if they are absent."""
+    teacher = card(model)
+    path = weights_path(teacher)
+    if not path.exists() and teacher.path is not None:
+        raise TeacherError(f"The weights of {teacher.name} are not where its card says: there is no {path}.")
+    if not path.exists():
+        consent = "" if teacher.commercial else " --allow-noncommercial"
+        raise TeacherError(
+            f"The weights of {teacher.name} are not on this machine: there is no {path}.",
+            f"Get them from {teacher.url} with: ccd teachers pull {teacher.name}{consent}",
+        )
+    return path
