@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 SIZE = (480, 640)
-PERFECT = {  # values of a predictor of each kind that makes no mistake, from depth in metres
+PERFECT = {  # values of a predictor of each kind that makes no mistake, from depth in meters
     "disparity": lambda d: 3.0 / d + 0.5,
     "depth": lambda d: 0.2 * d,
     "affine-depth": lambda d: 0.1 * d + 0.7,
@@ -18,7 +18,7 @@ PERFECT = {  # values of a predictor of each kind that makes no mistake, from de
 
 
 def true_depth(i: int) -> np.ndarray:
-    """Metres [480, 640]: a slope with a box, each image another one."""
+    """Meters [480, 640]: a slope with a box, each image another one."""
     y, x = np.mgrid[: SIZE[0], : SIZE[1]]
     depth = 1.0 + 6.0 * (1 - y / SIZE[0]) + 0.3 * np.sin(x / 40 + i)
     depth[200 + 30 * i : 330, 100:300] = 1.5 + 0.2 * i

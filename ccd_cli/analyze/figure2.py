@@ -68,7 +68,7 @@ def score_image(source: ModelSource, benchmark: Benchmark, sample: Sample) -> di
     return {"dataset": benchmark.spec.name, "image": sample.name, **crop_scores(prediction, sample, benchmark.spec)}
 
 
-def summarise(images: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def summarize(images: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return a row for each set, and with several sets one for all images: means, and on how many images the crop wins.
 
     `gain` is the mean of AbsRel after the fit to the whole map minus that after the fit to the crop.

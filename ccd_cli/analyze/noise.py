@@ -1,4 +1,4 @@
-"""How much loss noise in a label puts on pixels that are right, for every normalisation and context family.
+"""How much loss noise in a label puts on pixels that are right, for every normalization and context family.
 
 The true map is the prediction of a perfect student and a corrupted copy the label. The per-pixel losses are those of
 training (`core.losses.normalized_l1`), contexts come from the corrupted label. All losses are in MADs.
@@ -50,7 +50,7 @@ TOGETHER = 8
 
 @dataclass(frozen=True)
 class Scheme:
-    """A normalisation with its contexts; `unit`: both maps are divided by their MAD first, as the labels of a run are."""
+    """A normalization with its contexts; `unit`: both maps are divided by their MAD first, as the labels of a run are."""
 
     normalization: Normalization
     contexts: Family | None = None
@@ -83,7 +83,7 @@ SCHEMES: tuple[Scheme, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Mean losses in MADs of one draw on one image; `noisy` NaN without spoilt pixels, `noisy_share` of the valid pixels."""
+    """Mean losses in MADs of one draw on one image; `noisy` NaN without spoiled pixels, `noisy_share` of the valid pixels."""
 
     dataset: str
     image: str
@@ -98,7 +98,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Example:
-    """What a picture shows of one case: photo-sized maps [H,W] of the label, the spoilt pixels and the losses by scheme."""
+    """What a picture shows of one case: photo-sized maps [H,W] of the label, the spoiled pixels and the losses by scheme."""
 
     label: NDArray[np.float32]
     mask: NDArray[np.bool_]
@@ -138,7 +138,7 @@ def spoil(
 def losses(
     disparity: NDArray[np.float32], mask: NDArray[np.bool_], labels: Sequence[Noisy], device: torch.device
 ) -> dict[Scheme, NDArray[np.float32]]:
-    """Return for each scheme the losses [draws,h,w], in MADs: those of the true map where nothing is normalised."""
+    """Return for each scheme the losses [draws,h,w], in MADs: those of the true map where nothing is normalized."""
     true = torch.from_numpy(disparity)[None].to(device)
     valid = torch.from_numpy(np.ascontiguousarray(mask))[None].to(device)
     label = torch.from_numpy(np.stack([made.label for made in labels])).to(device)
@@ -184,11 +184,11 @@ def _groups(made: Iterator[Noisy]) -> Iterator[tuple[int, list[Noisy]]]:
         first += len(group)
 
 
-def summarise(measured: Sequence[Measured]) -> list[dict[str, Any]]:
+def summarize(measured: Sequence[Measured]) -> list[dict[str, Any]]:
     """Return one row for each case and scheme, in their order: the mean over images of the mean over their draws.
 
     `std` is over all images and draws; `std_error` is that of the mean over images, as draws on one image are not
-    independent (NaN with one image). `of_global`: the loss over that of global normalisation; `below_global`: on which share
+    independent (NaN with one image). `of_global`: the loss over that of global normalization; `below_global`: on which share
     of the same draws it is smaller (both NaN for jitter).
     """
     groups: dict[tuple[Any, ...], list[Measured]] = {}
@@ -231,7 +231,7 @@ def summarise(measured: Sequence[Measured]) -> list[dict[str, Any]]:
 
 
 def _example(made: Sequence[Noisy], mask: NDArray[np.bool_], by_scheme: dict[Scheme, NDArray[np.float32]]) -> Example:
-    """The draw that shows most without normalisation: one in the middle of the range of factors would show nothing."""
+    """The draw that shows most without normalization: one in the middle of the range of factors would show nothing."""
     raw = by_scheme[Scheme("none")]
     draw = int(np.argmax([loss.mean() for loss in raw]))
     return Example(made[draw].label, mask, made[draw].noisy, {s: maps[draw] for s, maps in by_scheme.items()})

@@ -20,9 +20,9 @@ _OWN = (
 )
 _CAPTIONS = {
     "noise.png": "Mean loss on clean pixels; whiskers are standard errors over images.",
-    "both_sides.png": "Both sides of leaving out the normalisation: it spreads no noise, and it cannot live with labels of "
+    "both_sides.png": "Both sides of leaving out the normalization: it spreads no noise, and it cannot live with labels of "
     "different scales. Labels divided by their MAD (none, unit) have one scale, and spread noise through that MAD.",
-    "example.png": "One image. Left the corrupted label; then where the loss falls. All coloured pixels of the label are right "
+    "example.png": "One image. Left the corrupted label; then where the loss falls. All colored pixels of the label are right "
     "(in the last row up to its scale), so a correct student should have no loss on them.",
     "figure2.png": "The paper's Figure 2: the central crop, scored after a fit to the whole map and after a fit to itself.",
 }
@@ -30,12 +30,12 @@ _CAPTIONS = {
 
 def page(analysis: Analysis, pictures: Mapping[str, Path], surroundings: Mapping[str, str]) -> str:
     """Return the page as HTML; `pictures` by file name are put into it."""
-    title = f"Label noise and normalisation: {analysis.protocol['suite']}"
+    title = f"Label noise and normalization: {analysis.protocol['suite']}"
     rows, fits = analysis.noise(), analysis.figure2()
     parts = [
         f"<h1>{escape(title)}</h1>",
         "<p class=soft>The true map is a perfect student, a corrupted copy its label. Loss on pixels that the corruption did "
-        "not touch was carried there by the normalisation. Lower is better; nothing was trained.</p>",
+        "not touch was carried there by the normalization. Lower is better; nothing was trained.</p>",
         _list(analysis.findings()),
         _left_out(analysis),
         "<h2>Loss on clean pixels, in MADs</h2>" + _noise_table(rows) if rows else "",

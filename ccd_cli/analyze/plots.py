@@ -1,4 +1,4 @@
-"""Plots of an analysis, for a talk: 16:9, large labels, colours that the colour-blind tell apart and names beside them."""
+"""Plots of an analysis, for a talk: 16:9, large labels, colors that the color-blind tell apart and names beside them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SHOWN = (
 )
 EXAMPLES = (("outliers", 0.2, "outliers, 20 %"), ("blur", 0.03, "edges blurred"), ("jitter", 20.0, "scale jitter"))
 MOST_SETS = 6  # of which the bars of Figure 2 have room; of more, the mean over all images
-FULL = 1.0  # MADs that get the end of the colour map of losses
+FULL = 1.0  # MADs that get the end of the color map of losses
 STYLE: dict[Any, Any] = {
     "font.size": 15,
     "axes.titlesize": 16,
@@ -44,7 +44,7 @@ STYLE: dict[Any, Any] = {
 
 
 def plot_noise(rows: Sequence[Row], path: Path) -> None:
-    """Write a panel for each corruption but jitter: the loss on clean pixels under every normalisation."""
+    """Write a panel for each corruption but jitter: the loss on clean pixels under every normalization."""
     with mpl.rc_context(STYLE):
         figure, axes = plt.subplots(2, 3, figsize=(16, 9.5), sharey=True, sharex="col", layout="constrained")
         schemes = [scheme for scheme in SCHEMES if not scheme.unit]  # several times the others: see plot_both_sides
@@ -70,7 +70,7 @@ def plot_noise(rows: Sequence[Row], path: Path) -> None:
 
 
 def plot_both_sides(rows: Sequence[Row], path: Path) -> None:
-    """Write outliers beside scale jitter: no normalisation is spared by both but the small contexts."""
+    """Write outliers beside scale jitter: no normalization is spared by both but the small contexts."""
     with mpl.rc_context(STYLE):
         figure, axes = plt.subplots(1, 2, figsize=(16, 7.5), sharey=True, layout="constrained")
         titles = (
@@ -80,12 +80,12 @@ def plot_both_sides(rows: Sequence[Row], path: Path) -> None:
         for cell, case, title in zip(axes, (("outliers", 0.2), ("jitter", 20.0)), titles, strict=True):
             _bars(cell, [row for row in rows if (row["corruption"], row["amount"]) == case], title, SCHEMES)
             cell.set_xlabel("mean loss (MADs)")
-        figure.suptitle("Without normalisation nothing spreads, and every difference in scale is loss")
+        figure.suptitle("Without normalization nothing spreads, and every difference in scale is loss")
         _save(figure, path)
 
 
 def plot_example(examples: Mapping[Any, Example], name: str, path: Path) -> None:
-    """Write one image's corrupted labels and the loss of each pixel under five normalisations; spoilt pixels are grey."""
+    """Write one image's corrupted labels and the loss of each pixel under five normalizations; spoiled pixels are gray."""
     with mpl.rc_context({**STYLE, "font.size": 13, "axes.titlesize": 14}):
         height, width = next(iter(examples.values())).label.shape
         size = (16, 1.0 + len(EXAMPLES) * (0.35 + 2.3 * height / width))
@@ -105,13 +105,13 @@ def plot_example(examples: Mapping[Any, Example], name: str, path: Path) -> None
                 loss = np.where(clean, made.losses[scheme], np.nan)
                 cell.set_facecolor("#9a9a9a")
                 painted = cell.imshow(np.ma.masked_invalid(loss), cmap="viridis", vmin=0, vmax=FULL)
-                cell.set_xlabel(f"clean: {np.nanmean(loss):.3f}" if clean.any() else "all spoilt")
+                cell.set_xlabel(f"clean: {np.nanmean(loss):.3f}" if clean.any() else "all spoiled")
         axes[0, 0].set_title("label")
         for cell, scheme in zip(axes[0, 1:], SHOWN, strict=True):
             cell.set_title(_title(scheme))
         if painted is not None:
             bar = figure.colorbar(painted, ax=axes, shrink=0.9, extend="max", aspect=30, pad=0.015)
-            bar.set_label("loss of a pixel (MADs); grey: spoilt or unknown")
+            bar.set_label("loss of a pixel (MADs); gray: spoiled or unknown")
         figure.suptitle("Where the loss falls when a label is wrong and the student is right")
         figure.supxlabel(_literal(name), fontsize=11, color="#595959")
         _save(figure, path)
@@ -135,11 +135,11 @@ def plot_figure2(rows: Sequence[Row], images: Sequence[Row], model: Mapping[str,
             axis.set_minor_locator(NullLocator())
         shown = list(rows) if len(rows) <= MOST_SETS else list(rows[-1:])  # the last is the mean over all images
         place, size = np.arange(len(shown)), 15 if len(shown) < 5 else 11
-        for shift, fit, colour, label in (
+        for shift, fit, color, label in (
             (-0.2, "whole", "#D55E00", "whole map"),
             (0.2, "crop", "#0072B2", "crop only"),
         ):
-            bars = right.bar(place + shift, [r[f"{fit}_abs_rel"] for r in shown], 0.38, color=colour, label=label)
+            bars = right.bar(place + shift, [r[f"{fit}_abs_rel"] for r in shown], 0.38, color=color, label=label)
             right.bar_label(bars, [f"{r[f'{fit}_abs_rel']:.3f}" for r in shown], padding=3, fontsize=size)
         right.set_xticks(place, [f"{r['dataset'][:14]}\n{r['n']} images" for r in shown], fontsize=size)
         right.set(ylabel="AbsRel of the crop", title="mean")
@@ -160,8 +160,8 @@ def _bars(cell: Any, rows: Sequence[Row], title: str, schemes: Sequence[Scheme],
     place = np.arange(len(schemes))
     values = np.array([np.nan if row is None else row["clean_loss"] for row in found])
     errors = np.nan_to_num([0.0 if row is None else row["std_error"] for row in found])
-    colours = [(*mpl.colors.to_rgb(COLORS[s.normalization]), SHADES[s.contexts]) for s in schemes]
-    cell.barh(place, values, xerr=errors, color=colours, error_kw={"ecolor": "black", "capsize": 3, "elinewidth": 1.3})
+    colors = [(*mpl.colors.to_rgb(COLORS[s.normalization]), SHADES[s.contexts]) for s in schemes]
+    cell.barh(place, values, xerr=errors, color=colors, error_kw={"ecolor": "black", "capsize": 3, "elinewidth": 1.3})
     for y, value, error in zip(place, values, errors, strict=True):
         text = "–" if np.isnan(value) else "0" if value < 5e-4 else f"{value:.2f}" if value >= 0.1 else f"{value:.3f}"
         cell.annotate(

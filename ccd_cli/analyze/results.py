@@ -33,16 +33,16 @@ class Analysis:
     example_name: str = ""
 
     def noise(self) -> list[Row]:
-        """Return a row for each corruption, amount and normalisation."""
-        return analyze_noise.summarise(self.measured)
+        """Return a row for each corruption, amount and normalization."""
+        return analyze_noise.summarize(self.measured)
 
     def figure2(self) -> list[Row]:
         """Return a row for each set, and one for all images of several; nothing without a model."""
         if not self.fits:
             return []
-        from ccd_cli.analyze.figure2 import summarise  # timm: seconds that an analysis without a model saves
+        from ccd_cli.analyze.figure2 import summarize  # timm: seconds that an analysis without a model saves
 
-        return summarise(self.fits)
+        return summarize(self.fits)
 
     def document(self) -> dict[str, Any]:
         """Return the JSON document: NaN is null; `figure2` is null without a model."""
@@ -66,23 +66,23 @@ class Analysis:
                 often = 100 * rows["outliers", amount, Scheme("hybrid", "range")]["below_global"]
                 said.append(
                     f"Outliers in {100 * amount:g} % of a label cost its clean pixels {whole:.2f} MADs under global "
-                    f"normalisation; hybrid by range spreads {hybrid / whole:.2f} of that (less on {often:.0f} % of the draws), "
+                    f"normalization; hybrid by range spreads {hybrid / whole:.2f} of that (less on {often:.0f} % of the draws), "
                     f"local by range {local / whole:.2f}."
                 )
         whole, hybrid = (table.get(("blur", 0.03, s), math.nan) for s in (Scheme("global"), Scheme("hybrid", "range")))
         if math.isfinite(whole) and whole > 0:
             verdict = "more" if hybrid > whole else "less"
             said.append(
-                f"Blurred edges cost the other pixels {whole:.3f} MADs under global normalisation and {hybrid:.3f}, {verdict}, "
+                f"Blurred edges cost the other pixels {whole:.3f} MADs under global normalization and {hybrid:.3f}, {verdict}, "
                 "under hybrid by range."
             )
         raw, unit = Scheme("none"), Scheme("none", unit=True)
         jitter, noise = table.get(("jitter", 20.0, raw), math.nan), table.get(("outliers", 0.2, raw), math.nan)
         if math.isfinite(jitter) and math.isfinite(noise):
-            normalised = max(table[("jitter", 20.0, s)] for s in SCHEMES if s.normalization != "none")
+            normalized = max(table[("jitter", 20.0, s)] for s in SCHEMES if s.normalization != "none")
             said.append(
-                f"Without normalisation nothing is spread ({noise:.3f}), but labels whose scales differ by up to a factor of "
-                f"20 cost every pixel {jitter:.2f} MADs; normalised losses do not notice them ({normalised:.4f} at most). "
+                f"Without normalization nothing is spread ({noise:.3f}), but labels whose scales differ by up to a factor of "
+                f"20 cost every pixel {jitter:.2f} MADs; normalized losses do not notice them ({normalized:.4f} at most). "
                 f"Dividing each label by its MAD first (none unit) mends that ({table['jitter', 20.0, unit]:.4f}) and spreads "
                 f"noise again ({table['outliers', 0.2, unit]:.2f} under outliers in 20 %)."
             )
@@ -97,7 +97,7 @@ class Analysis:
 
 
 def noise_lines(rows: list[Row], jitter: bool) -> list[dict[str, object]]:
-    """Return a line for each normalisation, for a terminal: a column for each noise, or for each scale `jitter`."""
+    """Return a line for each normalization, for a terminal: a column for each noise, or for each scale `jitter`."""
     cases = [case for case in CASES if (case[0] == "jitter") == jitter]
     cells = {(row["corruption"], row["amount"], _scheme(row)): row["clean_loss"] for row in rows}
     known = [case for case in cases if any(key[:2] == case for key in cells)]

@@ -1,4 +1,4 @@
-"""`ccd analyze`: what noise in labels costs under each normalisation, without training; with a model, the paper's Figure 2."""
+"""`ccd analyze`: what noise in labels costs under each normalization, without training; with a model, the paper's Figure 2."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NAMED = 10  # damaged images that are named on the terminal when they are left o
 
 
 def run(settings: Settings, report: Report) -> Analysis:
-    """Analyse and write table, JSON and plots into `settings.out`.
+    """Analyze and write table, JSON and plots into `settings.out`.
 
     Raises CcdError where no set is found and where no image can be used, Interrupted after Ctrl-C (nothing is written).
     """
@@ -46,7 +46,7 @@ def run(settings: Settings, report: Report) -> Analysis:
         _look(settings, sets, source, runtime, analysis, signals, report)
         if not analysis.measured and not analysis.fits:
             reasons = "; ".join(dict.fromkeys(entry["reason"].rstrip(".") for entry in analysis.left_out))
-            raise CcdError(f"No image of the suite '{settings.suite}' can be analysed ({reasons}).")
+            raise CcdError(f"No image of the suite '{settings.suite}' can be analyzed ({reasons}).")
         write_results(analysis, settings.out, settings.command, runtime.describe())
     return analysis
 
@@ -70,7 +70,7 @@ def _look(
 ) -> None:
     """Look at every image once: read it, measure what noise does on it, and score the model's fits."""
     todo = [(benchmark, index) for benchmark in sets for index in spread(len(benchmark), settings.images)]
-    report.begin("Analysing", len(todo))
+    report.begin("Analyzing", len(todo))
     for done, (benchmark, name, sample) in enumerate(_read(todo), start=1):
         label = benchmark.spec.name
         if isinstance(sample, CcdError):

@@ -23,7 +23,7 @@ class Sample:
     rgb: NDArray[np.uint8]
     """[H, W, 3], as the network gets it (KITTI: after the KB crop)."""
     depth: NDArray[np.float32]
-    """[H, W] metres, or of unknown scale where the set has none; NaN where unknown (everywhere in a set without depth).
+    """[H, W] meters, or of unknown scale where the set has none; NaN where unknown (everywhere in a set without depth).
     Disparity is already inverted."""
     mask: NDArray[np.bool_]
     """[H, W] pixels that are scored; depth is finite there."""
@@ -62,7 +62,7 @@ class Spec:
     points: bool = False
     """Whether points are scored too: the set knows its cameras."""
     metric: bool = True
-    """Whether its depth is in metres."""
+    """Whether its depth is in meters."""
 
 
 def spread(count: int, limit: int | None) -> list[int]:

@@ -98,14 +98,14 @@ def check_set(benchmark: Benchmark, *, read: bool = False, report: Report | None
 
 def _check_layout(benchmark: ZeroShotSet, result: Checked) -> None:
     layout, names = benchmark.layout, benchmark.names()
-    spelt = _published_spelling(layout, names)
+    spelled = _published_spelling(layout, names)
     result.place, result.published = str(benchmark.members.place), layout.count
-    result.digest = digest(spelt)
+    result.digest = digest(spelled)
     result.proven = result.digest == layout.digest
     if len(names) != layout.count:
         result.problems.append(f"{len(names)} samples, {layout.count} are published")
     for start, count in layout.groups:
-        here = sum(name.startswith(start) for name in spelt)
+        here = sum(name.startswith(start) for name in spelled)
         if here != count:
             result.problems.append(f"{here} of {count} below {start}")
     if len(set(names)) != len(names):

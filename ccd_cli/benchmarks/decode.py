@@ -24,10 +24,10 @@ def decode_rgb(data: bytes, name: str) -> NDArray[np.uint8]:
 
 
 def decode_codes(data: bytes, name: str) -> tuple[NDArray[np.uint16], dict[str, str]]:
-    """Return (uint16 codes [H, W] of a 16-bit grey PNG, its text chunks)."""
+    """Return (uint16 codes [H, W] of a 16-bit gray PNG, its text chunks)."""
     with _image(data, name) as image:
         if image.format != "PNG" or not image.mode.startswith("I"):
-            raise ImageError(f"{name}: a 16-bit grey PNG is wanted, not {image.format} {image.mode}")
+            raise ImageError(f"{name}: a 16-bit gray PNG is wanted, not {image.format} {image.mode}")
         codes = np.asarray(image)
         text = {str(key): str(value) for key, value in getattr(image, "text", {}).items()}
         return np.ascontiguousarray(codes.astype(np.uint16)), text

@@ -14,7 +14,7 @@ from ccd_cli.scenes import render
 
 NEAREST = 1e-3
 FARTHEST = 80.0
-"""Metres; generated pixels beyond are not scored, as KITTI's are not."""
+"""Meters; generated pixels beyond are not scored, as KITTI's are not."""
 COUNT = 60
 SIZE = (384, 512)
 

@@ -36,7 +36,7 @@ class Layout:
     depth: str
     """Path of a photo's depth, from the groups of `photo`."""
     decode: Decode
-    """Bytes, (height, width) of the photo and the file's name in; depth in metres out."""
+    """Bytes, (height, width) of the photo and the file's name in; depth in meters out."""
     valid: tuple[float, float] | None
     """Depth strictly between these is scored; None: `mask` alone decides."""
     mask: str = ""
@@ -59,17 +59,17 @@ class Layout:
     """Another start of photo paths that is in use, and the published one."""
 
 
-def png_depth(per_metre: float) -> Decode:
-    """Return a rule for 16-bit PNGs whose codes are metres times `per_metre`; 0 is unknown."""
+def png_depth(per_meter: float) -> Decode:
+    """Return a rule for 16-bit PNGs whose codes are meters times `per_meter`; 0 is unknown."""
 
     def decode(data: bytes, size: Size, name: str) -> FloatMap:
-        return (decode_codes(data, name)[0] / per_metre).astype(np.float32)
+        return (decode_codes(data, name)[0] / per_meter).astype(np.float32)
 
     return decode
 
 
 def npy_depth(data: bytes, size: Size, name: str) -> FloatMap:
-    """Read an `.npy` map in metres."""
+    """Read an `.npy` map in meters."""
     return one_channel(decode_npy(data, name), name).astype(np.float32)
 
 
@@ -81,7 +81,7 @@ NYUV2 = Layout(
         resolution=None,
         max_res=None,
         boundary=False,
-        about="654 photos of the labelled test split at 480x640; raw depth (not in-painted), 0.001 < depth < 10 m, "
+        about="654 photos of the labeled test split at 480x640; raw depth (not in-painted), 0.001 < depth < 10 m, "
         "scored in rows 45:471 and columns 41:601",
     ),
     folder="nyuv2",

@@ -16,7 +16,7 @@ import numpy as np
 from ccd_cli.benchmarks.base import Sample, Spec
 from ccd_cli.benchmarks.decode import decode_rgb, known
 from ccd_cli.benchmarks.members import FolderMembers, safe_name
-from ccd_cli.benchmarks.moge_png import decode_depth_png, normalised_intrinsics
+from ccd_cli.benchmarks.moge_png import decode_depth_png, normalized_intrinsics
 from ccd_cli.benchmarks.moge_view import rectify
 from ccd_cli.benchmarks.zero_shot import MAX_LIST_BYTES, same_size
 from ccd_cli.core.errors import CcdError, ImageError
@@ -36,7 +36,7 @@ class BundleSet:
     size: tuple[int, int]
     """(height, width) of the view."""
     metric: bool
-    """Whether its depth is in metres; otherwise its scale is unknown."""
+    """Whether its depth is in meters; otherwise its scale is unknown."""
     count: int
 
 
@@ -49,7 +49,7 @@ def _entry(folder: str, width: int, height: int, metric: bool, boundary: bool, c
         max_res=None,
         boundary=boundary,
         about=f"{count} samples; {about}turned to the optical axis, cut and scaled to {height}x{width}; "
-        f"every known pixel is scored, depth {'in metres' if metric else 'of unknown scale'}",
+        f"every known pixel is scored, depth {'in meters' if metric else 'of unknown scale'}",
         points=True,
         metric=metric,
     )
@@ -66,7 +66,7 @@ BUNDLE = {
         _entry("GSO", 512, 512, False, False, 1030, ""),
         _entry("Sintel", 872, 436, False, True, 1064, "sky masked, middle of the frame; "),
         _entry("DDAD", 1400, 700, True, False, 1000, "ego car cut away; "),
-        _entry("DIODE", 1024, 768, True, False, 771, "boundary artefacts removed; "),
+        _entry("DIODE", 1024, 768, True, False, 771, "boundary artifacts removed; "),
         _entry("Spring", 1920, 1080, False, True, 1000, ""),
         _entry("HAMMER", 1664, 832, True, True, 775, ""),
     )
@@ -100,7 +100,7 @@ class MogeSet:
         rgb = decode_rgb(self.members.read(name), name)
         depth = decode_depth_png(self.members.read(f"{folder}/depth.png"), f"{folder}/depth.png")
         same_size(depth.shape, rgb.shape[:2], f"{folder}/depth.png")
-        camera = normalised_intrinsics(self._meta(folder).get("intrinsics"), f"{folder}/meta.json")
+        camera = normalized_intrinsics(self._meta(folder).get("intrinsics"), f"{folder}/meta.json")
         try:
             view = rectify(rgb, depth, camera, self.entry.size)
         except ImageError as error:

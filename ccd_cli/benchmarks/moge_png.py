@@ -53,7 +53,7 @@ def encode_depth_png(depth: FloatMap) -> bytes:
     return file.getvalue()
 
 
-def normalised_intrinsics(values: object, name: str) -> NDArray[np.float64]:
+def normalized_intrinsics(values: object, name: str) -> NDArray[np.float64]:
     """Return the 3x3 matrix of `meta.json`, in shares of width and height; raises ImageError for anything else."""
     try:
         matrix = np.array(values, dtype=np.float64)

@@ -56,15 +56,15 @@ def rectify(rgb: NDArray[np.uint8], depth: FloatMap, camera: Matrix, size: tuple
     if not mask.any():
         raise ImageError("no pixel of its depth is known in the view that is scored")
     mask &= seen <= np.quantile(seen[mask], 0.01) * FARTHEST
-    colour = cv2.remap(photo, x, y, interpolation=cv2.INTER_LINEAR)
-    return View(colour.astype(np.uint8), seen.astype(np.float32), mask, (1 / wide, 1 / high))
+    color = cv2.remap(photo, x, y, interpolation=cv2.INTER_LINEAR)
+    return View(color.astype(np.uint8), seen.astype(np.float32), mask, (1 / wide, 1 / high))
 
 
 def masked_nearest(values: FloatMap, mask: Mask, size: tuple[int, int]) -> tuple[FloatMap, Mask]:
     """Shrink or enlarge `values` [h, w] to (H, W) `size`: a cell takes the valid pixel of its window that is nearest to
-    its centre, the first in reading order where several are; a cell without one is invalid.
+    its center, the first in reading order where several are; a cell without one is invalid.
 
-    When enlarging, the window is one pixel: a valid pixel is given to cells whose centre is in it.
+    When enlarging, the window is one pixel: a valid pixel is given to cells whose center is in it.
     """
     rows, row_far = _window(values.shape[0], size[0])
     columns, column_far = _window(values.shape[1], size[1])
@@ -82,12 +82,12 @@ def masked_nearest(values: FloatMap, mask: Mask, size: tuple[int, int]) -> tuple
 
 
 def _window(length: int, cells: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return ([cells, n] source indices of each cell's window, [cells, n] their distance to the cell's centre)."""
+    """Return ([cells, n] source indices of each cell's window, [cells, n] their distance to the cell's center)."""
     step = max(1.0, length / cells)
-    centre = (np.arange(cells) + 0.5) * (length / cells)
-    first = np.round(centre - step / 2).astype(np.int64)
+    center = (np.arange(cells) + 0.5) * (length / cells)
+    first = np.round(center - step / 2).astype(np.int64)
     index = first[:, None] + np.arange(ceil(step))
-    return index, index + 0.5 - centre[:, None]
+    return index, index + 0.5 - center[:, None]
 
 
 def _turn_to_axis(direction: Matrix) -> Matrix:
@@ -112,7 +112,7 @@ def _field(camera: Matrix, turn: Matrix, aspect: float) -> tuple[float, float]:
 
 
 def _grid(size: tuple[int, ...]) -> Matrix:
-    """Return [H, W, 3] (u, v, 1) of the pixel centres in shares of width and height."""
+    """Return [H, W, 3] (u, v, 1) of the pixel centers in shares of width and height."""
     u, v = np.meshgrid((np.arange(size[1]) + 0.5) / size[1], (np.arange(size[0]) + 0.5) / size[0])
     return np.stack([u, v, np.ones_like(u)], axis=-1)
 

@@ -104,7 +104,7 @@ class OwnBenchmark:
 
     @property
     def _reach(self) -> float:
-        """Depth at a disparity of one pixel: metres where the baseline is known."""
+        """Depth at a disparity of one pixel: meters where the baseline is known."""
         rule = self.rule
         if rule.baseline is None:
             return 1.0
@@ -112,7 +112,7 @@ class OwnBenchmark:
 
     def _value(self) -> str:
         if self.rule.kind == "depth":
-            return "depth in metres"
+            return "depth in meters"
         return "disparity in pixels" + ("" if self.rule.baseline else ", depth of unknown scale")
 
     def _range(self) -> tuple[float, float]:

@@ -57,11 +57,11 @@ class OwnSet(Section):
     """`order`: sorted files belong together; `match`: what the wildcards of the globs stand for must be the same text."""
     kind: Literal["depth", "disparity"] = "depth"
     """`depth`: distance along the optical axis; `disparity`: stereo disparity in pixels, scored as depth 1 / disparity of
-    unknown scale, or in metres where `baseline` and `focal` are given."""
+    unknown scale, or in meters where `baseline` and `focal` are given."""
     scale: Positive = 1.0
-    """Metres (disparity: pixels) for one unit of the file, for instance 0.001 for millimetres."""
+    """Meters (disparity: pixels) for one unit of the file, for instance 0.001 for millimeters."""
     divisor: Positive | None = None
-    """The other way round, units of the file for one metre (disparity: pixel): 1000 for millimetres, 256 for KITTI."""
+    """The other way round, units of the file for one meter (disparity: pixel): 1000 for millimeters, 256 for KITTI."""
     min: Annotated[float, Field(ge=0)] = 1e-3
     """Smallest valid value after scaling; 0, NaN and infinity are never valid."""
     max: Positive = 1e4
@@ -69,11 +69,11 @@ class OwnSet(Section):
     unknown: list[float] = Field(default_factory=list)
     """Further values of the file that mean unknown, for instance `[65535]`."""
     baseline: Positive | None = None
-    """Distance of the two cameras in metres (disparity)."""
+    """Distance of the two cameras in meters (disparity)."""
     focal: Positive | None = None
     """Focal length in pixels (disparity); default: the first of `intrinsics`."""
     intrinsics: Annotated[list[float], Field(min_length=4, max_length=4)] | None = None
-    """fx, fy, cx, cy in pixels of the photo, where pixel (0, 0) has its centre at (0.5, 0.5)."""
+    """fx, fy, cx, cy in pixels of the photo, where pixel (0, 0) has its center at (0.5, 0.5)."""
     crop: Crop = Crop()
     """Where pixels are scored."""
     resolution: Annotated[int, Field(ge=14)] | None = None
@@ -99,12 +99,12 @@ class OwnClip(OwnSet):
     video: str = ""
     """A video below `root`, whose frames are the photos."""
     depth: str = ""
-    """Glob of the ground truth, one for each frame in order; without it models in metres alone are scored, on steadiness."""
+    """Glob of the ground truth, one for each frame in order; without it models in meters alone are scored, on steadiness."""
     poses: str = ""
     """Where the camera was: a glob of text files, one a frame with the numbers of a 4x4 or 3x4 matrix, or one file with a line
     a frame. With `intrinsics` it gives the temporal alignment error of a scene that stands still; `mask` and `crop` say where."""
     pose: Literal["camera-to-world", "world-to-camera"] = "camera-to-world"
-    """What the matrices do. Translations are in metres, or in the unit of the ground truth."""
+    """What the matrices do. Translations are in meters, or in the unit of the ground truth."""
 
 
 def _sort(raw: Any) -> str:

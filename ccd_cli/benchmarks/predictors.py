@@ -76,7 +76,7 @@ class ModelSource:
     It sees photos at `resolution`, else at what a suite of one's own says, each by its own rule; else at its own resolution.
     Only diffusion models (Marigold, GenPercept) see them as the protocol of a published set says, which was made for them:
     longer side `spec.resolution`, or in the zero-shot suite the photo as it is.
-    Focal lengths go along where the set has cameras, unless `told` is False: some networks need them for metres.
+    Focal lengths go along where the set has cameras, unless `told` is False: some networks need them for meters.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class ModelSource:
         self._told = told
 
     def facts(self) -> dict[str, Any]:
-        """Return the checkpoint's hash, kind, licence, resolution and number format."""
+        """Return the checkpoint's hash, kind, license, resolution and number format."""
         teacher = self.model.teacher
         facts: dict[str, Any] = {
             "kind": teacher.kind,

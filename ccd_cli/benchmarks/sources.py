@@ -86,7 +86,7 @@ SOURCES = {
             "https://diode-dataset.org/",
             "val.tar.gz (md5 5c895d09201b88973c8fe4552a67dd85)",
             "2.6 GB",
-            "MIT licence",
+            "MIT license",
         ),
         Source(
             "moge",

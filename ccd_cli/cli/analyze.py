@@ -20,7 +20,7 @@ from ccd_cli.cli.report import RichReport
     "`ccd eval --suite` knows.",
 )
 @click.option(
-    "--model", metavar="MODEL", help="Also the paper's Figure 2 for this catalogue name, run folder or checkpoint."
+    "--model", metavar="MODEL", help="Also the paper's Figure 2 for this catalog name, run folder or checkpoint."
 )
 @click.option("--arch", metavar="NAME", help="Architecture of a checkpoint file that does not tell it.")
 @click.option(
@@ -71,10 +71,10 @@ def command(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Show how much label noise each normalisation spreads, without training.
+    """Show how much label noise each normalization spreads, without training.
 
     A true map is the student, a corrupted copy the label: loss on pixels that are right was carried there by the
-    normalisation. With --model also what a fit of scale and shift to a crop alone gains (the paper's Figure 2).
+    normalization. With --model also what a fit of scale and shift to a crop alone gains (the paper's Figure 2).
     Writes analysis.json, analysis.csv, draws.csv, plots and analysis.html into --out.
 
     \b

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ccd_cli.pointcloud.cloud import CloudSettings
     from ccd_cli.pointcloud.files import Format
 
-_METRES = click.FloatRange(min=0, min_open=True)
+_METERS = click.FloatRange(min=0, min_open=True)
 
 
 @dataclass(frozen=True)
@@ -89,15 +89,15 @@ _OPTIONS = (
     click.option(
         "--intrinsics",
         metavar="FX,FY,CX,CY",
-        help="Camera in pixels of the photo; the first pixel's centre is (0.5, 0.5). "
+        help="Camera in pixels of the photo; the first pixel's center is (0.5, 0.5). "
         "[default: stored with the map, EXIF, the model's own, else 60 degrees across the longer side]",
     ),
     click.option("--fov", type=float, metavar="DEG", help="Field of view across the longer side, in degrees."),
     click.option(
-        "--near", type=_METRES, metavar="M", help="Maps without a scale: where their nearest 1 % begins. [default: 0.5]"
+        "--near", type=_METERS, metavar="M", help="Maps without a scale: where their nearest 1 % begins. [default: 0.5]"
     ),
     click.option(
-        "--far", type=_METRES, metavar="M", help="Maps without a scale: where their farthest 1 % begins. [default: 20]"
+        "--far", type=_METERS, metavar="M", help="Maps without a scale: where their farthest 1 % begins. [default: 20]"
     ),
     click.option(
         "--align-to",
@@ -107,9 +107,9 @@ _OPTIONS = (
     ),
     click.option(
         "--ref-scale",
-        type=_METRES,
+        type=_METERS,
         metavar="S",
-        help="Metres of the reference = code / S, for instance 1000 for millimetres.",
+        help="Meters of the reference = code / S, for instance 1000 for millimeters.",
     ),
     click.option(
         "--edge-cut/--no-edge-cut",
@@ -117,10 +117,10 @@ _OPTIONS = (
         show_default=True,
         help="Drop flying pixels, which hang between surfaces at depth edges.",
     ),
-    click.option("--voxel", type=_METRES, metavar="M", help="Thin to one point for every cube of this side."),
+    click.option("--voxel", type=_METERS, metavar="M", help="Thin to one point for every cube of this side."),
     click.option("--normals", is_flag=True, help="Add normals that face the camera."),
     click.option("--outliers", is_flag=True, help="Remove lone points (statistical outlier removal)."),
-    click.option("--max-depth", type=_METRES, metavar="M", help="Leave out what is farther."),
+    click.option("--max-depth", type=_METERS, metavar="M", help="Leave out what is farther."),
     click.option(
         "--format",
         "cloud_format",

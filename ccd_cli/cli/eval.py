@@ -42,7 +42,7 @@ _KINDS = ("disparity", "depth", "affine-depth", "metric")
     "models",
     multiple=True,
     metavar="MODEL",
-    help="Catalogue name, run folder or checkpoint; repeat to compare. Default: depth-anything-v2-small.",
+    help="Catalog name, run folder or checkpoint; repeat to compare. Default: depth-anything-v2-small.",
 )
 @click.option("--arch", metavar="NAME", help="Architecture of a checkpoint file that does not tell it.")
 @click.option(

@@ -84,7 +84,7 @@ def command(
         report=report,
     )
     report.note(
-        f"Done: {result.samples} photos in {result.shards} shards, {result.bytes / 1e6:,.1f} MB, licence {result.license}; "
+        f"Done: {result.samples} photos in {result.shards} shards, {result.bytes / 1e6:,.1f} MB, license {result.license}; "
         f"{result.folder}"
     )
     if result.dropped:

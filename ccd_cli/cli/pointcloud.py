@@ -24,13 +24,13 @@ from ccd_cli.cli.report import RichReport
     "--kind",
     type=click.Choice(["disparity", "depth", "affine-depth", "metric"]),
     help="What maps mean that have no sidecar: disparity (larger = nearer), depth (unknown scale), affine-depth "
-    "(unknown scale and shift), metric (metres).",
+    "(unknown scale and shift), metric (meters).",
 )
 @click.option(
     "--depth-scale",
     type=click.FloatRange(min=0, min_open=True),
     metavar="S",
-    help="16-bit PNG without a sidecar: metres = code / S.",
+    help="16-bit PNG without a sidecar: meters = code / S.",
 )
 @cloud_options
 @verbosity
@@ -46,7 +46,7 @@ def command(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Turn photos and depth maps that already exist into coloured point clouds.
+    """Turn photos and depth maps that already exist into colored point clouds.
 
     INPUT is a photo, a folder, a glob or a .txt list. Each map is found by its photo's name; the JSON beside it, which
     `ccd predict` writes, says what it means and which camera took it.

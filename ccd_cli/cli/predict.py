@@ -22,7 +22,7 @@ ROWS_SHOWN = 12
 
 @click.command()
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
-@click.option("--model", help="Catalogue name, run folder or checkpoint. [default: depth-anything-v2-small]")
+@click.option("--model", help="Catalog name, run folder or checkpoint. [default: depth-anything-v2-small]")
 @click.option("--arch", metavar="NAME", help="Architecture of a checkpoint that does not tell its own.")
 @click.option("--out", default="ccd-out", show_default=True, type=click.Path(file_okay=False), help="Output folder.")
 @click.option(
@@ -35,9 +35,9 @@ ROWS_SHOWN = 12
     metavar="LIST",
     help="What to write: npy, npz, png16, exr, color, side; comma-separated.",
 )
-@click.option("--cmap", default="inferno", show_default=True, metavar="NAME", help="Any matplotlib colour map.")
+@click.option("--cmap", default="inferno", show_default=True, metavar="NAME", help="Any matplotlib color map.")
 @click.option(
-    "--pointcloud", is_flag=True, help="Also write a coloured point cloud, by the options from --intrinsics on."
+    "--pointcloud", is_flag=True, help="Also write a colored point cloud, by the options from --intrinsics on."
 )
 @click.option(
     "--batch", default="auto", show_default=True, metavar="N", help="Photos that go through the network together."
@@ -53,7 +53,7 @@ ROWS_SHOWN = 12
 @click.option(
     "--every", type=click.IntRange(1), metavar="N", help="Videos: a point cloud every n frames. [default: one a second]"
 )
-@click.option("--compile", "compiled", is_flag=True, help="Compile the network first: slow start, faster afterwards.")
+@click.option("--compile", "compiled", is_flag=True, help="Compile the network first: slow start, faster afterward.")
 @click.option("--overwrite", is_flag=True, help="Redo what is finished and was made by the same settings.")
 @click.option("--offline", is_flag=True, help="Never ask the hub.")
 @cloud_options

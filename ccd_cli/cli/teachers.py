@@ -1,4 +1,4 @@
-"""`ccd teachers`: which teachers there are, under which licence, and their weights."""
+"""`ccd teachers`: which teachers there are, under which license, and their weights."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def list_teachers(
     verbose: bool,
     quiet: bool,
 ) -> None:
-    """List the catalogue: published teachers, built-in ones and your own.
+    """List the catalog: published teachers, built-in ones and your own.
 
     Example: ccd teachers list --commercial
     """
@@ -97,7 +97,7 @@ def info(name: str, as_json: bool, verbose: bool, quiet: bool) -> None:
 @command.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--recipe", metavar="RECIPE", help="Also what this recipe's teachers and student need.")
-@click.option("--all-permissive", is_flag=True, help="Also every teacher whose licence allows commercial use.")
+@click.option("--all-permissive", is_flag=True, help="Also every teacher whose license allows commercial use.")
 @click.option("--allow-noncommercial", is_flag=True, help="Take teachers that forbid commercial use, too.")
 @click.option("--offline", is_flag=True, help="Ask nobody: only verify what is already here.")
 @verbosity
@@ -230,7 +230,7 @@ def _show(rows: list[dict[str, Any]], verbose: bool) -> None:
 
     table = Table(box=None, pad_edge=False)
     table.add_column("name", no_wrap=True)
-    for title in ("family", "kind", "size", "licence", "commercial", "pulled", *(("repository",) if verbose else ())):
+    for title in ("family", "kind", "size", "license", "commercial", "pulled", *(("repository",) if verbose else ())):
         table.add_column(title, no_wrap=True, justify="right" if title == "size" else "left")
     words = {True: "yes", False: "no", None: "?"}
     for row in rows:

@@ -56,7 +56,7 @@ class Scenes(Section):
 
 
 class Images(Section):
-    """The unlabelled photos. `images: DIR` is short for `images: {paths: [DIR]}`."""
+    """The unlabeled photos. `images: DIR` is short for `images: {paths: [DIR]}`."""
 
     paths: list[str] = []
     """Folders (searched recursively), globs, single files or `.txt` lists, relative to the current folder;
@@ -98,13 +98,13 @@ class Noise(Section):
     """Errors put on purpose into a teacher's labels, to see with a known truth what each loss makes of them."""
 
     outliers: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-    """Share of every label that is spoilt: a rectangle at a random place, each pixel times a factor U(0.2, 4) of its own."""
+    """Share of every label that is spoiled: a rectangle at a random place, each pixel times a factor U(0.2, 4) of its own."""
     blur: Annotated[int, Field(ge=0, le=64)] = 0
     """Soft boundaries: around steps of more than a tenth, the mean of this many label pixels to each side (`crops.size` is a
     label's side)."""
     scale_jitter: Annotated[float, Field(ge=0.0, le=10.0)] = 0.0
     """Inconsistent scale between labels: each one, already at unit scale, times exp(U(-x, x)). Jitter before unit scale
-    would be divided out. Normalisation divides it out too: only `none` and the anchor feel it."""
+    would be divided out. Normalization divides it out too: only `none` and the anchor feel it."""
     shift_jitter: Weight = 0.0
     """Inconsistent shift between labels: each one, at unit scale, plus U(-x, x), in mean absolute deviations."""
 
@@ -113,10 +113,10 @@ class TeacherEntry(Section):
     """One teacher. A bare name is short for `{model: NAME}`. The first teacher is the primary one."""
 
     model: str
-    """A catalogue name, a run folder written by `ccd distill`, a checkpoint file, or `truth`: the exact depth of generated
+    """A catalog name, a run folder written by `ccd distill`, a checkpoint file, or `truth`: the exact depth of generated
     scenes, which is how built-in teachers are made."""
     weight: Weight = 1.0
-    """Share of the steps it supervises (`select`) or its say in the mean (`average`); normalised over the teachers."""
+    """Share of the steps it supervises (`select`) or its say in the mean (`average`); normalized over the teachers."""
     arch: str | None = None
     """Architecture of a checkpoint file whose keys cannot tell it (Depth Anything V1, V2 and V2-metric share theirs)."""
     resolution: Annotated[int, Field(ge=14)] | None = None

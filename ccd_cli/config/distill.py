@@ -19,7 +19,7 @@ class Student(Section):
     """The network to train."""
 
     arch: str = "depth-anything-v2-small"
-    """A Depth Anything architecture by its catalogue name, or `timm` for any other timm encoder under the same head."""
+    """A Depth Anything architecture by its catalog name, or `timm` for any other timm encoder under the same head."""
     encoder: str | None = None
     """With `arch: timm`, the timm model name, for instance `mobilenetv4_conv_small`."""
     features: Annotated[int, Field(ge=8, le=1024)] = 64
@@ -27,7 +27,7 @@ class Student(Section):
     init: Literal["pretrained", "encoder", "scratch"] = "pretrained"
     """`pretrained`: all weights from a file; `encoder`: the encoder's, with a random head (paper, Table 5); `scratch`: none."""
     weights: str | None = None
-    """Where `pretrained` and `encoder` come from: a catalogue name, a run folder or a file. Default: the published file of
+    """Where `pretrained` and `encoder` come from: a catalog name, a run folder or a file. Default: the published file of
     `arch`; with `arch: timm` and `init: encoder`, timm's own ImageNet weights (downloaded by timm)."""
     kind: Literal["disparity"] = "disparity"
     """What the student predicts. Every label is brought to this domain before any loss."""
@@ -41,7 +41,7 @@ class Student(Section):
 
 
 class Context(Section):
-    """One distillation context and the normalisation of its loss (paper, Table 1: each context has its own)."""
+    """One distillation context and the normalization of its loss (paper, Table 1: each context has its own)."""
 
     weight: Weight = 1.0
     """Factor of this term; 0 turns the context off."""
@@ -67,7 +67,7 @@ class Feature(Section):
 
 
 class Gradient(Section):
-    """Multi-scale gradient matching (MiDaS) on the globally normalised residual of the shared context."""
+    """Multi-scale gradient matching (MiDaS) on the globally normalized residual of the shared context."""
 
     weight: Weight = 2.0
     """Factor l3 of the paper (2.0)."""
@@ -76,7 +76,7 @@ class Gradient(Section):
 
 
 class Anchor(Section):
-    """Small pull of the student's scale (MAD) towards the label's unit scale, against magnitude drift."""
+    """Small pull of the student's scale (MAD) toward the label's unit scale, against magnitude drift."""
 
     weight: Weight = 0.0
     """0 turns it off. Scale-invariant losses leave the student's scale free; 0.01 is enough to hold it."""
@@ -107,7 +107,7 @@ class Masks(Section):
     saturated_share: Share = 0.01
     """A plateau is at least this share of the map."""
     flat: bool = True
-    """Leave out whole labels without relief (a wall, the sky): their normalised loss is noise."""
+    """Leave out whole labels without relief (a wall, the sky): their normalized loss is noise."""
 
 
 class Augment(Section):
@@ -118,7 +118,7 @@ class Augment(Section):
     jitter_share: Share = 0.8
     """Share of inputs that are jittered."""
     gray_share: Share = 0.05
-    """Share of inputs turned grey."""
+    """Share of inputs turned gray."""
     blur_share: Share = 0.2
     """Share of inputs blurred, by a Gaussian of sigma 0.1 to 2 pixels."""
 
@@ -127,11 +127,11 @@ class Optim(Section):
     """AdamW, its schedule, and how often state is saved."""
 
     steps: Count = 20_000
-    """Optimiser steps (paper: 20 000)."""
+    """Optimizer steps (paper: 20 000)."""
     batch: Count = 8
     """Photos a forward pass (paper: 8); several processes share it."""
     accumulate: Count = 1
-    """Forward passes an optimiser step."""
+    """Forward passes an optimizer step."""
     lr: Positive = 5e-5
     """Learning rate of the depth head (paper: 5e-5)."""
     encoder_lr: Positive = 5e-6
@@ -220,7 +220,7 @@ class DistillRecipe(Section):
     augment: Augment = Augment()
     """Student-side augmentation."""
     optim: Optim = Optim()
-    """Optimiser, length and saving."""
+    """Optimizer, length and saving."""
     guards: Guards = Guards()
     """Stops."""
     eval: Eval = Eval()

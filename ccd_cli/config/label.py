@@ -13,7 +13,7 @@ class LabelTeacher(Section):
     """One teacher and how it is run. A bare name is short for `{model: NAME}`."""
 
     model: str
-    """A catalogue name, a run folder written by `ccd distill`, or a checkpoint file."""
+    """A catalog name, a run folder written by `ccd distill`, or a checkpoint file."""
     arch: str | None = None
     """Architecture of a checkpoint file whose keys cannot tell it."""
     resolution: Annotated[int, Field(ge=14)] | None = None
@@ -79,7 +79,7 @@ def label_contradictions(recipe: LabelRecipe) -> list[tuple[str, str]]:
     if not recipe.images.paths:
         found.append(("images.paths", "is needed: the photos to label"))
     if recipe.images.scenes is not None:
-        found.append(("images.scenes", "is not labelled: the depth of generated scenes is known"))
+        found.append(("images.scenes", "is not labeled: the depth of generated scenes is known"))
     if recipe.crops.region != "shared":
         found.append(("crops.region", "labels are made for `shared` regions only"))
     if recipe.crops.patch_min > recipe.crops.patch_max:

@@ -53,7 +53,7 @@ def contradictions(recipe: DistillRecipe) -> list[tuple[str, str]]:
         for key in ("scale_jitter", "shift_jitter"):
             if recipe.mixing == "average" and getattr(teacher.noise, key):
                 found.append(
-                    (f"teachers.{i}.noise.{key}", "has no effect with `mixing: average`, which normalises labels")
+                    (f"teachers.{i}.noise.{key}", "has no effect with `mixing: average`, which normalizes labels")
                 )
     return found
 

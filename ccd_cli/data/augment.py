@@ -21,7 +21,7 @@ class Augmentation:
 
 
 def augment(image: np.ndarray, rng: np.random.Generator, how: Augmentation) -> np.ndarray:
-    """Return uint8 (H, W, 3) with colour jitter, grey and blur drawn from `rng`.
+    """Return uint8 (H, W, 3) with color jitter, gray and blur drawn from `rng`.
 
     The same number of draws is made whatever is applied, so that one setting does not shift the others' randomness.
     """

@@ -1,7 +1,7 @@
-"""Labels that are wrong in a known way: what a normalised loss makes of them can be measured without training.
+"""Labels that are wrong in a known way: what a normalized loss makes of them can be measured without training.
 
-A true map is the label of a perfect teacher. `corrupt` spoils it and says which pixels it spoilt; all others keep their
-value bit for bit, so that loss on them is loss that the normalisation carried there (`ccd analyze`, docs/ANALYSIS.md).
+A true map is the label of a perfect teacher. `corrupt` spoils it and says which pixels it spoiled; all others keep their
+value bit for bit, so that loss on them is loss that the normalization carried there (`ccd analyze`, docs/ANALYSIS.md).
 
 The kinds `outliers` and `affine` are those of the trial that this analysis repeats; `blur` and `jitter` are this project's.
 Maps are disparity [H,W] float32 over its median (so that the constants below mean the same on every image).
@@ -28,7 +28,7 @@ OUTLIER_FACTORS = (0.2, 4.0)
 WRONG_AFFINE = (1.6, 0.5)
 """Scale and shift of a region with the wrong affine map; the shift in medians of the map."""
 EDGE = 1.1
-"""Neighbours whose disparities differ by more than this factor are at an object's boundary."""
+"""Neighbors whose disparities differ by more than this factor are at an object's boundary."""
 
 Map = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -36,9 +36,9 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Noisy:
-    """A spoilt label [H,W] in the unit of the true map, and the valid pixels that were spoilt, bool [H,W].
+    """A spoiled label [H,W] in the unit of the true map, and the valid pixels that were spoiled, bool [H,W].
 
-    Under `jitter` no pixel is spoilt: the label is right up to its scale.
+    Under `jitter` no pixel is spoiled: the label is right up to its scale.
     """
 
     label: Map
@@ -46,7 +46,7 @@ class Noisy:
 
 
 def corrupt(kind: Corruption, disparity: Map, mask: Mask, amount: float, rng: np.random.Generator) -> Noisy:
-    """Return `disparity` [H,W] (over its median, positive where `mask` [H,W] is true) spoilt by `kind`.
+    """Return `disparity` [H,W] (over its median, positive where `mask` [H,W] is true) spoiled by `kind`.
 
     `outliers`: each pixel of a random rectangle times a factor U(.2, 4) of its own. `affine`: 1.6 d + .5 in a random
     rectangle. `amount` of both: the rectangle's share of the image, 0..1. `blur`: a box mean around object boundaries;
@@ -58,15 +58,15 @@ def corrupt(kind: Corruption, disparity: Map, mask: Mask, amount: float, rng: np
     if kind == "jitter":
         return Noisy((disparity * np.float32(amount ** rng.uniform(-0.5, 0.5))), np.zeros_like(mask))
     if kind == "blur":
-        spoilt, region = _smeared(disparity, mask, max(1, round(amount * min(mask.shape))))
+        spoiled, region = _smeared(disparity, mask, max(1, round(amount * min(mask.shape))))
     else:
         region = rectangle(mask.shape, amount, rng)
         if kind == "outliers":
-            spoilt = disparity * rng.uniform(*OUTLIER_FACTORS, mask.shape).astype(np.float32)
+            spoiled = disparity * rng.uniform(*OUTLIER_FACTORS, mask.shape).astype(np.float32)
         else:
-            spoilt = np.float32(WRONG_AFFINE[0]) * disparity + np.float32(WRONG_AFFINE[1])
+            spoiled = np.float32(WRONG_AFFINE[0]) * disparity + np.float32(WRONG_AFFINE[1])
     noisy = region & mask
-    return Noisy(np.where(noisy, spoilt, disparity).astype(np.float32), noisy & (spoilt != disparity))
+    return Noisy(np.where(noisy, spoiled, disparity).astype(np.float32), noisy & (spoiled != disparity))
 
 
 def check_amount(kind: str, amount: float) -> None:
@@ -89,7 +89,7 @@ def rectangle(shape: tuple[Any, ...], share: float, rng: np.random.Generator) ->
 
 
 def boundaries(disparity: Map, mask: Mask) -> Mask:
-    """Return bool [H,W]: valid pixels with a valid neighbour whose disparity is more than `EDGE` times theirs, or less."""
+    """Return bool [H,W]: valid pixels with a valid neighbor whose disparity is more than `EDGE` times theirs, or less."""
     found = np.zeros_like(mask)
     for axis in (0, 1):
         near, far = (_cut(disparity, axis, end) for end in (slice(None, -1), slice(1, None)))

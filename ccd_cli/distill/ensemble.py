@@ -166,14 +166,14 @@ class Panel:
 
 
 def _average(maps: list[Tensor], valid: list[Tensor], shares: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Return the pixel mean of normalised labels, weighted by share and by agreement exp(-|d - mean|)."""
+    """Return the pixel mean of normalized labels, weighted by share and by agreement exp(-|d - mean|)."""
     normal = torch.stack([normalize_map(m, v)[0] for m, v in zip(maps, valid, strict=True)])
     seen = torch.stack(valid).float()
     normal = torch.where(seen > 0, normal, 0.0)
-    centre = (normal * seen).sum(0) / seen.sum(0).clamp_min(1.0)
+    center = (normal * seen).sum(0) / seen.sum(0).clamp_min(1.0)
     weight = (
         seen
-        * torch.exp(-(normal - centre).abs())
+        * torch.exp(-(normal - center).abs())
         * torch.tensor(shares, dtype=normal.dtype, device=normal.device)[:, None, None, None]
     )
     total = weight.sum(0)

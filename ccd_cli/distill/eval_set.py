@@ -35,7 +35,7 @@ class SceneSet:
         return self.rule.count
 
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return (photo uint8 RGB (H,W,3), depth in metres float32 (H,W), valid bool (H,W))."""
+        """Return (photo uint8 RGB (H,W,3), depth in meters float32 (H,W), valid bool (H,W))."""
         photo, disparity = self.rule.read(index)
         valid = disparity > 1 / FARTHEST
         return photo, np.where(valid, 1.0 / np.where(valid, disparity, 1.0), 1.0).astype(np.float32), valid

@@ -262,7 +262,7 @@ class Records:
             "license": license_name,
             "license_note": "Commercial use is allowed by it."
             if is_commercial(license_name)
-            else "Do not use this model commercially without checking: a teacher's licence forbids it, is disputed or is unknown.",
+            else "Do not use this model commercially without checking: a teacher's license forbids it, is disputed or is unknown.",
             "teachers": [
                 {
                     "name": member.teacher.name,
@@ -292,7 +292,7 @@ class Records:
             *lines,
             f"* On `{job.eval_set.name}` ({b['images']:.0f} pairs, least squares in disparity, mean over images), best at step "
             f"{b['step']:.0f}: AbsRel {b['abs_rel']:.4f}, RMSE {b['rmse']:.4f}, delta1 {b['delta1']:.4f}. These weights are kept; "
-            "choosing them by this score favours it.",
+            "choosing them by this score favors it.",
         ]
 
 

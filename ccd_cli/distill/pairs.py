@@ -30,9 +30,9 @@ class PairsFile(BaseModel):
     depth: str
     """Glob of the ground truth: 16-bit PNG or `.npy`; sorted, it must match the sorted photos one to one."""
     kind: Literal["depth", "disparity"] = "depth"
-    """`depth`: distance in metres after scaling; `disparity`: stereo disparity, scored as depth = 1 / disparity."""
+    """`depth`: distance in meters after scaling; `disparity`: stereo disparity, scored as depth = 1 / disparity."""
     scale: Annotated[float, Field(gt=0)] = 1.0
-    """Metres (or pixels of disparity) for one unit of the file, for instance 0.001 for millimetres."""
+    """Meters (or pixels of disparity) for one unit of the file, for instance 0.001 for millimeters."""
     min: Annotated[float, Field(ge=0)] = 1e-3
     """Smallest valid value after scaling; 0, NaN and infinity are always invalid."""
     max: Annotated[float, Field(gt=0)] = 1e4

@@ -23,8 +23,8 @@ def plot_metrics(lines: list[dict[str, Any]], folder: Path) -> None:
     for part in PARTS:
         values = _column(lines, part)
         if np.isfinite(values).any():
-            colour = axes.plot(steps, values, linewidth=0.5, alpha=0.3)[0].get_color()
-            axes.plot(steps, _smooth(values), color=colour, linewidth=2 if part == "loss" else 1.2, label=part)
+            color = axes.plot(steps, values, linewidth=0.5, alpha=0.3)[0].get_color()
+            axes.plot(steps, _smooth(values), color=color, linewidth=2 if part == "loss" else 1.2, label=part)
     axes.set(xlabel="step", ylabel="loss (parts before their weights)", title="Distillation loss")
     axes.legend()
     _save(figure, folder / "loss.png")
@@ -34,7 +34,7 @@ def plot_metrics(lines: list[dict[str, Any]], folder: Path) -> None:
         chosen = np.array([str(line["teacher"]) == teacher for line in lines])
         axes.plot(steps[chosen], drift[chosen], ".", markersize=3, label=teacher)
     axes.plot(steps, _smooth(drift), color="black", linewidth=1.5, label="smoothed")
-    axes.axhline(0.0, color="grey", linewidth=0.8)
+    axes.axhline(0.0, color="gray", linewidth=0.8)
     axes.set(xlabel="step", ylabel="log(student MAD / label MAD)", title="Drift: 0 means the labels' unit scale")
     axes.legend()
     _save(figure, folder / "drift.png")
@@ -57,12 +57,12 @@ def plot_scores(history: list[dict[str, float]], folder: Path) -> None:
 def plot_samples(photos: np.ndarray, columns: dict[str, np.ndarray], path: Path) -> np.ndarray:
     """Write the sample grid and return it as uint8 RGB (H, W, 3).
 
-    photos uint8 [N,S,S,3]; columns: title -> disparity [N,S,S], each map coloured over its own 2 % to 98 % (near = warm).
+    photos uint8 [N,S,S,3]; columns: title -> disparity [N,S,S], each map colored over its own 2 % to 98 % (near = warm).
     """
     rows, titles = len(photos), ["photo", *columns]
     figure, axes = plt.subplots(rows, len(titles), figsize=(2.4 * len(titles), 2.4 * rows + 0.4), squeeze=False)
     for r in range(rows):
-        pictures = [photos[r], *(colour(maps[r]) for maps in columns.values())]
+        pictures = [photos[r], *(color(maps[r]) for maps in columns.values())]
         for cell, picture, title in zip(axes[r], pictures, titles, strict=True):
             cell.imshow(picture)
             cell.axis("off")
@@ -75,8 +75,8 @@ def plot_samples(photos: np.ndarray, columns: dict[str, np.ndarray], path: Path)
     return pixels
 
 
-def colour(disparity: np.ndarray) -> np.ndarray:
-    """Return uint8 RGB (H, W, 3) for a disparity map (H, W), near = warm; invalid pixels are grey."""
+def color(disparity: np.ndarray) -> np.ndarray:
+    """Return uint8 RGB (H, W, 3) for a disparity map (H, W), near = warm; invalid pixels are gray."""
     valid = np.isfinite(disparity)
     low, high = np.percentile(disparity[valid], [2, 98]) if valid.any() else (0.0, 1.0)
     scaled = np.clip((np.where(valid, disparity, low) - low) / max(high - low, 1e-12), 0, 1)
@@ -90,7 +90,7 @@ def _column(lines: list[dict[str, Any]], key: str) -> np.ndarray:
 
 
 def _smooth(values: np.ndarray) -> np.ndarray:
-    """Return a centred running mean over a fiftieth of the run that leaves out missing values."""
+    """Return a centered running mean over a fiftieth of the run that leaves out missing values."""
     width = max(1, len(values) // 50)
     kernel = np.ones(width)
     known = np.isfinite(values)

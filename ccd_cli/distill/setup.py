@@ -235,7 +235,7 @@ def _same_weights(state: dict[str, Any] | None, hashes: dict[str, str]) -> None:
 
 
 def _first_license(recipe: DistillRecipe, weights: ModelRef | None) -> list[str]:
-    """Return the licence of the weights that the student begins from, timm's own included; none for random ones."""
+    """Return the license of the weights that the student begins from, timm's own included; none for random ones."""
     if weights is not None:
         return [weights.license]
     return (

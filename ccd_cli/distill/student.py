@@ -31,7 +31,7 @@ def student_arch(name: str, encoder: str | None, features: int, init: str) -> Ar
 
 
 def pretrained_license(encoder: str) -> str:
-    """Return the licence that timm states for an encoder's pretrained weights, or "unknown"."""
+    """Return the license that timm states for an encoder's pretrained weights, or "unknown"."""
     stated = str(getattr(_pretrained_config(encoder), "license", None) or "unknown")
     return {"apache-2.0": "Apache-2.0", "mit": "MIT"}.get(stated, stated)
 

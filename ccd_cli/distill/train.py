@@ -165,7 +165,7 @@ def _mean_over_processes(sums: dict[str, Tensor], runtime: Runtime) -> dict[str,
 
 
 def _update(job: Job, loss: float) -> float | None:
-    """Take one optimiser step; returns the gradient norm, or None (and no step) where loss or gradient is not finite."""
+    """Take one optimizer step; returns the gradient norm, or None (and no step) where loss or gradient is not finite."""
     parameters = [p for group in job.optimizer.param_groups for p in group["params"] if p.grad is not None]
     if job.runtime.world > 1:
         flat = torch.cat([p.grad.flatten() for p in parameters])

@@ -41,7 +41,7 @@ def score_network(network: DepthNet | Teacher, images: EvalSet, resolution: int 
 def compare(job: Job, first: DepthNet) -> list[dict[str, Any]]:
     """Return rows of `model` and scores: teachers, the student untrained (`first`) and trained, and maps without a photo.
 
-    The mean map is the mean of the set's own true disparities (each by its median and MAD), which favours it; the
+    The mean map is the mean of the set's own true disparities (each by its median and MAD), which favors it; the
     gradient rises from top to bottom; the constant knows nothing. Teachers see a photo at the student's resolution (those of
     other libraries at their own); affine depth has no disparity of its own and is left out.
     """
@@ -86,7 +86,7 @@ def _score(predict: Callable[[np.ndarray], np.ndarray], images: EvalSet) -> dict
 
 
 def _mean_map(images: EvalSet) -> np.ndarray:
-    """Return the mean normalised true disparity at MEAN_SIDE x MEAN_SIDE; pixels never valid get the mean."""
+    """Return the mean normalized true disparity at MEAN_SIDE x MEAN_SIDE; pixels never valid get the mean."""
     total, count = np.zeros((MEAN_SIDE, MEAN_SIDE)), np.zeros((MEAN_SIDE, MEAN_SIDE))
     for index in range(len(images)):
         try:

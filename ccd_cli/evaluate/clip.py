@@ -54,7 +54,7 @@ class ClipTask:
             report.note(f"{what}: scored already (--overwrite does it again)")
             return
         if not self.clip.has_depth and (self.method != "none" or self.kind != "metric"):
-            why = "it has no ground truth to fit to, so it is scored for models in metres alone"
+            why = "it has no ground truth to fit to, so it is scored for models in meters alone"
             task.left_out(self.clip.spec.name, CcdError(why))
             return
         self._clear(all_of_it=False)
@@ -160,7 +160,7 @@ class ClipTask:
         return self.kept / f"{index:06d}.npy"
 
     def _keep(self, index: int, values: Map, kind: Kind | None) -> None:
-        """Keep a map, and beside it what it is: a focal length that is told may turn depth into metres."""
+        """Keep a map, and beside it what it is: a focal length that is told may turn depth into meters."""
         write_text(self.kept / f"{index:06d}.kind", kind or "")
         with whole_file(self._path(index)) as temporary, temporary.open("wb") as file:
             np.save(file, values)

@@ -17,7 +17,7 @@ from ccd_cli.media.colorize import color_range, colorize, nearness
 
 WORST, BEST = 3, 2
 WIDTH = 480  # pixels of a panel, at most
-ERROR_MAX = 0.5  # relative error at which the colour map ends
+ERROR_MAX = 0.5  # relative error at which the color map ends
 ERROR_COLORS = "inferno"
 PANELS = ("photo", "prediction", "truth", "error")
 _JPEG = (cv2.IMWRITE_JPEG_QUALITY, 88, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
@@ -77,7 +77,7 @@ class Gallery:
 
 
 def draw(sample: Sample, aligned: NDArray[np.floating], mask: NDArray[np.bool_]) -> Panels:
-    """Return JPEG panels of one image: prediction and truth share the truth's colour range, error is |p - t| / t.
+    """Return JPEG panels of one image: prediction and truth share the truth's color range, error is |p - t| / t.
 
     `aligned` is the prediction in the truth's unit and `mask` the pixels that were scored. Sparse truth is averaged over
     the known pixels below each pixel of the panel.
@@ -98,7 +98,7 @@ def draw(sample: Sample, aligned: NDArray[np.floating], mask: NDArray[np.bool_])
 
 
 def draw_untrue(sample: Sample, depth: NDArray[np.floating]) -> Panels:
-    """Return JPEG panels of photo and predicted depth, where there is no truth to share a colour range with."""
+    """Return JPEG panels of photo and predicted depth, where there is no truth to share a color range with."""
     size = panel_size(sample.rgb.shape)
     photo = np.asarray(cv2.resize(sample.rgb, dsize=size, interpolation=cv2.INTER_AREA), np.uint8)
     predicted = _shrink(depth, np.isfinite(depth) & (depth > 0), size)

@@ -209,7 +209,7 @@ def _pictures(results: Results, sets: list[str], titles: dict[str, str]) -> str:
     )
     made = [
         "<h2>Worst and best images</h2><p class=soft>By the first score of the set. Prediction (after alignment) and truth share "
-        f"the truth's colour range; grey is unknown or not scored.{pairs}</p>",
+        f"the truth's color range; gray is unknown or not scored.{pairs}</p>",
         f"<div class=bars><span>far<i style='{_gradient(DEFAULT)}'></i>near</span>"
         f"<span>error 0<i style='{_gradient(ERROR_COLORS)}'></i>{100 * ERROR_MAX:.0f} % and more</span></div>",
     ]
@@ -269,8 +269,8 @@ def _list(lines: Iterable[str]) -> str:
 
 
 def _gradient(cmap: str) -> str:
-    colours = (f"rgb({r},{g},{b})" for r, g, b in color_table(cmap)[::32].tolist())
-    return f"background:linear-gradient(to right,{','.join(colours)})"
+    colors = (f"rgb({r},{g},{b})" for r, g, b in color_table(cmap)[::32].tolist())
+    return f"background:linear-gradient(to right,{','.join(colors)})"
 
 
 def _number(value: Any, digits: int = 4) -> str:

@@ -60,12 +60,12 @@ def _marked(
 ) -> NDArray[np.uint8]:
     made = np.ascontiguousarray(picture)
     for (closer, farther), good in zip(pairs, right, strict=True):
-        colour = RIGHT if good else WRONG
+        color = RIGHT if good else WRONG
         one, two = ((round(float(p[1]) * shrink), round(float(p[0]) * shrink)) for p in (closer, farther))
-        for width, ink in ((4, EDGE), (2, colour)):
+        for width, ink in ((4, EDGE), (2, color)):
             cv2.line(made, one, two, ink, width, cv2.LINE_AA)
-        for width, ink in ((5, EDGE), (3, colour)):
+        for width, ink in ((5, EDGE), (3, color)):
             cv2.circle(made, one, 8, ink, width, cv2.LINE_AA)
         cv2.circle(made, two, 5, EDGE, -1, cv2.LINE_AA)
-        cv2.circle(made, two, 3, colour, -1, cv2.LINE_AA)
+        cv2.circle(made, two, 3, color, -1, cv2.LINE_AA)
     return made

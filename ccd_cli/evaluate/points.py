@@ -30,7 +30,7 @@ def point_scores(
     """Return `points_<fit>_rel` and `points_<fit>_delta1` for every fit in FITS of the kind; empty where there are none.
 
     `values` are the prediction [H, W] as predicted, NaN where unknown. Aligned as MoGe does, whatever the depth is aligned by:
-    a shift (metric, only on sets in metres), a scale, a scale and a shift. Raises CcdError where nothing can be scored.
+    a shift (metric, only on sets in meters), a scale, a scale and a shift. Raises CcdError where nothing can be scored.
     """
     camera = sample.camera if lens == "set" else prediction.camera
     if not spec.points or sample.camera is None or camera is None:

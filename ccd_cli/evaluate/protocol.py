@@ -58,7 +58,7 @@ def _more(made: dict[str, Any], tasks: set[str]) -> list[str]:
     if any(rules["points"] for rules in made["datasets"].values()):
         lines.append(
             f"Points, on sets with cameras, of metric and depth models: {ABOUT[made['camera']]}; aligned by weighted L1 on a "
-            "64x64 sample (MoGe): by a shift (metric models on sets in metres), a scale, a scale and a shift. Maps known up "
+            "64x64 sample (MoGe): by a shift (metric models on sets in meters), a scale, a scale and a shift. Maps known up "
             "to a shift (disparity, affine depth) have no points."
         )
     if "pairs" in tasks:

@@ -207,7 +207,7 @@ def _warnings(label: str, spec: Spec, row: dict[str, Any], camera: Lens) -> Iter
         )
     if row["alignment"] == "none" and not spec.metric and spec.task != "pairs":
         yield (
-            f"{label} on {row['dataset']}: the ground truth has no metres and nothing was aligned to it, so the errors say "
+            f"{label} on {row['dataset']}: the ground truth has no meters and nothing was aligned to it, so the errors say "
             "nothing. Give --alignment scale."
         )
     if row["n"] > 1 and row.get(STEADY, 0) != row.get(STEADY, 0):

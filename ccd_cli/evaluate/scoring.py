@@ -26,8 +26,8 @@ MOGE_AUTO: dict[str, Method] = {
     "affine-depth": "moge-affine",
     "metric": "moge-scale",
 }
-"""Method of each kind under `auto` on MoGe's sets. Not all of them have metres, so metric models get a scale as well; `none`
-scores their metres."""
+"""Method of each kind under `auto` on MoGe's sets. Not all of them have meters, so metric models get a scale as well; `none`
+scores their meters."""
 CPU = torch.device("cpu")
 
 

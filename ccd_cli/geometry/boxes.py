@@ -1,4 +1,4 @@
-"""Where pixels of one map lie in another. Pixel (0, 0) has its centre at (0.5, 0.5)."""
+"""Where pixels of one map lie in another. Pixel (0, 0) has its center at (0.5, 0.5)."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ def sample_boxes(maps: Tensor, boxes: Tensor, size: int) -> Tensor:
 
     maps [B,H,W]; boxes [B,P,3] hold (top, left, side) as shares of the map's height and width. Returns [B*P,size,size],
     the patches of the first map first. Equal to cropping and then resizing where the box falls on whole pixels, except
-    that the outermost half pixel uses the map's real neighbours. Differentiable in `maps`.
+    that the outermost half pixel uses the map's real neighbors. Differentiable in `maps`.
     """
     count, patches = boxes.shape[:2]
-    centres = (torch.arange(size, device=maps.device, dtype=torch.float32) + 0.5) / size
-    rows = boxes[..., 0:1] + centres * boxes[..., 2:3]
-    columns = boxes[..., 1:2] + centres * boxes[..., 2:3]
+    centers = (torch.arange(size, device=maps.device, dtype=torch.float32) + 0.5) / size
+    rows = boxes[..., 0:1] + centers * boxes[..., 2:3]
+    columns = boxes[..., 1:2] + centers * boxes[..., 2:3]
     grid = torch.stack(
         [columns[:, :, None, :].expand(-1, -1, size, -1), rows[:, :, :, None].expand(-1, -1, -1, size)], dim=-1
     )

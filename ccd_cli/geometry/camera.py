@@ -1,7 +1,7 @@
 """Which pinhole camera took a photo: from flags, EXIF, the model, or a guess that is said aloud.
 
-One convention everywhere: pixel (0, 0) has its centre at (0.5, 0.5), so the image spans 0..W and 0..H, the middle is
-(W / 2, H / 2), and resizing an image only multiplies its intrinsics. Calibrations that put the centre of the first
+One convention everywhere: pixel (0, 0) has its center at (0.5, 0.5), so the image spans 0..W and 0..H, the middle is
+(W / 2, H / 2), and resizing an image only multiplies its intrinsics. Calibrations that put the center of the first
 pixel at (0, 0) (OpenCV, TUM, NYUv2) need 0.5 added to cx and cy.
 """
 
@@ -16,7 +16,7 @@ from ccd_cli.geometry.depth_map import Camera
 Source = Literal["flag", "fov", "file", "exif", "model", "guess"]
 
 FILM_DIAGONAL = math.hypot(36.0, 24.0)
-"""Millimetres: 43.27, the diagonal of a 35-mm film frame."""
+"""Millimeters: 43.27, the diagonal of a 35-mm film frame."""
 GUESSED_FOV = 60.0
 """Degrees across the longer side, where nothing tells; a phone's main lens has 65 to 70, a 35-mm lens 54."""
 ABOUT: dict[str, str] = {
@@ -44,22 +44,22 @@ def parse_intrinsics(text: str) -> Camera:
 
 
 def camera_from_fov(degrees: float, height: int, width: int) -> Camera:
-    """Return the camera whose longer image side spans `degrees`: f = side / 2 / tan(angle / 2), centred, square pixels.
+    """Return the camera whose longer image side spans `degrees`: f = side / 2 / tan(angle / 2), centered, square pixels.
 
     Raises UsageProblem unless 0 < degrees < 180.
     """
     if not 0 < degrees < 180:
         raise UsageProblem(f"--fov is an angle between 0 and 180 degrees across the longer side, not {degrees:g}.")
-    return _centred(max(height, width) / 2 / math.tan(math.radians(degrees) / 2), height, width)
+    return _centered(max(height, width) / 2 / math.tan(math.radians(degrees) / 2), height, width)
 
 
-def camera_from_focal_35mm(millimetres: float, height: int, width: int) -> Camera:
+def camera_from_focal_35mm(millimeters: float, height: int, width: int) -> Camera:
     """Return the camera of a 35-mm equivalent focal length: f = mm * image diagonal / 43.27 mm.
 
     The equivalent is defined by the angle across the diagonal (CIPA DCG-001; Depth Pro computes the same), so that the
     formula needs no aspect ratio and neither rotation nor uniform resizing changes it.
     """
-    return _centred(millimetres * math.hypot(height, width) / FILM_DIAGONAL, height, width)
+    return _centered(millimeters * math.hypot(height, width) / FILM_DIAGONAL, height, width)
 
 
 def resize_camera(camera: Camera, size: tuple[int, int], to: tuple[int, int]) -> Camera:
@@ -100,10 +100,10 @@ def resolve_camera(
 
 
 def field_of_view(camera: Camera, height: int, width: int) -> float:
-    """Return the angle in degrees across the longer side, also for an off-centre principal point."""
-    side, focal, centre = (width, camera.fx, camera.cx) if width >= height else (height, camera.fy, camera.cy)
-    return math.degrees(math.atan2(centre, focal) + math.atan2(side - centre, focal))
+    """Return the angle in degrees across the longer side, also for an off-center principal point."""
+    side, focal, center = (width, camera.fx, camera.cx) if width >= height else (height, camera.fy, camera.cy)
+    return math.degrees(math.atan2(center, focal) + math.atan2(side - center, focal))
 
 
-def _centred(focal: float, height: int, width: int) -> Camera:
+def _centered(focal: float, height: int, width: int) -> Camera:
     return Camera(focal, focal, width / 2, height / 2)

@@ -13,7 +13,7 @@ from ccd_cli.geometry.kinds import DIRECTION, KINDS, UNIT, Kind
 
 @dataclass(frozen=True)
 class Camera:
-    """Pinhole intrinsics in pixels of a photo: focal lengths and principal point; pixel (0, 0) has its centre at
+    """Pinhole intrinsics in pixels of a photo: focal lengths and principal point; pixel (0, 0) has its center at
     (0.5, 0.5). Raises `CcdError` for focal lengths that are not positive, and for anything not finite.
     """
 

@@ -17,5 +17,5 @@ UNIT: dict[str, str] = {
     "disparity": "relative, unknown scale and shift",
     "depth": "relative, unknown scale",
     "affine-depth": "relative, unknown scale and shift",
-    "metric": "metre",
+    "metric": "meter",
 }

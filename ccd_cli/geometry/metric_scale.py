@@ -1,4 +1,4 @@
-"""Metres from maps of any kind: by an assumed near and far, or by a robust fit to a reference depth."""
+"""Meters from maps of any kind: by an assumed near and far, or by a robust fit to a reference depth."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ccd_cli.geometry.depth_map import DepthMap
 from ccd_cli.geometry.kinds import Kind
 
 NEAR, FAR = 0.5, 20.0
-"""Metres on which the 99 % and 1 % disparity quantiles land where nothing better is known."""
+"""Meters on which the 99 % and 1 % disparity quantiles land where nothing better is known."""
 LOW, HIGH = 0.01, 0.99
 MIN_COMMON = 16
 """Pixels that a map and its reference must share."""
@@ -23,14 +23,14 @@ _PAIRS, _JUDGES, _MOST = 512, 4096, 262_144
 
 @dataclass(frozen=True)
 class ToDepth:
-    """How values become metres: z = 1 / (scale * value + shift) for disparity, z = scale * value + shift for the rest."""
+    """How values become meters: z = 1 / (scale * value + shift) for disparity, z = scale * value + shift for the rest."""
 
     kind: Kind
     scale: float = 1.0
     shift: float = 0.0
 
     def __call__(self, depth_map: DepthMap) -> NDArray[np.float32]:
-        """Return float32 [H, W] in metres; NaN where the map is invalid or the point not at a finite distance ahead."""
+        """Return float32 [H, W] in meters; NaN where the map is invalid or the point not at a finite distance ahead."""
         linear = depth_map.values.astype(np.float64) * self.scale + self.shift
         with np.errstate(divide="ignore", over="ignore"):
             depth = (1.0 / linear if self.kind == "disparity" else linear).astype(np.float32)
@@ -64,7 +64,7 @@ def value_quantiles(depth_map: DepthMap) -> tuple[float, float]:
 
 
 def to_depth_by_range(kind: Kind, quantiles: tuple[float, float], near: float = NEAR, far: float = FAR) -> ToDepth:
-    """Return how a map (or a clip) with these 1 % and 99 % value quantiles becomes depth between `near` and `far` metres.
+    """Return how a map (or a clip) with these 1 % and 99 % value quantiles becomes depth between `near` and `far` meters.
 
     disparity: 1 / (a * d + b) with the 99 % quantile exactly at `near` and the 1 % quantile exactly at `far`.
     affine-depth: a * d + b with the 1 % quantile exactly at `near` and the 99 % quantile exactly at `far`.
@@ -87,9 +87,9 @@ def to_depth_by_range(kind: Kind, quantiles: tuple[float, float], near: float = 
 
 
 def to_depth_by_reference(depth_map: DepthMap, reference: NDArray[np.float32]) -> Fit:
-    """Return the robust fit of a map to `reference`, float32 [h, w] in metres, NaN or <= 0 where unknown.
+    """Return the robust fit of a map to `reference`, float32 [h, w] in meters, NaN or <= 0 where unknown.
 
-    Every known reference pixel meets the map's pixel under its centre (nearest), so that a sparse or small reference
+    Every known reference pixel meets the map's pixel under its center (nearest), so that a sparse or small reference
     counts each measurement once. Fitted: scale and shift against 1 / z for `disparity`, scale and shift for
     `affine-depth`, scale alone for `depth` and `metric`. A fifth of outliers, and more, does not move it (see
     `robust_line`). Raises CcdError for another aspect ratio, fewer than 16 common pixels, a flat map, or a negative
@@ -99,7 +99,7 @@ def to_depth_by_reference(depth_map: DepthMap, reference: NDArray[np.float32]) -
     if x.size < MIN_COMMON:
         raise CcdError(
             f"The map and its reference share {x.size} valid pixels; a fit needs {MIN_COMMON}.",
-            "Check --ref-scale (metres = code / S) and that the reference belongs to this photo.",
+            "Check --ref-scale (meters = code / S) and that the reference belongs to this photo.",
         )
     if depth_map.kind in ("depth", "metric"):
         log_scale, inliers = _robust_mean(np.log(z / x))
@@ -170,7 +170,7 @@ def _biweight(residual: NDArray[np.float64], size: float) -> NDArray[np.float64]
 
 
 def _common(depth_map: DepthMap, reference: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return map values and metres, vectors, at the pixels of the reference where both are known."""
+    """Return map values and meters, vectors, at the pixels of the reference where both are known."""
     height, width = depth_map.values.shape
     h, w = reference.shape
     if abs(height * w - width * h) > 0.02 * width * h:

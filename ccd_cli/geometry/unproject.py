@@ -1,7 +1,7 @@
 """Between depth maps and points: pinhole unprojection, its inverse, flying pixels, normals.
 
 Points are in camera coordinates, the unit of the depth: x right, y down, z forward (OpenCV). Depth is z, not distance
-along the ray. Pixel (0, 0) has its centre at (0.5, 0.5). Depth [H, W] is float32 with NaN where unknown.
+along the ray. Pixel (0, 0) has its center at (0.5, 0.5). Depth [H, W] is float32 with NaN where unknown.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from ccd_cli.geometry.depth_map import Camera
 
 EDGE_JUMP = 0.03
-"""Share of the nearer depth by which a pixel must differ from both neighbours to be one that flies between surfaces."""
+"""Share of the nearer depth by which a pixel must differ from both neighbors to be one that flies between surfaces."""
 EDGE_REACH = 9
 """Pixels: smeared edges narrower than this are found; a steep surface that goes on for longer is a surface."""
 NORMAL_RADIUS = 3
 """Pixels on each side of the window in which planes are fitted."""
 NORMAL_BAND = 0.03
-"""Share of the centre's inverse depth by which pixels of one window may differ for one pixel of distance."""
+"""Share of the center's inverse depth by which pixels of one window may differ for one pixel of distance."""
 
 Floats = NDArray[np.float32]
 
@@ -43,11 +43,11 @@ def flying_pixels(
 ) -> NDArray[np.bool_]:
     """Return bool [H, W], True where a pixel hangs between two surfaces at a depth edge.
 
-    Along rows and along columns, a step between neighbours counts when it exceeds `jump` of the nearer depth *after*
+    Along rows and along columns, a step between neighbors counts when it exceeds `jump` of the nearer depth *after*
     the steps that go on for `reach` pixels or more are taken off (white top-hat of the steps of 1 / z). On a plane
     1 / z is linear in the image, so a floor or wall keeps all its pixels at whatever slant. A pixel flies when it has
     such steps, in one direction (both away or both nearer), on both sides; next to a hole one side is enough. The two
-    sides of a clean step, and thin things that stand out from both neighbours, stay.
+    sides of a clean step, and thin things that stand out from both neighbors, stay.
 
     `grain` is how many pixels of the map one pixel of its network spans: an enlarged map has edges that much wider, so
     it is tested, and cut, in blocks of that size.
@@ -87,8 +87,8 @@ def normals_from_depth(depth: Floats, camera: Camera) -> Floats:
 
     A plane n . X = 1 is, in the image, 1 / z = n_x (u - cx) / fx + n_y (v - cy) / fy + n_z: so a least-squares plane
     of 1 / z in a 7 x 7 window gives the normal exactly on planes of any slant. Pixels of other surfaces (farther from
-    the centre's 1 / z than 3 % a pixel) are left out. The map's grid makes this faster than a search for neighbours in
-    space, and the orientation certain. A pixel without two neighbours in different directions gets (0, 0, -1).
+    the center's 1 / z than 3 % a pixel) are left out. The map's grid makes this faster than a search for neighbors in
+    space, and the orientation certain. A pixel without two neighbors in different directions gets (0, 0, -1).
     """
     inverse = np.where(np.isnan(depth), np.float32(0), np.reciprocal(depth))
     normals = np.empty((*depth.shape, 3), np.float32)
@@ -105,24 +105,24 @@ def _band_normals(padded: Floats, camera: Camera, top: int) -> Floats:
     """Normals of the rows from `top` on, of inverse depth with a margin of the radius; 0 = unknown."""
     r = NORMAL_RADIUS
     height, width = padded.shape[0] - 2 * r, padded.shape[1] - 2 * r
-    centre = padded[r : r + height, r : r + width]
+    center = padded[r : r + height, r : r + width]
     sums = [np.zeros((height, width), np.float32) for _ in range(9)]
     for dv in range(-r, r + 1):
         for du in range(-r, r + 1):
             there = padded[r + dv : r + dv + height, r + du : r + du + width]
-            change = there - centre
+            change = there - center
             reach = np.float32(NORMAL_BAND * np.hypot(du, dv))
-            weight = ((there > 0) & (np.abs(change) <= reach * centre)).astype(np.float32)
+            weight = ((there > 0) & (np.abs(change) <= reach * center)).astype(np.float32)
             change *= weight
             moments = ((weight, 1), (weight, du), (weight, dv), (weight, du * du), (weight, du * dv), (weight, dv * dv))
             for total, (part, factor) in zip(sums, (*moments, (change, 1), (change, du), (change, dv)), strict=True):
                 if factor:
                     total += part * np.float32(factor)
-    return _to_normals(_solve_planes(sums), centre, camera, top)
+    return _to_normals(_solve_planes(sums), center, camera, top)
 
 
 def _solve_planes(sums: list[Floats]) -> tuple[Floats, Floats, Floats]:
-    """Return (change for one pixel right, one pixel down, offset at the centre) from the nine weighted sums."""
+    """Return (change for one pixel right, one pixel down, offset at the center) from the nine weighted sums."""
     s, su, sv, suu, suv, svv, sd, sdu, sdv = sums
     s = np.maximum(s, np.float32(1))
     cuu, cuv, cvv = suu - su * su / s, suv - su * sv / s, svv - sv * sv / s
@@ -136,12 +136,12 @@ def _solve_planes(sums: list[Floats]) -> tuple[Floats, Floats, Floats]:
     return right, down, offset
 
 
-def _to_normals(planes: tuple[Floats, Floats, Floats], centre: Floats, camera: Camera, top: int) -> Floats:
+def _to_normals(planes: tuple[Floats, Floats, Floats], center: Floats, camera: Camera, top: int) -> Floats:
     right, down, offset = planes
-    height, width = centre.shape
+    height, width = center.shape
     x = (np.arange(width) + 0.5 - camera.cx).astype(np.float32)
     y = (np.arange(top, top + height) + 0.5 - camera.cy).astype(np.float32)
     nx, ny = right * np.float32(camera.fx), down * np.float32(camera.fy)
-    nz = centre + offset - right * x[None, :] - down * y[:, None]
+    nz = center + offset - right * x[None, :] - down * y[:, None]
     normals = np.stack([nx, ny, nz], axis=-1)
     return -normals / np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), np.float32(1e-30))

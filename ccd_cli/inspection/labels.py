@@ -18,7 +18,7 @@ from ccd_cli.media.colorize import INVALID, color_table, colorize
 
 Picture = NDArray[np.uint8]
 Tables = dict[str, list[dict[str, Any]]]
-FULL = 2.0  # disagreement at which the colour map ends
+FULL = 2.0  # disagreement at which the color map ends
 
 
 def statistics(reader: ShardReader) -> tuple[dict[str, Any], Tables]:

@@ -98,7 +98,7 @@ def _labels(folder: Path, target: Path, rows: int, report: Report) -> Inspected:
     made = sheet(pictures, inspect_labels.titles(reader), captions)
     about = [
         f"Labels of {reader.index.name}, {reader.index.size} pixels a side, {reader.index.crops} crops a photo and teacher.",
-        f"Licence: {reader.index.license}, the strictest among the teachers. Near is warm, grey is unknown; disagreement runs "
+        f"License: {reader.index.license}, the strictest among the teachers. Near is warm, gray is unknown; disagreement runs "
         f"from 0 (black) to {inspect_labels.FULL:g} and more (yellow), in mean absolute deviations.",
         f"Made by ccd {reader.index.ccd}; recipe {reader.index.recipe_sha256[:16]}.",
     ]

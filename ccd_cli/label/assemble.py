@@ -39,7 +39,7 @@ def same_photos(parts: Sequence[Part]) -> None:
         if seen != first:
             odd = sorted({position for position, _ in {*seen} ^ {*first}})
             paths = {one.position: one.path for one in (*parts[0].seen, *part.seen)}
-            raise CcdError(f"{paths[odd[0]]} has changed since labelling began.", CHANGED)
+            raise CcdError(f"{paths[odd[0]]} has changed since labeling began.", CHANGED)
 
 
 def write_shard(job: LabelJob, number: int, parts: Sequence[Part], lines: dict[str, dict[str, Any]]) -> None:
@@ -47,7 +47,7 @@ def write_shard(job: LabelJob, number: int, parts: Sequence[Part], lines: dict[s
     same_photos(parts)
     for one in parts[0].seen:
         if lines.get(key_of(one.position), {}).get("sha256") != one.sha256:
-            raise CcdError(f"{one.path} has changed since labelling began.", CHANGED)
+            raise CcdError(f"{one.path} has changed since labeling began.", CHANGED)
     write_tar(job.folder.shard(number), _members(job, parts, lines))
 
 
@@ -100,13 +100,13 @@ def _members(job: LabelJob, parts: Sequence[Part], lines: dict[str, dict[str, An
 
 
 def _photo(seen: Seen) -> bytes:
-    """Return the photo's file as it is; raises CcdError where it is not the one that was labelled."""
+    """Return the photo's file as it is; raises CcdError where it is not the one that was labeled."""
     try:
         data = seen.path.read_bytes()
     except OSError as error:
-        raise CcdError(f"{seen.path} is gone since labelling began ({error.strerror}).", CHANGED) from error
+        raise CcdError(f"{seen.path} is gone since labeling began ({error.strerror}).", CHANGED) from error
     if hashlib.sha256(data).hexdigest() != seen.sha256:
-        raise CcdError(f"{seen.path} has changed since labelling began.", CHANGED)
+        raise CcdError(f"{seen.path} has changed since labeling began.", CHANGED)
     return data
 
 

@@ -1,4 +1,4 @@
-"""What runs the units of labelling: here the one in this process; `label_ray` has the one on Ray."""
+"""What runs the units of labeling: here the one in this process; `label_ray` has the one on Ray."""
 
 from __future__ import annotations
 

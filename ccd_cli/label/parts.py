@@ -33,7 +33,7 @@ META = "part.json"
 class Part:
     """What one teacher made of one shard: `kind` of its maps, the photos seen, the bad ones, facts of each label.
 
-    `teacher` says who made it (name, kind, licence, hash of the weights): no part of other weights is ever taken up.
+    `teacher` says who made it (name, kind, license, hash of the weights): no part of other weights is ever taken up.
     `crops` holds, for each photo, one dict of scale, offset, valid, saturated and flat for each crop.
     """
 

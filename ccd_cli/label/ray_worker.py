@@ -1,4 +1,4 @@
-"""What runs inside a Ray actor: one stage of labelling, loaded once, unit by unit; errors come back as answers.
+"""What runs inside a Ray actor: one stage of labeling, loaded once, unit by unit; errors come back as answers.
 
 An actor that dies is started again by Ray, and its unit is redone. A file per unit counts the tries, so that a unit which
 kills every worker that takes it (out of memory, say) ends in a plain error instead of going round for ever.

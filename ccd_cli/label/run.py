@@ -44,7 +44,7 @@ from ccd_cli.labels.shards import read_index
 
 @dataclass(frozen=True)
 class Result:
-    """What is in the folder: photos in shards, left out by rule, unreadable; shards and their bytes; the licence."""
+    """What is in the folder: photos in shards, left out by rule, unreadable; shards and their bytes; the license."""
 
     folder: Path
     samples: int

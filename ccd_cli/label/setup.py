@@ -114,7 +114,7 @@ class LabelJob:
         known = self.state["teachers"].get(str(teacher))
         if known is not None and known != facts:
             raise UsageProblem(
-                f"The weights of {facts['teacher']} have changed since labelling began.",
+                f"The weights of {facts['teacher']} have changed since labeling began.",
                 "Restore them, or start anew with --overwrite or another --out.",
             )
 
@@ -259,7 +259,7 @@ def bad_photos(folder: LabelFolder) -> dict[str, str]:
 
 
 def _known_state(folder: LabelFolder, now: dict[str, Any], report: Report) -> dict[str, Any]:
-    """Return the state that labelling began with, after comparing it with the present one."""
+    """Return the state that labeling began with, after comparing it with the present one."""
     try:
         then = json.loads(folder.state.read_text(encoding="utf-8"))
         pairs = [(key, then[key], now[key]) for key in ("photos", "device", "precision", "ccd")]
@@ -274,7 +274,7 @@ def _known_state(folder: LabelFolder, now: dict[str, Any], report: Report) -> di
             continue
         what = "The list of photos has changed" if key == "photos" else f"The {key} is {b} and was {a}"
         raise UsageProblem(
-            f"{what} since labelling began: the labels would not be the same.",
+            f"{what} since labeling began: the labels would not be the same.",
             "Restore it, or start anew with --overwrite or another --out.",
         )
     return dict(then)

@@ -1,4 +1,4 @@
-"""The three stages of labelling as units of work, one a shard: whoever runs them, and where, the files are the same.
+"""The three stages of labeling as units of work, one a shard: whoever runs them, and where, the files are the same.
 
 A stage goes to a worker as its name and a plain job; a unit is a plain JSON value: the shard's number and what only this
 shard needs.

@@ -36,7 +36,7 @@ class Crop(Section):
     """One label: what was looked at, and how its PNG becomes values."""
 
     file: Annotated[str, Field(pattern=r"^\d{9}\.t\d{1,3}\.c\d{1,3}\.png$")]
-    """Member of the shard: 16-bit grey, code 0 invalid, else value = code * scale + offset."""
+    """Member of the shard: 16-bit gray, code 0 invalid, else value = code * scale + offset."""
     box: Box
     """(top, left, side) in pixels of the upright photo (EXIF rotation applied)."""
     scale: float
@@ -55,7 +55,7 @@ class TeacherLabels(Section):
     """All labels of one teacher for one photo: the region's first, then its patches'."""
 
     teacher: str
-    """Catalogue name, run folder or file."""
+    """Catalog name, run folder or file."""
     kind: Kind
     """What the values mean."""
     direction: str
@@ -65,7 +65,7 @@ class TeacherLabels(Section):
     checkpoint_sha256: str
     """Hash of the weights (of the whole folder for multi-file models)."""
     license: str
-    """Licence of the weights."""
+    """License of the weights."""
     resolution: int | None
     """Side in pixels at which the network saw a crop, before rounding to its multiple; null: the label's own size."""
     precision: str
@@ -77,7 +77,7 @@ class TeacherLabels(Section):
 
 
 class PhotoFacts(Section):
-    """The photo that was labelled."""
+    """The photo that was labeled."""
 
     path: str
     """Where it was found, as the recipe lists it."""
@@ -152,9 +152,9 @@ class Index(Section):
     crops: Annotated[int, Field(ge=1)]
     """Labels a photo and teacher: the region and its patches."""
     teachers: list[dict[str, Any]]
-    """Name, kind, licence and weights of each teacher, in the order of the labels."""
+    """Name, kind, license and weights of each teacher, in the order of the labels."""
     license: str
-    """The strictest licence among the teachers."""
+    """The strictest license among the teachers."""
     samples: Natural
     """Photos in all shards."""
     dropped: Natural
@@ -172,7 +172,7 @@ class Index(Section):
 def encode_label(values: FloatMap, kind: Kind) -> tuple[bytes, float, float]:
     """Return (PNG bytes, scale, offset) for a label float32 [S, S] of `kind`; what is not finite gets code 0.
 
-    Codes 1..65535 span the label's own minimum..maximum, or count millimetres for `metric` (see `map_files.encode16`):
+    Codes 1..65535 span the label's own minimum..maximum, or count millimeters for `metric` (see `map_files.encode16`):
     the error is at most half of `scale`.
     """
     codes, scale, offset = encode16(values, None, kind)
@@ -184,7 +184,7 @@ def encode_label(values: FloatMap, kind: Kind) -> tuple[bytes, float, float]:
 def decode_label(data: bytes, scale: float, offset: float, size: int, name: str) -> tuple[FloatMap, NDArray[np.bool_]]:
     """Return (values float32 [size, size] with NaN where invalid, valid bool) of a label's PNG.
 
-    Raises CcdError for anything but a 16-bit grey PNG of that size, before its pixels are decoded.
+    Raises CcdError for anything but a 16-bit gray PNG of that size, before its pixels are decoded.
     """
     try:
         with Image.open(io.BytesIO(data), formats=["PNG"]) as image:

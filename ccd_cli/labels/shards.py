@@ -83,9 +83,9 @@ class LabelSample:
         try:
             data = path.read_bytes() if path.stat().st_size == about.bytes else b""
         except OSError as error:
-            raise ImageError(f"{path}: gone since it was labelled ({error.strerror})", _RESTORE) from error
+            raise ImageError(f"{path}: gone since it was labeled ({error.strerror})", _RESTORE) from error
         if hashlib.sha256(data).hexdigest() != about.sha256:
-            raise ImageError(f"{path}: changed since it was labelled", _RESTORE)
+            raise ImageError(f"{path}: changed since it was labeled", _RESTORE)
         return decode_photo(data, about.path)
 
     def label(self, teacher: int, crop: int) -> tuple[FloatMap, NDArray[np.bool_]]:

@@ -23,7 +23,7 @@ class LabelStream:
     One pass visits every sample once. `recorded` goes through the first pass as the samples lie: with the labels' own seed
     and nothing skipped, position g then has the photo, boxes and augmentation that live training has there. Later passes
     (or all) are shuffled as `shards.epoch_order` says. `columns[i]` is the place in the folder of the run's teacher i;
-    `needed(position)` names the run's teachers whose labels that position is learnt from, and only those are read.
+    `needed(position)` names the run's teachers whose labels that position is learned from, and only those are read.
     """
 
     def __init__(

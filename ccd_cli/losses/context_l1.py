@@ -1,4 +1,4 @@
-"""The normalised L1 loss over nested contexts, all contexts together, with its gradient written out.
+"""The normalized L1 loss over nested contexts, all contexts together, with its gradient written out.
 
 For a context of n pixels with student p and label l: `t = median(p)`, `s = sum|p - t| / (n + 1)`, and the same for the
 label; the residual is `r = (p - t) / s - (l - t_l) / s_l` and the loss of a pixel is the mean of |r| over its contexts
@@ -67,12 +67,12 @@ def _arrange(pred: Tensor, label: Tensor, layout: Layout, rule: Rule) -> Sorted:
     smallest = 1 if rule == "hdn" else MIN_PIXELS
     spans = [span for spans in layout.spans for span in spans if span[1] - span[0] >= smallest]
     if layout.by_value:
-        centres = ranked_values(both[1], layout.spans[0], [(start + stop - 1) // 2 for start, stop in spans])
+        centers = ranked_values(both[1], layout.spans[0], [(start + stop - 1) // 2 for start, stop in spans])
     else:
-        centres = [lower_median(both[1, start:stop]) for start, stop in spans]
+        centers = [lower_median(both[1, start:stop]) for start, stop in spans]
     medians = [
-        torch.stack([lower_median(both[0, start:stop]), centre])[:, None]
-        for (start, stop), centre in zip(spans, centres, strict=True)
+        torch.stack([lower_median(both[0, start:stop]), center])[:, None]
+        for (start, stop), center in zip(spans, centers, strict=True)
     ]
     return Sorted(layout.order, both, spans, medians, [], len(spans) < sum(len(spans) for spans in layout.spans))
 

@@ -1,4 +1,4 @@
-"""Contexts: how a label cuts its map into groups of pixels that are normalised together.
+"""Contexts: how a label cuts its map into groups of pixels that are normalized together.
 
 Three families, from Zhang et al., *Hierarchical Normalization for Robust Monocular Depth Estimation* (HDN, 2022):
 

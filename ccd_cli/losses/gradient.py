@@ -1,7 +1,7 @@
 """Multi-scale gradient matching: the edges of the student's map follow the edges of the label.
 
 From MiDaS (Ranftl et al., arXiv 1907.01341), as L_grad of Distill Any Depth (eq. 9). Two choices of this project: the
-residual is normalised globally whatever the main normalisation is, and means are taken (over pixel pairs, then scales)
+residual is normalized globally whatever the main normalization is, and means are taken (over pixel pairs, then scales)
 where MiDaS sums.
 """
 
@@ -17,7 +17,7 @@ from ccd_cli.losses.terms import check_maps
 def gradient_loss(pred: Tensor, label: Tensor, mask: Tensor, scales: int = 4) -> Tensor:
     """Mean absolute x and y difference of `N(pred) - N(label)`, the mean over `scales`: a scalar without unit.
 
-    Maps [B,H,W], `mask` [B,H,W] bool. Scale k takes every 2^k-th pixel of each row and column. A pair of neighbours
+    Maps [B,H,W], `mask` [B,H,W] bool. Scale k takes every 2^k-th pixel of each row and column. A pair of neighbors
     counts if both pixels are valid; at each scale the mean is over all horizontal and vertical pairs of the batch.
     Scales at which no pair is left do not count; 0 with a gradient path where there are no pairs at all.
     """

@@ -30,7 +30,7 @@ def saturated_mask(label: Tensor, mask: Tensor, max_share: float = 0.01) -> Tens
 def flat_maps(label: Tensor, mask: Tensor, tolerance: float = 1e-3) -> Tensor:
     """Maps whose MAD is 0 or under `tolerance` x |median|, and maps without valid pixels: [B] bool.
 
-    A label without contrast (a wall, a failed teacher) has an order made of noise; normalising it teaches that noise.
+    A label without contrast (a wall, a failed teacher) has an order made of noise; normalizing it teaches that noise.
     """
     median, mad, _ = statistics(label.detach(), mask)
     return (mad == 0) | (mad < tolerance * median.abs())

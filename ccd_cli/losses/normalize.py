@@ -1,7 +1,7 @@
 """Shift and scale of a map: median, mean absolute deviation (MAD) and the floor below which a scale is not believed.
 
 `N(d) = (d - median(d)) / MAD(d)` is equation 1 of Distill Any Depth (arXiv 2502.19204). Two details follow the authors
-of hierarchical normalisation (HDN): the median is the *lower* of the two middle values, so that it is always the value
+of hierarchical normalization (HDN): the median is the *lower* of the two middle values, so that it is always the value
 of a pixel, and the sum of absolute deviations is divided by `count + 1`. The extra one keeps a single pixel finite,
 lowers the MAD of a 560 x 560 map by 3e-6 of itself, and cancels between two maps that share a mask.
 
@@ -29,7 +29,7 @@ def as_maps(values: Tensor) -> Tensor:
 def kth_smallest(values: Tensor, k: int) -> Tensor:
     """The `k`-th smallest (from 0) of `values` [n], as a 0-d tensor without gradient.
 
-    On a CPU numpy's vectorised partition is seven times faster than `torch.kthvalue` (and gives the same value).
+    On a CPU numpy's vectorized partition is seven times faster than `torch.kthvalue` (and gives the same value).
     """
     values = values.detach()
     if values.device.type == "cpu":
@@ -80,16 +80,16 @@ def statistics(d: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """
     d = as_maps(d)
     count = mask.sum(dim=(1, 2))
-    centre = torch.zeros(len(d), dtype=d.dtype, device=d.device)
+    center = torch.zeros(len(d), dtype=d.dtype, device=d.device)
     for i, n in enumerate(count.tolist()):
         if n:
-            centre[i] = lower_median(d[i].detach()[mask[i]] if n < mask[i].numel() else d[i].detach().reshape(-1))
-    filled = torch.where(mask, d, centre[:, None, None])
-    median = centre
+            center[i] = lower_median(d[i].detach()[mask[i]] if n < mask[i].numel() else d[i].detach().reshape(-1))
+    filled = torch.where(mask, d, center[:, None, None])
+    median = center
     if d.requires_grad:
-        holders = (filled == centre[:, None, None]) & mask
+        holders = (filled == center[:, None, None]) & mask
         through = torch.where(holders, filled, 0.0).sum(dim=(1, 2)) / holders.sum(dim=(1, 2)).clamp_min(1)
-        median = centre + (through - through.detach())
+        median = center + (through - through.detach())
     deviation = torch.where(mask, filled - median[:, None, None], 0.0).abs()
     mad = deviation.sum(dim=(1, 2)) / (count + 1)
     low, high = filled.detach().amin(dim=(1, 2)), filled.detach().amax(dim=(1, 2))
@@ -97,7 +97,7 @@ def statistics(d: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def normalize_map(d: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Each map shifted by its median and divided by its MAD: (normalised [B,H,W], median [B], MAD [B]).
+    """Each map shifted by its median and divided by its MAD: (normalized [B,H,W], median [B], MAD [B]).
 
     `d` [B,H,W] in any unit, `mask` [B,H,W] bool. Invalid pixels of the result are 0. The returned MAD is the bare
     statistic; the division uses it floored (`scale_floor`). Differentiable in `d`. Distill Any Depth, eq. 1.
@@ -105,14 +105,14 @@ def normalize_map(d: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     d = as_maps(d)
     median, mad, scale = statistics(d, mask)
     filled = torch.where(mask, d, median.detach()[:, None, None])
-    normalised = (filled - median[:, None, None]) / scale[:, None, None]
-    return torch.where(mask, normalised, 0.0), median, mad
+    normalized = (filled - median[:, None, None]) / scale[:, None, None]
+    return torch.where(mask, normalized, 0.0), median, mad
 
 
 def unit_scale(label: Tensor, mask: Tensor) -> Tensor:
     """`label` [B,H,W] divided by its MAD, not shifted; invalid pixels keep what they held.
 
-    Brings the raw output of different teachers to one size before a loss without normalisation. A map without contrast
+    Brings the raw output of different teachers to one size before a loss without normalization. A map without contrast
     comes back as it was. "Unit scale" is this project's definition; the paper leaves it open.
     """
     label = as_maps(label)

@@ -33,7 +33,7 @@ def normalized_l1(
     levels: Sequence[int] = (1, 2, 4),
     rule: Rule = "ccd",
 ) -> Tensor:
-    """Each pixel's absolute difference between the normalised student and the normalised label: [B,H,W], 0 if invalid.
+    """Each pixel's absolute difference between the normalized student and the normalized label: [B,H,W], 0 if invalid.
 
     `normalization`: `global` one context a map (SSI, eq. 1 and 2); `hybrid` the mean over a pixel's contexts at all
     `levels` (eq. 3 and 4); `local` the finest level alone (eq. 5); `none` the raw difference (eq. 6), the only one with

@@ -1,9 +1,9 @@
 """Pictures of maps for eyes: near is warm, whatever the kind. They are no data: the raw formats are.
 
-Colours follow *nearness*: disparity as it is; 1 / depth for depth and metric maps, as people know it from disparity pictures
-(the near range, where the eye looks, gets most of the colours); minus depth for affine depth, whose 1 / d is undefined.
-The default is inferno, perceptually uniform and readable in grey and for the colour-blind; `Spectral` is what most papers
-show. Invalid pixels are neutral grey, which is in none of these maps.
+Colors follow *nearness*: disparity as it is; 1 / depth for depth and metric maps, as people know it from disparity pictures
+(the near range, where the eye looks, gets most of the colors); minus depth for affine depth, whose 1 / d is undefined.
+The default is inferno, perceptually uniform and readable in gray and for the color-blind; `Spectral` is what most papers
+show. Invalid pixels are neutral gray, which is in none of these maps.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from ccd_cli.core.errors import UsageProblem
 from ccd_cli.geometry.kinds import Kind
 
 DEFAULT = "inferno"
-INVALID = 128  # grey level of pixels without a value
-LOW, HIGH = 0.02, 0.98  # quantiles of nearness that get the ends of the colour map
+INVALID = 128  # gray level of pixels without a value
+LOW, HIGH = 0.02, 0.98  # quantiles of nearness that get the ends of the color map
 _COLD_FIRST = frozenset({"Spectral", "RdYlBu", "RdYlGn", "RdBu", "RdGy", "PiYG", "PRGn", "BrBG", "PuOr"})
 _MOST = 200_000  # pixels that a quantile is taken from
 
@@ -64,9 +64,9 @@ def colorize(
     high: float | None = None,
     cmap: str = DEFAULT,
 ) -> NDArray[np.uint8]:
-    """Return uint8 RGB [H, W, 3] of a map [H, W]: near = warm, invalid pixels grey.
+    """Return uint8 RGB [H, W, 3] of a map [H, W]: near = warm, invalid pixels gray.
 
-    `low` and `high` are in units of `nearness` and get the ends of the colour map (default: `color_range`); a map with no
+    `low` and `high` are in units of `nearness` and get the ends of the color map (default: `color_range`); a map with no
     range gets its middle. `cmap` is any name that matplotlib knows. Raises UsageProblem for an unknown one.
     """
     table = color_table(cmap)
@@ -88,7 +88,7 @@ def colorize(
 
 
 def side_by_side(rgb: NDArray[np.uint8], color: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return photo and coloured map, uint8 [H, W, 3] both, as one strip [H, 2 W + gap, 3] with a thin white gap."""
+    """Return photo and colored map, uint8 [H, W, 3] both, as one strip [H, 2 W + gap, 3] with a thin white gap."""
     if rgb.shape != color.shape:
         raise UsageProblem(f"A photo of {rgb.shape[1]}x{rgb.shape[0]} and a map of {color.shape[1]}x{color.shape[0]}.")
     gap = np.full((rgb.shape[0], max(2, rgb.shape[1] // 100), 3), 255, np.uint8)
@@ -97,7 +97,7 @@ def side_by_side(rgb: NDArray[np.uint8], color: NDArray[np.uint8]) -> NDArray[np
 
 @lru_cache(maxsize=16)
 def color_table(name: str) -> NDArray[np.uint8]:
-    """Return the 256 colours [256, 3] of a matplotlib colour map, from far to near.
+    """Return the 256 colors [256, 3] of a matplotlib color map, from far to near.
 
     Diverging maps of papers that run from red to blue are turned, so that near is red. Raises UsageProblem, with names that
     are like it, for an unknown name.
@@ -109,19 +109,19 @@ def color_table(name: str) -> NDArray[np.uint8]:
         by_case = [known for known in colormaps if known.lower() == name.lower()]
         hint = " or ".join(dict.fromkeys([*by_case, *like])) or "inferno, magma, viridis, Spectral, turbo or gray"
         raise UsageProblem(
-            f"There is no colour map '{name}'.", f"Did you mean {hint}?" if like or by_case else f"Try {hint}."
+            f"There is no color map '{name}'.", f"Did you mean {hint}?" if like or by_case else f"Try {hint}."
         )
     spread = np.linspace(0, 1, 256)
-    colours: Any = colormaps[name](spread[::-1] if name in _COLD_FIRST else spread)
-    table = np.round(colours[:, :3] * 255).astype(np.uint8)
+    colors: Any = colormaps[name](spread[::-1] if name in _COLD_FIRST else spread)
+    table = np.round(colors[:, :3] * 255).astype(np.uint8)
     table.flags.writeable = False
     return table
 
 
 class ClipRange:
-    """One colour range for a clip that follows what is seen so slowly that nobody sees it move.
+    """One color range for a clip that follows what is seen so slowly that nobody sees it move.
 
-    The first frame of a scene sets (low, high) to its 2 % and 98 % quantiles; afterwards each end goes 5 % of the way to the
+    The first frame of a scene sets (low, high) to its 2 % and 98 % quantiles; afterward each end goes 5 % of the way to the
     frame's own, and at most 1 % of the range's width a frame. Only a scene cut, where the whole picture changes anyway, sets
     it anew.
     """

@@ -16,11 +16,11 @@ _EXIF_IFD = 0x8769
 _FOCAL_35MM = 0xA405
 _PIXEL_X, _PIXEL_Y = 0xA002, 0xA003
 _FOCAL, _PLANE_X, _PLANE_Y, _PLANE_UNIT = 0x920A, 0xA20E, 0xA20F, 0xA210
-_MILLIMETRES = {2: 25.4, 3: 10.0, 4: 1.0}  # inch (EXIF's default), centimetre; millimetre, which some cameras write
+_MILLIMETERS = {2: 25.4, 3: 10.0, 4: 1.0}  # inch (EXIF's default), centimeter; millimeter, which some cameras write
 
 
 def read_focal_35mm(path: Path) -> float | None:
-    """Return the 35-mm equivalent focal length in millimetres, or None where a photo does not tell.
+    """Return the 35-mm equivalent focal length in millimeters, or None where a photo does not tell.
 
     Without the tag of that name it follows from the focal length and the sensor's size, which is the recorded size in
     pixels over the focal plane's resolution. None too where the size that EXIF recorded has another aspect ratio than
@@ -45,7 +45,7 @@ def read_focal_35mm(path: Path) -> float | None:
 
 def _from_sensor(tags: Mapping[int, Any]) -> float:
     """Return focal length * 43.27 mm / sensor diagonal; 0 where a tag is missing. ZeroDivisionError means the same."""
-    unit = _MILLIMETRES.get(int(tags.get(_PLANE_UNIT, 2)), 0.0)
+    unit = _MILLIMETERS.get(int(tags.get(_PLANE_UNIT, 2)), 0.0)
     width, height = (
         float(tags.get(pixels, 0)) / float(tags.get(density, 0)) * unit
         for pixels, density in ((_PIXEL_X, _PLANE_X), (_PIXEL_Y, _PLANE_Y))

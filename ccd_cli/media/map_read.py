@@ -65,7 +65,7 @@ def read_map(path: Path, *, kind: Kind | None = None, depth_scale: float | None 
     """Return the map in `path` with the meaning that its sidecar (`<stem>.json`), or else the caller, gives it.
 
     `kind` is needed where no sidecar tells. `depth_scale` S makes values `code / S` of a PNG without a sidecar, and
-    metres of them unless `kind` says otherwise. PNG code 0, NaN, infinity and, for `metric`, what is not positive are
+    meters of them unless `kind` says otherwise. PNG code 0, NaN, infinity and, for `metric`, what is not positive are
     invalid. Raises ImageError for what cannot be read, has no meaning, contradicts its sidecar, or is empty.
     """
     side = _read_sidecar(sidecar_of(path))
@@ -93,15 +93,15 @@ def read_map(path: Path, *, kind: Kind | None = None, depth_scale: float | None 
 
 
 def read_reference(path: Path, scale: float | None) -> NDArray[np.float32]:
-    """Return a reference depth float32 [h, w] in metres, NaN where unknown: 16-bit PNG or `.npy`, metres = code / scale.
+    """Return a reference depth float32 [h, w] in meters, NaN where unknown: 16-bit PNG or `.npy`, meters = code / scale.
 
-    Code 0 is unknown. `scale` may be left out for `.npy` in metres. Raises ImageError.
+    Code 0 is unknown. `scale` may be left out for `.npy` in meters. Raises ImageError.
     """
     if path.suffix.lower() == ".npy":
         values = _npy(path)
     else:
         if scale is None:
-            raise ImageError(f"{path}: give --ref-scale S (metres = code / S: 1000 for millimetres, 256 for KITTI)")
+            raise ImageError(f"{path}: give --ref-scale S (meters = code / S: 1000 for millimeters, 256 for KITTI)")
         values = _png(path).astype(np.float32)
     values = values / np.float32(scale or 1.0)
     return np.where(np.isfinite(values) & (values > 0), values, np.float32(np.nan))
@@ -140,7 +140,7 @@ def _read_values(
         raise ImageError(f"{path}: its sidecar has a scale, which contradicts --depth-scale")
     if scale is None:
         raise ImageError(
-            f"{path}: no scale: neither a sidecar {sidecar_of(path).name} nor --depth-scale S (metres = code / S)"
+            f"{path}: no scale: neither a sidecar {sidecar_of(path).name} nor --depth-scale S (meters = code / S)"
         )
     if not all(isinstance(v, int | float) and math.isfinite(v) for v in (scale, offset)):
         raise ImageError(f"{sidecar_of(path)}: scale and offset are not two finite numbers")
@@ -206,7 +206,7 @@ def _exr(path: Path) -> NDArray[np.float32]:
             if names[0] == "R" and len(channels) > 1 and any(name in channels for name in ("G", "B")):
                 same = all(np.array_equal(channels[c].pixels, channels["R"].pixels) for c in "GB" if c in channels)
                 if not same:
-                    raise ImageError(f"{path}: a colour picture, not a map of one channel")
+                    raise ImageError(f"{path}: a color picture, not a map of one channel")
             return _plane(np.array(channels[names[0]].pixels), path)
     except ImageError:
         raise

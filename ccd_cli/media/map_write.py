@@ -1,7 +1,7 @@
 """Write maps: raw as .npy, .npz and .exr, 16-bit as .depth.png, for eyes as .color.png and .side.png, with a sidecar.
 
 Every file is whole or absent, and the sidecar comes last: where it is, the rest is. Raw files hold the model's own values,
-never normalised, NaN where invalid.
+never normalized, NaN where invalid.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SUFFIX = {
 }
 ITEMS: tuple[str, ...] = tuple(SUFFIX)
 TOP = 65535  # largest code; 0 is invalid
-MILLIMETRE = 0.001
+MILLIMETER = 0.001
 _ZLIB = 3  # level: PNGs a few per cent larger than at 6, twice as fast
 
 FloatMap = NDArray[np.float32]
@@ -42,7 +42,7 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Origin:
-    """What made a map, for its sidecar: model name, sha256 of its weights, licence, version of ccd, the resolution that the
+    """What made a map, for its sidecar: model name, sha256 of its weights, license, version of ccd, the resolution that the
     network saw (short side, pixels), where the intrinsics come from ("exif", "model", ...), the hash of all settings, and
     that of those that decide the map's values.
     """
@@ -60,14 +60,14 @@ class Origin:
 def encode16(values: FloatMap, valid: Mask | None, kind: Kind) -> tuple[NDArray[np.uint16], float, float]:
     """Return (codes uint16 [H, W], scale, offset) with value = code * scale + offset and code 0 = invalid.
 
-    Codes 1..65535 span the map's own minimum..maximum; for metric maps the offset is 0 and one step is a millimetre, or
-    the least whole number of millimetres that reaches the farthest pixel beyond 65.535 m. The error is at most half a
-    step (metric depth under half a millimetre becomes one step). What is not finite is invalid, and so is metric depth that
+    Codes 1..65535 span the map's own minimum..maximum; for metric maps the offset is 0 and one step is a millimeter, or
+    the least whole number of millimeters that reaches the farthest pixel beyond 65.535 m. The error is at most half a
+    step (metric depth under half a millimeter becomes one step). What is not finite is invalid, and so is metric depth that
     is not positive.
     """
     known = _known(values, valid, kind)
     if not known.any():
-        return np.zeros(values.shape, np.uint16), MILLIMETRE if kind == "metric" else 1.0, 0.0
+        return np.zeros(values.shape, np.uint16), MILLIMETER if kind == "metric" else 1.0, 0.0
     low, high = float(values[known].min()), float(values[known].max())
     scale, offset = code_range(low, high, kind)
     return codes16(values, known, kind, scale, offset), scale, offset
@@ -76,7 +76,7 @@ def encode16(values: FloatMap, valid: Mask | None, kind: Kind) -> tuple[NDArray[
 def code_range(low: float, high: float, kind: Kind) -> tuple[float, float]:
     """Return (scale, offset) of `encode16` for values from `low` to `high`. A constant gets code 1, exactly."""
     if kind == "metric":
-        return max(1, math.ceil(high / MILLIMETRE / (TOP + 0.499))) * MILLIMETRE, 0.0
+        return max(1, math.ceil(high / MILLIMETER / (TOP + 0.499))) * MILLIMETER, 0.0
     scale = (high - low) / (TOP - 1)
     if scale <= 0:
         scale = abs(low) or 1.0
@@ -104,7 +104,7 @@ class CodeRange:
 
     The first frame's range, with as much again on either side, serves as long as the frames fit; one that does not begins a new,
     wider range from there on, so that no value is ever cut off. `ranges` lists them as {"from": frame of the clip, counted
-    as written, "scale", "offset"}; most clips have one. Metric: a step is a millimetre until something lies beyond 65.535 m.
+    as written, "scale", "offset"}; most clips have one. Metric: a step is a millimeter until something lies beyond 65.535 m.
     """
 
     def __init__(self, kind: Kind) -> None:
@@ -269,7 +269,7 @@ def write_exr(path: Path, raw: FloatMap, kind: Kind) -> None:
 
 
 def write_png(path: Path, picture: NDArray[np.uint8] | NDArray[np.uint16]) -> None:
-    """Write uint8 RGB [H, W, 3] or 16-bit grey uint16 [H, W]."""
+    """Write uint8 RGB [H, W, 3] or 16-bit gray uint16 [H, W]."""
     with whole_file(path) as temporary:
         Image.fromarray(picture).save(temporary, format="PNG", compress_level=_ZLIB)
 

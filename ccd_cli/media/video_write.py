@@ -1,4 +1,4 @@
-"""Write a clip's pictures as they come: colour as H.264 mp4, 16-bit codes as lossless FFV1 mkv, in constant memory.
+"""Write a clip's pictures as they come: color as H.264 mp4, 16-bit codes as lossless FFV1 mkv, in constant memory.
 
 A clip is written as finished segments of a fixed number of frames in a folder of parts, each with a small JSON record that
 is written last; `finish` joins them by copying packets. A stop at any moment loses only the segment in work, and what

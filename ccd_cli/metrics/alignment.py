@@ -6,7 +6,7 @@ The protocols are not interchangeable; each name below is one of them, and `desc
 * `least-squares-disparity`: the same in 1 / depth, on pixels predicted > 0, floor 1e-3 1/m (Marigold's disparity option).
 * `midas`: the same in 1 / depth on all pixels, floor 1 / cap (MiDaS and the Depth Anything line).
 * `moge-scale`, `moge-affine`, `moge-disparity`: MoGe, moge/test/metrics.py; weighted L1 on a 64x64 sample of the valid
-  pixels for the first two, nothing clipped afterwards; floor 1 / largest true depth for the last.
+  pixels for the first two, nothing clipped afterward; floor 1 / largest true depth for the last.
 * `scale`: least-squares scale in depth. `median`: ratio of the medians. `none`: as predicted. All three clipped to the range.
 
 Maps are [H, W] in, [H, W] float64 out; depth in the unit of the ground truth. All sums are in float64.
@@ -192,7 +192,7 @@ def kept_columns(height: int, width: int, max_res: int) -> NDArray[np.int64]:
 
 
 def least_squares(pred: Floats, target: Floats) -> Fit:
-    """Return (scale, shift) that minimise sum((scale * pred + shift - target)^2) over two vectors of equal length.
+    """Return (scale, shift) that minimize sum((scale * pred + shift - target)^2) over two vectors of equal length.
 
     A constant prediction gets scale 0 and the target's mean. Raises ValueError for empty input.
     """
@@ -263,14 +263,14 @@ def _fit(name: Method, values: Array, gt: Floats, usable: NDArray[np.bool_]) -> 
 
 
 def _line(x: Array, y: Array) -> Fit | None:
-    """Return (scale, shift) of the least-squares line, None where `x` is constant. The centred form loses no digits."""
-    centre = x.mean()
-    dx = x - centre
+    """Return (scale, shift) of the least-squares line, None where `x` is constant. The centered form loses no digits."""
+    center = x.mean()
+    dx = x - center
     spread = float(dx @ dx)
     if not spread > 1e-24 * float(x @ x):
         return None
     scale = float(dx @ y) / spread
-    return scale, float(y.mean() - scale * centre)
+    return scale, float(y.mean() - scale * center)
 
 
 def _midas(x: Array, y: Array) -> Fit:

@@ -29,7 +29,7 @@ CLIP_METHODS: tuple[Method, ...] = ("least-squares", "least-squares-disparity", 
 class ClipFit:
     """The fit of a clip: `add` every frame, then `depth` gives any of them in the unit of the ground truth.
 
-    The arithmetic of `align` on all frames stacked, from centred moments of each frame. Raises UsageProblem for methods that
+    The arithmetic of `align` on all frames stacked, from centered moments of each frame. Raises UsageProblem for methods that
     need all pixels at once (CLIP_METHODS are those that do not).
     """
 
@@ -40,7 +40,7 @@ class ClipFit:
         self.method, self.kind, self.depth_range, self.max_res = method, kind, depth_range, max_res
         self.count, self.farthest = 0, 0.0
         self._x = self._y = 0.0  # means
-        self._xx = self._xy = 0.0  # centred sums of products
+        self._xx = self._xy = 0.0  # centered sums of products
 
     def add(self, pred: Floats, gt: Floats, mask: NDArray[np.bool_]) -> None:
         """Take a frame: maps [H, W] as for `align`. Raises CcdError for different shapes; a frame without pixels is none."""
@@ -80,7 +80,7 @@ class ClipFit:
         return values
 
     def _merge(self, x: Array, y: Array) -> None:
-        """Add centred moments to those there are (Chan, Golub and LeVeque 1979): no digits are lost."""
+        """Add centered moments to those there are (Chan, Golub and LeVeque 1979): no digits are lost."""
         here_x, here_y = float(x.mean()), float(y.mean())
         dx, total = x - here_x, self.count + x.size
         share = self.count * x.size / total

@@ -29,9 +29,9 @@ Array = NDArray[np.float64]
 def nearest_valid(
     mask: NDArray[np.bool_], height: int = SAMPLE, width: int = SAMPLE
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
-    """Return (rows, columns, valid), each [height, width]: for every cell of a grid the valid pixel nearest its centre.
+    """Return (rows, columns, valid), each [height, width]: for every cell of a grid the valid pixel nearest its center.
 
-    A cell looks at a window of ceil(H / height) x ceil(W / width) pixels of `mask` [H, W] around its centre; the first in
+    A cell looks at a window of ceil(H / height) x ceil(W / width) pixels of `mask` [H, W] around its center; the first in
     row-major order wins a tie; cells without a valid pixel are not valid (rows and columns 0). MoGe's
     `mask_aware_nearest_resize`.
     """
@@ -53,16 +53,16 @@ def nearest_valid(
 
 
 def _windows(size: int, cells: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Return, for each cell of one axis, the pixels of its window and their distances to its centre."""
+    """Return, for each cell of one axis, the pixels of its window and their distances to its center."""
     step = max(1.0, size / cells)
-    centres = ((np.arange(cells) + 0.5) * (size / cells)).astype(np.float32)
-    first = np.round(centres - np.float32(step / 2)).astype(np.int64)  # half to even
+    centers = ((np.arange(cells) + 0.5) * (size / cells)).astype(np.float32)
+    first = np.round(centers - np.float32(step / 2)).astype(np.int64)  # half to even
     pixels = first[:, None] + np.arange(math.ceil(step))
-    return pixels, (pixels.astype(np.float32) + np.float32(0.5)) - centres[:, None]
+    return pixels, (pixels.astype(np.float32) + np.float32(0.5)) - centers[:, None]
 
 
 def scale_l1(x: Array, y: Array, weight: Array) -> float:
-    """Return the a that minimises sum(weight * |a * x - y|) over vectors: a weighted median of y / x.
+    """Return the a that minimizes sum(weight * |a * x - y|) over vectors: a weighted median of y / x.
 
     Where an interval is optimal, its lower end. 0 where nothing of `x` and `weight` is left.
     """
@@ -74,12 +74,12 @@ def scale_l1(x: Array, y: Array, weight: Array) -> float:
 
 
 def shift_l1(residual: Array, weight: Array) -> Array:
-    """Return the shift [c] that minimises sum(weight * |residual - shift|) over residuals [n, c]; weight [n]."""
+    """Return the shift [c] that minimizes sum(weight * |residual - shift|) over residuals [n, c]; weight [n]."""
     return np.array([_weighted_median(column, weight) for column in residual.T])
 
 
 def affine_l1(source: Array, target: Array, weight: Array) -> tuple[float, Array, float]:
-    """Return (scale, shift [c], loss) that minimise sum(weight * |scale * source + shift - target|_1).
+    """Return (scale, shift [c], loss) that minimize sum(weight * |scale * source + shift - target|_1).
 
     source and target [n, c], weight [n] >= 0. The fit goes through one of the samples in all c coordinates: with c = 1
     (depth) that is the true optimum; with c = 3 (points) it is how MoGe defines its fit. Raises ValueError for empty input.

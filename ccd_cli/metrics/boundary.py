@@ -1,6 +1,6 @@
 """How sharp and how well placed the edges of a depth map are: Depth Pro's and MoGe's boundary scores, iBims' geometry.
 
-Maps are [H, W]; depth in any unit for the scale-invariant scores, in metres for iBims. Ratios are fractions.
+Maps are [H, W]; depth in any unit for the scale-invariant scores, in meters for iBims. Ratios are fractions.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Mask = NDArray[np.bool_]
 def depth_pro_f1(pred: Floats, gt: Floats, mask: Mask | None = None) -> float:
     """Return Depth Pro's scale-invariant boundary F1 of two depth maps (src/depth_pro/eval/boundary_metrics.py).
 
-    An edge is a pair of neighbours whose inverse depths, 1 / max(d, 1e-6), differ by a factor > t; precision and recall are
+    An edge is a pair of neighbors whose inverse depths, 1 / max(d, 1e-6), differ by a factor > t; precision and recall are
     means over the four directions, F1 is averaged over ten t in 1.05..1.25 with weights t. Two flat maps score 0. The peer
     knows no mask; with one, pairs that touch an invalid pixel are left out. Raises CcdError for different shapes.
     """
@@ -68,7 +68,7 @@ def depth_pro_recall(pred: Floats, alpha: Floats, above: float = 0.1) -> float:
 
 
 def thinned(ratio: Floats, threshold: float) -> Mask:
-    """Return where `ratio` [H, W] is the (first) largest of its run of neighbours > threshold along a row."""
+    """Return where `ratio` [H, W] is the (first) largest of its run of neighbors > threshold along a row."""
     result = np.zeros(ratio.shape, bool)
     hit = np.flatnonzero(ratio > threshold)
     if hit.size == 0:
@@ -85,7 +85,7 @@ def thinned(ratio: Floats, threshold: float) -> Mask:
 def moge_f1(pred: Floats, gt: Floats, mask: Mask, radius: int = 1) -> float:
     """Return MoGe's boundary F1 of two depth maps (moge/test/metrics.py): for sets with sharp true edges only.
 
-    An edge is a pixel and a neighbour in a disc of `radius` that is farther by a factor > 1 + t, both valid, the outermost
+    An edge is a pixel and a neighbor in a disc of `radius` that is farther by a factor > 1 + t, both valid, the outermost
     `radius` pixels left out; ten t in 0.05..0.25 with weights t. In single precision, as the peer. The prediction is the
     aligned depth. Raises CcdError for different shapes.
     """
@@ -159,7 +159,7 @@ def canny(image: Floats, sigma: float, low: float, high: float) -> Mask:
 def planarity(pred: Floats, gt: Floats, mask: Mask, normal: Floats, calib: Floats) -> tuple[float, float]:
     """Return iBims' planarity errors of one annotated plane: (flatness in cm, orientation in degrees).
 
-    pred, gt [H, W] metres (0 is unknown), `mask` of the plane, `normal` [3] of the true plane (x right, y forward, z up),
+    pred, gt [H, W] meters (0 is unknown), `mask` of the plane, `normal` [3] of the true plane (x right, y forward, z up),
     `calib` [3, 3] as in the set's files, where the principal point stands in the last row. The prediction is scaled by the
     ratio of the medians, a plane is fitted to its points; flatness is their deviation from it. (nan, nan) for planes under
     5 % of IBIMS_PIXELS. Raises CcdError for different shapes.
@@ -194,7 +194,7 @@ def _inverse(depth: Floats) -> Array:
 
 
 def _steps(values: Array) -> tuple[Array, Array, Array, Array]:
-    """Return the ratios of neighbours, larger where the left, top, right, bottom one is in front (inverse depth)."""
+    """Return the ratios of neighbors, larger where the left, top, right, bottom one is in front (inverse depth)."""
     right, down = values[:, 1:] / values[:, :-1], values[1:] / values[:-1]
     return values[:, :-1] / values[:, 1:], values[:-1] / values[1:], right, down
 
@@ -231,7 +231,7 @@ def _distances(edges: Mask) -> Array:
 
 
 def _symmetric(values: NDArray[np.float32], half: Array, axis: int, border: Any) -> NDArray[np.float32]:
-    """Return the correlation along an axis with a symmetric kernel, given from its centre outwards."""
+    """Return the correlation along an axis with a symmetric kernel, given from its center outwards."""
     reach, size = len(half) - 1, values.shape[axis]
     padded = np.pad(values, [(reach, reach) if a == axis else (0, 0) for a in (0, 1)], mode=border).astype(np.float64)
     total = padded.take(range(reach, reach + size), axis) * half[0]
@@ -250,14 +250,14 @@ def _difference(values: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
 
 
 def _peaks(down: NDArray[np.float32], right: NDArray[np.float32], strength: NDArray[np.float32]) -> Mask:
-    """Return where the gradient is the largest along its own direction, between neighbours interpolated linearly."""
+    """Return where the gradient is the largest along its own direction, between neighbors interpolated linearly."""
     result = np.zeros(strength.shape, bool)
     rows, columns = np.nonzero(strength[1:-1, 1:-1] > 0)
     rows, columns = rows + 1, columns + 1
     dy, dx, here = down[rows, columns], right[rows, columns], strength[rows, columns]
     same = (dy > 0) == (dx > 0)
     steep, flat = np.abs(dy), np.abs(dx)
-    upright = steep > flat  # a tie has its neighbour on the diagonal either way
+    upright = steep > flat  # a tie has its neighbor on the diagonal either way
     weight = np.minimum(steep, flat) / np.maximum(steep, flat)
     slant = np.where(same, 1, -1)
     ahead_y, ahead_x = np.where(upright, slant, 0), np.where(upright, 0, 1)

@@ -112,9 +112,9 @@ def _fit(name: Method, values: Tensor, true: Tensor, usable: Tensor, max_res: in
     if not x.numel():
         return (0.0, 0.0), 0
     y = 1.0 / y if name in IN_DISPARITY else y
-    centre, middle = x.mean(), y.mean()
-    dx = x - centre
-    sums = torch.stack([dx @ dx, x @ x, dx @ y, centre, middle]).tolist()  # one wait for the device
+    center, middle = x.mean(), y.mean()
+    dx = x - center
+    sums = torch.stack([dx @ dx, x @ x, dx @ y, center, middle]).tolist()  # one wait for the device
     spread, square, product, mean_x, mean_y = sums
     if not spread > 1e-24 * square:
         return (0.0, mean_y), x.numel()

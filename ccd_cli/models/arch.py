@@ -45,10 +45,10 @@ class Arch:
     features: int  # channels inside the head
     out_channels: tuple[int, ...]  # channels of each reassembled level, shallow to deep; () for pyramids
     activation: Activation
-    max_depth: float | None = None  # metres; only with "sigmoid"
+    max_depth: float | None = None  # meters; only with "sigmoid"
     sky: bool = False  # a second output that marks sky
     deepest_unit: bool = True  # files hold the deepest fusion's first residual unit (never used: it has no side input)
-    canonical_focal: float | None = None  # metres = output x focal length in pixels / this; None = output as it is
+    canonical_focal: float | None = None  # meters = output x focal length in pixels / this; None = output as it is
     kind: Kind = "disparity"
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
@@ -186,5 +186,5 @@ ARCHS["distill-any-depth-large-2w-iter"] = replace(
     ARCHS["distill-any-depth-large"], name="distill-any-depth-large-2w-iter"
 )
 ARCHS["depth-anything-3-mono-large"] = _depth_anything_3("depth-anything-3-mono")
-# Without a camera the metric network's output is depth of unknown scale; with one, metres = output x focal / 300.
+# Without a camera the metric network's output is depth of unknown scale; with one, meters = output x focal / 300.
 ARCHS["depth-anything-3-metric-large"] = _depth_anything_3("depth-anything-3-metric", canonical_focal=300.0)

@@ -40,7 +40,7 @@ def fill_sky(depth: Tensor, sky: Tensor) -> Tensor:
 
 
 class DepthNet(nn.Module):
-    """Normalised images [B, 3, H, W] -> map [B, H, W] float32 of `arch.kind`; H and W multiples of `arch.multiple`.
+    """Normalized images [B, 3, H, W] -> map [B, H, W] float32 of `arch.kind`; H and W multiples of `arch.multiple`.
 
     `pretrained` asks timm for the encoder's weights (may download); the head is always random.
     Raises `UsageProblem` for encoders that timm cannot give, and for inputs of other shapes.
@@ -81,23 +81,23 @@ class DepthNet(nn.Module):
         return self
 
     def forward(self, images: Tensor) -> Tensor:
-        """Normalised images [B, 3, H, W] -> map [B, H, W]."""
+        """Normalized images [B, 3, H, W] -> map [B, H, W]."""
         return self.forward_all(images)[0]
 
     def forward_with_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Normalised images -> (map [B, H, W], tokens [B, N, C] as `features` gives them), encoding once."""
+        """Normalized images -> (map [B, H, W], tokens [B, N, C] as `features` gives them), encoding once."""
         depth, _, tokens = self.forward_all(images)
         return depth, tokens
 
     def forward_all(self, images: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
-        """Normalised images -> (map, sky score [B, H, W] or None, tokens); the map is before the sky rule."""
+        """Normalized images -> (map, sky score [B, H, W] or None, tokens); the map is before the sky rule."""
         self._check(images)
         levels, tokens = encode(self.encoder, self.arch, images)
         depth, sky = self.head(levels, images.shape[-2:])
         return depth, sky, tokens
 
     def features(self, images: Tensor) -> Tensor:
-        """Normalised images -> tokens [B, N, C], N = h * w of the deepest level, row by row; the head does not run."""
+        """Normalized images -> tokens [B, N, C], N = h * w of the deepest level, row by row; the head does not run."""
         self._check(images)
         return encode(self.encoder, self.arch, images)[1]
 

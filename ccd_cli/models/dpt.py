@@ -1,7 +1,7 @@
 """The depth head (dense prediction transformer): fuses an encoder's levels, deepest first, into one map.
 
 For a ViT every level has the patch grid's size and is first reassembled to 4x, 2x, 1x and 1/2 of it; a convolutional
-pyramid comes in four sizes already and is only normalised, level by level. A pyramid's level of stride 2, which no ViT
+pyramid comes in four sizes already and is only normalized, level by level. A pyramid's level of stride 2, which no ViT
 has, is added after the last fusion, so that edges can be finer than the fused levels.
 """
 
@@ -24,7 +24,7 @@ def resize(x: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def activate(x: Tensor, activation: Activation, max_depth: float | None) -> Tensor:
-    """Turn raw float32 head output into map values; `max_depth` in metres scales a sigmoid."""
+    """Turn raw float32 head output into map values; `max_depth` in meters scales a sigmoid."""
     if activation == "relu":
         return F.relu(x)
     if activation == "sigmoid":
@@ -40,7 +40,7 @@ class ChannelNorm(nn.LayerNorm):
     """Layer norm over the channels of [B, C, h, w], position by position."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return `x` normalised; same shape."""
+        """Return `x` normalized; same shape."""
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 

@@ -22,7 +22,7 @@ LEVELS = 4  # the head fuses at most this many
 
 
 def build_encoder(arch: Arch, pretrained: bool = False) -> nn.Module:
-    """Return the timm module for `arch`, randomly initialised unless `pretrained` (which may download).
+    """Return the timm module for `arch`, randomly initialized unless `pretrained` (which may download).
 
     Raises `UsageProblem` where timm has no such model or cannot give feature maps of it at any size.
     """
@@ -98,7 +98,7 @@ def has_detail(net: nn.Module, arch: Arch) -> bool:
 
 
 def encode(net: nn.Module, arch: Arch, images: Tensor) -> tuple[list[Tensor], Tensor]:
-    """Return (levels, tokens) of normalised `images` [B, 3, H, W].
+    """Return (levels, tokens) of normalized `images` [B, 3, H, W].
 
     Levels are [B, C, h, w], shallow to deep; tokens [B, N, C] are the deepest level's positions row by row (for
     ViTs: patch tokens of the last tap after the final norm, without class and register tokens).

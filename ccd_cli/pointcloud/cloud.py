@@ -1,4 +1,4 @@
-"""A coloured point cloud from one depth map: metres, flying pixels, thinning, normals."""
+"""A colored point cloud from one depth map: meters, flying pixels, thinning, normals."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from ccd_cli.geometry.unproject import flying_pixels, normals_from_depth, unproj
 AXES = "x right, y down, z forward (camera coordinates, as in OpenCV)"
 TAIL = 3.0
 """Times `far` (of a fit: of the reference's 99 % quantile): disparities beyond run to infinity, and are cut here."""
-NEIGHBOURS, SPREADS = 20, 2.0
-"""Outliers: points whose mean distance to 20 neighbours is over 2 standard deviations above the cloud's mean."""
+NEIGHBORS, SPREADS = 20, 2.0
+"""Outliers: points whose mean distance to 20 neighbors is over 2 standard deviations above the cloud's mean."""
 
 
 @dataclass(frozen=True)
 class CloudSettings:
-    """How maps become clouds; lengths in metres. `near` and `far` are None where the user gave none.
+    """How maps become clouds; lengths in meters. `near` and `far` are None where the user gave none.
 
-    `reference` is a depth float32 [h, w] in metres, NaN where unknown, to which the map is fitted instead of near/far.
+    `reference` is a depth float32 [h, w] in meters, NaN where unknown, to which the map is fitted instead of near/far.
     """
 
     near: float | None = None
@@ -42,20 +42,20 @@ class CloudSettings:
         for name in ("near", "far", "max_depth", "voxel"):
             value = getattr(self, name)
             if value is not None and not (np.isfinite(value) and value > 0):
-                raise UsageProblem(f"--{name.replace('_', '-')} is a positive number of metres, not {value:g}.")
+                raise UsageProblem(f"--{name.replace('_', '-')} is a positive number of meters, not {value:g}.")
         near, far = self.range
         if near >= far:
             raise UsageProblem(f"--near must be less than --far, and they are {near:g} and {far:g} m.")
 
     @property
     def range(self) -> tuple[float, float]:
-        """Near and far in metres: the user's, else 0.5 and 20."""
+        """Near and far in meters: the user's, else 0.5 and 20."""
         return NEAR if self.near is None else self.near, FAR if self.far is None else self.far
 
 
 @dataclass(frozen=True)
 class DepthRule:
-    """How a map, or all frames of a clip, becomes metres, what that depth is called, and beyond where it is cut."""
+    """How a map, or all frames of a clip, becomes meters, what that depth is called, and beyond where it is cut."""
 
     to_depth: ToDepth
     unit: str
@@ -65,10 +65,10 @@ class DepthRule:
 
 @dataclass(frozen=True)
 class Cloud:
-    """Points float32 [N, 3] (x right, y down, z forward), colours uint8 [N, 3], unit normals float32 [N, 3] or None.
+    """Points float32 [N, 3] (x right, y down, z forward), colors uint8 [N, 3], unit normals float32 [N, 3] or None.
 
-    `unit` says how far metres can be trusted; `notes` what was assumed or fitted, to be said aloud; `left_out` how many
-    pixels or points each step removed; `about` what files carry as comments; `to_depth` how values became metres.
+    `unit` says how far meters can be trusted; `notes` what was assumed or fitted, to be said aloud; `left_out` how many
+    pixels or points each step removed; `about` what files carry as comments; `to_depth` how values became meters.
     """
 
     points: NDArray[np.float32]
@@ -84,7 +84,7 @@ class Cloud:
 def choose_rule(
     depth_map: DepthMap, settings: CloudSettings, quantiles: tuple[float, float] | None = None
 ) -> DepthRule:
-    """Return how this map becomes metres. `quantiles`: a whole clip's 1 % and 99 % values, else the map's own.
+    """Return how this map becomes meters. `quantiles`: a whole clip's 1 % and 99 % values, else the map's own.
 
     Metric maps go straight through; a reference is fitted; the rest gets near and far. Raises CcdError (see
     `core.scale`).
@@ -98,14 +98,14 @@ def choose_rule(
         found = f"Fitted to the reference: scale {fit.to_depth.scale:.6g}{shift} over {fit.pixels} pixels"
         farthest = TAIL * float(np.nanquantile(settings.reference, 0.99)) if disparity else None
         notes = [f"{found}, {fit.inliers:.0%} of them taken as sound", *unused]
-        return DepthRule(fit.to_depth, "metre (fitted to a reference)", farthest, notes)
+        return DepthRule(fit.to_depth, "meter (fitted to a reference)", farthest, notes)
     if depth_map.kind == "metric":
-        return DepthRule(ToDepth("metric"), "metre", None, unused)
+        return DepthRule(ToDepth("metric"), "meter", None, unused)
     near, far = settings.range
     rule = to_depth_by_range(depth_map.kind, quantiles or value_quantiles(depth_map), near, far)
     how = "taken from --near and --far" if ranged else "assumed; give --near and --far, or --align-to"
     note = f"Scale unknown ({depth_map.kind} map): the range {near:g} to {far:g} m is {how}"
-    return DepthRule(rule, f"metre, assumed range {near:g} to {far:g}", TAIL * far if disparity else None, [note])
+    return DepthRule(rule, f"meter, assumed range {near:g} to {far:g}", TAIL * far if disparity else None, [note])
 
 
 def cloud_from_map(
@@ -122,7 +122,7 @@ def cloud_from_map(
 
     `rule` makes the frames of a clip share one scale (see `choose_rule`). `grain` is the map's pixels for one pixel of
     the network that made it, 1 for a map at its own size: smeared edges are that much wider. Steps, in this order:
-    metres, maximum depth, flying pixels, normals, points, voxels (points, colours and normals averaged), outliers.
+    meters, maximum depth, flying pixels, normals, points, voxels (points, colors and normals averaged), outliers.
     Raises CcdError where sizes differ or no point is left.
     """
     if rgb.shape != (*depth_map.values.shape, 3) or rgb.dtype != np.uint8:
@@ -171,7 +171,7 @@ def _about(depth_map: DepthMap, camera: Camera, source: Source | None, rule: Dep
     return {
         "unit": rule.unit,
         "axes": AXES,
-        "camera": f"{lens}, first pixel centre at 0.5 0.5" + (f" ({ABOUT[source]})" if source else ""),
+        "camera": f"{lens}, first pixel center at 0.5 0.5" + (f" ({ABOUT[source]})" if source else ""),
         "depth": f"{depth_map.kind} map, scale {rule.to_depth.scale:.9g} shift {rule.to_depth.shift:.9g}",
     }
 
@@ -179,7 +179,7 @@ def _about(depth_map: DepthMap, camera: Camera, source: Source | None, rule: Dep
 def _voxels(
     points: NDArray[np.float32], colors: NDArray[np.uint8], normals: NDArray[np.float32] | None, side: float
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.float32] | None]:
-    """Return one point for every cube of `side` metres, with its points' mean position, colour and normal."""
+    """Return one point for every cube of `side` meters, with its points' mean position, color and normal."""
     cloud = _open3d_cloud(points)
     cloud.colors = _open3d().utility.Vector3dVector(colors.astype(np.float64))
     if normals is not None:
@@ -201,7 +201,7 @@ def _voxels(
 
 def _without_outliers(points: NDArray[np.float32]) -> NDArray[np.int64]:
     """Return the indices of the points that statistical outlier removal keeps."""
-    _, kept = _open3d_cloud(points).remove_statistical_outlier(nb_neighbors=NEIGHBOURS, std_ratio=SPREADS)
+    _, kept = _open3d_cloud(points).remove_statistical_outlier(nb_neighbors=NEIGHBORS, std_ratio=SPREADS)
     if not kept:
         raise CcdError("No point is left after --outliers.", "The cloud is too sparse for it; leave it out.")
     return np.asarray(kept, np.int64)

@@ -1,7 +1,7 @@
 """Write point clouds: binary PLY and PCD, text XYZ, GLB. No library needed; tests read them back with Open3D.
 
-Open3D's writers would double the coordinates' size, drop XYZ colours and leave no room for comments, and it takes
-seconds to import. Axes are the camera's (x right, y down, z forward) but in GLB, whose standard has y up and z towards
+Open3D's writers would double the coordinates' size, drop XYZ colors and leave no room for comments, and it takes
+seconds to import. Axes are the camera's (x right, y down, z forward) but in GLB, whose standard has y up and z toward
 the viewer: there y and z change sign.
 """
 
@@ -38,19 +38,19 @@ def write_cloud(
     fmt: Format = "ply",
     about: Mapping[str, str] | None = None,
 ) -> None:
-    """Write points float32 [N, 3] in metres, sRGB colours uint8 [N, 3] and unit normals [N, 3], whole or not at all.
+    """Write points float32 [N, 3] in meters, sRGB colors uint8 [N, 3] and unit normals [N, 3], whole or not at all.
 
     ply: binary little-endian, float and uchar, `about` as comment lines. pcd: binary v0.7, packed rgb, `about` as
-    comments. xyz: a line `x y z r g b [nx ny nz]` a point, no header. glb: one POINTS primitive, y up, linear colours
+    comments. xyz: a line `x y z r g b [nx ny nz]` a point, no header. glb: one POINTS primitive, y up, linear colors
     as glTF asks, `about` in asset.extras. Raises CcdError for wrong shapes, non-finite points and a full disk.
     """
     if fmt not in FORMATS:
         raise UsageProblem(f"There is no cloud format '{fmt}' ({', '.join(FORMATS)}).")
     rows = [colors.shape, *([] if normals is None else [normals.shape])]
     if points.ndim != 2 or points.shape[1] != 3 or any(shape != points.shape for shape in rows):
-        raise CcdError(f"A cloud has [N, 3] points, colours and normals, not {[points.shape, *rows]}.")
+        raise CcdError(f"A cloud has [N, 3] points, colors and normals, not {[points.shape, *rows]}.")
     if not len(points) or not np.isfinite(points).all() or colors.dtype != np.uint8:
-        raise CcdError("A cloud has at least one point, finite coordinates and colours of 8 bits.")
+        raise CcdError("A cloud has at least one point, finite coordinates and colors of 8 bits.")
     size = len(points) * (_BYTES[fmt] + (0 if normals is None else _BYTES_NORMALS[fmt]))
     need_space(path.parent, size + 100_000, f"{path.name} ({len(points):,} points)")
     writer = {"ply": _write_ply, "pcd": _write_pcd, "xyz": _write_xyz, "glb": _write_glb}[fmt]

@@ -30,7 +30,7 @@ class Inputs:
     """Where maps and cameras come from. `depth` and `align_to` are a file (for one photo) or a folder of `<stem>.*`.
 
     `kind` and `depth_scale` are for maps without a sidecar; `intrinsics` are in pixels of the photo, `fov` in degrees
-    across its longer side; metres of a reference = code / `ref_scale`.
+    across its longer side; meters of a reference = code / `ref_scale`.
     """
 
     depth: Path

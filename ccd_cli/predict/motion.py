@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 # Calibrated on 595 pairs of unrelated photos and on three clips (pan, ride, hand-held) at up to eight times their speed.
 # Peak of the phase correlation: 0.23 or less between unrelated photos; within a clip 0.68 or more, 0.38 at eight times its speed.
-# Colours: 1 % of unrelated pairs differ by less than 0.28, none by less than 0.13; within a clip 0.08, 0.10 at four times.
+# Colors: 1 % of unrelated pairs differ by less than 0.28, none by less than 0.13; within a clip 0.08, 0.10 at four times.
 SAME_PICTURE = 0.3  # a peak below: the pictures have nothing in common
-CUT_COLOUR = 0.12  # total variation distance (0..1) of 64-bin colour histograms that a cut needs,
-CUT_COLOUR_AND_DEPTH = 0.06  # or this one where the depth maps differ too:
+CUT_COLOR = 0.12  # total variation distance (0..1) of 64-bin color histograms that a cut needs,
+CUT_COLOR_AND_DEPTH = 0.06  # or this one where the depth maps differ too:
 CUT_DEPTH = 0.6  # their correlation is below
 
-LONGEST = 128  # pixels of the grey picture in which motion is measured
+LONGEST = 128  # pixels of the gray picture in which motion is measured
 FARTHEST = 0.25  # of a side: a larger motion is not believed
 COMMON = 32  # pixels below which two maps are not compared
 
@@ -26,15 +26,15 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Look:
-    """What is kept of a frame: the shares of 64 colours, and a grey picture of at most `LONGEST` pixels, 0..255."""
+    """What is kept of a frame: the shares of 64 colors, and a gray picture of at most `LONGEST` pixels, 0..255."""
 
-    colours: Array
-    grey: Array
+    colors: Array
+    gray: Array
 
     @cached_property
     def spectrum(self) -> NDArray[np.complex128]:
-        """The Fourier transform of the windowed grey picture."""
-        return np.fft.rfft2((self.grey - self.grey.mean()) * _window(*self.grey.shape), s=_padded(self.grey.shape))
+        """The Fourier transform of the windowed gray picture."""
+        return np.fft.rfft2((self.gray - self.gray.mean()) * _window(*self.gray.shape), s=_padded(self.gray.shape))
 
 
 def look(rgb: NDArray[np.uint8]) -> Look:
@@ -42,8 +42,8 @@ def look(rgb: NDArray[np.uint8]) -> Look:
     few = rgb[:: max(1, rgb.shape[0] // 48), :: max(1, rgb.shape[1] // 64)].astype(np.int64) >> 6
     bins = np.bincount((few @ np.array([16, 4, 1])).ravel(), minlength=64)
     step = -(-max(rgb.shape[:2]) // LONGEST)
-    grey = rgb[::step, ::step].astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
-    return Look(bins / bins.sum(), np.round(grey).astype(np.float64))
+    gray = rgb[::step, ::step].astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
+    return Look(bins / bins.sum(), np.round(gray).astype(np.float64))
 
 
 class Motion(NamedTuple):
@@ -55,32 +55,32 @@ class Motion(NamedTuple):
 
 
 def is_cut(before: Look, now: Look, motion: Motion, depth_correlation: float) -> bool:
-    """Tell whether a new scene begins: the pictures have nothing in common, and new colours or new depth.
+    """Tell whether a new scene begins: the pictures have nothing in common, and new colors or new depth.
 
-    A flash changes the colours but not the edges, a fast pan or motion blur the edges but hardly the colours.
+    A flash changes the colors but not the edges, a fast pan or motion blur the edges but hardly the colors.
     """
-    distance = float(np.abs(now.colours - before.colours).sum() / 2)
-    needed = CUT_COLOUR_AND_DEPTH if depth_correlation < CUT_DEPTH else CUT_COLOUR
+    distance = float(np.abs(now.colors - before.colors).sum() / 2)
+    needed = CUT_COLOR_AND_DEPTH if depth_correlation < CUT_DEPTH else CUT_COLOR
     return motion.peak < SAME_PICTURE and distance > needed
 
 
 def motion_between(before: Look, now: Look) -> Motion:
     """Return how the whole picture moved; zeros where it is unsure.
 
-    Phase correlation (Kuglin and Hines, 1975) of windowed grey pictures, low frequencies only, with a parabola
+    Phase correlation (Kuglin and Hines, 1975) of windowed gray pictures, low frequencies only, with a parabola
     through the peak for parts of a pixel.
     """
-    if before.grey.shape != now.grey.shape:
+    if before.gray.shape != now.gray.shape:
         return Motion(0.0, 0.0, 0.0)
-    height, width = _padded(now.grey.shape)
+    height, width = _padded(now.gray.shape)
     power = now.spectrum * np.conj(before.spectrum)
     size = np.abs(power)
     even = power / (size + 1e-9 * (size.max() + 1e-30))
     surface = np.fft.irfft2(_low_pass(height, width) * even, s=(height, width))
     y, x = divmod(int(surface.argmax()), width)
     peak = float(surface[y, x])
-    down = ((y + _vertex(surface[:, x], y) + height / 2) % height - height / 2) / now.grey.shape[0]
-    right = ((x + _vertex(surface[y], x) + width / 2) % width - width / 2) / now.grey.shape[1]
+    down = ((y + _vertex(surface[:, x], y) + height / 2) % height - height / 2) / now.gray.shape[0]
+    right = ((x + _vertex(surface[y], x) + width / 2) % width - width / 2) / now.gray.shape[1]
     sure = peak >= SAME_PICTURE and max(abs(down), abs(right)) <= FARTHEST
     return Motion(down, right, peak) if sure else Motion(0.0, 0.0, peak)
 

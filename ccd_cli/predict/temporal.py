@@ -30,7 +30,7 @@ MODES: tuple[str, ...] = get_args(Mode)
 
 SIDE = 64  # longer side of the maps that are compared
 MEMORY = 9  # the reference averages about so many frames where the scene stands still
-WARM_UP = 120  # frames from which the mean correction of a scene is learnt
+WARM_UP = 120  # frames from which the mean correction of a scene is learned
 PULL = 1 / 150  # a frame: how fast a drift is pulled back
 DRIFT = 1 / 30  # weight of a new frame in the estimate of the drift
 EMA = 0.05  # weight of a new frame in mode ema
@@ -46,7 +46,7 @@ class _Scene:
     """What is remembered of a scene.
 
     `reference` and how many `frames` each of its pixels averages (0: unknown); `place`: the full-size offset (down, right),
-    in sampled pixels, at which blocks are cut so that they fall on the reference; `level`: (log scale, centre), for
+    in sampled pixels, at which blocks are cut so that they fall on the reference; `level`: (log scale, center), for
     `align` of the mean correction, for `ema` of the running spread and median; `drift`: how far from it, smoothed.
     """
 
@@ -115,7 +115,7 @@ class Stabilizer:
             "mode": self.mode,
             "kind": self.kind,
             "last": _pack(self._last),
-            "look": None if seen is None else [_pack(seen.colours), _pack(seen.grey, "u1")],
+            "look": None if seen is None else [_pack(seen.colors), _pack(seen.gray, "u1")],
             "scene": None
             if scene is None
             else {
@@ -182,9 +182,9 @@ def _align_step(scene: _Scene, small: Array, log: bool) -> tuple[float, float]:
         scale, shift = float(np.exp(mean)), level
         _remember(scene, scale * small + shift)
         return scale, shift
-    size, centre = float(np.log(line[0])), line[0] * middle + line[1]
+    size, center = float(np.log(line[0])), line[0] * middle + line[1]
     unit = 1.0 if log else max(line[0] * spread, 1e-30)
-    offset = centre - float(np.exp(mean)) * middle
+    offset = center - float(np.exp(mean)) * middle
     if scene.number < WARM_UP:
         part = 1 / (scene.number + 1)
         scene.level = (mean + part * (size - mean), level + part * (offset - level))
@@ -195,9 +195,9 @@ def _align_step(scene: _Scene, small: Array, log: bool) -> tuple[float, float]:
             scene.drift[1] + DRIFT * (away[1] - scene.drift[1]),
         )
         size -= PULL * scene.drift[0]
-        centre -= PULL * scene.drift[1] * unit
+        center -= PULL * scene.drift[1] * unit
     scale = float(np.exp(size))
-    shift = centre - scale * middle
+    shift = center - scale * middle
     _remember(scene, scale * small + shift)
     return scale, shift
 
@@ -243,7 +243,7 @@ def _follow(scene: _Scene, moved: tuple[float, float], block: int) -> tuple[int,
 
 
 def _remember(scene: _Scene, steady: Array) -> None:
-    """Average a steadied map into the reference; pixels that disagree (motion) or are new are replaced."""
+    """Average a stabilized map into the reference; pixels that disagree (motion) or are new are replaced."""
     known = np.isfinite(steady)
     error = np.where(known, steady - scene.reference, 0.0)
     common = known & (scene.frames > 0)

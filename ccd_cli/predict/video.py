@@ -1,7 +1,7 @@
 """Videos: decode ahead, predict, and write behind, frame by frame, so that memory does not grow with the clip.
 
 Finished segments survive any stop (`data.video_write`); running again goes on behind the last of them and gives the same
-files. Colour video and 16-bit video are steadied (`core.temporal`); raw files of frames are not.
+files. Color video and 16-bit video are stabilized (`core.temporal`); raw files of frames are not.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class _Clip:
     base: Path
     writer: ClipWriter
     steady: Stabilizer
-    colours: ClipRange
+    colors: ClipRange
     codes: CodeRange
     clouds: CloudFrames | None
     written: int = 0
@@ -62,7 +62,7 @@ class _Clip:
         """What a later run needs to go on behind the last frame."""
         return {
             "steady": self.steady.state(),
-            "colours": self.colours.state(),
+            "colors": self.colors.state(),
             "codes": self.codes.state(),
             "written": self.written,
         }
@@ -117,7 +117,7 @@ def _predict(
         clip = _begin(base, writer, mode, video, model, settings, marks)
         if not _run(item, video, clip, model, settings, runtime, report, signals):
             return None, []  # finished segments wait for the next run
-        if clip.colours.state() is None:
+        if clip.colors.state() is None:
             writer.discard()
             if clip.clouds is not None:
                 clip.clouds.discard()
@@ -157,7 +157,7 @@ def _begin(
         base,
         writer,
         Stabilizer.from_state(state["steady"]),
-        ClipRange.from_state(state["colours"]),
+        ClipRange.from_state(state["colors"]),
         CodeRange.from_state(state["codes"]),
         clouds,
         state["written"],
@@ -206,12 +206,12 @@ def _expected(video: Video, settings: Settings) -> int:
 
 
 def _one(frame: Frame, made: DepthMap, clip: _Clip, item: Media, settings: Settings) -> int:
-    """Steady, colour, encode and write one frame; return how many are written."""
+    """Steady, color, encode and write one frame; return how many are written."""
     kind, valid = made.kind, made.valid
     scale, shift, cut = clip.steady.update(frame.rgb, made.values, valid)
     moved = made.values * np.float32(scale) + np.float32(shift)
     steady = made if (scale, shift) == (1.0, 0.0) else checked(moved, kind, valid)
-    low, high = clip.colours.update(nearness(steady.values, steady.valid, kind), cut)
+    low, high = clip.colors.update(nearness(steady.values, steady.valid, kind), cut)
     pictures: dict[str, NDArray[Any]] = {}
     if {"color", "side"} & set(settings.save):
         color = colorize(steady.values, steady.valid, kind, low, high, settings.cmap)

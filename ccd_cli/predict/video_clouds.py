@@ -36,7 +36,7 @@ class CloudFrames:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def keep(self, number: int, rgb: NDArray[np.uint8], made: DepthMap) -> None:
-        """Keep frame `number` if it is one of those that become clouds; `made` is its steadied map."""
+        """Keep frame `number` if it is one of those that become clouds; `made` is its stabilized map."""
         if number % self.every:
             return
         camera = made.camera

@@ -1,4 +1,4 @@
-"""NYUv2's labelled photos out of `nyu_depth_v2_labeled.mat`, named as in the published split."""
+"""NYUv2's labeled photos out of `nyu_depth_v2_labeled.mat`, named as in the published split."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ INSTALL = 'pip install -e ".[data]"'
 
 @dataclass(frozen=True)
 class Frame:
-    """One labelled photo: its row in the file and its folder in the set; files are numbered from 1."""
+    """One labeled photo: its row in the file and its folder in the set; files are numbered from 1."""
 
     row: int
     scene: str
@@ -44,7 +44,7 @@ def find(source: Path, name: str) -> Path:
 
 @contextmanager
 def labeled(source: Path) -> Iterator[Any]:
-    """Open the labelled file; raises CcdError where h5py is missing or the file is not it."""
+    """Open the labeled file; raises CcdError where h5py is missing or the file is not it."""
     try:
         import h5py
     except ImportError as error:
@@ -101,12 +101,12 @@ def write_frames(file: Any, frames: list[Frame], place: Path, report: Report) ->
 
 
 def _picture(file: Any, row: int, kind: str) -> np.ndarray:
-    """Return uint8 [H, W, 3], or uint16 millimetres [H, W] where 0 is unknown; MATLAB stores columns first."""
+    """Return uint8 [H, W, 3], or uint16 millimeters [H, W] where 0 is unknown; MATLAB stores columns first."""
     if kind == "rgb":
         return np.ascontiguousarray(file["images"][row].transpose(2, 1, 0).astype(np.uint8))
-    metres = file["rawDepths" if kind == "depth" else "depths"][row].T
-    known = np.isfinite(metres) & (metres > 0)
-    return np.where(known, np.round(np.where(known, metres, 0) * 1000.0).clip(0, 65535), 0).astype(np.uint16)
+    meters = file["rawDepths" if kind == "depth" else "depths"][row].T
+    known = np.isfinite(meters) & (meters > 0)
+    return np.where(known, np.round(np.where(known, meters, 0) * 1000.0).clip(0, 65535), 0).astype(np.uint16)
 
 
 def _scene(file: Any, row: int) -> str:

@@ -23,8 +23,8 @@ class Rendered:
     """Pictures and their geometry, all on one device."""
 
     rgb: Tensor  # uint8 [B,3,H,W]
-    depth: Tensor  # float32 [B,H,W], z-depth in metres at the pixel's centre; sky is inf
-    intrinsics: Tensor  # float32 [B,4] fx, fy, cx, cy in pixels; pixel (0, 0) has its centre at (0.5, 0.5)
+    depth: Tensor  # float32 [B,H,W], z-depth in meters at the pixel's center; sky is inf
+    intrinsics: Tensor  # float32 [B,4] fx, fy, cx, cy in pixels; pixel (0, 0) has its center at (0.5, 0.5)
 
 
 def render(
@@ -35,7 +35,7 @@ def render(
     family: Family = "mixed",
     device: str | torch.device = "cpu",
 ) -> Rendered:
-    """Render one generated scene per seed: rgb uint8 [B,3,H,W], depth float32 [B,H,W] in metres, intrinsics [B,4].
+    """Render one generated scene per seed: rgb uint8 [B,3,H,W], depth float32 [B,H,W] in meters, intrinsics [B,4].
 
     `room` draws interiors, `ground` streets and open land, `table` tables from above, `close` people and things at arm's
     length, `yard` parks and lanes; `mixed` is one of the first two and `varied` any, by the seed. A scene depends on its
@@ -73,7 +73,7 @@ def render_scenes(scenes: Scenes, height: int, width: int) -> Rendered:
     origin, direction = camera.rays(scenes, lens, grid)
     depth, index = trace.nearest(scenes, origin, direction, lens, grid)
     pixel = (1 / lens[:, 0])[:, None, None]
-    colours = light.radiance(scenes, origin, direction, depth, index, pixel)
-    red, green, blue = (grid.picture(colour, height, width) for colour in colours)
+    colors = light.radiance(scenes, origin, direction, depth, index, pixel)
+    red, green, blue = (grid.picture(color, height, width) for color in colors)
     rgb = light.develop(scenes, (red, green, blue))
     return Rendered(rgb, grid.picture(depth, height, width), lens)

@@ -1,4 +1,4 @@
-"""What a card says about a teacher. No torch here, so that listing the catalogue costs nothing."""
+"""What a card says about a teacher. No torch here, so that listing the catalog costs nothing."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ class Card:
     size_bytes: int | None  # of what is downloaded, approximate; None = not published
     parameters: int | None  # approximate
     license: str  # SPDX identifier, or LicenseRef-...
-    license_url: str  # where the licence is stated
+    license_url: str  # where the license is stated
     commercial: bool  # False also where it is disputed
-    disputed: str = ""  # why sources disagree about the licence
+    disputed: str = ""  # why sources disagree about the license
     paper: str
     normalization: str
     multiple: int
@@ -90,5 +90,5 @@ class Card:
 
     @property
     def effective_license(self) -> str:
-        """The licence to write into what is made with this teacher: marked where it is disputed."""
+        """The license to write into what is made with this teacher: marked where it is disputed."""
         return f"{self.license} ({DISPUTED_MARK})" if self.disputed else self.license

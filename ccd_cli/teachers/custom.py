@@ -18,7 +18,7 @@ from ccd_cli.core.paths import home
 from ccd_cli.geometry.kinds import KINDS
 from ccd_cli.models.files import PICKLE_SUFFIXES, SAFE_SUFFIX
 from ccd_cli.teachers.card import NAME, Card
-from ccd_cli.teachers.catalogue import BUILTINS, CARDS
+from ccd_cli.teachers.catalog import BUILTINS, CARDS
 from ccd_cli.teachers.licenses import is_commercial
 
 if TYPE_CHECKING:

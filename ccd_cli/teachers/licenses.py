@@ -1,4 +1,4 @@
-"""How strict a licence is, so that a student can carry the strictest one among its teachers. No torch here."""
+"""How strict a license is, so that a student can carry the strictest one among its teachers. No torch here."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _RANKS: list[tuple[str, int]] = [
 
 
 def license_rank(license_id: str) -> int:
-    """Return how strict a licence is: larger is stricter, `NONCOMMERCIAL_RANK` and more forbid commercial use."""
+    """Return how strict a license is: larger is stricter, `NONCOMMERCIAL_RANK` and more forbid commercial use."""
     for pattern, rank in _RANKS:
         if re.search(pattern, license_id.strip(), re.IGNORECASE):
             return rank
@@ -29,13 +29,13 @@ def license_rank(license_id: str) -> int:
 
 
 def is_commercial(license_id: str) -> bool:
-    """Return whether the licence is known to allow commercial use."""
+    """Return whether the license is known to allow commercial use."""
     return license_rank(license_id) < NONCOMMERCIAL_RANK
 
 
 def strictest(license_ids: Iterable[str]) -> str:
-    """Return the strictest of some licences; the alphabetically first among equals. `ValueError` for none."""
+    """Return the strictest of some licenses; the alphabetically first among equals. `ValueError` for none."""
     ids = sorted(set(license_ids))
     if not ids:
-        raise ValueError("no licences to compare")
+        raise ValueError("no licenses to compare")
     return max(ids, key=license_rank)

@@ -1,4 +1,4 @@
-"""The catalogue as rows, for people and for scripts. No torch here."""
+"""The catalog as rows, for people and for scripts. No torch here."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def megabytes(size: int | None) -> str:
 
 def markdown_table() -> str:
     """Return the README's table of the published and built-in teachers."""
-    lines = ["| name | family | kind | size | licence | commercial | needs |", "|---|---|---|---|---|---|---|"]
+    lines = ["| name | family | kind | size | license | commercial | needs |", "|---|---|---|---|---|---|---|"]
     for card in (*CARDS.values(), *BUILTINS.values()):
         commercial = "disputed" if card.disputed else "yes" if card.commercial else "no"
         cells = (

@@ -53,17 +53,17 @@ class ModelRef:
     name: str
     path: Path
     arch: str | None  # None: decided by the file
-    card: Card | None  # None: not from the catalogue
+    card: Card | None  # None: not from the catalog
     metadata: Mapping[str, str] = field(default_factory=dict)  # of a safetensors file
 
     @property
     def license(self) -> str:
-        """Licence by the catalogue, by the file's metadata, or "unknown"."""
+        """License by the catalog, by the file's metadata, or "unknown"."""
         return self.card.effective_license if self.card else self.metadata.get("license", "unknown")
 
     @cached_property
     def kind(self) -> Kind:
-        """What its maps mean. Raises `CheckpointError` where neither the catalogue nor the file tells."""
+        """What its maps mean. Raises `CheckpointError` where neither the catalog nor the file tells."""
         return self.card.kind if self.card else _identified(self).kind
 
 
@@ -84,10 +84,10 @@ def _identified(ref: ModelRef) -> Arch:
 
 
 def resolve_model(model: str, arch: str | None = None) -> ModelRef:
-    """Find the model that `model` names: a catalogue name (shipped or the user's own), `builtin:NAME`, a run folder, or
+    """Find the model that `model` names: a catalog name (shipped or the user's own), `builtin:NAME`, a run folder, or
     a checkpoint path.
 
-    `arch` (--arch) names the architecture where a file does not tell. A catalogue name wins over a file of the same
+    `arch` (--arch) names the architecture where a file does not tell. A catalog name wins over a file of the same
     name in the working folder; write ./name for that. Raises `TeacherError` for names that are nothing of these,
     `CheckpointError` for unusable files, `UsageProblem` for an unknown or contradicting `arch`.
     """
@@ -95,7 +95,7 @@ def resolve_model(model: str, arch: str | None = None) -> ModelRef:
         get_arch(arch)
     if found := CARDS.get(model) or own_card(model):
         if arch is not None and arch != found.arch:
-            raise UsageProblem(f"{model} is a catalogue name, so --arch {arch} contradicts it.")
+            raise UsageProblem(f"{model} is a catalog name, so --arch {arch} contradicts it.")
         if found.adapter != "native":
             return ModelRef(model, weights_path(found), None, found)
         path = check_file(find_weights(model))

@@ -18,7 +18,7 @@ def weights_path(teacher: Card) -> Path:
 
 
 def find_weights(model: str) -> Path:
-    """Return the weights of the catalogue teacher `model`; `TeacherError` says what goes where if they are absent."""
+    """Return the weights of the catalog teacher `model`; `TeacherError` says what goes where if they are absent."""
     teacher = card(model)
     path = weights_path(teacher)
     if not path.exists() and teacher.path is not None:

@@ -1,4 +1,4 @@
-"""The catalogue: look up a teacher by its name. No torch here."""
+"""The catalog: look up a teacher by its name. No torch here."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from ccd_cli.core.errors import TeacherError
 from ccd_cli.teachers.card import Card, Source
-from ccd_cli.teachers.catalogue import BUILTINS, CARDS
+from ccd_cli.teachers.catalog import BUILTINS, CARDS
 from ccd_cli.teachers.custom import own_card, own_cards, own_names
 from ccd_cli.teachers.licenses import license_rank, strictest
 
@@ -32,14 +32,14 @@ def card(name: str) -> Card:
     if own := own_card(name):
         return own
     near = difflib.get_close_matches(name, [*CARDS, *BUILTINS, *own_names()], n=3, cutoff=0.4)
-    hint = f"Did you mean {' or '.join(near)}?" if near else "See the catalogue with: ccd teachers list"
+    hint = f"Did you mean {' or '.join(near)}?" if near else "See the catalog with: ccd teachers list"
     raise TeacherError(f"There is no teacher called '{name}'.", hint)
 
 
 def strictest_license(names_or_licenses: Iterable[str]) -> str:
-    """Return the strictest licence among teachers (catalogue names) and licences.
+    """Return the strictest license among teachers (catalog names) and licenses.
 
-    Non-commercial is stricter than permissive; a disputed licence counts as non-commercial and comes back marked as
+    Non-commercial is stricter than permissive; a disputed license counts as non-commercial and comes back marked as
     disputed; an unknown one counts as non-commercial too. `ValueError` for an empty list.
     """
     cards = all_cards()

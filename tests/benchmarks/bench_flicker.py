@@ -6,13 +6,13 @@ Prints a table for each clip: a window moving over a generated room; with --shar
 hand-held RGB-D clip played to and fro, and real videos with the model's own maps. The first two have a true disparity, which
 gets noise (in parts of its standard deviation, new in every frame) and a random scale and shift for each frame.
 
-* range: spread of the steadied map over that of the truth, last 50 frames against the first (1: kept). Without a truth,
+* range: spread of the stabilized map over that of the truth, last 50 frames against the first (1: kept). Without a truth,
   the spread of the last frames over that of the network's own maps, against the first.
-* gain: mean change from frame to frame of the steadied map's scale against the truth, in per cent.
+* gain: mean change from frame to frame of the stabilized map's scale against the truth, in per cent.
 * jump: mean of |median(d_t - d_t-1)| over still pixels, in per cent of the range: flicker of the whole picture.
 * flicker: mean of |d_t - d_t-1| over still pixels, in per cent of the range (what noise causes stays in it).
 
-Still pixels: true disparity changed by less than 1 % of its range, or, without a truth, the photo by less than 3 grey levels.
+Still pixels: true disparity changed by less than 1 % of its range, or, without a truth, the photo by less than 3 gray levels.
 `chained` is what must not be done: a least-squares fit to the frame before.
 """
 
@@ -76,7 +76,7 @@ def window() -> Clip:
 
 
 def rgbd(folder: Path) -> Clip:
-    """Return the RGB-D clip at half size: photo and disparity 1 / metres, NaN where the sensor saw nothing."""
+    """Return the RGB-D clip at half size: photo and disparity 1 / meters, NaN where the sensor saw nothing."""
     clip: Clip = []
     for path in sorted(folder.glob("*.color.jpg")):
         depth = np.asarray(Image.open(path.with_name(path.name.replace("color.jpg", "depth_registered.png")))) / 1000.0

@@ -5,7 +5,7 @@
 
 Labels generated pictures with a teacher of random weights (time does not depend on them) by `ccd label`, then runs whole
 steps of `ccd distill`'s own loop twice from the same seed: with the live teacher and from the labels. Prints the median
-step of each, their ratio, what labelling cost, how many bytes the labels take, and how far the first losses are apart.
+step of each, their ratio, what labeling cost, how many bytes the labels take, and how far the first losses are apart.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def main() -> None:
         began = time.perf_counter()
         recipe = check_label_recipe({**raw, "teachers": [{**asked, "batch": 1 + args.patches}]}, "benchmark")
         label.run(recipe, out=str(folder / "labels"), device=args.device, report=Silent())
-        labelling = (time.perf_counter() - began) / args.photos
+        labeling = (time.perf_counter() - began) / args.photos
         size = sum(path.stat().st_size for path in (folder / "labels").glob("shard-*.tar"))
         size -= sum(path.stat().st_size for path in photos.iterdir())
 
@@ -69,9 +69,9 @@ def main() -> None:
     print(f"step, live teacher  {a:8.3f} s")
     print(f"step, from labels   {b:8.3f} s   {a / b:.2f} times as fast")
     print(
-        f"labelling           {labelling:8.3f} s a photo, once; {size / args.photos / 1e6:.2f} MB a photo beside the photo itself"
+        f"labeling           {labeling:8.3f} s a photo, once; {size / args.photos / 1e6:.2f} MB a photo beside the photo itself"
     )
-    passes = labelling / ((a - b) / args.batch) if a > b else float("inf")
+    passes = labeling / ((a - b) / args.batch) if a > b else float("inf")
     print(f"it pays after       {passes:8.1f} passes over the photos (each with the crops of the first)")
     print(f"loss of step 1      {live[0]['loss']:.6f} live, {late[0]['loss']:.6f} from labels")
 

@@ -1,4 +1,4 @@
-"""What labelling costs: seconds a photo, teacher and crop by stage, and bytes a map; or, with --plan, what that makes of
+"""What labeling costs: seconds a photo, teacher and crop by stage, and bytes a map; or, with --plan, what that makes of
 many photos on many GPUs.
 
     python tests/benchmarks/bench_label.py [--size 560] [--patches 4] [--photos 6] [--device cpu] [--threads 1]

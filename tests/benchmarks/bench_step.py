@@ -5,7 +5,7 @@
 
 Runs whole steps of `ccd distill`'s own loop (random weights: time does not depend on them) and, between them in the same
 process, the bare networks on inputs of the same shapes: the teacher forward, the student forward and backward. Prints
-the median of each and the share outside: loss, labels, crops, augmentation, optimiser, metrics, waiting for photos.
+the median of each and the share outside: loss, labels, crops, augmentation, optimizer, metrics, waiting for photos.
 """
 
 from __future__ import annotations

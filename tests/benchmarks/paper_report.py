@@ -136,13 +136,13 @@ def plot(title: str, rows: list[dict[str, Any]], known: list[dict[str, Any]], fi
         axes, SCORES, ("AbsRel (lower is better)", "boundary F1 (higher is better)"), strict=True
     ):
         for place, row in enumerate(rows):
-            colour = f"C{sorted({r['group'] for r in rows}).index(row['group'])}"
+            color = f"C{sorted({r['group'] for r in rows}).index(row['group'])}"
             values = [run[key] for run in row["runs"] if "stopped" not in run]
-            axis.plot(values, [place] * len(values), ".", color=colour, alpha=0.5)
-            axis.errorbar(row[key], place, xerr=row[f"{key}_std"] or 0, fmt="o", color=colour, capsize=3)
+            axis.plot(values, [place] * len(values), ".", color=color, alpha=0.5)
+            axis.errorbar(row[key], place, xerr=row[f"{key}_std"] or 0, fmt="o", color=color, capsize=3)
         for one in known:
             if one["name"].startswith("teacher") and one[key] is not None:
-                axis.axvline(one[key], color="grey", linestyle=":", linewidth=1)
+                axis.axvline(one[key], color="gray", linestyle=":", linewidth=1)
         axis.set_xlabel(name)
         axis.grid(axis="x", alpha=0.3)
     axes[0].set_yticks(range(len(rows)), [f"{row['group']}: {row['name']}" for row in rows], fontsize=8)

@@ -21,7 +21,7 @@ STUDENTS = {
 """Students of 1.7, 5.2 and 24.8 million parameters, and what their sides are multiples of."""
 SIDES = (112, 224, 336)
 INVARIANT = (
-    "Inconsistent scale: each label, at unit scale, times exp(U(-0.7, 0.7)) plus U(-0.5, 0.5). Normalised losses divide that "
+    "Inconsistent scale: each label, at unit scale, times exp(U(-0.7, 0.7)) plus U(-0.5, 0.5). Normalized losses divide that "
     "out, all but the anchor, so of their rows one alone is run again, as a check."
 )
 
@@ -93,7 +93,7 @@ def _table4() -> list[Row]:
 TABLES = {"table1": _table1(), "table2": _table2(), "table4": _table4()}
 NOTES = {"table1": INVARIANT}
 TITLES = {
-    "table1": "Table 1: contexts and normalisations",
+    "table1": "Table 1: contexts and normalizations",
     "table2": "Table 2: which contexts",
     "table4": "Table 4: how two teachers supervise",
 }

@@ -1,4 +1,4 @@
-"""Two plain ways to write the normalised loss, slow and easy to check: references for tests, rivals for the benchmark.
+"""Two plain ways to write the normalized loss, slow and easy to check: references for tests, rivals for the benchmark.
 
 `whole_map` works as the HDN authors' code does: each context is a mask of the whole batch, medians over whole maps with
 the other pixels set to NaN. `indexed` loops over maps and contexts and picks each context's pixels by a bool index.
@@ -65,13 +65,13 @@ def whole_map(
             count = context.sum(dim=(1, 2), keepdim=True)
             if rule == "ccd":
                 context = context & (count >= MIN_PIXELS)
-            a, b = _normalised(pred, context, count, rule, p_floor), _normalised(label, context, count, rule, l_floor)
+            a, b = _normalized(pred, context, count, rule, p_floor), _normalized(label, context, count, rule, l_floor)
             total = total + torch.where(context, (a - b).abs(), 0.0)
             used = used + context
     return total / (used.clamp_min(1) if rule == "ccd" else len(levels))
 
 
-def _normalised(values: Tensor, context: Tensor, count: Tensor, rule: str, floor: Tensor) -> Tensor:
+def _normalized(values: Tensor, context: Tensor, count: Tensor, rule: str, floor: Tensor) -> Tensor:
     holed = values.clone()
     holed[~context] = torch.nan
     median = holed.flatten(1).nanmedian(dim=1).values[:, None, None]

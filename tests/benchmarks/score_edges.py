@@ -23,7 +23,7 @@ from ccd_cli.scenes.world.compose import FAMILIES
 from ccd_cli.teachers.base import Teacher
 from ccd_cli.teachers.load import load_teacher
 
-FAR = 1e3  # metres that stand for sky
+FAR = 1e3  # meters that stand for sky
 
 
 def score(predict: Callable[[np.ndarray], np.ndarray], scenes: SceneSet) -> tuple[float, float, float]:
@@ -39,9 +39,9 @@ def score(predict: Callable[[np.ndarray], np.ndarray], scenes: SceneSet) -> tupl
         made = predict(rgb)
         scale, shift = least_squares(made[valid], true[valid])
         fitted = scale * made + shift
-        metres = 1 / np.maximum(fitted, 1 / depth[valid].max())
-        error = (np.abs(metres - depth)[valid] / depth[valid]).mean()
-        f1 = depth_pro_f1(metres, np.where(valid, depth, FAR), valid)
+        meters = 1 / np.maximum(fitted, 1 / depth[valid].max())
+        error = (np.abs(meters - depth)[valid] / depth[valid]).mean()
+        f1 = depth_pro_f1(meters, np.where(valid, depth, FAR), valid)
         rows.append((error, f1, np.abs(np.diff(fitted, axis=1))[edge].sum() / step[edge].sum()))
     error, f1, contrast = np.mean(rows, axis=0)
     return float(error), float(f1), float(contrast)

@@ -5,7 +5,7 @@
 INDEX.json holds {"pairs": [{"rgb", "gt", "gt_kind": "depth" or "disparity", "gt_scale"}, ...]}, paths relative to it; the
 ground truth is value / gt_scale, 0 is invalid. A photo is predicted with its short side at --resolution and fitted in
 disparity by least squares, floor 1 / largest true depth (disparity pairs as 1 / d); the mean over images is printed. --sheet
-draws every photo with its truth and the fitted maps, in the truth's colours, the worst for the last model first.
+draws every photo with its truth and the fitted maps, in the truth's colors, the worst for the last model first.
 """
 
 from __future__ import annotations

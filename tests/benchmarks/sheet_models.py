@@ -1,4 +1,4 @@
-"""A contact sheet: photos beside the maps that models make of them, each map in its own colours, near is warm.
+"""A contact sheet: photos beside the maps that models make of them, each map in its own colors, near is warm.
 
 python tests/benchmarks/sheet_models.py assets/photos docs/builtin.jpg --model builtin:sharp --model builtin:tiny
 """

@@ -242,7 +242,7 @@ def test_an_interrupted_run_says_so_in_one_line(tmp_path, number, code):
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         for line in process.stderr:  # the first progress line: it is at work
-            if line.startswith("Analysing"):
+            if line.startswith("Analyzing"):
                 break
         time.sleep(0.2)
         process.send_signal(number)

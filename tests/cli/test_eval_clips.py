@@ -23,7 +23,7 @@ from tests.tiny_sets import photo, put_codes, put_rgb
 
 LENS = [50.0, 50.0, 40.0, 30.0]
 WALL = (6.0, 5.0, 4.0, 3.0)
-"""Metres to a wall that the camera walks up to, a metre a frame."""
+"""Meters to a wall that the camera walks up to, a meter a frame."""
 
 
 def pose(step: float) -> np.ndarray:

@@ -17,7 +17,7 @@ PHOTOS = {"images/indoor/a.jpg": 3, "images/indoor/b.jpg": 1, "images/underwater
 
 
 def depth(name: str) -> np.ndarray:
-    """Metres [60, 80], nearer to the bottom and a little nearer to the right; each photo another slope."""
+    """Meters [60, 80], nearer to the bottom and a little nearer to the right; each photo another slope."""
     y, x = np.mgrid[: SIZE[0], : SIZE[1]]
     return 10.0 - y / 10 - x / 1000 - len(name) / 100
 

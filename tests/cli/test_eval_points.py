@@ -23,7 +23,7 @@ FITS = {
 
 
 def depth(i: int = 0) -> np.ndarray:
-    """Metres [60, 80] in whole millimetres: a slope with a box."""
+    """Meters [60, 80] in whole millimeters: a slope with a box."""
     y, x = np.mgrid[:60, :80]
     made = 2.0 + y / 20 + np.sin(x / 9 + i) / 4
     made[20:40, 30:50] = 1.5
@@ -106,10 +106,10 @@ def test_without_a_camera_there_are_no_points(ccd_here, own, tmp_path):
     assert found.spec.points and not found.spec.metric
     result = ccd_here("eval", "--suite", relative, *flags)
     assert points_of(rows(result)["own"]) == {"scale", "affine"}, (
-        "metres cannot be compared with depth of unknown scale"
+        "meters cannot be compared with depth of unknown scale"
     )
-    assert "the ground truth has no metres" in result.stderr
-    assert "no metres" not in ccd_here("eval", "--suite", relative, *flags, "--alignment", "scale").stderr
+    assert "the ground truth has no meters" in result.stderr
+    assert "no meters" not in ccd_here("eval", "--suite", relative, *flags, "--alignment", "scale").stderr
 
 
 def test_the_bundle_of_moge(ccd_here, tmp_path):

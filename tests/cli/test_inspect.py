@@ -55,7 +55,7 @@ def test_inspect_a_run(ccd_here, write_recipe, tiny_recipe, tmp_path):
     document = json.loads(done.stdout)
     assert (document["what"], document["summary"]["state"], document["summary"]["step"]) == ("run", "finished", 3)
     assert (tmp_path / "run/contact.png").is_file()
-    assert "Licence" in (tmp_path / "run/inspect.html").read_text(encoding="utf-8")
+    assert "License" in (tmp_path / "run/inspect.html").read_text(encoding="utf-8")
 
 
 def test_inspect_what_is_neither_unfinished_or_damaged(ccd_here, write_recipe, values, tmp_path):

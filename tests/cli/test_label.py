@@ -114,7 +114,7 @@ def test_kinds_are_kept_and_compared(ccd_here, write_recipe, values, tmp_path, m
     for sample in reader.epoch():
         affine, metric = sample.facts.labels
         assert (affine.direction, affine.unit) == ("larger = farther", "relative, unknown scale and shift")
-        assert (metric.direction, metric.unit) == ("larger = farther", "metre")
+        assert (metric.direction, metric.unit) == ("larger = farther", "meter")
         for crop in metric.crops:
             assert crop.offset == 0
             assert crop.scale % 0.001 == pytest.approx(0, abs=1e-9) or crop.scale == 0.001

@@ -145,7 +145,7 @@ def test_a_photo_that_changes_between_teachers_is_noticed(ccd_here, write_recipe
     Image.fromarray(np.zeros((90, 90, 3), np.uint8)).save(changed)
     done = label(ccd_here, path, "--out", "o")
     assert done.exit_code == 1
-    assert "3.png has changed since labelling began" in done.stderr
+    assert "3.png has changed since labeling began" in done.stderr
     shutil.copy(photos / "3.png", changed)
 
 

@@ -19,7 +19,7 @@ EXIF_IFD, FOCAL_35MM, PIXEL_X, PIXEL_Y = 0x8769, 0xA405, 0xA002, 0xA003
 
 @pytest.fixture(scope="module")
 def scene():
-    """(photo uint8, depth in metres float32, camera) of a generated room."""
+    """(photo uint8, depth in meters float32, camera) of a generated room."""
     from ccd_cli.scenes import render
 
     made = render([7], *SIZE, family="room")
@@ -39,7 +39,7 @@ def lens(camera: Camera) -> str:
 
 
 def cloud_of(path):
-    """Return (points, colours) of a PLY that `ccd` wrote, by its header."""
+    """Return (points, colors) of a PLY that `ccd` wrote, by its header."""
     head, body = path.read_bytes().split(b"end_header\n", 1)
     names = [line.split()[1:] for line in head.decode().splitlines() if line.startswith("property")]
     table = np.frombuffer(body, [(name, {"float": "<f4", "uchar": "u1"}[kind]) for kind, name in names])
@@ -51,7 +51,7 @@ def answer(result):
 
 
 def sidecar(path, **values):
-    path.write_text(json.dumps({"kind": "metric", "direction": "larger = farther", "unit": "metre", **values}))
+    path.write_text(json.dumps({"kind": "metric", "direction": "larger = farther", "unit": "meter", **values}))
 
 
 def test_depth_comes_back_as_points(pointcloud, tmp_path, scene):
@@ -67,14 +67,14 @@ def test_depth_comes_back_as_points(pointcloud, tmp_path, scene):
     assert np.abs(pixels - np.stack([u.ravel(), v.ravel()], 1) - 0.5).max() < 0.01
     assert (z.astype(np.float32) == depth.ravel()).all() and (colors == rgb.reshape(-1, 3)).all()
     (record,) = answer(result)["clouds"]
-    assert (record["points"], record["kind"], record["unit"]) == (depth.size, "metric", "metre")
+    assert (record["points"], record["kind"], record["unit"]) == (depth.size, "metric", "meter")
     assert record["intrinsics_source"] == "flag" and record["intrinsics"] == pytest.approx([*vars(camera).values()])
     assert answer(result)["failed"] == []
     assert Image.open(tmp_path / "ccd-out" / "room.cloud.png").size == (960, 720)
 
 
 def write_map(folder, ending, depth, camera):
-    """Write metres in one of the formats; returns the flags that it needs."""
+    """Write meters in one of the formats; returns the flags that it needs."""
     path = folder / f"room{ending}"
     if ending == ".npy":
         np.save(path, depth)
@@ -127,13 +127,13 @@ def test_maps_of_predict_are_found_where_it_leaves_them(pointcloud, tmp_path, sc
     result = pointcloud("photos", "--near", "1", "--far", "8", "--json")
     assert result.exit_code == 0, result.output
     (record,) = answer(result)["clouds"]
-    assert record["unit"] == "metre, assumed range 1 to 8" and record["intrinsics_source"] == "guess"
+    assert record["unit"] == "meter, assumed range 1 to 8" and record["intrinsics_source"] == "guess"
     assert (tmp_path / "ccd-out" / "sub" / "room.ply").is_file()
     assert (tmp_path / "ccd-out" / "sub" / "room.json").read_bytes() == before
     assert "1 to 8 m is taken from --near and --far" in result.stderr and "60 degrees" in result.stderr
 
 
-def test_a_reference_makes_metres(pointcloud, tmp_path, scene):
+def test_a_reference_makes_meters(pointcloud, tmp_path, scene):
     _, depth, _ = scene
     np.save(tmp_path / "room.npy", 5 / depth + 1)
     codes = np.round(depth * 5000).astype(np.uint16)
@@ -224,7 +224,7 @@ def test_bad_inputs_are_named_and_the_rest_is_done(pointcloud, tmp_path, scene):
         "d_all_inf": np.full(SIZE, np.inf, np.float32),
         "e_empty": np.zeros((0, 64), np.float32),
         "f_other_shape": depth[:, :30],
-        "g_colour": np.zeros((*SIZE, 3), np.float32),
+        "g_color": np.zeros((*SIZE, 3), np.float32),
         "h_words": np.array([["no", "depth"]]),
         "i_zero": np.zeros(SIZE, np.float32),
         "j_objects": np.array([{"a": 1}], dtype=object),
@@ -256,7 +256,7 @@ def test_bad_inputs_are_named_and_the_rest_is_done(pointcloud, tmp_path, scene):
         "d_all_inf.png": "empty",
         "e_empty.png": "not a map of numbers",
         "f_other_shape.png": "30x48 and the photo 64x48",
-        "g_colour.png": "not a map of one channel",
+        "g_color.png": "not a map of one channel",
         "h_words.png": "not a map of numbers",
         "i_zero.png": "empty",
         "j_objects.png": "not a readable .npy",

@@ -11,7 +11,7 @@ def test_list_show_check_schema(ccd_here, tmp_path):
     assert "name: indoor" in ccd_here("recipes", "show", "indoor").stdout
     assert ccd_here("recipes", "check", "indoor").exit_code == 0
     schema = json.loads(ccd_here("recipes", "schema").stdout)
-    assert "Optimiser steps" in schema["$defs"]["Optim"]["properties"]["steps"]["description"]
+    assert "Optimizer steps" in schema["$defs"]["Optim"]["properties"]["steps"]["description"]
     assert "optim" in schema["properties"]
     (tmp_path / "bad.yaml").write_text("name: x\nimages: p\nteachers: [a]\nseeed: 3\noptim: {steps: many}\n")
     bad = ccd_here("recipes", "check", "bad.yaml")

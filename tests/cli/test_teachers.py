@@ -1,4 +1,4 @@
-"""`ccd teachers`: the catalogue, verify, remove, and what a pull means without names."""
+"""`ccd teachers`: the catalog, verify, remove, and what a pull means without names."""
 
 import json
 import os

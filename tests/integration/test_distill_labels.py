@@ -87,7 +87,7 @@ def test_the_first_pass_is_that_of_live_teachers(here, ccd_here):
     for key in ("loss", "shared", "local_global", "gradient", "label_median", "label_mad", "student_mad"):
         assert other[key] == pytest.approx(first[key], rel=2e-4), key
     assert first["student_median"] == other["student_median"], "the same pixels, augmented the same way"
-    for a, b in zip(live[1:], late[1:8], strict=True):  # two passes; a millimetre is much for these maps of centimetres
+    for a, b in zip(live[1:], late[1:8], strict=True):  # two passes; a millimeter is much for these maps of centimeters
         assert b["label_mad"] == pytest.approx(a["label_mad"], rel=5e-3)
         assert b["label_median"] == pytest.approx(a["label_median"], rel=5e-3)
 

@@ -19,9 +19,9 @@ def intrinsics(fov: Tensor, height: int, width: int) -> Tensor:
 
 
 def rays(scenes: Scenes, lens: Tensor, grid: Grid) -> tuple[Vec, Vec]:
-    """Return origins ([B,1,1] each) and directions ([B,T,S] each) of the pixel centres in world coordinates.
+    """Return origins ([B,1,1] each) and directions ([B,T,S] each) of the pixel centers in world coordinates.
 
-    Directions have length 1 along the optical axis, so that the ray parameter t is z-depth in metres.
+    Directions have length 1 along the optical axis, so that the ray parameter t is z-depth in meters.
     """
     fx, fy, cx, cy = (lens[:, i, None, None] for i in range(4))
     x = (grid.column + 0.5 - cx) / fx

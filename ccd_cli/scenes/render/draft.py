@@ -1,6 +1,6 @@
 """The description of one scene while it is being drawn up: rows of plain numbers, no tensors.
 
-World axes: x right, y up, z forward, metres. A primitive is a row of `PRIM` columns, a material a row of `MATERIAL`.
+World axes: x right, y up, z forward, meters. A primitive is a row of `PRIM` columns, a material a row of `MATERIAL`.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 
 SHAPES = ("box", "wedge", "cone", "rod", "ball")
 PRIM = (
-    *("x", "y", "z", "hx", "hy", "hz"),  # centre and half sizes; radius at half height in hx and hz of cones and rods
+    *("x", "y", "z", "hx", "hy", "hz"),  # center and half sizes; radius at half height in hx and hz of cones and rods
     *("xx", "xy", "xz", "yx", "yy", "yz", "zx", "zy", "zz"),  # the local axes in world coordinates
     *(
         "taper",
         "casts",
         "shape",
-    ),  # change of half width per metre of local height; 1 if it casts shadows; index in SHAPES
+    ),  # change of half width per meter of local height; 1 if it casts shadows; index in SHAPES
     *("m_x", "m_top", "m_bottom", "m_z", "u", "v"),  # material of the x, upper, lower and z faces; texture offset
 )
 MATERIAL = (
@@ -31,16 +31,16 @@ MATERIAL = (
         "r2",
         "g2",
         "b2",
-    ),  # gap colour and the two colours of the cells, linear light
-    *("su", "sv", "gu", "gv", "shift"),  # size of a cell and of the gap between two, metres; shift of each row, cells
-    *("pu", "pv", "blend", "vary"),  # alternate along u, along v; random mixing of the colours; random lightness
+    ),  # gap color and the two colors of the cells, linear light
+    *("su", "sv", "gu", "gv", "shift"),  # size of a cell and of the gap between two, meters; shift of each row, cells
+    *("pu", "pv", "blend", "vary"),  # alternate along u, along v; random mixing of the colors; random lightness
     *(
         "kind",
         "texel",
         "stretch",
         "fine",
         "coarse",
-    ),  # noise: kind, texel in metres, aspect, amplitude near and far scale
+    ),  # noise: kind, texel in meters, aspect, amplitude near and far scale
     *("glow", "gloss"),
 )
 LIMIT = 72
@@ -84,7 +84,7 @@ class Draft:
 
 @dataclass(frozen=True)
 class Place:
-    """A spot in a draft; positions and half sizes are metres in its own axes."""
+    """A spot in a draft; positions and half sizes are meters in its own axes."""
 
     draft: Draft
     x: float
@@ -149,8 +149,8 @@ class Place:
             right[2] * up[0] - right[0] * up[2],
             right[0] * up[1] - right[1] * up[0],
         ]
-        centre = [(p + q) / 2 for p, q in zip(a, b, strict=True)]
-        self._row("rod", centre, (radius, length / 2, radius), [*right, *up, *front], paint, 0.0, True)
+        center = [(p + q) / 2 for p, q in zip(a, b, strict=True)]
+        self._row("rod", center, (radius, length / 2, radius), [*right, *up, *front], paint, 0.0, True)
 
     def _put(
         self,
@@ -167,7 +167,7 @@ class Place:
     def _row(
         self,
         shape: str,
-        centre: list[float],
+        center: list[float],
         half: tuple[float, float, float],
         frame: list[float],
         paint: int | Materials,
@@ -179,7 +179,7 @@ class Place:
         faces = (paint, paint, paint, paint) if isinstance(paint, int) else paint
         offset = (self.draft.rng.random(), 0.0)
         self.draft.prims.append(
-            [*centre, *half, *frame, taper, float(casts), float(SHAPES.index(shape)), *map(float, faces), *offset]
+            [*center, *half, *frame, taper, float(casts), float(SHAPES.index(shape)), *map(float, faces), *offset]
         )
 
 

@@ -1,9 +1,9 @@
 """Rays against convex shapes: where each ray enters and leaves, by IEEE-exact operations only.
 
 Origins and directions are triples of tensors that broadcast against each other (a scalar per scene or one value per
-ray), already in the shape's own axes and relative to its centre; sizes are scalars per scene. A ray o + t d misses
+ray), already in the shape's own axes and relative to its center; sizes are scalars per scene. A ray o + t d misses
 where enter > leave. No fused or transcendental operation is used, so results do not depend on vector width, threads
-or neighbours in a batch.
+or neighbors in a batch.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Light, shadows, haze and sky: from surfaces to linear colour."""
+"""Light, shadows, haze and sky: from surfaces to linear color."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def radiance(scenes: Scenes, origin: Vec, direction: Vec, depth: Tensor, index: 
     seen = surface(scenes, point, view, t * length, index, pixel)
     m = texture.material_columns(scenes.materials, seen.material)
     salt = scenes.value("salt").to(torch.int32) + index
-    paint = texture.colour(m, seen.u, seen.v, seen.size_u, seen.size_v, salt)
+    paint = texture.color(m, seen.u, seen.v, seen.size_u, seen.size_v, salt)
     lamp, bright = _lamp(scenes, "lamp", point, seen.normal)
     lit, open_ = shadows(scenes, point, index, bright > 0, sky)
     _, weak = _lamp(scenes, "fill", point, seen.normal)
@@ -43,7 +43,7 @@ def radiance(scenes: Scenes, origin: Vec, direction: Vec, depth: Tensor, index: 
 
 
 def background(scenes: Scenes, view: Vec) -> Vec:
-    """Return the colour of the sky in unit directions: a gradient, clouds and a glow around the sun."""
+    """Return the color of the sky in unit directions: a gradient, clouds and a glow around the sun."""
     up = view[1].clamp(min=0)
     rise = up * (2 - up)
     over = 1 / (up + 0.08)
@@ -65,18 +65,18 @@ def background(scenes: Scenes, view: Vec) -> Vec:
     return made[0], made[1], made[2]
 
 
-def develop(scenes: Scenes, colours: Vec) -> Tensor:
-    """Turn linear light [B,H,W] into uint8 [B,3,H,W]: soft lens, exposure, colour cast, vignette, film curve, grain."""
-    height, width = colours[0].shape[1:]
-    row = torch.arange(height, dtype=torch.int32, device=colours[0].device)[:, None]
-    column = torch.arange(width, dtype=torch.int32, device=colours[0].device)
+def develop(scenes: Scenes, colors: Vec) -> Tensor:
+    """Turn linear light [B,H,W] into uint8 [B,3,H,W]: soft lens, exposure, color cast, vignette, film curve, grain."""
+    height, width = colors[0].shape[1:]
+    row = torch.arange(height, dtype=torch.int32, device=colors[0].device)[:, None]
+    column = torch.arange(width, dtype=torch.int32, device=colors[0].device)
     x = (column.to(torch.float32) + 0.5) / width - 0.5
     y = (row.to(torch.float32) + 0.5) / height - 0.5
     gain = scenes.value("exposure") * (1 - scenes.value("vignette") * (x * x + y * y))
     warm = scenes.value("warm")
     salt = scenes.value("salt").to(torch.int32)
     made = []
-    for number, (light, tint) in enumerate(zip(colours, (1 + warm, 1 + 0 * warm, 1 - warm), strict=True)):
+    for number, (light, tint) in enumerate(zip(colors, (1 + warm, 1 + 0 * warm, 1 - warm), strict=True)):
         value = torch.sqrt((_soften(light.clamp(0, 3), scenes.value("blur")) * gain * tint).clamp(min=0))
         value = torch.where(value > 0.7, 0.7 + 0.3 * (1 - inverse(1 + (value - 0.7) / 0.3)), value)
         first, second = (noise.scatter(column, row, salt + 7 * number + extra) for extra in (1, 2))
@@ -98,7 +98,7 @@ def _lamp(scenes: Scenes, name: str, point: Vec, normal: Vec) -> tuple[Vec, Tens
 
 
 def _soften(light: Tensor, blur: Tensor) -> Tensor:
-    """Mix every pixel with its four neighbours, whose weight is blur, along rows and then columns; edges repeat."""
+    """Mix every pixel with its four neighbors, whose weight is blur, along rows and then columns; edges repeat."""
     for axis in (1, 2):
         first, last = light.narrow(axis, 0, 1), light.narrow(axis, light.shape[axis] - 1, 1)
         before = torch.cat([first, light.narrow(axis, 0, light.shape[axis] - 1)], dim=axis)

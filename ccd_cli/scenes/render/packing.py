@@ -19,8 +19,8 @@ LOOK = (
     *("haze", "haze_r", "haze_g", "haze_b", "low_r", "low_g", "low_b", "high_r", "high_g", "high_b"),
     *("cloud", "cloud_size", "cloud_x", "cloud_z", "sun", "exposure", "warm", "vignette", "grain", "salt", "blur"),
 )
-"""Light, air and picture: `lamp` is the light that casts shadows, `fill` one without; *_point is 1 for a lamp in metres
-and 0 for a direction; `corner` darkens the edges of a room; `haze` is per metre."""
+"""Light, air and picture: `lamp` is the light that casts shadows, `fill` one without; *_point is 1 for a lamp in meters
+and 0 for a direction; `corner` darkens the edges of a room; `haze` is per meter."""
 
 
 _MISSING = [0.0, -1e6, 0.0, *[1e-3] * 3, *[1.0, 0, 0, 0, 1, 0, 0, 0, 1], *[0.0] * (len(PRIM) - 15)]

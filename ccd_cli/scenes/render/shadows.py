@@ -12,7 +12,7 @@ from ccd_cli.scenes.render.packing import Scenes
 from ccd_cli.scenes.render.tiles import Pairs, extents, pairs, turn
 
 _CONTACT = 0.35
-"""Reach, in metres, of the darkness around things that touch a surface."""
+"""Reach, in meters, of the darkness around things that touch a surface."""
 
 _UNIT = 1 << 16  # darkness is summed in whole numbers, so that the order of the sum does not matter
 

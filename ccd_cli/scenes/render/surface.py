@@ -18,7 +18,7 @@ _BOX, _WEDGE, _CONE, _ROD, _BALL = range(len(SHAPES))
 
 @dataclass(frozen=True)
 class Surface:
-    """Per pixel [B,T,S]: unit normal facing the camera, (u, v) and the pixel's extent along both, all in metres."""
+    """Per pixel [B,T,S]: unit normal facing the camera, (u, v) and the pixel's extent along both, all in meters."""
 
     normal: Vec
     u: Tensor

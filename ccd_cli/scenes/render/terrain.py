@@ -11,13 +11,13 @@ from ccd_cli.scenes.render import intersect
 from ccd_cli.scenes.render.intersect import Vec
 
 FAR = 1000.0
-"""Ground beyond this z-depth, in metres, counts as sky."""
+"""Ground beyond this z-depth, in meters, counts as sky."""
 
 _ROUNDS, _STEPS, _HALVINGS = 7, 8, 5
 
 
 def heights(x: Tensor, z: Tensor, tilt: Vec, waves: tuple[Tensor, ...]) -> Tensor:
-    """Ground height in metres at (x, z); tilt is (slope x, slope z, offset), each wave [4,B,1,1] with its columns."""
+    """Ground height in meters at (x, z); tilt is (slope x, slope z, offset), each wave [4,B,1,1] with its columns."""
     total = tilt[0] * x + tilt[1] * z + tilt[2]
     for amplitude, fx, fz, phase in waves:
         u = fx * x + fz * z + phase

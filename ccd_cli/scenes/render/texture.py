@@ -1,4 +1,4 @@
-"""Surface colour: one pattern of cells with gaps covers tiles, bricks, planks, checks, stripes, facades and lane marks.
+"""Surface color: one pattern of cells with gaps covers tiles, bricks, planks, checks, stripes, facades and lane marks.
 
 Cells have metric sizes and are filtered over the footprint of a pixel; noise of a near and a far scale is added.
 """
@@ -24,10 +24,10 @@ def material_columns(materials: Tensor, index: Tensor) -> dict[str, Tensor]:
     return {name: picked[:, at] for name, at in _AT.items()}
 
 
-def colour(m: dict[str, Tensor], u: Tensor, v: Tensor, size_u: Tensor, size_v: Tensor, salt: Tensor) -> Vec:
-    """Return linear red, green and blue [B,T,S] at surface coordinates (u, v) in metres.
+def color(m: dict[str, Tensor], u: Tensor, v: Tensor, size_u: Tensor, size_v: Tensor, salt: Tensor) -> Vec:
+    """Return linear red, green and blue [B,T,S] at surface coordinates (u, v) in meters.
 
-    size_u and size_v are the pixel's extent along u and v in metres, salt an int32 number per scene.
+    size_u and size_v are the pixel's extent along u and v in meters, salt an int32 number per scene.
     """
     across, along = u / m["su"], v / m["sv"]
     row = torch.floor(along)

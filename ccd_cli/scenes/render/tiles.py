@@ -72,7 +72,7 @@ class Pairs:
         return values.reshape(-1, values.shape[-1])[self.tile]
 
     def place(self, point: Vec) -> Vec:
-        """Express points [K,S] in the axes and from the centre of the primitives."""
+        """Express points [K,S] in the axes and from the center of the primitives."""
         return self.turn((point[0] - self.row[0], point[1] - self.row[1], point[2] - self.row[2]))
 
     def turn(self, vector: Vec) -> Vec:

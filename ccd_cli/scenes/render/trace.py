@@ -11,7 +11,7 @@ from ccd_cli.scenes.render.packing import Scenes
 from ccd_cli.scenes.render.tiles import SIDE, Grid, extents, pairs
 
 NEAR = 0.02
-"""Hits nearer than this, in metres, are ignored."""
+"""Hits nearer than this, in meters, are ignored."""
 
 
 def nearest(scenes: Scenes, origin: Vec, direction: Vec, lens: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:

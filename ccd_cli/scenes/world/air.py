@@ -10,18 +10,18 @@ from ccd_cli.scenes.render.draft import Draft
 def daylight(draft: Draft) -> None:
     """Choose sun, sky and haze for an outdoor draft, from clear noon to low sun and overcast."""
     rng, look = draft.rng, draft.look
-    grey = rng.random() < 0.25
+    gray = rng.random() < 0.25
     rise = math.radians(rng.uniform(12, 65))
     turn = rng.uniform(0, 2 * math.pi)
     sun = (math.cos(rise) * math.sin(turn), math.sin(rise), math.cos(rise) * math.cos(turn))
     look.update({f"lamp_{axis}": v for axis, v in zip("xyz", sun, strict=True)})
     low = max(0.0, 1 - math.degrees(rise) / 35)  # how orange a low sun is
-    strength = rng.uniform(0.1, 0.35) if grey else rng.uniform(0.9, 1.5)
+    strength = rng.uniform(0.1, 0.35) if gray else rng.uniform(0.9, 1.5)
     for name, part in zip("rgb", (1.0, 0.95 - 0.2 * low, 0.85 - 0.4 * low), strict=True):
         look[f"lamp_{name}"] = strength * part
     look.update({"lamp_reach": 1.0, "fill_y": 1.0, "fill_reach": 1.0})
     pale = rng.uniform(0.0, 0.6)
-    if grey:
+    if gray:
         white = rng.uniform(0.55, 0.9)
         horizon, zenith = (white, white, white * 1.02), (white * 0.8, white * 0.82, white * 0.86)
     else:
@@ -34,11 +34,11 @@ def daylight(draft: Draft) -> None:
     see = rng.choice([rng.uniform(60, 200), rng.uniform(150, 600), rng.uniform(150, 600), 1500.0])
     look["haze"] = 1 / see
     look.update({"cloud": 0.0 if rng.random() < 0.2 else rng.uniform(0.1, 0.9), "cloud_size": rng.uniform(8, 25)})
-    look.update({"cloud_x": rng.uniform(0, 256), "cloud_z": rng.uniform(0, 256), "sun": 0.0 if grey else 1.0})
-    shade = rng.uniform(0.5, 0.75) if grey else rng.uniform(0.25, 0.42)
+    look.update({"cloud_x": rng.uniform(0, 256), "cloud_z": rng.uniform(0, 256), "sun": 0.0 if gray else 1.0})
+    shade = rng.uniform(0.5, 0.75) if gray else rng.uniform(0.25, 0.42)
     look.update({f"amb_{c}": shade * v for c, v in zip("rgb", (0.92, 0.98, 1.1), strict=True)})
     look.update({"amb_x": rng.uniform(-0.15, 0.15), "amb_y": 0.3, "amb_z": rng.uniform(-0.15, 0.15)})
-    look["exposure"] = rng.uniform(0.7, 1.15) * (1.15 if grey else 1.0)
+    look["exposure"] = rng.uniform(0.7, 1.15) * (1.15 if gray else 1.0)
 
 
 def eye(draft: Draft, x: float, z: float, yaw: float) -> None:
@@ -53,7 +53,7 @@ def eye(draft: Draft, x: float, z: float, yaw: float) -> None:
 
 
 def ground(draft: Draft, base: str, paint: int, u: float = 0.0, v: float = 0.0) -> None:
-    """Make an open ground of one material the draft's base; u and v shift its texture, in metres."""
+    """Make an open ground of one material the draft's base; u and v shift its texture, in meters."""
     draft.base = base
     draft.at(0, 0).box((0, 0, 0), (1e6, 1e-3, 1e6), paint)
     draft.prims[-1][-2:] = [u, v]

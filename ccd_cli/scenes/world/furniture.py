@@ -1,6 +1,6 @@
-"""Furniture in real sizes. Every piece stands with its back at local z = 0 and its front towards negative z.
+"""Furniture in real sizes. Every piece stands with its back at local z = 0 and its front toward negative z.
 
-Each function adds its shapes to a place and returns (width, depth) of its footprint in metres.
+Each function adds its shapes to a place and returns (width, depth) of its footprint in meters.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Materials with metric textures. Colours are given as display values 0..1 and stored as linear light."""
+"""Materials with metric textures. Colors are given as display values 0..1 and stored as linear light."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from collections.abc import Callable
 from ccd_cli.scenes.render.draft import Draft
 from ccd_cli.scenes.render.noise import KINDS
 
-Colour = tuple[float, float, float]
+Color = tuple[float, float, float]
 
 
-def hue(rng: random.Random, strength: float = 0.4, bright: tuple[float, float] = (0.3, 0.9)) -> Colour:
-    """Return a random colour of at most this saturation."""
+def hue(rng: random.Random, strength: float = 0.4, bright: tuple[float, float] = (0.3, 0.9)) -> Color:
+    """Return a random color of at most this saturation."""
     return colorsys.hsv_to_rgb(rng.random(), strength * rng.random(), rng.uniform(*bright))
 
 
-def near(rng: random.Random, colour: Colour, spread: float = 0.08) -> Colour:
-    """Return a colour close to another: a shared change of lightness and a small change of hue."""
+def near(rng: random.Random, color: Color, spread: float = 0.08) -> Color:
+    """Return a color close to another: a shared change of lightness and a small change of hue."""
     shift = rng.uniform(-spread, spread)
-    r, g, b = (min(1.0, max(0.02, c + shift + rng.uniform(-spread, spread) / 3)) for c in colour)
+    r, g, b = (min(1.0, max(0.02, c + shift + rng.uniform(-spread, spread) / 3)) for c in color)
     return r, g, b
 
 
 def material(
     draft: Draft,
-    cell: Colour,
-    other: Colour | None = None,
-    gap: Colour | None = None,
+    cell: Color,
+    other: Color | None = None,
+    gap: Color | None = None,
     size: tuple[float, float] = (1.0, 1.0),
     gaps: tuple[float, float] = (0.0, 0.0),
     shift: float = 0.0,
@@ -43,31 +43,31 @@ def material(
     glow: float = 0.0,
     gloss: float = 0.0,
 ) -> int:
-    """Add a material: cells of `size` metres with `gaps` between them, and noise. Returns its index."""
+    """Add a material: cells of `size` meters with `gaps` between them, and noise. Returns its index."""
     other, gap = other or cell, gap or cell
     linear = [c * c for c in (*gap, *cell, *other)]
     noise = [float(KINDS.index(kind)), texel, stretch, fine, coarse]
     return draft.add([*linear, *size, *gaps, shift, *turns, blend, vary, *noise, glow, gloss])
 
 
-def plain(draft: Draft, colour: Colour, fine: float = 0.03, coarse: float = 0.05, gloss: float = 0.0) -> int:
-    """Paint, plastic or metal: one colour, slightly uneven."""
-    return material(draft, colour, texel=0.008, fine=fine, coarse=coarse, gloss=gloss)
+def plain(draft: Draft, color: Color, fine: float = 0.03, coarse: float = 0.05, gloss: float = 0.0) -> int:
+    """Paint, plastic or metal: one color, slightly uneven."""
+    return material(draft, color, texel=0.008, fine=fine, coarse=coarse, gloss=gloss)
 
 
-def wood(draft: Draft, colour: Colour | None = None) -> int:
+def wood(draft: Draft, color: Color | None = None) -> int:
     """Wood with grain along u."""
     rng = draft.rng
-    tone = colour or near(rng, rng.choice([(0.62, 0.45, 0.3), (0.45, 0.3, 0.2), (0.78, 0.65, 0.48), (0.3, 0.2, 0.15)]))
+    tone = color or near(rng, rng.choice([(0.62, 0.45, 0.3), (0.45, 0.3, 0.2), (0.78, 0.65, 0.48), (0.3, 0.2, 0.15)]))
     return material(
         draft, tone, kind="grain", texel=0.006, stretch=0.5, fine=0.1, coarse=0.08, gloss=0.1 * rng.random()
     )
 
 
-def cloth(draft: Draft, colour: Colour | None = None) -> int:
+def cloth(draft: Draft, color: Color | None = None) -> int:
     """Cloth: speckled, sometimes striped or checked."""
     rng = draft.rng
-    tone = colour or hue(rng, 0.7, (0.2, 0.9))
+    tone = color or hue(rng, 0.7, (0.2, 0.9))
     step = rng.uniform(0.03, 0.12)
     turns = rng.choice([(0, 0), (0, 0), (0, 0), (1, 0), (0, 1), (1, 1)])
     return material(
@@ -151,7 +151,7 @@ def brick(draft: Draft) -> int:
 
 
 def facade(draft: Draft) -> int:
-    """A house front: windows about 1.2 by 1.5 m on storeys of about 3 m."""
+    """A house front: windows about 1.2 by 1.5 m on stories of about 3 m."""
     rng = draft.rng
     tone = rng.choice([near(rng, (0.75, 0.7, 0.6), 0.15), near(rng, (0.6, 0.38, 0.3)), hue(rng, 0.4, (0.5, 0.95))])
     glass = near(rng, (0.2, 0.23, 0.28), 0.1)
@@ -184,7 +184,7 @@ def grass(draft: Draft) -> int:
 
 
 def crops(draft: Draft) -> int:
-    """A ploughed or planted field in rows."""
+    """A plowed or planted field in rows."""
     rng = draft.rng
     soil = near(rng, (0.42, 0.32, 0.23))
     plant = rng.choice([near(rng, (0.4, 0.5, 0.22)), near(rng, (0.7, 0.6, 0.35)), near(rng, soil, 0.08)])
@@ -202,7 +202,7 @@ def soil(draft: Draft) -> int:
 
 
 def asphalt(draft: Draft, lane: float = 3.5) -> int:
-    """A road along v: dashed white lines every `lane` metres, 3 m long with 6 m between."""
+    """A road along v: dashed white lines every `lane` meters, 3 m long with 6 m between."""
     tone = near(draft.rng, (0.36, 0.36, 0.37), 0.1)
     return material(
         draft, near(draft.rng, (0.9, 0.9, 0.85), 0.06), None, tone, (lane, 9.0), (lane - 0.14, 6.0),
@@ -245,7 +245,7 @@ def books(draft: Draft) -> int:
 
 
 def picture(draft: Draft) -> int:
-    """Something colourful to hang on a wall."""
+    """Something colorful to hang on a wall."""
     rng = draft.rng
     side = (rng.uniform(0.1, 0.4), rng.uniform(0.1, 0.4))
     kind = rng.choice(["cloudy", "clumps", "veins"])

@@ -250,8 +250,8 @@ def _light(draft: Draft, width: float, length: float, high: float, windows: list
     look.update({f"amb_{c}": dim * v for c, v in zip("rgb", white[::-1], strict=True)})
     look.update({f"amb_{axis}": rng.uniform(-0.25, 0.25) for axis in "xyz"})
     look.update({"corner": rng.uniform(0.2, 0.5), "exposure": rng.uniform(0.75, 1.25)})
-    grey = rng.uniform(0.4, 0.7)
-    look.update({"haze": rng.choice([0.0, 0.0, rng.uniform(0, 0.02)]), **{f"haze_{c}": grey for c in "rgb"}})
+    gray = rng.uniform(0.4, 0.7)
+    look.update({"haze": rng.choice([0.0, 0.0, rng.uniform(0, 0.02)]), **{f"haze_{c}": gray for c in "rgb"}})
 
 
 def _shifted(place: Place, x: float, z: float = 0.0) -> Place:

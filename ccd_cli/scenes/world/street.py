@@ -1,4 +1,4 @@
-"""Streets: a road along z with pavements, houses on both sides, parked cars, trees, lamps and people."""
+"""Streets: a road along z with sidewalks, houses on both sides, parked cars, trees, lamps and people."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from ccd_cli.scenes.world import materials as mat
 
 
 def street(draft: Draft) -> None:
-    """Fill a draft with a street, daylight and a camera on the road or the pavement."""
+    """Fill a draft with a street, daylight and a camera on the road or the sidewalk."""
     rng = draft.rng
-    road, walk = rng.uniform(2.8, 6.0), rng.uniform(1.5, 4.0)  # half the road, the whole pavement
+    road, walk = rng.uniform(2.8, 6.0), rng.uniform(1.5, 4.0)  # half the road, the whole sidewalk
     lane = road if rng.random() < 0.6 else road / 1.5
     surface = mat.asphalt(draft, lane) if rng.random() < 0.8 else mat.paving(draft)
     air.ground(draft, "plane", surface, lane / 2 if rng.random() < 0.8 else 0.0)
@@ -21,9 +21,9 @@ def street(draft: Draft) -> None:
     air.eye(draft, x, 0.0, rng.gauss(0, 0.22) - 0.25 * x / (road + walk))
     if abs(x) > road:
         draft.camera["y"] += 0.13
-    kerb, lawn, style = mat.paving(draft), mat.grass(draft), rng.random()
+    curb, lawn, style = mat.paving(draft), mat.grass(draft), rng.random()
     for side in (-1, 1):
-        draft.at(side * (road + walk / 2), 60).box((0, 0, 0), (walk / 2, 0.13, 110), kerb, casts=False)
+        draft.at(side * (road + walk / 2), 60).box((0, 0, 0), (walk / 2, 0.13, 110), curb, casts=False)
         draft.at(side * (road + walk + 200), 0).box((0, 0.02, 0), (200, 0.13, 900), lawn, casts=False)
     for side in (-1, 1):
         _parked(draft, side, road, x)
@@ -34,7 +34,7 @@ def street(draft: Draft) -> None:
 
 
 def _houses(draft: Draft, side: int, edge: float, style: float) -> None:
-    """A row of houses with gaps, behind gardens (style below 0.5) or at the pavement."""
+    """A row of houses with gaps, behind gardens (style below 0.5) or at the sidewalk."""
     rng = draft.rng
     z = rng.uniform(-14, 2)
     garden = rng.uniform(2, 9) if style < 0.5 else rng.uniform(0, 0.4)
@@ -62,7 +62,7 @@ def _parked(draft: Draft, side: int, road: float, eye_x: float) -> None:
 
 
 def _row(draft: Draft, side: int, road: float, walk: float, eye_x: float) -> None:
-    """Trees or lamps in a row along the kerb, and people and small things on the pavement."""
+    """Trees or lamps in a row along the curb, and people and small things on the sidewalk."""
     rng = draft.rng
     step, z = rng.uniform(8, 20), rng.uniform(3, 9)
     kind = rng.choice([outdoors.tree, outdoors.lamp_post, outdoors.lamp_post, None])

@@ -1,6 +1,6 @@
 """What a photo can be of: things that fill a large part of the picture, in real sizes, their middle at the local origin.
 
-Each function adds one to a place on the ground and returns (height, radius) in metres, for the camera to aim at.
+Each function adds one to a place on the ground and returns (height, radius) in meters, for the camera to aim at.
 """
 
 from __future__ import annotations

@@ -90,7 +90,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         named = config.get("backbone") or inner
         raise CheckpointError(f"{folder} builds on the backbone '{named}', not on one of {', '.join(_BACKBONES)}.")
     if model_type == "depth_pro" and not config.get("use_fov_model"):
-        raise CheckpointError(f"{folder} holds a Depth Pro without its field of view, which gives no metres.")
+        raise CheckpointError(f"{folder} holds a Depth Pro without its field of view, which gives no meters.")
     return config
 
 

@@ -1,4 +1,4 @@
-"""MoGe 1 and 2 as teachers, through the package `dlr-moge`: depth (2: in metres), a mask and the camera.
+"""MoGe 1 and 2 as teachers, through the package `dlr-moge`: depth (2: in meters), a mask and the camera.
 
 Everything between the network and a map (finding the shift and the focal length, the metric scale, the mask) is the
 package's own `MoGeModel.infer`. Only loading is done here, because a teacher has to be there whole.
@@ -68,7 +68,7 @@ def load(
 
 
 class MogeTeacher(FrozenTeacher):
-    """A frozen MoGe network as a `Teacher`: metres for the second generation, depth of unknown scale for the first.
+    """A frozen MoGe network as a `Teacher`: meters for the second generation, depth of unknown scale for the first.
 
     The network divides a photo of any size into a number of tokens (14 x 14 pixels each) of the photo's aspect.
     `resolution` is the short side in pixels that this comes to: (resolution / 14)^2 x long side / short side tokens, kept

@@ -25,7 +25,7 @@ _AUTOCAST: dict[str, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float
 
 
 def infer(model: DepthNet, images: Tensor, precision: str = "fp32") -> tuple[Tensor, Tensor]:
-    """Normalised images [B, 3, H, W] of fitting sides -> (map [B, H, W] after the sky rule, tokens), both float32.
+    """Normalized images [B, 3, H, W] of fitting sides -> (map [B, H, W] after the sky rule, tokens), both float32.
 
     No gradients; the model's mode and parameters stay as they are.
     """
@@ -73,8 +73,8 @@ def predict_photos(
 class NativeTeacher(FrozenTeacher):
     """A frozen `DepthNet` as a `Teacher`.
 
-    Sky that the network marks is put far away. Depth Anything 3 metric gives metres only together with a focal
-    length, which a crop does not have: its output stays as it is, depth of unknown scale; `predict_photos` gives metres
+    Sky that the network marks is put far away. Depth Anything 3 metric gives meters only together with a focal
+    length, which a crop does not have: its output stays as it is, depth of unknown scale; `predict_photos` gives meters
     for photos whose focal length is told.
     `precision` is the autocast type; maps are float32 in any case. `resolution` makes it see every image at that
     side by the network's own rule (see `network_size`); None leaves the size alone, up to rounding.
@@ -154,7 +154,7 @@ class NativeTeacher(FrozenTeacher):
     ) -> list[DepthMap]:
         """RGB photos uint8 [H, W, 3] -> maps at the photos' sizes; see `Teacher`.
 
-        With `canonical_focal`, metres = output x focal length in pixels *of the resized photo* / canonical focal length
+        With `canonical_focal`, meters = output x focal length in pixels *of the resized photo* / canonical focal length
         (Depth Anything 3 metric: 300).
         """
         side = self.resolution if resolution is None else resolution

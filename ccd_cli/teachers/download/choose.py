@@ -19,14 +19,14 @@ def default_names() -> list[str]:
 
 
 def permissive_names() -> list[str]:
-    """Return every teacher with something to pull whose licence is known to allow commercial use."""
+    """Return every teacher with something to pull whose license is known to allow commercial use."""
     return [card.name for card in all_cards().values() if card.commercial and card.repo]
 
 
 def recipe_names(source: str) -> list[str]:
     """Return the published teachers that a recipe names, and, if it has a student, that one's first weights.
 
-    A word that is neither one nor a file, a run, or a built-in model is returned as well, so that a misspelt name is
+    A word that is neither one nor a file, a run, or a built-in model is returned as well, so that a misspelled name is
     an error here and not in the run. Raises `RecipeError` for an invalid recipe.
     """
     recipe, weights = load_any_recipe(source), None

@@ -41,7 +41,7 @@ class Outcome:
 
 
 def ensure(name: str, report: Report) -> Path:
-    """Return the weights of catalogue teacher `name`, pulling them on first use where their licence lets anyone.
+    """Return the weights of catalog teacher `name`, pulling them on first use where their license lets anyone.
 
     Raises `HubUnreachable` where there is no network (or this run is offline), `TeacherError` for everything else.
     """
@@ -97,7 +97,7 @@ def _check_license(found: Card, allowed: bool) -> None:
     why = f"disputed: {found.disputed}" if found.disputed else "which forbids commercial use"
     raise TeacherError(
         f"{found.name} is under {found.license} ({found.license_url}), {why}.",
-        "To take it all the same, add --allow-noncommercial; a student made with it carries this licence.",
+        "To take it all the same, add --allow-noncommercial; a student made with it carries this license.",
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ccd_cli.analyze.figure2 import central, crop_scores, in_words, method_of, summarise
+from ccd_cli.analyze.figure2 import central, crop_scores, in_words, method_of, summarize
 from ccd_cli.benchmarks import Sample, Spec
 from ccd_cli.benchmarks.predictors import Prediction
 from ccd_cli.core.errors import CcdError
@@ -91,9 +91,9 @@ def test_rows_are_means_and_count_wins():
         }
         for name, w, c, d in (("a", 0.2, 0.1, 1.0), ("a", 0.4, 0.5, 0.6), ("b", 0.3, 0.1, 0.7))
     ]
-    first, second, both = summarise(images)
+    first, second, both = summarize(images)
     assert (first["dataset"], second["dataset"], both["dataset"]) == ("a", "b", "all images")
     assert first["whole_abs_rel"] == pytest.approx(0.3) and first["crop_delta1"] == pytest.approx(0.8)
     assert first["gain"] == pytest.approx(0) and first["crop_better"] == 1
     assert both["n"] == 3 and both["crop_better"] == 2 and both["gain"] == pytest.approx(0.2 / 3)
-    assert len(summarise(images[:2])) == 1
+    assert len(summarize(images[:2])) == 1

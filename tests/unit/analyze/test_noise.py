@@ -11,7 +11,7 @@ import pytest
 import torch
 import yaml
 
-from ccd_cli.analyze.noise import CASES, SCHEMES, TOGETHER, Measured, Scheme, losses, measure, summarise, true_map
+from ccd_cli.analyze.noise import CASES, SCHEMES, TOGETHER, Measured, Scheme, losses, measure, summarize, true_map
 from ccd_cli.benchmarks import Sample
 from ccd_cli.benchmarks.generated import GeneratedSet
 from ccd_cli.data.corruptions import Noisy
@@ -46,12 +46,12 @@ def plain_loss(scheme: Scheme, pred: np.ndarray, label: np.ndarray, mask: np.nda
             inside = mask & (ids == number)
             if inside.sum() < 16:
                 continue
-            normalised = []
+            normalized = []
             for values in (pred, label):
                 middle, spread = mad(values[inside])
                 spread = max(spread, 1e-3 * np.ptp(values[mask]))
-                normalised.append((values[inside] - middle) / spread)
-            total[inside] += np.abs(normalised[0] - normalised[1])
+                normalized.append((values[inside] - middle) / spread)
+            total[inside] += np.abs(normalized[0] - normalized[1])
             count[inside] += 1
     return total / np.maximum(count, 1)
 
@@ -85,7 +85,7 @@ def test_a_label_without_noise_costs_nothing():
 
 
 def test_global_spreads_outliers_more_than_hybrid_by_range_and_local_least():
-    rows = summarise([m for i in range(3) for m in measured(i)])
+    rows = summarize([m for i in range(3) for m in measured(i)])
     for amount in (0.05, 0.2):
         cost = {
             (r["normalization"], r["contexts"]): r["clean_loss"]
@@ -101,12 +101,12 @@ def test_none_spreads_nothing_and_breaks_where_scales_differ():
     for case in CASES:
         mine = [m for m in found if (m.corruption, m.amount) == case]
         raw = np.mean([m.clean for m in mine if m.scheme == NONE])
-        normalised = [m.clean for m in mine if m.scheme.normalization != "none"]
+        normalized = [m.clean for m in mine if m.scheme.normalization != "none"]
         unit = np.mean([m.clean for m in mine if m.scheme == UNIT])
         if case[0] == "jitter":
-            assert raw > 0.1 and max(normalised) < 1e-4 and unit < 1e-4
+            assert raw > 0.1 and max(normalized) < 1e-4 and unit < 1e-4
         else:
-            assert raw == 0 and min(normalised) > 1e-4 and unit > 1e-4
+            assert raw == 0 and min(normalized) > 1e-4 and unit > 1e-4
 
 
 def test_draws_depend_on_seed_and_image_alone():
@@ -153,13 +153,13 @@ def test_rows_average_draws_before_images():
         for scheme in (GLOBAL, RANGE)
         for image, draw, value in (("a", 0, 1.0), ("a", 1, 3.0), ("b", 0, 6.0))
     ]
-    whole, hybrid = summarise(made)
+    whole, hybrid = summarize(made)
     assert whole["clean_loss"] == 8 and hybrid["clean_loss"] == 4 and hybrid["of_global"] == 0.5
     assert hybrid["below_global"] == 1 and whole["below_global"] == 0
     assert hybrid["images"] == 2 and hybrid["n"] == 3
     assert hybrid["std_error"] == pytest.approx(np.std([2, 6], ddof=1) / 2**0.5)
     assert hybrid["std"] == pytest.approx(np.std([1, 3, 6], ddof=1))
-    assert math.isnan(summarise(made[:1])[0]["std_error"])
+    assert math.isnan(summarize(made[:1])[0]["std_error"])
 
 
 TRIAL = {  # corruption, share: global; hybrid by range, by quantile; local by range, by quantile
@@ -195,7 +195,7 @@ def test_a_trial_on_real_pairs_is_repeated(shared, tmp_path):
     assert len({m.dataset for m in found}) == 16
     cost = {
         (r["corruption"], r["amount"], r["normalization"], r["contexts"]): r["clean_loss"]
-        for r in summarise(found)
+        for r in summarize(found)
         if not r["unit_scale"]
     }
     columns = (("global", None), ("hybrid", "range"), ("hybrid", "quantile"), ("local", "range"), ("local", "quantile"))

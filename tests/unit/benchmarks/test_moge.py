@@ -10,7 +10,7 @@ from PIL import Image, PngImagePlugin
 from ccd_cli.benchmarks import open_suite
 from ccd_cli.benchmarks.decode import decode_codes
 from ccd_cli.benchmarks.moge import BUNDLE
-from ccd_cli.benchmarks.moge_png import decode_depth_png, encode_depth_png, normalised_intrinsics
+from ccd_cli.benchmarks.moge_png import decode_depth_png, encode_depth_png, normalized_intrinsics
 from ccd_cli.benchmarks.moge_view import masked_nearest, rectify
 from ccd_cli.core.errors import CcdError, ImageError
 from tests.tiny_sets import photo, ramp, write_moge
@@ -88,7 +88,7 @@ def test_masked_nearest_against_its_rule(size):
     np.testing.assert_array_equal(got, expected)
 
 
-def test_a_centred_view_of_the_same_shape_is_the_photo():
+def test_a_centered_view_of_the_same_shape_is_the_photo():
     rgb, depth = photo(64, 96), ramp(64, 96, 1, 6).astype(np.float32)
     view = rectify(rgb, depth, PINHOLE, (64, 96))
     np.testing.assert_array_equal(view.rgb, rgb)
@@ -185,4 +185,4 @@ def test_a_damaged_meta_file_is_named(tmp_path, meta):
 @pytest.mark.parametrize("matrix", [None, [[0, 0, 0]] * 3, [[-1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]], np.eye(4).tolist()])
 def test_intrinsics_that_are_none(matrix):
     with pytest.raises(ImageError, match="intrinsics"):
-        normalised_intrinsics(matrix, "m")
+        normalized_intrinsics(matrix, "m")

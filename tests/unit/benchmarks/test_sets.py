@@ -135,8 +135,8 @@ def test_kitti_is_cut_first_and_scored_in_that_frame(tmp_path, name, rows):
     sample = found.read(0)
     assert sample.rgb.shape == (352, 1216, 3)
     np.testing.assert_array_equal(sample.rgb, photo(375, 1242)[23:375, 13:1229])
-    metres = (np.round(256 * ramp(375, 1242, 0, 100)) / 256)[23:375, 13:1229]
-    np.testing.assert_array_equal(sample.depth, np.where(metres > 0, metres, np.nan).astype(np.float32))
+    meters = (np.round(256 * ramp(375, 1242, 0, 100)) / 256)[23:375, 13:1229]
+    np.testing.assert_array_equal(sample.depth, np.where(meters > 0, meters, np.nan).astype(np.float32))
     scored = np.nonzero(sample.mask)[0]
     assert (scored.min(), scored.max() + 1) == rows
     assert sample.depth[sample.mask].max() < 80 < np.nanmax(sample.depth)

@@ -62,13 +62,13 @@ def test_all_problems_at_once_with_key_paths():
         **BASE,
         "optim": {"steps": 0, "stepz": 3, "lr": "fast"},
         "loss": {"shared": {"normalization": "median"}},
-        "colour": 1,
+        "color": 1,
         "seed": True,
     }
     with pytest.raises(RecipeError) as caught:
         check_recipe(raw, "t")
     problems = dict(caught.value.problems)
-    assert set(problems) == {"optim.steps", "optim.stepz", "optim.lr", "loss.shared.normalization", "colour", "seed"}
+    assert set(problems) == {"optim.steps", "optim.stepz", "optim.lr", "loss.shared.normalization", "color", "seed"}
     assert "did you mean 'steps'" in problems["optim.stepz"]
 
 
@@ -107,7 +107,7 @@ def test_short_forms_and_overrides(tmp_path):
         ],
     )
     assert recipe.images.paths == ["other"]
-    assert recipe.images.max_skipped == 0.5  # the short form leaves its neighbours alone
+    assert recipe.images.max_skipped == 0.5  # the short form leaves its neighbors alone
     assert (recipe.optim.steps, recipe.loss.shared.weight, recipe.teachers[0].weight) == (7, 0.5, 0.3)
     assert recipe.student.arch == "depth-anything-v2-base"
     assert load_recipe(str(path), ["images=[a, b]"]).images.paths == ["a", "b"]

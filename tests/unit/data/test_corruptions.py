@@ -1,4 +1,4 @@
-"""Labels that are wrong in a known way: what is spoilt is said, and all else keeps its value."""
+"""Labels that are wrong in a known way: what is spoiled is said, and all else keeps its value."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def true_map() -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("kind", [k for k in CORRUPTIONS if k != "jitter"])
-def test_pixels_that_are_not_spoilt_keep_their_value_bit_for_bit(true_map, kind):
+def test_pixels_that_are_not_spoiled_keep_their_value_bit_for_bit(true_map, kind):
     disparity, mask = true_map
     made = corrupt(kind, disparity, mask, AMOUNT[kind], np.random.default_rng(0))
     assert made.label.dtype == np.float32 and made.noisy.any() and not made.noisy.all()

@@ -50,7 +50,7 @@ def test_cut_averages_when_it_shrinks():
     assert (cut(image, Region(0, 0, 64), 64) == image).all()
 
 
-def test_augmentation_changes_colour_only_and_follows_the_generator():
+def test_augmentation_changes_color_only_and_follows_the_generator():
     image = np.random.default_rng(0).integers(0, 255, (32, 32, 3), dtype=np.uint8)
     strong = Augmentation(0.4, 1.0, 0.0, 0.0)
     a, b = (augment(image, np.random.default_rng(5), strong) for _ in range(2))

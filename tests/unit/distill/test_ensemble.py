@@ -72,7 +72,7 @@ def test_features_come_from_the_primary_teacher_whoever_labels(views):
     assert panel.label(views, 1).tokens is None
 
 
-def test_average_is_the_weighted_mean_of_normalised_labels(views):
+def test_average_is_the_weighted_mean_of_normalized_labels(views):
     flipped = Known("b", "disparity", lambda d: d.flip(-1))
     panel = Panel([Member(Known("a", "disparity"), 3.0), Member(flipped, 1.0)], mixing="average")
     assert panel.draw(3) == EVERYONE

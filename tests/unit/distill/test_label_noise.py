@@ -73,7 +73,7 @@ def test_jitter_gives_every_label_a_unit_of_its_own(maps):
 
 
 @pytest.mark.parametrize("normalization", ["global", "hybrid", "local", "none"])
-def test_jitter_reaches_only_the_loss_without_normalisation(maps, normalization):
+def test_jitter_reaches_only_the_loss_without_normalization(maps, normalization):
     values, valid = maps
     student = torch.rand(values.shape, generator=torch.Generator().manual_seed(0))
     before, after = (

@@ -142,7 +142,7 @@ def test_panels_show_errors_where_they_are():
     panels = {name: decoded(content) for name, content in draw(sample, aligned, mask).items()}
     assert set(panels) == set(PANELS) and {p.shape for p in panels.values()} == {(48, WIDTH, 3)}
     error = panels["error"].astype(int)
-    assert abs(error[20, 40] - 128).max() < 12, "not scored is grey"
+    assert abs(error[20, 40] - 128).max() < 12, "not scored is gray"
     assert error[20, 200].max() < 30 and error[20, 400].sum() > 550, "none is black, 100 % is bright"
     truth = panels["truth"].astype(int)
     assert truth[10, 240].sum() > truth[40, 240].sum(), "near is bright"

@@ -16,7 +16,7 @@ def test_equals_crop_and_resize_on_whole_pixels():
         plain = F.interpolate(
             maps[b, top : top + side, left : left + side][None, None], size=(64, 64), mode="bilinear"
         )[0, 0]
-        edge = 64 // side  # beyond the outermost half pixel both use the same neighbours
+        edge = 64 // side  # beyond the outermost half pixel both use the same neighbors
         assert torch.allclose(got[i, edge:-edge, edge:-edge], plain[edge:-edge, edge:-edge], atol=1e-5)
 
 
@@ -24,6 +24,6 @@ def test_a_plane_stays_a_plane_at_fractional_boxes():
     y = (torch.arange(40) + 0.5) / 40
     plane = (2 * y[:, None] + 3 * y[None, :])[None]
     box = torch.tensor([[[0.231, 0.417, 0.333]]])
-    centres = (torch.arange(20) + 0.5) / 20
-    want = 2 * (0.231 + 0.333 * centres)[:, None] + 3 * (0.417 + 0.333 * centres)[None, :]
+    centers = (torch.arange(20) + 0.5) / 20
+    want = 2 * (0.231 + 0.333 * centers)[:, None] + 3 * (0.417 + 0.333 * centers)[None, :]
     assert torch.allclose(sample_boxes(plane, box, 20)[0], want, atol=1e-5)

@@ -29,12 +29,12 @@ def test_field_of_view_is_across_the_longer_side():
     assert field_of_view(camera_from_fov(33, 640, 480), 640, 480) == pytest.approx(33)
 
 
-def test_an_off_centre_camera_sees_as_much_as_its_two_halves():
+def test_an_off_center_camera_sees_as_much_as_its_two_halves():
     assert field_of_view(Camera(100, 100, 0, 50), 100, 200) == pytest.approx(math.degrees(math.atan(2)))
 
 
 def test_the_film_equivalent_goes_by_the_diagonal():
-    # A 36 x 24 mm frame of 3600 x 2400 pixels has 100 pixels a millimetre.
+    # A 36 x 24 mm frame of 3600 x 2400 pixels has 100 pixels a millimeter.
     assert camera_from_focal_35mm(50, 2400, 3600).fx == pytest.approx(5000)
     # A 4:3 phone with "26 mm": 26 / 43.2666 of its diagonal of 5000 pixels.
     assert camera_from_focal_35mm(26, 3000, 4000).fx == pytest.approx(26 / 43.26661531 * 5000)

@@ -1,4 +1,4 @@
-"""Metres from maps of every kind: exact ends of an assumed range, and fits that outliers do not move."""
+"""Meters from maps of every kind: exact ends of an assumed range, and fits that outliers do not move."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_flat_and_empty_maps_are_errors():
 
 
 @pytest.mark.parametrize("kind", ["disparity", "depth", "affine-depth", "metric"])
-def test_a_fit_recovers_metres_exactly_with_a_fifth_of_outliers(kind):
+def test_a_fit_recovers_meters_exactly_with_a_fifth_of_outliers(kind):
     reference = DEPTH.copy()
     wrong = RNG.random(DEPTH.shape) < 0.2
     reference[wrong] = RNG.uniform(0.3, 80, wrong.sum())
@@ -111,7 +111,7 @@ def test_half_the_points_on_another_line_do_not_win():
 
 
 @pytest.mark.parametrize("size", [(30, 40), (120, 160), (59, 80)])
-def test_a_reference_of_another_size_meets_the_pixel_under_its_centre(size):
+def test_a_reference_of_another_size_meets_the_pixel_under_its_center(size):
     rows = ((np.arange(size[0]) + 0.5) * 60 / size[0]).astype(int)
     columns = ((np.arange(size[1]) + 0.5) * 80 / size[1]).astype(int)
     fit = to_depth_by_reference(as_kind("disparity"), DEPTH[np.ix_(rows, columns)])

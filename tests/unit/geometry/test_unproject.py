@@ -23,7 +23,7 @@ def scenes():
     return [(z, Camera(*lens)) for z, lens in zip(depth, made.intrinsics.tolist(), strict=True)]
 
 
-def centres(height: int, width: int) -> np.ndarray:
+def centers(height: int, width: int) -> np.ndarray:
     v, u = np.mgrid[:height, :width] + 0.5
     return np.stack([u, v], axis=-1)
 
@@ -34,13 +34,13 @@ def assert_round_trip(depth: np.ndarray, camera: Camera) -> None:
     assert points.dtype == np.float32
     assert (np.isnan(points).any(-1) == ~known).all()
     pixels, z = project(points[known], camera)
-    assert np.abs(pixels - centres(*depth.shape)[known]).max() < 0.01
+    assert np.abs(pixels - centers(*depth.shape)[known]).max() < 0.01
     assert (z.astype(np.float32) == depth[known]).all()
 
 
 def plane(normal: tuple[float, float, float], distance: float, camera: Camera = CAMERA, size=SIZE) -> np.ndarray:
     """Depth of the plane normal . X = distance."""
-    u, v = np.moveaxis(centres(*size), -1, 0)
+    u, v = np.moveaxis(centers(*size), -1, 0)
     along = normal[0] * (u - camera.cx) / camera.fx + normal[1] * (v - camera.cy) / camera.fy + normal[2]
     z = distance / np.where(along > 0, along, 1e-9)
     return np.where((z > 0) & (z < 100), z, np.nan).astype(np.float32)
@@ -48,7 +48,7 @@ def plane(normal: tuple[float, float, float], distance: float, camera: Camera = 
 
 def test_points_of_single_pixels():
     points = unproject(np.full((2, 3), 2, np.float32), Camera(10, 20, 1.5, 1))
-    assert points[0, 1] == pytest.approx([0, 2 * -0.5 / 20, 2])  # the middle column, half a pixel above the centre
+    assert points[0, 1] == pytest.approx([0, 2 * -0.5 / 20, 2])  # the middle column, half a pixel above the center
     assert points[1, 2] == pytest.approx([2 * 1 / 10, 2 * 0.5 / 20, 2])
     assert points[0, 0, 0] < 0 < points[0, 2, 0], "x right"
     assert points[0, 0, 1] < 0 < points[1, 0, 1], "y down"

@@ -23,7 +23,7 @@ def test_the_error_is_at_most_half_a_step_and_invalid_stays_invalid(kind, low, h
     assert (valid == np.isfinite(values)).all()
     assert np.isnan(decoded[~valid]).all()
     error = np.abs(decoded[valid].astype(np.float64) - values[valid])
-    bound = scale / 2 if kind != "metric" or low > scale / 2 else scale  # under half a millimetre becomes one
+    bound = scale / 2 if kind != "metric" or low > scale / 2 else scale  # under half a millimeter becomes one
     assert error.max() <= bound + np.spacing(np.float32(high))
     assert offset == 0 if kind == "metric" else scale == pytest.approx((high - low) / 65534, rel=0.05)
     if kind == "metric":

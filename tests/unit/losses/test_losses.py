@@ -1,4 +1,4 @@
-"""The normalised losses: equal to two plain ways of writing them, invariant, safe, equal to the HDN authors' code."""
+"""The normalized losses: equal to two plain ways of writing them, invariant, safe, equal to the HDN authors' code."""
 
 import importlib.util
 import os

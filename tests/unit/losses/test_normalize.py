@@ -22,22 +22,22 @@ def test_statistics_against_numpy() -> None:
         assert mad[i].item() == pytest.approx(np.abs(values - middle).sum() / (len(values) + 1), rel=1e-6)
 
 
-def test_normalised_map_has_median_zero_and_invalid_zero() -> None:
+def test_normalized_map_has_median_zero_and_invalid_zero() -> None:
     d, mask = maps()
     d[~mask] = torch.nan
-    normalised, median, mad = normalize_map(d, mask)
-    assert (normalised[~mask] == 0).all()
+    normalized, median, mad = normalize_map(d, mask)
+    assert (normalized[~mask] == 0).all()
     for i in range(len(d)):
-        assert lower_median(normalised[i][mask[i]]) == 0
-    assert torch.allclose(normalised[mask], ((d - median[:, None, None]) / mad[:, None, None])[mask])
+        assert lower_median(normalized[i][mask[i]]) == 0
+    assert torch.allclose(normalized[mask], ((d - median[:, None, None]) / mad[:, None, None])[mask])
 
 
-def test_normalised_map_ignores_scale_and_shift() -> None:
+def test_normalized_map_ignores_scale_and_shift() -> None:
     d, mask = maps()
     assert torch.allclose(normalize_map(7.5 * d + 3, mask)[0], normalize_map(d, mask)[0], atol=1e-5)
 
 
-def test_gradient_of_normalised_map_is_that_of_finite_differences() -> None:
+def test_gradient_of_normalized_map_is_that_of_finite_differences() -> None:
     generator = torch.Generator().manual_seed(1)
     d = torch.randn(2, 4, 5, generator=generator, dtype=torch.float64, requires_grad=True)
     mask = torch.rand(2, 4, 5, generator=generator) > 0.2
@@ -47,17 +47,17 @@ def test_gradient_of_normalised_map_is_that_of_finite_differences() -> None:
 @pytest.mark.parametrize("value", [0.0, 5.0, -1e6])
 def test_constant_map_is_left_unscaled(value: float) -> None:
     d = torch.full((1, 6, 6), value, requires_grad=True)
-    normalised, _, mad = normalize_map(d, torch.ones(1, 6, 6, dtype=torch.bool))
-    normalised.sum().backward()
-    assert mad.item() == 0 and (normalised == 0).all()
+    normalized, _, mad = normalize_map(d, torch.ones(1, 6, 6, dtype=torch.bool))
+    normalized.sum().backward()
+    assert mad.item() == 0 and (normalized == 0).all()
     assert d.grad is not None and d.grad.isfinite().all() and d.grad.abs().max() < 100
 
 
 def test_map_without_valid_pixels() -> None:
     d = torch.full((2, 4, 4), torch.nan, requires_grad=True)
-    normalised, median, mad = normalize_map(d, torch.zeros(2, 4, 4, dtype=torch.bool))
-    normalised.sum().backward()
-    assert (normalised == 0).all() and (median == 0).all() and (mad == 0).all()
+    normalized, median, mad = normalize_map(d, torch.zeros(2, 4, 4, dtype=torch.bool))
+    normalized.sum().backward()
+    assert (normalized == 0).all() and (median == 0).all() and (mad == 0).all()
     assert d.grad is not None and (d.grad == 0).all()
 
 

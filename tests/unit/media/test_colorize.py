@@ -1,4 +1,4 @@
-"""Near is warm for every kind; colours are fast, never jump, and grey where nothing is known."""
+"""Near is warm for every kind; colors are fast, never jump, and gray where nothing is known."""
 
 import time
 
@@ -33,7 +33,7 @@ def test_depth_and_its_disparity_look_the_same():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_invalid_pixels_are_grey_and_do_not_count(kind):
+def test_invalid_pixels_are_gray_and_do_not_count(kind):
     values, valid = ramp(kind), np.ones((32, 64), bool)
     plain = colorize(values, None, kind)
     values[5, 5], values[6, 6], valid[7, 7] = np.nan, np.inf, False
@@ -63,7 +63,7 @@ def test_given_range_is_kept():
     assert (colorize(near, None, "disparity", 5.0, 6.0) == color_table("inferno")[0]).all()
 
 
-def test_unknown_colour_maps_get_near_names():
+def test_unknown_color_maps_get_near_names():
     with pytest.raises(UsageProblem, match="inferno"):
         color_table("infreno")
     with pytest.raises(UsageProblem, match="Spectral"):

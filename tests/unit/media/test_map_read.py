@@ -140,7 +140,7 @@ def test_exr_channels(tmp_path):
         exr.File(header, dict.fromkeys(names, VALUES)).write(str(tmp_path / f"{names}.exr"))
         assert (read_map(tmp_path / f"{names}.exr", kind="metric").depth_map.values == VALUES).all()
     exr.File(header, {"R": VALUES, "G": VALUES * 2, "B": VALUES}).write(str(tmp_path / "color.exr"))
-    with pytest.raises(ImageError, match="colour picture"):
+    with pytest.raises(ImageError, match="color picture"):
         read_map(tmp_path / "color.exr", kind="metric")
     (tmp_path / "text.exr").write_text("text")
     with pytest.raises(ImageError, match=r"not a readable \.exr"):
@@ -169,7 +169,7 @@ def test_damaged_exif_is_no_exif(tmp_path, content):
     [
         ({}, 50 * 43.2666 / np.hypot(22.3, 14.9)),  # an APS-C sensor of 22.3 x 14.9 mm
         ({0xA405: 80}, 80.0),  # the equivalent itself wins
-        ({0xA210: 3, 0xA20E: 300 / 2.23, 0xA20F: 200 / 1.49}, 50 * 43.2666 / np.hypot(22.3, 14.9)),  # a centimetre
+        ({0xA210: 3, 0xA20E: 300 / 2.23, 0xA20F: 200 / 1.49}, 50 * 43.2666 / np.hypot(22.3, 14.9)),  # a centimeter
         ({0xA210: 1}, None),  # no unit
         ({0xA20E: 0}, None),
         ({0x920A: 0}, None),

@@ -53,7 +53,7 @@ def test_ends_of_the_codes_are_the_ends_of_the_map():
 @pytest.mark.parametrize(
     ("farthest", "step"), [(0.02, 0.001), (10.0, 0.001), (65.535, 0.001), (65.6, 0.002), (80.0, 0.002), (250.0, 0.004)]
 )
-def test_metric_codes_are_whole_millimetres(farthest, step):
+def test_metric_codes_are_whole_millimeters(farthest, step):
     values = np.linspace(0.01, farthest, 1000, dtype=np.float32).reshape(20, 50)
     codes, scale, offset = encode16(values, None, "metric")
     assert offset == 0 and scale == pytest.approx(step, rel=1e-12)

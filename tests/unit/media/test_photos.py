@@ -46,9 +46,9 @@ def test_modes_become_upright_rgb(tmp_path):
     assert (gray == 7).all()
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by 90 degrees
-    colour = np.zeros((30, 40, 3), np.uint8)
-    colour[:, :20] = 255
-    turned = read_photo(save(tmp_path / "turned.jpg", colour, exif=exif, quality=95))
+    color = np.zeros((30, 40, 3), np.uint8)
+    color[:, :20] = 255
+    turned = read_photo(save(tmp_path / "turned.jpg", color, exif=exif, quality=95))
     assert turned.shape == (40, 30, 3)
     assert turned[:18].mean() > 250
     assert turned[22:].mean() < 5

@@ -85,7 +85,7 @@ def test_variable_rate_keeps_its_times(name, tmp_path):
 
 
 @pytest.mark.parametrize(("turn", "corner"), [(-90, (0, -1)), (90, (-1, 0)), (180, (-1, -1))])
-def test_rotation_is_honoured(turn, corner, tmp_path):
+def test_rotation_is_honored(turn, corner, tmp_path):
     path = make(tmp_path / "a.mp4", 5, turn=turn)
     with av.open(str(path)) as plain:
         stored = next(plain.decode(video=0)).to_ndarray(format="rgb24").astype(int)
@@ -164,7 +164,7 @@ def test_what_is_no_video_is_said_in_one_line(tmp_path):
         assert "\n" not in str(error.value)
 
 
-def test_videos_are_recognised(tmp_path):
+def test_videos_are_recognized(tmp_path):
     path = make(tmp_path / "a.mp4", 3)
     (tmp_path / "no_suffix").write_bytes(path.read_bytes())
     (tmp_path / "a.dat").write_text("no video " * 100)

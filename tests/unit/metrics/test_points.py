@@ -106,7 +106,7 @@ def moved(z, x=0.0):
 
 
 def test_a_steady_clip_has_no_temporal_error_and_flicker_has_its_size():
-    """The camera goes one metre at a time towards a wall: 5 m, 4 m, 3 m."""
+    """The camera goes one meter at a time toward a wall: 5 m, 4 m, 3 m."""
     camera = Camera(50.0, 50.0, 40.0, 30.0)
     walls = [np.full((60, 80), depth) for depth in (5.0, 4.0, 3.0)]
     poses = [moved(0), moved(1), moved(2)]

@@ -54,8 +54,8 @@ def test_timm_arch_reads_layout_and_patch_off_the_name():
     assert timm_arch("vit_small_patch14_dinov2").layout == "dinov2"
     with pytest.raises(UsageProblem, match="max_depth"):
         timm_arch("resnet18", activation="sigmoid")
-    with pytest.raises(UsageProblem, match="colour"):
-        timm_arch("resnet18", colour="red")
+    with pytest.raises(UsageProblem, match="color"):
+        timm_arch("resnet18", color="red")
 
 
 @pytest.mark.parametrize(

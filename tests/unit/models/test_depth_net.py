@@ -57,7 +57,7 @@ def test_a_constant_output_is_not_the_price_of_being_alive():
         dead.head.final[1].bias.fill_(-10.0)
     images = torch.randn(1, 3, 64, 64)
     dead(images).sum().backward()
-    assert all(p.grad is None or not p.grad.any() for p in dead.parameters())  # what the initialisation avoids
+    assert all(p.grad is None or not p.grad.any() for p in dead.parameters())  # what the initialization avoids
     assert model(images).std() > 0
 
 

@@ -38,7 +38,7 @@ def some_points(n: int = 500) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return points.astype(np.float32), RNG.integers(0, 256, (n, 3)).astype(np.uint8), normals.astype(np.float32)
 
 
-def test_every_valid_pixel_is_a_point_with_its_colour():
+def test_every_valid_pixel_is_a_point_with_its_color():
     values = ROOM.copy()
     values[5, 7], values[6, 8], values[7, 9] = np.nan, np.inf, -1
     cloud = cloud_from_map(metric(values), RGB, CAMERA, PLAIN)
@@ -49,14 +49,14 @@ def test_every_valid_pixel_is_a_point_with_its_colour():
     assert (depth.astype(np.float32) == values[known]).all()
     v, u = np.nonzero(known)
     assert np.abs(pixels - np.stack([u, v], 1) - 0.5).max() < 0.01
-    assert cloud.unit == "metre" and cloud.left_out == {"invalid": 3} and cloud.notes == []
+    assert cloud.unit == "meter" and cloud.left_out == {"invalid": 3} and cloud.notes == []
 
 
 def test_an_assumed_range_is_said_and_its_tail_cut():
     values = np.linspace(1, 5, SIZE[0] * SIZE[1]).astype(np.float32).reshape(SIZE)
     values[0, :10] = -50  # a handful of pixels far behind the 1 % quantile
     cloud = cloud_from_map(DepthMap(values, "disparity"), RGB, CAMERA, PLAIN, camera_source="guess")
-    assert cloud.unit == "metre, assumed range 0.5 to 20"
+    assert cloud.unit == "meter, assumed range 0.5 to 20"
     assert "0.5 to 20 m is assumed" in cloud.notes[0] and "60 degrees" in cloud.notes[1]
     assert cloud.left_out["invalid"] == 10 and cloud.points[:, 2].max() <= 60
     assert cloud.points[:, 2].min() == pytest.approx(0.5, rel=0.02) and cloud.points[:, 2].max() > 20
@@ -73,9 +73,9 @@ def test_frames_of_a_clip_share_one_rule():
     assert np.median(clouds[0].points[:, 2]) > np.median(clouds[1].points[:, 2])
 
 
-def test_a_reference_gives_metres():
+def test_a_reference_gives_meters():
     fitted = cloud_from_map(DepthMap(4 / ROOM + 1, "disparity"), RGB, CAMERA, CloudSettings(reference=ROOM))
-    assert fitted.unit == "metre (fitted to a reference)" and "Fitted to the reference" in fitted.notes[0]
+    assert fitted.unit == "meter (fitted to a reference)" and "Fitted to the reference" in fitted.notes[0]
     assert fitted.points[:, 2].min() == pytest.approx(3, rel=1e-4)
 
 
@@ -85,7 +85,7 @@ def test_limits_voxels_outliers_and_normals():
     thin = cloud_from_map(metric(), RGB, CAMERA, CloudSettings(voxel=0.25, normals=True))
     assert len(thin.points) < 0.2 * ROOM.size
     assert thin.normals is not None and np.linalg.norm(thin.normals, axis=1) == pytest.approx(1, abs=1e-5)
-    assert ((thin.normals * thin.points).sum(1) < 0).all(), "towards the camera"
+    assert ((thin.normals * thin.points).sum(1) < 0).all(), "toward the camera"
     lone = ROOM.copy()
     lone[30, 40] = 40
     clean = cloud_from_map(metric(lone), RGB, CAMERA, CloudSettings(outliers=True, edge_cut=False))
@@ -125,7 +125,7 @@ def test_open3d_reads_what_was_written(tmp_path, fmt, with_normals):
     points, colors, normals = some_points()
     path = tmp_path / f"a.{fmt}"
     write_cloud(
-        path, points, colors, normals if with_normals else None, fmt, {"unit": "metre", "note": "é\nend_header"}
+        path, points, colors, normals if with_normals else None, fmt, {"unit": "meter", "note": "é\nend_header"}
     )
     read = o3d.io.read_point_cloud(str(path))
     assert (np.asarray(read.points).astype(np.float32) == points).all()
@@ -143,7 +143,7 @@ def test_a_ply_says_what_it_holds(tmp_path):
     write_cloud(tmp_path / "a.ply", points, colors, None, "ply", cloud.about)
     header = (tmp_path / "a.ply").read_bytes().split(b"end_header")[0].decode("ascii")
     assert header.startswith("ply\nformat binary_little_endian 1.0\ncomment ")
-    assert "comment unit: metre\n" in header and "x right, y down, z forward" in header
+    assert "comment unit: meter\n" in header and "x right, y down, z forward" in header
     assert "fx 69.28" in header and "60 degrees" in header
 
 
@@ -172,14 +172,14 @@ def read_glb(path):
 
 
 @pytest.mark.parametrize("with_normals", [False, True])
-def test_glb_holds_points_with_y_up_and_linear_colours(tmp_path, with_normals):
+def test_glb_holds_points_with_y_up_and_linear_colors(tmp_path, with_normals):
     points, colors, normals = some_points()
     colors[0] = [0, 128, 255]
     path = tmp_path / "a.glb"
-    write_cloud(path, points, colors, normals if with_normals else None, "glb", {"unit": "metre"})
+    write_cloud(path, points, colors, normals if with_normals else None, "glb", {"unit": "meter"})
     scene, data = read_glb(path)
     primitive = scene["meshes"][0]["primitives"][0]
-    assert primitive["mode"] == 0 and scene["asset"]["extras"]["unit"] == "metre"
+    assert primitive["mode"] == 0 and scene["asset"]["extras"]["unit"] == "meter"
     types = {5126: "<f4", 5123: "<u2"}
     read = {}
     for name, number in primitive["attributes"].items():

@@ -1,4 +1,4 @@
-"""Steadied clips: no decay in a thousand frames, little flicker, cuts found and only cuts, and the same after a stop."""
+"""Stabilized clips: no decay in a thousand frames, little flicker, cuts found and only cuts, and the same after a stop."""
 
 import json
 import time
@@ -40,7 +40,7 @@ def clip(scene, frames, kind="disparity", noise=0.05, jitter=0.2, moving=True, s
 
 
 def levels(frames, stabilizer):
-    """Return the steadied clip's scale against the truth for each frame (1 at the first), and the number of cuts."""
+    """Return the stabilized clip's scale against the truth for each frame (1 at the first), and the number of cuts."""
     found, cuts = [], 0
     for rgb, shown, true, _ in frames:
         scale, shift, cut = stabilizer.update(rgb, shown)
@@ -152,8 +152,8 @@ def test_real_clips(shared):
     for name in ("davis_rollercoaster.mp4", "da1_demo1_video.mp4", "davis_rollercoaster.mp4"):
         for frame in open_video(folder / name).frames(stride=2):
             rgb = frame.rgb[:448, :832]
-            grey = rgb[::4, ::4].mean(2).astype(np.float32)  # stands in for a map
-            if stabilizer.update(rgb, grey)[2]:
+            gray = rgb[::4, ::4].mean(2).astype(np.float32)  # stands in for a map
+            if stabilizer.update(rgb, gray)[2]:
                 cuts.append(number)
             number += 1
     assert cuts == [35, 43]

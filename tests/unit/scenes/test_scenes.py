@@ -96,7 +96,7 @@ def test_odd_sizes(size):
 
 
 def test_a_pixel_is_the_same_ray_at_any_size():
-    """Depth belongs to pixel centres: a third of the size hits the middle of every 3 by 3 block."""
+    """Depth belongs to pixel centers: a third of the size hits the middle of every 3 by 3 block."""
     fine, coarse = render([5], 72, 96, family="room"), render([5], 24, 32, family="room")
     assert torch.allclose(fine.intrinsics, coarse.intrinsics * 3)
     assert torch.isclose(fine.depth[:, 1::3, 1::3], coarse.depth, rtol=1e-4).float().mean() > 0.995

@@ -63,7 +63,7 @@ def test_a_card_of_a_file(cards):
 def test_a_card_of_another_kind_at_an_absolute_place(cards, tmp_path):
     cards(GOOD.replace("weights/mine.safetensors", str(tmp_path / "x.pth")) + "kind: metric\n")
     assert installed_at(card("my-depth")) == tmp_path / "x.pth"
-    assert (card("my-depth").kind, card("my-depth").unit) == ("metric", "metre")
+    assert (card("my-depth").kind, card("my-depth").unit) == ("metric", "meter")
 
 
 def test_a_card_of_a_repository_is_pulled_and_listed(cards, ccd, tmp_path):

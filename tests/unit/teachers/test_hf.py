@@ -183,7 +183,7 @@ def test_depth_pro_gives_the_camera_and_takes_a_focal_length(teachers):
     own_focal = own.camera.fx
     first, second = teacher.predict_photos([image, image], focals=[own_focal * 2, None])
     assert first.camera.fx == own_focal * 2
-    assert np.allclose(first.values, own.values * 2, rtol=1e-4)  # metres are proportional to the focal length
+    assert np.allclose(first.values, own.values * 2, rtol=1e-4)  # meters are proportional to the focal length
     assert np.allclose(second.values, own.values, rtol=1e-5)
     with torch.no_grad():
         degrees = float(teacher.model(pixel_values=network_input(teacher, image)).field_of_view)

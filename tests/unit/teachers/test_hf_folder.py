@@ -75,7 +75,7 @@ def test_a_card_that_contradicts_the_folder(folders):
 
 
 def test_depth_pro_without_its_field_of_view(tmp_path):
-    with pytest.raises(CheckpointError, match="no metres"):
+    with pytest.raises(CheckpointError, match="no meters"):
         hf.load(edited(save(tmp_path, "depth-pro"), use_fov_model=False), card_for("depth-pro"))
 
 

@@ -63,7 +63,7 @@ def test_absent_weights_are_explained(cache):
         find_weights("depth-anything-v2-smal")
 
 
-def test_a_catalogue_teacher(cache, v2_state):
+def test_a_catalog_teacher(cache, v2_state):
     path = cache / "teachers" / "depth-anything-v2-small" / "depth_anything_v2_vits.pth"
     path.parent.mkdir(parents=True)
     torch.save(v2_state, path)

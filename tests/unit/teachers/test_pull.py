@@ -339,7 +339,7 @@ def test_a_changed_revision_says_what_changed(pull, hub, shelf):
     assert locked(shelf)[SWIN]["revision"] == repo.revision
 
 
-def test_damage_is_repaired_and_a_file_put_by_hand_is_recognised(pull, hub, shelf):
+def test_damage_is_repaired_and_a_file_put_by_hand_is_recognized(pull, hub, shelf):
     (shelf / SMALL).mkdir(parents=True)
     (shelf / SMALL / FILE).write_bytes(content(200_000))
     assert "already there, verified" in pull(SMALL).stderr

@@ -81,7 +81,7 @@ def test_built_in_cards_agree_with_their_files(found):
     assert (found.sources, found.url) == ((), "")
 
 
-def test_the_readme_has_the_catalogue():
+def test_the_readme_has_the_catalog():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     table = readme.split(MARKDOWN_BEGIN)[1].split(MARKDOWN_END)[0]
     assert table.strip() == markdown_table().strip(), "paste the output of: ccd teachers list --markdown"
@@ -89,7 +89,7 @@ def test_the_readme_has_the_catalogue():
         assert f"| `{found.name}` |" in table
 
 
-def test_licences_of_the_families():
+def test_licenses_of_the_families():
     free = {c.name for c in CARDS.values() if c.commercial}
     assert {"depth-anything-v1-large", "depth-anything-v2-small", "depth-anything-3-mono-large", "marigold-lcm"} <= free
     assert (
@@ -114,7 +114,7 @@ def test_published_places():
     ]
 
 
-def test_built_in_teachers_are_in_the_whole_catalogue(tmp_path, monkeypatch):
+def test_built_in_teachers_are_in_the_whole_catalog(tmp_path, monkeypatch):
     monkeypatch.setenv("CCD_HOME", str(tmp_path))
     assert all_cards() == CARDS | BUILTINS
     assert card("builtin:tiny") == BUILTINS["builtin:tiny"]
@@ -128,7 +128,7 @@ def test_an_unknown_name_brings_the_nearest():
         card("q")
 
 
-def test_strictest_licence():
+def test_strictest_license():
     assert strictest_license(["depth-anything-v2-small", "MIT"]) == "Apache-2.0"
     assert strictest_license(["depth-anything-v2-small", "depth-anything-v2-large"]) == "CC-BY-NC-4.0"
     disputed = strictest_license(["distill-any-depth-large", "depth-anything-v1-small"])
@@ -136,7 +136,7 @@ def test_strictest_licence():
     assert not is_commercial(disputed)
     assert strictest_license([disputed, "MIT"]) == disputed  # what a student's file carries can be compared again
     assert strictest_license(["Some-New-License", "Apache-2.0"]) == "Some-New-License"
-    with pytest.raises(ValueError, match="no licences"):
+    with pytest.raises(ValueError, match="no licenses"):
         strictest_license([])
 
 
@@ -147,7 +147,7 @@ def test_ranks_are_ordered():
     assert license_rank("apple-amlr") == license_rank("CC-BY-NC-4.0")
 
 
-def test_the_catalogue_and_the_resolver_import_nothing_heavy():
+def test_the_catalog_and_the_resolver_import_nothing_heavy():
     code = "import sys, ccd_cli.teachers.registry, ccd_cli.teachers.load; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"torch", "timm", "cv2", "numpy", "transformers", "diffusers"} & set(loaded)

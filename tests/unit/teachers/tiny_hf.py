@@ -216,7 +216,7 @@ def card_for(family: str) -> Card:
 
 
 def photo(size: tuple[int, int], seed: int = 0) -> np.ndarray:
-    """Smooth random colours, so that resizing is well behaved and the tests' tolerances can be tight."""
+    """Smooth random colors, so that resizing is well behaved and the tests' tolerances can be tight."""
     coarse = np.random.default_rng(seed).integers(0, 256, (size[0] // 16 + 2, size[1] // 16 + 2, 3), dtype=np.uint8)
     return np.array(Image.fromarray(coarse).resize((size[1], size[0]), Image.Resampling.BICUBIC))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ccd_cli.teachers.card import Card
-from ccd_cli.teachers.catalogue import builtin, depth_anything, diffusion, geometry, midas
+from ccd_cli.teachers.catalog import builtin, depth_anything, diffusion, geometry, midas
 
 CARDS: dict[str, Card] = {
     c.name: c for c in (*depth_anything.rows(), *geometry.rows(), *midas.rows(), *diffusion.rows())

@@ -19,7 +19,7 @@ _PAPERS = {
     "depth-anything-3": "https://arxiv.org/abs/2511.10647",
 }
 _METRIC_DISPUTE = "the code repository makes this size non-commercial, a hub page of the family says Apache-2.0"
-_DISTILL_DISPUTE = "the hub says Apache-2.0 and the code repository MIT, but its teachers' licences are non-commercial"
+_DISTILL_DISPUTE = "the hub says Apache-2.0 and the code repository MIT, but its teachers' licenses are non-commercial"
 
 
 def rows() -> list[Card]:
@@ -105,7 +105,7 @@ def _distill_any_depth() -> list[Card]:
 def _depth_anything_3() -> list[Card]:
     fields: dict[str, Any] = {"parameters": 334_000_000, "size_bytes": 1_340_000_000}
     file = "model.safetensors"
-    metric = "Metres = output x focal length in pixels / 300; without a focal length its scale is unknown."
+    metric = "Meters = output x focal length in pixels / 300; without a focal length its scale is unknown."
     return [
         _native("depth-anything-3-mono-large", "depth-anything/DA3MONO-LARGE", file, "Apache-2.0", **fields),
         _native(

@@ -46,7 +46,7 @@ def _midas() -> list[Card]:
         "license": "Apache-2.0",
         "paper": "https://arxiv.org/abs/2103.13413",
     }
-    hybrid = f"{_SQUARE} The licence is the one that its sister dpt-large states."
+    hybrid = f"{_SQUARE} The license is the one that its sister dpt-large states."
     return [
         _transformers(
             "midas-3.1-beit-large-512",
