@@ -106,7 +106,7 @@ def ccd(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
             "COLUMNS": "120",
             **environment,
         }
-        command = [sys.executable, "-m", "ccd_cli.cli.main", *args]
+        command = [sys.executable, "-m", "ccd_cli", *args]
         return subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=timeout)
 
     return run

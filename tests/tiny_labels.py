@@ -44,7 +44,7 @@ def content(folder: Path) -> dict[str, bytes]:
 
 def start(tmp_path, *args):
     return subprocess.Popen(
-        [sys.executable, "-m", "ccd_cli.cli.main", "label", *args, "--device", "cpu"],
+        [sys.executable, "-m", "ccd_cli", "label", *args, "--device", "cpu"],
         cwd=tmp_path,
         env={**os.environ, "CCD_HOME": str(tmp_path / "home"), "NO_COLOR": "1"},
         stdout=subprocess.PIPE,

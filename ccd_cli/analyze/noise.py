@@ -25,7 +25,7 @@ from ccd_cli.losses.contexts import Family
 from ccd_cli.losses.normalize import statistics, unit_scale
 from ccd_cli.losses.terms import Normalization, normalized_l1
 
-VALID_SHARE = 0.4
+VALID_FRACTION = 0.4
 """Images with a smaller share of valid pixels are left out: contexts would be full of holes."""
 SIDE = 256
 """Pixels of the longer side that are looked at: of larger maps every second, third, ... pixel is taken. Statistics hardly
@@ -83,7 +83,7 @@ SCHEMES: tuple[Scheme, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Mean losses in MADs of one draw on one image; `noisy` NaN without spoiled pixels, `noisy_share` of the valid pixels."""
+    """Mean losses in MADs of one draw on one image; `noisy` NaN without spoiled pixels, `noisy_fraction` of the valid pixels."""
 
     dataset: str
     image: str
@@ -93,7 +93,7 @@ class Measured:
     scheme: Scheme
     clean: float
     noisy: float
-    noisy_share: float
+    noisy_fraction: float
 
 
 @dataclass(frozen=True)
@@ -114,14 +114,14 @@ def true_map(sample: Sample) -> tuple[NDArray[np.float32], NDArray[np.bool_]] | 
     stride = -(-max(sample.depth.shape) // SIDE)
     depth, mask = sample.depth[::stride, ::stride], sample.mask[::stride, ::stride]
     mask = mask & (depth > 0)
-    if not mask.mean() > VALID_SHARE:
+    if not mask.mean() > VALID_FRACTION:
         return None
     inverse = 1.0 / np.where(mask, depth, 1.0).astype(np.float64)
     disparity: NDArray[np.float32] = np.where(mask, inverse / np.median(inverse[mask]), 1.0).astype(np.float32)
     return (disparity, mask) if np.ptp(disparity[mask]) > 1e-3 else None
 
 
-def spoil(
+def corrupt_labels(
     disparity: NDArray[np.float32],
     mask: NDArray[np.bool_],
     case: tuple[Corruption, float],
@@ -161,7 +161,7 @@ def measure(
     disparity, mask = found
     key = [seed, zlib.crc32(f"{dataset}/{sample.name}".encode())]
     for case in CASES:
-        for first, made in _groups(spoil(disparity, mask, case, draws, key)):
+        for first, made in _groups(corrupt_labels(disparity, mask, case, draws, key)):
             by_scheme = losses(disparity, mask, made, device)
             if examples is not None and first == 0:
                 examples[case] = _example(made, mask, by_scheme)
@@ -222,7 +222,7 @@ def summarize(measured: Sequence[Measured]) -> list[dict[str, Any]]:
                     "of_global": clean / reference if not jitter and reference > 0 else math.nan,
                     "below_global": math.nan if jitter else float(np.mean(below)),
                     "noisy_loss": float(np.mean([m.noisy for m in mine])),
-                    "noisy_share": float(np.mean([m.noisy_share for m in mine])),
+                    "noisy_share": float(np.mean([m.noisy_fraction for m in mine])),
                     "images": len(means),
                     "n": len(mine),
                 }

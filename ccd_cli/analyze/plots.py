@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from ccd_cli.analyze.noise import SCHEMES, Example, Scheme
-from ccd_cli.core.files import whole_file
+from ccd_cli.core.files import atomic_write
 from ccd_cli.media.colorize import colorize
 
 Row = dict[str, Any]
@@ -187,6 +187,6 @@ def _title(scheme: Scheme) -> str:
 
 
 def _save(figure: Any, path: Path) -> None:
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=100, format="png", facecolor="white")
     plt.close(figure)

@@ -13,7 +13,7 @@ import ccd_cli
 from ccd_cli.analyze.page import page
 from ccd_cli.analyze.plots import plot_both_sides, plot_example, plot_figure2, plot_noise
 from ccd_cli.analyze.results import Analysis
-from ccd_cli.core.files import plain, whole_file, write_json, write_text
+from ccd_cli.core.files import atomic_write, plain, write_json, write_text
 
 JSON, CSV, DRAWS, HTML = "analysis.json", "analysis.csv", "draws.csv", "analysis.html"
 FITS = "figure2.csv"
@@ -53,7 +53,7 @@ def write_results(analysis: Analysis, out: Path, command: str, device: str) -> N
 
 def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     """Write rows that share their keys, NaN empty."""
-    with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+    with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(plain(list(rows)))
@@ -71,7 +71,7 @@ def _draw(m: Any) -> dict[str, Any]:
         "unit_scale": m.scheme.unit,
         "clean_loss": m.clean,
         "noisy_loss": m.noisy,
-        "noisy_share": m.noisy_share,
+        "noisy_share": m.noisy_fraction,
     }
 
 

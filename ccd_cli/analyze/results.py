@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ccd_cli.analyze import noise as analyze_noise
-from ccd_cli.analyze.noise import CASES, LEVELS, SCHEMES, SIDE, VALID_SHARE, Example, Measured, Scheme
+from ccd_cli.analyze.noise import CASES, LEVELS, SCHEMES, SIDE, VALID_FRACTION, Example, Measured, Scheme
 from ccd_cli.analyze.settings import Settings
 from ccd_cli.benchmarks import Benchmark
 from ccd_cli.core.files import plain
@@ -139,7 +139,7 @@ def protocol(
 ) -> dict[str, Any]:
     """Return how the analysis is made: what decides the numbers, and the same `in_words`."""
     words = [
-        f"At most {settings.images} images of each set, spread evenly; noise: those with more than {100 * VALID_SHARE:g} % "
+        f"At most {settings.images} images of each set, spread evenly; noise: those with more than {100 * VALID_FRACTION:g} % "
         f"valid pixels, at most {SIDE} pixels a side (every k-th pixel), disparity over its median.",
         "The true map is the student, a corrupted copy the label; losses and contexts (of the corrupted label) are those of "
         f"training, levels {', '.join(map(str, LEVELS))}, contexts under {MIN_PIXELS} pixels skipped.",
@@ -156,7 +156,7 @@ def protocol(
         "images": settings.images,
         "draws": settings.draws,
         "seed": settings.seed,
-        "valid_share": VALID_SHARE,
+        "valid_share": VALID_FRACTION,
         "side": SIDE,
         "levels": list(LEVELS),
         "corruptions": list(CORRUPTIONS),

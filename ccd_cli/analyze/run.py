@@ -13,9 +13,9 @@ from ccd_cli.analyze.report import write_results
 from ccd_cli.analyze.results import Analysis, protocol
 from ccd_cli.analyze.settings import Settings
 from ccd_cli.benchmarks import Benchmark, Sample, open_suite, spread
-from ccd_cli.core.concurrency import ahead
+from ccd_cli.core.concurrency import prefetch
 from ccd_cli.core.errors import CcdError
-from ccd_cli.core.files import only_one
+from ccd_cli.core.files import exclusive_lock
 from ccd_cli.core.report import Report
 from ccd_cli.core.runtime import Runtime, Signals, choose_runtime
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ccd_cli.benchmarks.predictors import ModelSource
 
 READ_AHEAD = 2
-UNFIT = f"not more than {100 * analyze_noise.VALID_SHARE:g} % of the pixels are valid, or they are all the same"
+UNFIT = f"not more than {100 * analyze_noise.VALID_FRACTION:g} % of the pixels are valid, or they are all the same"
 NAMED = 10  # damaged images that are named on the terminal when they are left out
 
 
@@ -41,7 +41,7 @@ def run(settings: Settings, report: Report) -> Analysis:
         report.note(f"{name} is left out: {reason}")
     runtime = choose_runtime(settings.device, settings.precision, settings.threads)
     source = None if settings.model is None else _source(settings, settings.model, runtime, report)
-    with only_one(settings.out / ".lock", f"Another analysis writes into {settings.out}."), Signals() as signals:
+    with exclusive_lock(settings.out / ".lock", f"Another analysis writes into {settings.out}."), Signals() as signals:
         analysis = Analysis(protocol(settings, sets, missing, source), source is not None)
         _look(settings, sets, source, runtime, analysis, signals, report)
         if not analysis.measured and not analysis.fits:
@@ -113,7 +113,7 @@ def _read(todo: list[tuple[Benchmark, int]]) -> Iterator[tuple[Benchmark, str, S
     """Yield samples in order, read ahead; a damaged one as its error."""
     with ThreadPoolExecutor(1) as pool:
         try:
-            for (benchmark, index), future in ahead(pool, lambda it: it[0].read(it[1]), todo, READ_AHEAD):
+            for (benchmark, index), future in prefetch(pool, lambda it: it[0].read(it[1]), todo, READ_AHEAD):
                 name = benchmark.names()[index]
                 try:
                     yield benchmark, name, future.result()

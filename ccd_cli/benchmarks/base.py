@@ -87,7 +87,7 @@ class Benchmark(Protocol):
     def read(self, index: int) -> Sample:
         """Read one sample; safe from several threads. Raises ImageError for a damaged or missing member."""
 
-    def stamp(self, index: int) -> str:
+    def fingerprint(self, index: int) -> str:
         """Return what tells the truth of a sample from an earlier one of the same name and rules; empty in published sets."""
         ...
 

@@ -12,7 +12,7 @@ from ccd_cli.benchmarks.clip import ClipBenchmark
 from ccd_cli.benchmarks.da2k import PAIRS, PHOTOS, SCENES, Da2kSet
 from ccd_cli.benchmarks.layouts import Layout
 from ccd_cli.benchmarks.moge import MogeSet
-from ccd_cli.benchmarks.own import OwnBenchmark
+from ccd_cli.benchmarks.own import CustomBenchmark
 from ccd_cli.benchmarks.suites import BUILTIN, SETS, SUITES, open_set, open_suite
 from ccd_cli.benchmarks.zero_shot import ZeroShotSet
 from ccd_cli.core.errors import CcdError, ImageError
@@ -85,10 +85,10 @@ def check_set(benchmark: Benchmark, *, read: bool = False, report: Report | None
         _check_moge(benchmark, result)
     elif isinstance(benchmark, Da2kSet):
         _check_da2k(benchmark, result)
-    elif isinstance(benchmark, OwnBenchmark):
+    elif isinstance(benchmark, CustomBenchmark):
         result.place = str(benchmark.root)
     elif isinstance(benchmark, ClipBenchmark):
-        result.place = str(benchmark.truth.root)
+        result.place = str(benchmark.ground_truth.root)
     elif benchmark.spec.name == BUILTIN:
         result.place = "generated when it is read"
     if read:

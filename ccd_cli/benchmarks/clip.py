@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccd_cli.benchmarks.base import Sample, Spec
-from ccd_cli.benchmarks.own import OwnBenchmark, find, stamp_of
-from ccd_cli.benchmarks.own_rules import OwnClip
+from ccd_cli.benchmarks.own import CustomBenchmark, file_fingerprint, find
+from ccd_cli.benchmarks.own_rules import CustomClip
 from ccd_cli.benchmarks.poses import read_poses
 from ccd_cli.core.errors import CcdError, ImageError
 from ccd_cli.media.photos import read_photo
@@ -62,15 +62,15 @@ class Frames:
 class ClipBenchmark:
     """The frames of one clip in order. `truth` names and reads photos, ground truth and masks; `poses` is empty without any."""
 
-    rule: OwnClip
-    truth: OwnBenchmark
+    rule: CustomClip
+    ground_truth: CustomBenchmark
     poses: list[Matrix] = field(default_factory=list)
     frames: Frames | None = None
 
     @property
     def spec(self) -> Spec:
         """What the suite file says."""
-        rule, spec = self.rule, self.truth.spec
+        rule, spec = self.rule, self.ground_truth.spec
         known = f"{rule.min:g} < ground truth < {rule.max:g}" if rule.depth else "no ground truth"
         steady = "; temporal alignment error by its poses" if rule.poses else ""
         return replace(
@@ -87,41 +87,45 @@ class ClipBenchmark:
         return bool(self.rule.depth)
 
     def __len__(self) -> int:
-        return len(self.truth.files)
+        return len(self.ground_truth.files)
 
     def names(self) -> list[str]:
         """Return the frames' paths below the root; of a video its path and the frame's number."""
-        return [image for image, _, _ in self.truth.files]
+        return [image for image, _, _ in self.ground_truth.files]
 
     def read(self, index: int) -> Sample:
         """Read one frame; raises ImageError for what is damaged and for ground truth of another size."""
         name = self.names()[index]
-        rgb = read_photo(self.truth.root / name) if self.frames is None else self.frames.read(index)
+        rgb = read_photo(self.ground_truth.root / name) if self.frames is None else self.frames.read(index)
         size = (rgb.shape[0], rgb.shape[1])
         if self.has_depth:
-            depth, mask = self.truth.truth(index, size)
+            depth, mask = self.ground_truth.ground_truth(index, size)
         else:
             depth, mask = np.full(size, np.nan, np.float32), np.zeros(size, bool)
         if not self.poses:
-            return Sample(name, rgb, depth, mask, self.truth.camera)
-        compared = self.truth.allowed(index, size)
-        return Sample(name, rgb, depth, mask, self.truth.camera, pose=self.poses[index], compared=compared)
+            return Sample(name, rgb, depth, mask, self.ground_truth.camera)
+        compared = self.ground_truth.allowed(index, size)
+        return Sample(name, rgb, depth, mask, self.ground_truth.camera, pose=self.poses[index], compared=compared)
 
-    def stamp(self, index: int) -> str:
+    def fingerprint(self, index: int) -> str:
         """Return size and time of one frame's files, and of its pose the numbers."""
-        video = [] if self.frames is None else [stamp_of(self.frames.video.path)]
+        video = [] if self.frames is None else [file_fingerprint(self.frames.video.path)]
         return " ".join(
-            [*video, self.truth.stamp(index), *(str(pose.tolist()) for pose in self.poses[index : index + 1])]
+            [
+                *video,
+                self.ground_truth.fingerprint(index),
+                *(str(pose.tolist()) for pose in self.poses[index : index + 1]),
+            ]
         )
 
     def prediction_names(self, index: int) -> list[str]:
         """Return the frame's own name as `.npy` and with `pred_`; of a video `<name>/NNNNNN.npy`, as `ccd predict` writes."""
         if self.frames is None:
-            return self.truth.prediction_names(index)[::-1]
+            return self.ground_truth.prediction_names(index)[::-1]
         return [f"{PurePosixPath(self.rule.video).stem}/{index:06d}.npy", f"{index:06d}.npy"]
 
 
-def open_clip(rule: OwnClip, base: Path) -> ClipBenchmark:
+def open_clip(rule: CustomClip, base: Path) -> ClipBenchmark:
     """Find a clip's files; `base` is the suite file's folder.
 
     Raises CcdError where something is missing, the numbers of frames, maps and poses differ, or a pose is none.
@@ -142,7 +146,7 @@ def open_clip(rule: OwnClip, base: Path) -> ClipBenchmark:
     poses = read_poses([root / name for name in _some(root, rule.poses)], len(names)) if rule.poses else []
     if rule.pose == "world-to-camera":
         poses = [np.asarray(np.linalg.inv(pose), np.float64) for pose in poses]
-    return ClipBenchmark(rule, OwnBenchmark(rule, root, list(zip(names, depths, masks, strict=True))), poses, frames)
+    return ClipBenchmark(rule, CustomBenchmark(rule, root, list(zip(names, depths, masks, strict=True))), poses, frames)
 
 
 def _some(root: Path, pattern: str) -> list[str]:

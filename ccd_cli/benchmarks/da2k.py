@@ -88,7 +88,7 @@ class Da2kSet:
         nothing = np.full(size, np.nan, np.float32)
         return Sample(name, rgb, nothing, np.zeros(size, bool), pairs=pairs, group=scene_of(name))
 
-    def stamp(self, index: int) -> str:
+    def fingerprint(self, index: int) -> str:
         """Return the pairs of one photo."""
         return str(self.photos[index][1].tolist())
 

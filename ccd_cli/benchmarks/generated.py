@@ -57,7 +57,7 @@ class GeneratedSet:
         camera = Camera(*(float(value) for value in made.intrinsics[0]))
         return Sample(self.names()[index], rgb, depth, (depth > NEAREST) & (depth < FARTHEST), camera)
 
-    def stamp(self, index: int) -> str:
+    def fingerprint(self, index: int) -> str:
         """Nothing: the seed is in the name."""
         return ""
 

@@ -106,11 +106,11 @@ class MogeSet:
         except ImageError as error:
             raise ImageError(f"{name}: {error.message}") from error
         height, width = self.entry.size
-        lens = Camera(view.focal[0] * width, view.focal[1] * height, width / 2, height / 2)
+        camera_choice = Camera(view.focal[0] * width, view.focal[1] * height, width / 2, height / 2)
         true = known(np.where(view.mask, view.depth, np.float32(np.nan)))
-        return Sample(name, view.rgb, true, view.mask & np.isfinite(true), lens)
+        return Sample(name, view.rgb, true, view.mask & np.isfinite(true), camera_choice)
 
-    def stamp(self, index: int) -> str:
+    def fingerprint(self, index: int) -> str:
         """Nothing: a published set does not change."""
         return ""
 

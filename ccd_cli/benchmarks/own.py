@@ -16,20 +16,20 @@ from numpy.typing import NDArray
 from ccd_cli.benchmarks.base import Sample, Spec
 from ccd_cli.benchmarks.decode import FloatMap, decode_npy, known, one_channel
 from ccd_cli.benchmarks.members import MAX_MEMBER
-from ccd_cli.benchmarks.own_rules import OwnSet, read_suite
+from ccd_cli.benchmarks.own_rules import CustomSet, read_suite
 from ccd_cli.benchmarks.zero_shot import same_size
 from ccd_cli.core.errors import CcdError, ImageError
 from ccd_cli.geometry.depth_map import Camera
 from ccd_cli.media.photos import read_photo
 
-__all__ = ["OwnBenchmark", "find", "open_own", "read_suite", "stamp_of"]
+__all__ = ["CustomBenchmark", "file_fingerprint", "find", "open_custom", "read_suite"]
 
 
 @dataclass(frozen=True)
-class OwnBenchmark:
+class CustomBenchmark:
     """Photos below `root` with their ground truth and, where there are any, masks: paths relative to `root`."""
 
-    rule: OwnSet
+    rule: CustomSet
     root: Path
     files: list[tuple[str, str, str]]
 
@@ -60,10 +60,10 @@ class OwnBenchmark:
         """Read one pair; raises ImageError for a damaged file, sizes that differ and ground truth without a valid pixel."""
         image = self.files[index][0]
         rgb = read_photo(self.root / image)
-        depth, mask = self.truth(index, (rgb.shape[0], rgb.shape[1]))
+        depth, mask = self.ground_truth(index, (rgb.shape[0], rgb.shape[1]))
         return Sample(image, rgb, depth, mask, self.camera)
 
-    def truth(self, index: int, size: tuple[int, int]) -> tuple[FloatMap, NDArray[np.bool_]]:
+    def ground_truth(self, index: int, size: tuple[int, int]) -> tuple[FloatMap, NDArray[np.bool_]]:
         """Return (depth, pixels to score), both [H, W], of one photo of (height, width) `size`; raises ImageError as `read`."""
         name = self.files[index][1]
         values = read_values(self.root / name)
@@ -84,9 +84,9 @@ class OwnBenchmark:
             inside &= mask != 0
         return inside
 
-    def stamp(self, index: int) -> str:
+    def fingerprint(self, index: int) -> str:
         """Return size and time of one photo's files, so that one that was made anew is scored anew."""
-        return " ".join(stamp_of(self.root / name) for name in self.files[index] if name)
+        return " ".join(file_fingerprint(self.root / name) for name in self.files[index] if name)
 
     @property
     def camera(self) -> Camera | None:
@@ -131,7 +131,7 @@ class OwnBenchmark:
         return scaled if self.rule.kind == "depth" else known((self._reach / scaled).astype(np.float32))
 
 
-def open_own(rule: OwnSet, base: Path) -> OwnBenchmark:
+def open_custom(rule: CustomSet, base: Path) -> CustomBenchmark:
     """Match the files of one set; `base` is the suite file's folder. Raises CcdError where nothing is found or matches."""
     root = base / Path(rule.root).expanduser()
     if not root.is_dir():
@@ -149,7 +149,7 @@ def open_own(rule: OwnSet, base: Path) -> OwnBenchmark:
             f"{counts} in {root}.", "Every glob must find the same number; or pair them by name: pair: match."
         )
     columns = lists if rule.mask else [*lists, [""] * len(lists[0])]
-    return OwnBenchmark(rule, root, list(zip(*columns, strict=True)))
+    return CustomBenchmark(rule, root, list(zip(*columns, strict=True)))
 
 
 def read_values(path: Path) -> FloatMap:
@@ -182,7 +182,7 @@ def find(root: Path, pattern: str) -> list[str]:
     return names
 
 
-def stamp_of(path: Path) -> str:
+def file_fingerprint(path: Path) -> str:
     """Return a file's size and time, `none` where there is none."""
     try:
         about = path.stat()

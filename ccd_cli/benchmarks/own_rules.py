@@ -38,7 +38,7 @@ class Crop(Section):
         return self
 
 
-class OwnSet(Section):
+class CustomSet(Section):
     """One set of photos with ground truth."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
@@ -82,14 +82,14 @@ class OwnSet(Section):
     """Whether the ground truth is sharp enough for boundary scores."""
 
     @model_validator(mode="after")
-    def _agree(self) -> OwnSet:
+    def _agree(self) -> CustomSet:
         problems = list(_contradictions(self))
         if problems:
             raise ValueError("; ".join(problems))
         return self
 
 
-class OwnClip(OwnSet):
+class CustomClip(CustomSet):
     """The frames of one clip, in order: one scale and shift for all of them; with cameras, how steady the maps are."""
 
     clip: Literal[True]
@@ -109,10 +109,10 @@ class OwnClip(OwnSet):
 
 def _sort(raw: Any) -> str:
     """Return which of the two a set is taken for."""
-    return _CLIP if (isinstance(raw, dict) and "clip" in raw) or isinstance(raw, OwnClip) else _PAIRS
+    return _CLIP if (isinstance(raw, dict) and "clip" in raw) or isinstance(raw, CustomClip) else _PAIRS
 
 
-Described = Annotated[Annotated[OwnClip, Tag(_CLIP)] | Annotated[OwnSet, Tag(_PAIRS)], Discriminator(_sort)]
+Described = Annotated[Annotated[CustomClip, Tag(_CLIP)] | Annotated[CustomSet, Tag(_PAIRS)], Discriminator(_sort)]
 
 
 class SuiteFile(Section):
@@ -130,14 +130,14 @@ class SuiteFile(Section):
         return self
 
 
-def read_suite(path: Path) -> list[OwnSet]:
+def read_suite(path: Path) -> list[CustomSet]:
     """Return the sets of a suite file; raises RecipeError listing all problems."""
     raw: Any = read_yaml(path)
     raw = raw if isinstance(raw, dict) else {}
     try:
         if "sets" in raw:
             return list(SuiteFile.model_validate(raw).sets)
-        return [(OwnClip if _sort(raw) == _CLIP else OwnSet).model_validate(raw)]
+        return [(CustomClip if _sort(raw) == _CLIP else CustomSet).model_validate(raw)]
     except ValidationError as error:
         problems = [(_where(e["loc"]), e["msg"]) for e in error.errors()]
         raise RecipeError(str(path), problems) from None
@@ -147,7 +147,7 @@ def _where(loc: tuple[int | str, ...]) -> str:
     return ".".join(str(part) for part in loc if part not in (_PAIRS, _CLIP)) or "file"
 
 
-def _contradictions(rule: OwnSet) -> Iterator[str]:
+def _contradictions(rule: CustomSet) -> Iterator[str]:
     if rule.name in RESERVED:
         yield f"name: {rule.name} is a published set's"
     if rule.min >= rule.max:
@@ -165,7 +165,7 @@ def _contradictions(rule: OwnSet) -> Iterator[str]:
     elif rule.intrinsics is not None and min(rule.intrinsics[:2]) < FEWEST:
         yield "intrinsics: fx and fy are in pixels of the photo; these look like shares of its size"
     texts = {"image": rule.image, "depth": rule.depth, "mask": rule.mask}
-    if isinstance(rule, OwnClip):
+    if isinstance(rule, CustomClip):
         yield from _clip_contradictions(rule)
         texts = {key: text or None for key, text in {**texts, "video": rule.video, "poses": rule.poses}.items()}
     for key, text in texts.items():
@@ -173,7 +173,7 @@ def _contradictions(rule: OwnSet) -> Iterator[str]:
             yield f"{key}: a glob below root; put the folder into root"
 
 
-def _clip_contradictions(rule: OwnClip) -> Iterator[str]:
+def _clip_contradictions(rule: CustomClip) -> Iterator[str]:
     if bool(rule.image) == bool(rule.video):
         yield "image, video: give one of them"
     if rule.pair == "match":

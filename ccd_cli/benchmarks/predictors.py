@@ -65,7 +65,7 @@ class Source(Protocol):
         ...
 
 
-def own_suite(suite: str) -> bool:
+def is_custom_suite(suite: str) -> bool:
     """Return whether a suite is a file that describes one's own pairs."""
     return suite.lower().endswith((".yaml", ".yml"))
 
@@ -134,7 +134,7 @@ class ModelSource:
 
     def _side(self, benchmark: Benchmark, sample: Sample) -> int | None:
         wanted = benchmark.spec.resolution
-        if self._resolution is None and own_suite(self._suite) and wanted:
+        if self._resolution is None and is_custom_suite(self._suite) and wanted:
             return wanted
         if not self._by_protocol:
             return self.model.asked

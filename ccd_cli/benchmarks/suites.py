@@ -9,8 +9,8 @@ from ccd_cli.benchmarks.base import Benchmark
 from ccd_cli.benchmarks.clip import open_clip
 from ccd_cli.benchmarks.layouts import LAYOUTS, ZERO_SHOT
 from ccd_cli.benchmarks.moge import BUNDLE, open_moge
-from ccd_cli.benchmarks.own import open_own
-from ccd_cli.benchmarks.own_rules import OwnClip, OwnSet, read_suite
+from ccd_cli.benchmarks.own import open_custom
+from ccd_cli.benchmarks.own_rules import CustomClip, CustomSet, read_suite
 from ccd_cli.benchmarks.zero_shot import open_layout
 from ccd_cli.core.errors import CcdError, UsageProblem
 
@@ -63,8 +63,8 @@ def open_set(name: str, data_root: Path) -> Benchmark:
     raise UsageProblem(f"There is no set '{name}'.", f"Known: {', '.join(SETS)}.")
 
 
-def _open_described(rule: OwnSet, base: Path) -> Benchmark:
-    return open_clip(rule, base) if isinstance(rule, OwnClip) else open_own(rule, base)
+def _open_described(rule: CustomSet, base: Path) -> Benchmark:
+    return open_clip(rule, base) if isinstance(rule, CustomClip) else open_custom(rule, base)
 
 
 def _is_file(suite: str) -> bool:

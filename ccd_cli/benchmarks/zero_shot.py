@@ -63,7 +63,7 @@ class ZeroShotSet:
             raise ImageError(f"{entry.rgb}: {error.message}") from error
         return Sample(entry.rgb, np.ascontiguousarray(rgb), known(depth), mask, None)
 
-    def stamp(self, index: int) -> str:
+    def fingerprint(self, index: int) -> str:
         """Nothing: a published set does not change."""
         return ""
 

@@ -67,7 +67,7 @@ def _reachable() -> str:
 def _facts() -> dict[str, dict[str, object]]:
     import torch
 
-    from ccd_cli.core.paths import home
+    from ccd_cli.core.paths import cache_folder
     from ccd_cli.core.runtime import has_bf16
 
     def version(package: str) -> str:
@@ -84,7 +84,7 @@ def _facts() -> dict[str, dict[str, object]]:
         devices[f"cuda:{i}"] = f"{torch.cuda.get_device_name(i)}, {total:.0f} GiB, bf16 {'yes' if has_bf16() else 'no'}"
     if torch.backends.mps.is_available():
         devices["mps"] = "available"
-    folder = home()
+    folder = cache_folder()
     existing = next(p for p in (folder, *folder.parents) if p.exists())
     return {
         "ccd": {"version": ccd_cli.__version__, "python": platform.python_version(), "system": platform.platform()},

@@ -11,7 +11,7 @@ from ccd_cli.cli.options import json_option, runtime_options, verbosity
 from ccd_cli.cli.report import RichReport
 
 if TYPE_CHECKING:
-    from ccd_cli.evaluate.points import Lens
+    from ccd_cli.evaluate.points import CameraChoice
     from ccd_cli.evaluate.results import Results
 
 _METHODS = [
@@ -140,7 +140,8 @@ def command(
     from ccd_cli.geometry.kinds import Kind
 
     report = RichReport(quiet=quiet, verbose=verbose)
-    from ccd_cli.evaluate.run import Settings, run
+    from ccd_cli.evaluate.run import run
+    from ccd_cli.evaluate.settings import Settings
 
     results = run(
         Settings(
@@ -153,7 +154,7 @@ def command(
             alignment=alignment,
             alignment_max_res=alignment_max_res,
             resolution=resolution,
-            camera=cast("Lens", camera),
+            camera=cast("CameraChoice", camera),
             out=Path(out),
             overwrite=overwrite,
             limit=limit,

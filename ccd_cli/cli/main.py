@@ -108,7 +108,3 @@ def main() -> NoReturn:
         click.echo(f"ccd: error: {type(error).__name__}: {text} This is a bug; CCD_DEBUG=1 shows where.", err=True)
         code = 1
     sys.exit(code if isinstance(code, int) else 0)
-
-
-if __name__ == "__main__":
-    main()

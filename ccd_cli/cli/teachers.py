@@ -49,14 +49,14 @@ def list_teachers(
 
     Example: ccd teachers list --commercial
     """
-    from ccd_cli.teachers.custom import own_problems
+    from ccd_cli.teachers.custom import custom_problems
     from ccd_cli.teachers.listing import markdown_table, rows
 
     if markdown:
         click.echo(markdown_table(), nl=False)
         return
     report = _report(verbose, quiet)
-    for problem in own_problems():
+    for problem in custom_problems():
         report.warn(problem)
     found = [
         row

@@ -7,15 +7,23 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 Weight = Annotated[float, Field(ge=0.0)]
 Count = Annotated[int, Field(ge=1)]
 
 
-TRUTH = "truth"
+RENAMED = {
+    "saturated_share": "saturated_fraction",
+    "jitter_share": "jitter_probability",
+    "gray_share": "gray_probability",
+    "blur_share": "blur_probability",
+    "final_lr": "final_lr_ratio",
+}
+"""Keys of earlier versions and what they are called now; a recipe that has one is refused with the new name."""
+GROUND_TRUTH = "ground-truth"
 """The teacher that is no network: the exact depth of generated scenes."""
 HELD_OUT = 2**40
 """Seeds of scenes from here on are never trained on."""
@@ -63,7 +71,7 @@ class Images(Section):
     `builtin:photos` are the example photos that ship with ccd."""
     scenes: Scenes | None = None
     """Generated scenes beside the photos, or instead of them."""
-    max_skipped: Share = 0.01
+    max_skipped: Fraction = 0.01
     """Stop when a larger share of the photos than this cannot be read; they are listed in `skipped.jsonl` either way."""
     workers: Annotated[int, Field(ge=0)] = 0
     """Threads that decode and crop photos; 0 takes the machine's cores, at most 16."""
@@ -80,7 +88,7 @@ class Images(Section):
         return value
 
 
-class EarlierLabels(Section):
+class PrecomputedLabelsSection(Section):
     """Labels made earlier by `ccd label`. `labels: DIR` is short for `labels: {path: DIR}`."""
 
     path: str
@@ -113,7 +121,7 @@ class TeacherEntry(Section):
     """One teacher. A bare name is short for `{model: NAME}`. The first teacher is the primary one."""
 
     model: str
-    """A catalog name, a run folder written by `ccd distill`, a checkpoint file, or `truth`: the exact depth of generated
+    """A catalog name, a run folder written by `ccd distill`, a checkpoint file, or `ground-truth`: the exact depth of generated
     scenes, which is how built-in teachers are made."""
     weight: Weight = 1.0
     """Share of the steps it supervises (`select`) or its say in the mean (`average`); normalized over the teachers."""
@@ -126,6 +134,13 @@ class TeacherEntry(Section):
     default: the first such teacher of the recipe."""
     noise: Noise = Noise()
     """Errors added to its labels, for experiments; decided by the recipe's seed and the step. Default: none."""
+
+    @field_validator("model")
+    @classmethod
+    def _renamed(cls, value: str) -> str:
+        if value == "truth":
+            raise ValueError(f"`truth` is now called `{GROUND_TRUTH}`")
+        return value
 
     @model_validator(mode="before")
     @classmethod

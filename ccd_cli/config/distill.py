@@ -9,7 +9,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from ccd_cli.config.common import Count, Crops, EarlierLabels, Images, Positive, Section, Share, TeacherEntry, Weight
+from ccd_cli.config.common import (
+    Count,
+    Crops,
+    Fraction,
+    Images,
+    Positive,
+    PrecomputedLabelsSection,
+    Section,
+    TeacherEntry,
+    Weight,
+)
 
 Normalization = Literal["global", "hybrid", "local", "none"]
 ContextFamily = Literal["range", "quantile", "grid"]
@@ -60,7 +70,7 @@ class Feature(Section):
 
     weight: Weight = 1.0
     """Factor l2 of the paper (1.0)."""
-    margin: Share = 0.85
+    margin: Fraction = 0.85
     """Patches already more similar (cosine) than this are left out."""
     projection: bool = False
     """Where the encoders' widths differ: learn a linear map between them; otherwise the term is off, which is said."""
@@ -104,7 +114,7 @@ class Masks(Section):
 
     saturated: bool = True
     """Leave out plateaus at a label's exact minimum or maximum (clipped sky, clamped depth)."""
-    saturated_share: Share = 0.01
+    saturated_fraction: Fraction = 0.01
     """A plateau is at least this share of the map."""
     flat: bool = True
     """Leave out whole labels without relief (a wall, the sky): their normalized loss is noise."""
@@ -113,13 +123,13 @@ class Masks(Section):
 class Augment(Section):
     """Changes of the student's input only; teachers always see the clean crop."""
 
-    jitter: Share = 0.4
+    jitter: Fraction = 0.4
     """Strength of brightness, contrast and saturation changes; hue changes by a quarter of it."""
-    jitter_share: Share = 0.8
+    jitter_probability: Fraction = 0.8
     """Share of inputs that are jittered."""
-    gray_share: Share = 0.05
+    gray_probability: Fraction = 0.05
     """Share of inputs turned gray."""
-    blur_share: Share = 0.2
+    blur_probability: Fraction = 0.2
     """Share of inputs blurred, by a Gaussian of sigma 0.1 to 2 pixels."""
 
 
@@ -142,7 +152,7 @@ class Optim(Section):
     """Steps of linear warm-up, at most a tenth of `steps`, so that a short trial still trains."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     """Shape of the learning rate after the warm-up."""
-    final_lr: Share = 0.0
+    final_lr_ratio: Fraction = 0.0
     """Share of the learning rate that is left at the end."""
     clip: Weight = 1.0
     """Largest gradient norm; 0 turns clipping off."""
@@ -202,7 +212,7 @@ class DistillRecipe(Section):
     """Output folder; default `runs/NAME`."""
     images: Images = Images()
     """The photos to learn from."""
-    labels: EarlierLabels | None = None
+    labels: PrecomputedLabelsSection | None = None
     """Learn from labels made earlier, instead of photos that live teachers label."""
     student: Student = Student()
     """The network to train."""

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from ccd_cli.config.common import TRUTH, Crops, Images, Positive, Section
+from ccd_cli.config.common import GROUND_TRUTH, Crops, Images, Positive, Section
 
 
 class LabelTeacher(Section):
@@ -87,8 +87,8 @@ def label_contradictions(recipe: LabelRecipe) -> list[tuple[str, str]]:
         found.append(("crops.patch_min", f"{low} is larger than crops.patch_max {high}"))
     names = [teacher.model for teacher in recipe.teachers]
     for i, name in enumerate(names):
-        if name == TRUTH:
-            found.append((f"teachers.{i}.model", f"`{TRUTH}` is known for generated scenes only"))
+        if name == GROUND_TRUTH:
+            found.append((f"teachers.{i}.model", f"`{GROUND_TRUTH}` is known for generated scenes only"))
         if name in names[:i]:
             found.append((f"teachers.{i}.model", f"'{name}' is listed twice"))
     if len(names) == 1 and (recipe.drop.worst or recipe.drop.disagreement is not None):

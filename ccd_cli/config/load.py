@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from ccd_cli.config.common import RENAMED
 from ccd_cli.config.distill import DistillRecipe
 from ccd_cli.config.label import LabelRecipe, label_contradictions
 from ccd_cli.config.validate import contradictions
@@ -196,6 +197,10 @@ def _plain(item: Any, recipe: type[BaseModel]) -> tuple[str, str]:
     """Turn one pydantic error into (key path, plain words)."""
     path = ".".join(str(part) for part in item["loc"]) or "recipe"
     kind, context = item["type"], item.get("ctx", {})
+    if kind == "value_error":
+        return path, str(context["error"])
+    if kind == "extra_forbidden" and item["loc"][-1] in RENAMED:
+        return path, f"is now called '{RENAMED[item['loc'][-1]]}'"
     if kind == "extra_forbidden":
         near = difflib.get_close_matches(str(item["loc"][-1]), _keys_beside(item["loc"], recipe), n=1)
         return path, "unknown key" + (f"; did you mean '{near[0]}'?" if near else "")

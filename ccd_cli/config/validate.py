@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from ccd_cli.config.common import TRUTH
+from ccd_cli.config.common import GROUND_TRUTH
 from ccd_cli.config.distill import DistillRecipe
 
 
@@ -22,8 +22,8 @@ def contradictions(recipe: DistillRecipe) -> list[tuple[str, str]]:
             found.append(("teachers", "all weights are 0"))
     if recipe.eval.pairs is not None and recipe.eval.scenes:
         found.append(("eval.scenes", "is not used with eval.pairs"))
-    if recipe.images.paths and any(teacher.model == TRUTH for teacher in recipe.teachers):
-        found.append(("teachers", f"`{TRUTH}` is known for generated scenes only: leave images.paths out"))
+    if recipe.images.paths and any(teacher.model == GROUND_TRUTH for teacher in recipe.teachers):
+        found.append(("teachers", f"`{GROUND_TRUTH}` is known for generated scenes only: leave images.paths out"))
     student, crops, loss = recipe.student, recipe.crops, recipe.loss
     if (student.arch == "timm") != (student.encoder is not None):
         found.append(("student.encoder", "is needed with `arch: timm`, and only there"))
@@ -68,8 +68,8 @@ def _beside_labels(recipe: DistillRecipe) -> list[tuple[str, str]]:
     if recipe.teachers and sum(teacher.weight for teacher in recipe.teachers) <= 0:
         found.append(("teachers", "all weights are 0"))
     for i, teacher in enumerate(recipe.teachers):
-        if teacher.model == TRUTH:
-            found.append((f"teachers.{i}.model", f"`{TRUTH}` is known for generated scenes only"))
+        if teacher.model == GROUND_TRUTH:
+            found.append((f"teachers.{i}.model", f"`{GROUND_TRUTH}` is known for generated scenes only"))
         for key in ("arch", "resolution"):
             if getattr(teacher, key) is not None:
                 found.append((f"teachers.{i}.{key}", "is fixed by the labels"))

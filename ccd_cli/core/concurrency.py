@@ -14,7 +14,7 @@ Item = TypeVar("Item")
 Made = TypeVar("Made")
 
 
-def ahead(
+def prefetch(
     pool: Executor, make: Callable[[Item], Made], items: Iterable[Item], count: int
 ) -> Iterator[tuple[Item, Future[Made]]]:
     """Yield (item, future of make(item)) in order, with at most `count` futures not yet yielded."""
@@ -86,7 +86,7 @@ def prefetched(items: Iterator[Item], count: int) -> Iterator[Iterator[Item]]:
         thread.join()
 
 
-class Behind:
+class BackgroundWork:
     """Runs calls in the background, at most `count` at once: a further one waits for the oldest.
 
     `done(result)` receives results in the order of the calls. An exception of a call is raised by the next `add` or by

@@ -29,7 +29,7 @@ _swept: set[Path] = set()
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; when the block ends well it is flushed to disk and renamed to `path`.
 
     If the block fails, the temporary file is removed and an older `path` stays as it was; what a killed process left in
@@ -86,7 +86,7 @@ def _alive(process: int) -> bool:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file whole or not at all."""
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
@@ -136,7 +136,7 @@ def cut_json_lines(path: Path, last_step: int) -> None:
             if step > last_step:
                 break
             kept += line + b"\n"
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(kept)
 
 
@@ -180,7 +180,7 @@ def lock_folder(folder: Path) -> int | None:
 
 
 @contextmanager
-def only_one(lock: Path, message: str) -> Iterator[None]:
+def exclusive_lock(lock: Path, message: str) -> Iterator[None]:
     """Hold a lock file, whose folder is made, for a block; raises CcdError with `message` where another process holds it."""
     import filelock
 
@@ -196,7 +196,7 @@ def only_one(lock: Path, message: str) -> Iterator[None]:
         held.release()
 
 
-def need_space(folder: Path, size: int, what: str) -> None:
+def check_free_space(folder: Path, size: int, what: str) -> None:
     """Raise CcdError when the disk of `folder` (which need not exist yet) has less than `size` bytes free."""
     here = folder.absolute()
     while not here.exists():

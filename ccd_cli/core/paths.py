@@ -27,7 +27,7 @@ def builtin_path(text: str) -> str:
     return str(builtin_folder() / text.removeprefix("builtin:")) if text.startswith("builtin:") else text
 
 
-def home() -> Path:
+def cache_folder() -> Path:
     """Return ccd's cache folder: $CCD_HOME, else the user's cache folder of the system."""
     if chosen := os.environ.get("CCD_HOME"):
         return Path(chosen).expanduser()

@@ -15,9 +15,9 @@ class Augmentation:
     """Strengths and shares, each in [0, 1]; see the recipe's `augment` section."""
 
     jitter: float = 0.4
-    jitter_share: float = 0.8
-    gray_share: float = 0.05
-    blur_share: float = 0.2
+    jitter_probability: float = 0.8
+    gray_probability: float = 0.05
+    blur_probability: float = 0.2
 
 
 def augment(image: np.ndarray, rng: np.random.Generator, how: Augmentation) -> np.ndarray:
@@ -25,7 +25,11 @@ def augment(image: np.ndarray, rng: np.random.Generator, how: Augmentation) -> n
 
     The same number of draws is made whatever is applied, so that one setting does not shift the others' randomness.
     """
-    use_jitter, use_gray, use_blur = rng.uniform(size=3) < (how.jitter_share, how.gray_share, how.blur_share)
+    use_jitter, use_gray, use_blur = rng.uniform(size=3) < (
+        how.jitter_probability,
+        how.gray_probability,
+        how.blur_probability,
+    )
     factors = 1 + how.jitter * rng.uniform(-1, 1, size=3)
     hue = how.jitter / 4 * float(rng.uniform(-1, 1))
     order = rng.permutation(4)

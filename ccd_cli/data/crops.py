@@ -69,7 +69,7 @@ def cut(photo: np.ndarray, region: Region, size: int) -> np.ndarray:
     return _cut(photo, region, size, cv2.INTER_CUBIC)
 
 
-def cut_map(values: np.ndarray, region: Region, size: int) -> np.ndarray:
+def crop_map(values: np.ndarray, region: Region, size: int) -> np.ndarray:
     """Cut a region out of a float32 map (H, W) and resize it to (size, size): by area when smaller, else bilinear."""
     return _cut(values, region, size, cv2.INTER_LINEAR)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ccd_cli.media.photos import read_photo
-from ccd_cli.scenes.rule import SceneRule
+from ccd_cli.scenes.rule import SceneSource
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Source:
     """Photos, then scenes. An image's name is its path, or `scene-SEED`."""
 
     photos: list[Path]
-    scenes: SceneRule | None = None
+    scenes: SceneSource | None = None
     _cache: dict[int, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict, compare=False, repr=False)
 
     def __len__(self) -> int:

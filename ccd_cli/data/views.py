@@ -22,12 +22,12 @@ from torch import Tensor
 from ccd_cli.core.errors import CcdError, ImageError
 from ccd_cli.core.seeding import step_seed
 from ccd_cli.data.augment import Augmentation, augment
-from ccd_cli.data.crops import Patch, Region, cut, cut_map, draw_boxes, inside, shares
+from ccd_cli.data.crops import Patch, Region, crop_map, cut, draw_boxes, inside, shares
 from ccd_cli.data.source import Source
 
 
 @dataclass(frozen=True)
-class ViewRule:
+class ViewConfig:
     """How views are drawn; see the recipe's `crops` section."""
 
     size: int
@@ -39,7 +39,7 @@ class ViewRule:
     shared: bool
     local_global: bool
     features: bool = False
-    truth_teacher: int | None = None
+    ground_truth_teacher: int | None = None
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,12 @@ class Batch:
 
 
 def make_views(
-    photo: np.ndarray, truth: np.ndarray | None, rng: np.random.Generator, rule: ViewRule, how: Augmentation, path: Path
+    photo: np.ndarray,
+    ground_truth: np.ndarray | None,
+    rng: np.random.Generator,
+    rule: ViewConfig,
+    how: Augmentation,
+    path: Path,
 ) -> PhotoViews:
     """Draw regions, patches and augmentation for one photo and cut them; the draws' order is fixed."""
     height, width = photo.shape[:2]
@@ -87,8 +92,8 @@ def make_views(
     student = ([] if rule.own_region and not rule.shared else [region]) + ([own] if rule.own_region else [])
     looked = [student[0], *parts] if rule.shared or rule.features else parts
     given = {}
-    if truth is not None and rule.truth_teacher is not None:
-        given[rule.truth_teacher] = np.stack([cut_map(truth, part, rule.size) for part in looked])
+    if ground_truth is not None and rule.ground_truth_teacher is not None:
+        given[rule.ground_truth_teacher] = np.stack([crop_map(ground_truth, part, rule.size) for part in looked])
     return PhotoViews(
         clean=np.stack([cut(photo, part, rule.size) for part in looked]),
         student=np.stack([augment(cut(photo, part, rule.size), rng, how) for part in student]),
@@ -109,7 +114,7 @@ class Example:
 class Stream(Protocol):
     """An endless, seeded sequence of views over a fixed number of images."""
 
-    rule: ViewRule
+    rule: ViewConfig
     bad: dict[Path, str]
 
     def __len__(self) -> int:
@@ -143,7 +148,7 @@ class PhotoStream:
     """The endless, seeded sequence of photo views; unreadable photos are replaced by the next of the permutation."""
 
     def __init__(
-        self, source: Source, seed: int, rule: ViewRule, how: Augmentation, on_bad: Callable[[Path, str], None]
+        self, source: Source, seed: int, rule: ViewConfig, how: Augmentation, on_bad: Callable[[Path, str], None]
     ) -> None:
         self.source, self.seed, self.rule, self.how, self.on_bad = source, seed, rule, how, on_bad
         self._order = lru_cache(maxsize=4)(self._permutation)
@@ -165,11 +170,11 @@ class PhotoStream:
 
     def example(self, index: int) -> Example:
         """Return the middle square of image `index`; raises ImageError where it cannot be read."""
-        photo, truth = self.source.read(index)
+        photo, ground_truth = self.source.read(index)
         height, width = photo.shape[:2]
-        side, size, teacher = min(height, width), self.rule.size, self.rule.truth_teacher
+        side, size, teacher = min(height, width), self.rule.size, self.rule.ground_truth_teacher
         middle = Region((height - side) // 2, (width - side) // 2, side)
-        given = {} if truth is None or teacher is None else {teacher: cut_map(truth, middle, size)}
+        given = {} if ground_truth is None or teacher is None else {teacher: crop_map(ground_truth, middle, size)}
         return Example(cut(photo, middle, size), given)
 
     def mark_bad(self, path: Path, reason: str) -> None:
@@ -195,15 +200,15 @@ class PhotoStream:
             if path in self.bad:
                 continue
             try:
-                photo, truth = self.source.read(index)
+                photo, ground_truth = self.source.read(index)
             except ImageError as error:
                 self.mark_bad(path, error.message)
                 continue
-            return make_views(photo, truth, rng, self.rule, self.how, path)
+            return make_views(photo, ground_truth, rng, self.rule, self.how, path)
         raise CcdError("None of the photos can be read.", "See skipped.jsonl in the run folder.")
 
 
-def batches(stream: Stream, groups: Iterator[list[int]], workers: int, ahead: int) -> Iterator[Batch]:
+def batches(stream: Stream, groups: Iterator[list[int]], workers: int, prefetch: int) -> Iterator[Batch]:
     """Yield one Batch for each group of positions, in order, while `workers` threads prepare up to `ahead` groups.
 
     Threads suffice: decoding, cutting and resizing release the interpreter's lock.
@@ -213,7 +218,7 @@ def batches(stream: Stream, groups: Iterator[list[int]], workers: int, ahead: in
     try:
         for group in groups:
             waiting.append([pool.submit(stream.__getitem__, position) for position in group])
-            if len(waiting) > ahead:
+            if len(waiting) > prefetch:
                 yield _collate([future.result() for future in waiting.popleft()], stream.rule)
         while waiting:
             yield _collate([future.result() for future in waiting.popleft()], stream.rule)
@@ -221,7 +226,7 @@ def batches(stream: Stream, groups: Iterator[list[int]], workers: int, ahead: in
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _collate(views: list[PhotoViews], rule: ViewRule) -> Batch:
+def _collate(views: list[PhotoViews], rule: ViewConfig) -> Batch:
     first = 1 if rule.shared or rule.features else 0
 
     def ordered(stacks: list[np.ndarray]) -> Tensor:

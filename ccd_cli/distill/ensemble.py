@@ -11,14 +11,14 @@ from torch import Tensor
 
 from ccd_cli.config.common import Noise
 from ccd_cli.core.errors import TeacherError
-from ccd_cli.distill.label_noise import rescale, spoil
-from ccd_cli.distill.precomputed import Given
+from ccd_cli.distill.label_noise import corrupt_labels, rescale
+from ccd_cli.distill.precomputed import PrecomputedLabels
 from ccd_cli.losses.disparity import fit_affine_depth, to_disparity
 from ccd_cli.losses.masks import flat_maps, saturated_mask
 from ccd_cli.losses.normalize import normalize_map, unit_scale
 from ccd_cli.teachers.base import Teacher
 
-EVERYONE = -1
+AVERAGE = -1
 """Index that stands for the mean of all teachers."""
 
 
@@ -68,31 +68,31 @@ def reference_for(kinds: Sequence[str], index: int, names: Sequence[str], fit_to
     return wanted[0]
 
 
-class Panel:
+class TeacherEnsemble:
     """Draws and asks teachers; see the recipe's `teachers`, `mixing` and `masks`."""
 
     def __init__(
         self,
         members: Sequence[Member],
         mixing: str = "select",
-        saturated_share: float | None = 0.01,
+        saturated_fraction: float | None = 0.01,
         drop_flat: bool = True,
     ) -> None:
-        """`saturated_share` None keeps plateaus; `drop_flat` masks whole labels without relief."""
+        """`saturated_fraction` None keeps plateaus; `drop_flat` masks whole labels without relief."""
         self.members, self.mixing = list(members), mixing
-        self.saturated_share, self.drop_flat = saturated_share, drop_flat
+        self.saturated_fraction, self.drop_flat = saturated_fraction, drop_flat
         weights = np.array([member.weight for member in self.members], np.float64)
         self._shares = weights / weights.sum()
 
     def draw(self, seed: int) -> int:
         """Return the index of the teacher of a step, by weight, or EVERYONE when mixing is `average`."""
         if self.mixing == "average":
-            return EVERYONE
+            return AVERAGE
         return int(np.random.default_rng(seed).choice(len(self.members), p=self._shares))
 
     def needed(self, index: int) -> list[int]:
         """Return the teachers whose maps the labels of teacher `index` (or EVERYONE) are made of."""
-        asked = range(len(self.members)) if index == EVERYONE else [index]
+        asked = range(len(self.members)) if index == AVERAGE else [index]
         fits = [self.members[i].fit_to for i in asked]
         return sorted({*asked, *(fit for fit in fits if fit is not None)})
 
@@ -113,7 +113,7 @@ class Panel:
         noise_seed decides the errors of teachers that have `noise`.
         """
         tokens = None
-        if index == EVERYONE:
+        if index == AVERAGE:
             made = [
                 self._disparity(i, views, feature_views if i == 0 else 0, given, noise_seed)
                 for i in range(len(self.members))
@@ -126,13 +126,13 @@ class Panel:
             name = self.members[index].teacher.name
             if feature_views and index != 0 and views is not None:
                 tokens = self.members[0].teacher.features(views[:feature_views])
-        if self.saturated_share is not None:
-            valid = saturated_mask(raw, valid, self.saturated_share)
+        if self.saturated_fraction is not None:
+            valid = saturated_mask(raw, valid, self.saturated_fraction)
         if self.drop_flat:
             valid = valid & ~flat_maps(raw, valid)[:, None, None]
         _, median, mad = normalize_map(raw, valid)
         values = unit_scale(raw, valid)
-        if index != EVERYONE:
+        if index != AVERAGE:
             noise = self.members[index].noise
             values = rescale(values, noise_seed, noise.scale_jitter, noise.shift_jitter)
         return Labels(values, valid, tokens, name, median.mean(), mad.mean())
@@ -147,14 +147,18 @@ class Panel:
         if member.fit_to is not None:
             label, kind = fit_affine_depth(label, self._ask(member.fit_to, views, 0, given)[0]), "depth"
         values, valid = to_disparity(label, kind)
-        return spoil(values, valid, noise_seed + index, member.noise.outliers, member.noise.blur), valid, tokens
+        return (
+            corrupt_labels(values, valid, noise_seed + index, member.noise.outliers, member.noise.blur),
+            valid,
+            tokens,
+        )
 
     def _ask(
         self, index: int, views: Tensor | None, feature_views: int, given: Mapping[int, Tensor] | None
     ) -> tuple[Tensor, Tensor | None]:
         """Return (map, tokens) of one teacher in its own kind and scale."""
         teacher = self.members[index].teacher
-        if isinstance(teacher, Given):
+        if isinstance(teacher, PrecomputedLabels):
             if given is None or index not in given:
                 raise TeacherError(f"The maps of the teacher `{teacher.name}` are not known for these images.")
             return given[index], None

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from ccd_cli.benchmarks.generated import FARTHEST
-from ccd_cli.scenes.rule import SceneRule
+from ccd_cli.scenes.rule import SceneSource
 
 
 class EvalSet(Protocol):
@@ -28,7 +28,7 @@ class EvalSet(Protocol):
 class SceneSet:
     """Held-out generated scenes; sky and what lies beyond 80 m are invalid."""
 
-    rule: SceneRule
+    rule: SceneSource
     name: str = "generated scenes"
 
     def __len__(self) -> int:

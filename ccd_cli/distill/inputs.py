@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ccd_cli.config.common import HELD_OUT, TRUTH, Scenes
+from ccd_cli.config.common import GROUND_TRUTH, HELD_OUT, Scenes
 from ccd_cli.config.distill import DistillRecipe
 from ccd_cli.core.paths import builtin_path
 from ccd_cli.core.seeding import step_seed
 from ccd_cli.data.augment import Augmentation
 from ccd_cli.data.source import Source
-from ccd_cli.data.views import PhotoStream, ViewRule
-from ccd_cli.distill.ensemble import Panel
+from ccd_cli.data.views import PhotoStream, ViewConfig
+from ccd_cli.distill.ensemble import TeacherEnsemble
 from ccd_cli.distill.eval_set import EvalSet, SceneSet
 from ccd_cli.distill.pairs import PairSet, load_pairs
 from ccd_cli.distill.run_folder import RunFolder
@@ -20,7 +20,7 @@ from ccd_cli.distill.teachers import label_columns
 from ccd_cli.labels.shards import ShardReader
 from ccd_cli.labels.stream import LabelStream
 from ccd_cli.media.photos import list_photos
-from ccd_cli.scenes.rule import SceneRule
+from ccd_cli.scenes.rule import SceneSource
 
 
 def make_source(recipe: DistillRecipe) -> Source:
@@ -31,7 +31,7 @@ def make_source(recipe: DistillRecipe) -> Source:
     if scenes is None:
         return Source(photos)
     cache = scenes.cache_mb * 1_000_000
-    return Source(photos, SceneRule(scenes.count, scenes.height, scenes.width, scenes.family, scenes.first, cache))
+    return Source(photos, SceneSource(scenes.count, scenes.height, scenes.width, scenes.family, scenes.first, cache))
 
 
 def make_eval_set(recipe: DistillRecipe) -> EvalSet | None:
@@ -44,7 +44,7 @@ def make_eval_set(recipe: DistillRecipe) -> EvalSet | None:
     if not rule.scenes:
         return None
     shape = recipe.images.scenes or Scenes()
-    return SceneSet(SceneRule(min(rule.scenes, rule.max_images), shape.height, shape.width, shape.family, HELD_OUT))
+    return SceneSet(SceneSource(min(rule.scenes, rule.max_images), shape.height, shape.width, shape.family, HELD_OUT))
 
 
 def make_stream(recipe: DistillRecipe, source: Source, folder: RunFolder, bad: list[tuple[Path, str]]) -> PhotoStream:
@@ -55,13 +55,15 @@ def make_stream(recipe: DistillRecipe, source: Source, folder: RunFolder, bad: l
     return stream
 
 
-def make_label_stream(recipe: DistillRecipe, labels: ShardReader, panel: Panel, folder: RunFolder) -> LabelStream:
+def make_label_stream(
+    recipe: DistillRecipe, labels: ShardReader, ensemble: TeacherEnsemble, folder: RunFolder
+) -> LabelStream:
     """Return the stream of views over labels made earlier, which reads those of each step's teacher alone."""
     assert recipe.labels is not None
     photos_a_step = recipe.optim.batch * recipe.optim.accumulate
 
     def needed(position: int) -> list[int]:
-        return panel.needed(panel.draw(teacher_seed(recipe, position // photos_a_step + 1)))
+        return ensemble.needed(ensemble.draw(teacher_seed(recipe, position // photos_a_step + 1)))
 
     return LabelStream(
         labels,
@@ -80,10 +82,10 @@ def teacher_seed(recipe: DistillRecipe, step: int) -> int:
     return step_seed(recipe.seed, 4, step)
 
 
-def _view_rule(recipe: DistillRecipe) -> ViewRule:
+def _view_rule(recipe: DistillRecipe) -> ViewConfig:
     crops, loss = recipe.crops, recipe.loss
-    truths = [i for i, entry in enumerate(recipe.teachers) if entry.model == TRUTH]
-    return ViewRule(
+    truths = [i for i, entry in enumerate(recipe.teachers) if entry.model == GROUND_TRUTH]
+    return ViewConfig(
         size=crops.size,
         min_side=crops.min_side,
         patches=crops.patches,
@@ -93,13 +95,13 @@ def _view_rule(recipe: DistillRecipe) -> ViewRule:
         shared=loss.shared.weight > 0,
         local_global=loss.local_global.weight > 0,
         features=loss.feature.weight > 0,
-        truth_teacher=truths[0] if truths else None,
+        ground_truth_teacher=truths[0] if truths else None,
     )
 
 
 def _augmentation(recipe: DistillRecipe) -> Augmentation:
     how = recipe.augment
-    return Augmentation(how.jitter, how.jitter_share, how.gray_share, how.blur_share)
+    return Augmentation(how.jitter, how.jitter_probability, how.gray_probability, how.blur_probability)
 
 
 def worker_count(recipe: DistillRecipe) -> int:

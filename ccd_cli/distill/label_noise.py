@@ -1,7 +1,7 @@
 """Errors put on purpose into pseudo-labels of a training run, to see with a known truth what a loss makes of them.
 
-`spoil` is what a teacher does wrong inside a map, by the corruptions of `ccd_cli.data.corruptions`; `rescale` is what it does
-wrong between maps: every label in a unit of its own. Both are decided by a seed alone, on any device.
+`corrupt_labels` is what a teacher does wrong inside a map, by the corruptions of `ccd_cli.data.corruptions`;
+`rescale` is what it does wrong between maps: every label in a unit of its own. Both are decided by a seed alone, on any device.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor
 from ccd_cli.data.corruptions import Corruption, corrupt
 
 
-def spoil(values: Tensor, valid: Tensor, seed: int, outliers: float = 0.0, blur: int = 0) -> Tensor:
+def corrupt_labels(values: Tensor, valid: Tensor, seed: int, outliers: float = 0.0, blur: int = 0) -> Tensor:
     """Return disparity [N,H,W] with object boundaries smeared within `blur` pixels, then, in each map, a rectangle of the
     share `outliers` times factors of its pixels' own; `valid` bool [N,H,W]. All other pixels keep their value.
     """

@@ -221,7 +221,7 @@ class Records:
             "license": license_name,
             "step": str(step),
             "recipe_hash": recipe_hash(self.recipe),
-            "teachers": ";".join(f"{m.teacher.name}={m.teacher.checkpoint_sha256}" for m in job.panel.members),
+            "teachers": ";".join(f"{m.teacher.name}={m.teacher.checkpoint_sha256}" for m in job.ensemble.members),
             "ccd_version": ccd_cli.__version__,
         }
         arch = replace(job.student.arch, resolution=self.recipe.crops.size)  # the side it knows is its default
@@ -243,7 +243,7 @@ class Records:
     def _write_card(self, comparison: list[dict[str, Any]]) -> None:
         job, recipe = self.job, self.recipe
         license_name = strictest(job.license_sources)
-        shares = np.array([m.weight for m in job.panel.members]) / sum(m.weight for m in job.panel.members)
+        shares = np.array([m.weight for m in job.ensemble.members]) / sum(m.weight for m in job.ensemble.members)
         facts = {
             "version": ccd_cli.__version__,
             "kind": job.student.arch.kind,
@@ -271,7 +271,7 @@ class Records:
                     "license": member.teacher.license,
                     "sha256": member.teacher.checkpoint_sha256,
                 }
-                for member, share in zip(job.panel.members, shares, strict=True)
+                for member, share in zip(job.ensemble.members, shares, strict=True)
             ],
             "numbers": [*self._numbers(), *_markdown(comparison)],
         }

@@ -53,7 +53,7 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, scale: float) -> float:
 
 
 @torch.no_grad()
-def update_mean(mean: nn.Module, model: nn.Module, decay: float, step: int) -> None:
+def update_ema(mean: nn.Module, model: nn.Module, decay: float, step: int) -> None:
     """Move the running mean of weights toward `model`'s, in place.
 
     The decay starts low and grows to `decay`, so that early means are not ruled by the initial weights. Whole-number

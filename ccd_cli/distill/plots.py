@@ -11,7 +11,7 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
-from ccd_cli.core.files import whole_file
+from ccd_cli.core.files import atomic_write
 
 PARTS = ("loss", "shared", "local_global", "gradient", "feature", "anchor")
 
@@ -100,6 +100,6 @@ def _smooth(values: np.ndarray) -> np.ndarray:
 
 
 def _save(figure: Any, path: Path) -> None:
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=120, format="png")
     plt.close(figure)

@@ -10,14 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ccd_cli.config.common import TRUTH
+from ccd_cli.config.common import GROUND_TRUTH
 from ccd_cli.core.errors import TeacherError
 from ccd_cli.geometry.depth_map import DepthMap
 from ccd_cli.geometry.kinds import Kind
 
 
-class Given:
-    """Stands for a teacher whose maps are handed to `Panel.label` with the views; it cannot predict from pixels."""
+class PrecomputedLabels:
+    """Stands for a teacher whose maps are handed to `TeacherEnsemble.label` with the views; it cannot predict from pixels."""
 
     feature_width: int | None = None
 
@@ -53,6 +53,6 @@ class Given:
         return TeacherError(f"The maps of the teacher `{self.name}` come with its images; it cannot look at others.")
 
 
-def truth() -> Given:
+def ground_truth() -> PrecomputedLabels:
     """Return the teacher `truth`: the exact disparity of generated scenes."""
-    return Given(TRUTH, "disparity", "CC0-1.0", "")
+    return PrecomputedLabels(GROUND_TRUTH, "disparity", "CC0-1.0", "")

@@ -13,7 +13,7 @@ import torch
 from ccd_cli.config.load import differences
 from ccd_cli.config.yaml_loader import read_yaml
 from ccd_cli.core.errors import CcdError, RecipeError, UsageProblem
-from ccd_cli.core.files import json_line, read_json_lines, whole_file
+from ccd_cli.core.files import atomic_write, json_line, read_json_lines
 
 STATE_FORMAT = 1
 FREE_TO_CHANGE = (
@@ -128,7 +128,7 @@ def check_same_recipe(folder: RunFolder, recipe: dict[str, Any]) -> None:
 
 def save_state(folder: RunFolder, state: dict[str, Any]) -> None:
     """Write `checkpoints/last.pt` whole or not at all."""
-    with whole_file(folder.state) as temporary:
+    with atomic_write(folder.state) as temporary:
         try:
             torch.save({"format": STATE_FORMAT, **state}, temporary)
         except RuntimeError as error:  # torch's file writer reports a full disk as RuntimeError

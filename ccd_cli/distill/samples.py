@@ -54,8 +54,8 @@ def prepare_samples(job: Job) -> Samples | None:
         for example in examples
     ]
     labels = {}
-    for index, member in enumerate(job.panel.members):
-        made = [job.panel.label(view, index, given=maps) for view, maps in zip(views, given, strict=True)]
+    for index, member in enumerate(job.ensemble.members):
+        made = [job.ensemble.label(view, index, given=maps) for view, maps in zip(views, given, strict=True)]
         maps = [torch.where(m.valid, m.values, torch.nan).cpu().numpy() for m in made]
         name = member.teacher.name
         labels[f"{name} ({index + 1})" if name in labels else name] = np.concatenate(maps)

@@ -14,20 +14,20 @@ from torch import nn
 from ccd_cli.config.distill import DistillRecipe
 from ccd_cli.config.load import to_yaml
 from ccd_cli.core.errors import TeacherError, TrainingStopped, UsageProblem
-from ccd_cli.core.files import cut_json_lines, need_space, only_one, write_text
+from ccd_cli.core.files import check_free_space, cut_json_lines, exclusive_lock, write_text
 from ccd_cli.core.report import Report
 from ccd_cli.core.runtime import Runtime, Signals, choose_runtime
 from ccd_cli.core.seeding import step_seed
 from ccd_cli.data.source import Source
 from ccd_cli.data.views import Stream
-from ccd_cli.distill.ensemble import Panel
+from ccd_cli.distill.ensemble import TeacherEnsemble
 from ccd_cli.distill.eval_set import EvalSet
 from ccd_cli.distill.guards import Guard
 from ccd_cli.distill.inputs import make_eval_set, make_label_stream, make_source, make_stream, worker_count
 from ccd_cli.distill.optimizer import make_optimizer
 from ccd_cli.distill.run_folder import RunFolder, load_state
 from ccd_cli.distill.student import build_student, pretrained_license, student_arch
-from ccd_cli.distill.teachers import find_teachers, load_panel, open_labels
+from ccd_cli.distill.teachers import find_teachers, load_ensemble, open_labels
 from ccd_cli.labels.shards import ShardReader
 from ccd_cli.media.photos import bad_headers
 from ccd_cli.models.arch import Arch
@@ -45,7 +45,7 @@ class Job:
     runtime: Runtime
     stream: Stream
     workers: int
-    panel: Panel
+    ensemble: TeacherEnsemble
     student: DepthNet
     mean: DepthNet | None
     projection: nn.Module | None
@@ -118,16 +118,16 @@ def prepare(
     copies = (
         11 if recipe.optim.ema else 9
     )  # weights, two moments (and mean) in the state, twice while it is replaced; student
-    need_space(folder.path, weights_bytes * copies, "The run")
+    check_free_space(folder.path, weights_bytes * copies, "The run")
     folder.path.mkdir(parents=True, exist_ok=True)
     if runtime.main:
-        stack.enter_context(only_one(folder.lock, f"Another process is writing {folder.path}."))
+        stack.enter_context(exclusive_lock(folder.lock, f"Another process is writing {folder.path}."))
     state = load_state(folder) if resume else None
     _same_machine(state, runtime, threads, images, report)
 
     report.note(f"{len(images)} photos; student {arch.name}; {runtime.describe()}")
-    panel = load_panel(recipe, teachers, fits, runtime, report)
-    hashes = {m.teacher.name: m.teacher.checkpoint_sha256 for m in panel.members} | _hash_of(weights)
+    ensemble = load_ensemble(recipe, teachers, fits, runtime, report)
+    hashes = {m.teacher.name: m.teacher.checkpoint_sha256 for m in ensemble.members} | _hash_of(weights)
     _same_weights(state, hashes)
     bad = bad_headers(images.photos, recipe.seed, worker_count(recipe), report) if isinstance(images, Source) else []
     check_bad(len(bad), images.files, recipe.images.max_skipped)
@@ -138,12 +138,12 @@ def prepare(
     if isinstance(images, Source):
         stream = make_stream(recipe, images, folder, bad)
     else:
-        stream = make_label_stream(recipe, images, panel, folder)
+        stream = make_label_stream(recipe, images, ensemble, folder)
     if signals.received is not None:
         raise signals.interruption(
             "Stopped before the first step.", f"Start with: ccd distill RECIPE --resume --out {folder.path}"
         )
-    job = _assemble(recipe, folder, runtime, stream, panel, student, eval_set, weights, hashes, report)
+    job = _assemble(recipe, folder, runtime, stream, ensemble, student, eval_set, weights, hashes, report)
     if state is not None:
         _restore(job, state)
         report.note(f"Going on after step {job.step} of {recipe.optim.steps}")
@@ -158,7 +158,7 @@ def _assemble(
     folder: RunFolder,
     runtime: Runtime,
     stream: Stream,
-    panel: Panel,
+    ensemble: TeacherEnsemble,
     student: DepthNet,
     eval_set: EvalSet | None,
     weights: ModelRef | None,
@@ -172,7 +172,7 @@ def _assemble(
         parameter.requires_grad_(not recipe.student.freeze_encoder)
     student.train()
     projection = None
-    width = panel.members[0].teacher.feature_width
+    width = ensemble.members[0].teacher.feature_width
     features = recipe.loss.feature.weight > 0 and width is not None
     if recipe.loss.feature.weight > 0 and recipe.labels is not None:
         report.note("The feature term is off: labels hold no encoder's features.")
@@ -196,7 +196,7 @@ def _assemble(
         runtime=runtime,
         stream=stream,
         workers=worker_count(recipe),
-        panel=panel,
+        ensemble=ensemble,
         student=student,
         mean=copy.deepcopy(student).eval().requires_grad_(False) if recipe.optim.ema else None,
         projection=projection,
@@ -205,7 +205,7 @@ def _assemble(
         scaler=torch.amp.GradScaler(runtime.device.type, enabled=runtime.precision == "fp16"),
         guard=Guard(guards.drift_limit, guards.drift_window, guards.nonfinite_limit),
         eval_set=eval_set,
-        license_sources=[m.teacher.license for m in panel.members] + _first_license(recipe, weights),
+        license_sources=[m.teacher.license for m in ensemble.members] + _first_license(recipe, weights),
         untrained=untrained,
         hashes=hashes,
     )

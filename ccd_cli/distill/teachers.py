@@ -8,7 +8,7 @@ from typing import get_args
 import torch
 from pydantic import ValidationError
 
-from ccd_cli.config.common import TRUTH, TeacherEntry
+from ccd_cli.config.common import GROUND_TRUTH, TeacherEntry
 from ccd_cli.config.distill import DistillRecipe
 from ccd_cli.config.label import LabelRecipe
 from ccd_cli.config.load import check_label_recipe, differences
@@ -16,8 +16,8 @@ from ccd_cli.config.yaml_loader import read_yaml
 from ccd_cli.core.errors import CcdError, RecipeError, UsageProblem
 from ccd_cli.core.report import Report
 from ccd_cli.core.runtime import Runtime
-from ccd_cli.distill.ensemble import Member, Panel, reference_for
-from ccd_cli.distill.precomputed import Given, truth
+from ccd_cli.distill.ensemble import Member, TeacherEnsemble, reference_for
+from ccd_cli.distill.precomputed import PrecomputedLabels, ground_truth
 from ccd_cli.geometry.kinds import Kind
 from ccd_cli.labels.format import Index
 from ccd_cli.labels.shards import ShardReader, read_index
@@ -89,28 +89,34 @@ def open_labels(recipe: DistillRecipe) -> ShardReader | None:
     return ShardReader(labels_folder(recipe), recipe.seed, buffer=rule.buffer, verify=rule.verify)
 
 
-def find_teachers(recipe: DistillRecipe, labels: ShardReader | None) -> tuple[list[ModelRef | Given], list[int | None]]:
+def find_teachers(
+    recipe: DistillRecipe, labels: ShardReader | None
+) -> tuple[list[ModelRef | PrecomputedLabels], list[int | None]]:
     """Return (teachers, the index that each is fitted to), checked to be there and usable but not loaded."""
-    found: list[ModelRef | Given] = []
+    found: list[ModelRef | PrecomputedLabels] = []
     if labels is not None:
         found += [_recorded(labels, place) for place in label_columns(recipe, labels.index)]
     for entry in recipe.teachers if labels is None else ():
-        if entry.model == TRUTH:
-            found.append(truth())
+        if entry.model == GROUND_TRUTH:
+            found.append(ground_truth())
         else:
             found.append(check_runnable(resolve_model(entry.model, entry.arch)))
     names, kinds = [entry.model for entry in recipe.teachers], [teacher.kind for teacher in found]
     return found, [reference_for(kinds, i, names, entry.fit_to) for i, entry in enumerate(recipe.teachers)]
 
 
-def load_panel(
-    recipe: DistillRecipe, found: list[ModelRef | Given], fits: list[int | None], runtime: Runtime, report: Report
-) -> Panel:
+def load_ensemble(
+    recipe: DistillRecipe,
+    found: list[ModelRef | PrecomputedLabels],
+    fits: list[int | None],
+    runtime: Runtime,
+    report: Report,
+) -> TeacherEnsemble:
     """Load the teachers, each tried once, so that one that cannot run fails before the first step."""
     members = []
     for entry, source, fit in zip(recipe.teachers, found, fits, strict=True):
         teacher: Teacher
-        if isinstance(source, Given):
+        if isinstance(source, PrecomputedLabels):
             teacher = source
         else:
             report.note(f"Loading teacher {source.name} ({source.kind}, {source.license})")
@@ -118,15 +124,15 @@ def load_panel(
             teacher.predict(torch.zeros(1, 3, recipe.crops.size, recipe.crops.size, device=runtime.device))
         members.append(Member(teacher, entry.weight, fit, entry.noise))
     masks = recipe.masks
-    return Panel(members, recipe.mixing, masks.saturated_share if masks.saturated else None, masks.flat)
+    return TeacherEnsemble(members, recipe.mixing, masks.saturated_fraction if masks.saturated else None, masks.flat)
 
 
-def _recorded(labels: ShardReader, place: int) -> Given:
+def _recorded(labels: ShardReader, place: int) -> PrecomputedLabels:
     about = labels.index.teachers[place]
     name = str(about.get("teacher"))
     if about.get("kind") not in get_args(Kind):
         raise CcdError(f"{labels.folder}: the index gives {name} no kind that ccd knows.", "Make the labels again.")
-    return Given(name, about["kind"], str(about.get("license")), str(about.get("checkpoint_sha256")))
+    return PrecomputedLabels(name, about["kind"], str(about.get("license")), str(about.get("checkpoint_sha256")))
 
 
 def _label_recipe(folder: Path) -> LabelRecipe:

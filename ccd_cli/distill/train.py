@@ -23,7 +23,7 @@ from ccd_cli.core.seeding import step_seed
 from ccd_cli.data.views import batches
 from ccd_cli.distill.inputs import teacher_seed
 from ccd_cli.distill.metrics_log import Records, Result
-from ccd_cli.distill.optimizer import learning_rate_scale, set_learning_rate, update_mean
+from ccd_cli.distill.optimizer import learning_rate_scale, set_learning_rate, update_ema
 from ccd_cli.distill.run_folder import RunFolder, check_same_recipe, choose_folder
 from ccd_cli.distill.setup import Job, prepare
 from ccd_cli.distill.teachers import follow_labels
@@ -78,13 +78,13 @@ def train(job: Job, signals: Signals, report: Report) -> Result:
     """The distillation loop: from the job's step to the recipe's last."""
     recipe, optim, runtime = job.recipe, job.recipe.optim, job.runtime
     with Records(job, report) as records:
-        feed = batches(job.stream, _positions(job), job.workers, ahead=2)
+        feed = batches(job.stream, _positions(job), job.workers, prefetch=2)
         for step in range(job.step + 1, optim.steps + 1):
             began = time.perf_counter()
             torch.manual_seed(step_seed(recipe.seed, 3, step, runtime.rank))
-            scale = learning_rate_scale(step, optim.steps, optim.warmup, optim.schedule, optim.final_lr)
+            scale = learning_rate_scale(step, optim.steps, optim.warmup, optim.schedule, optim.final_lr_ratio)
             lr = set_learning_rate(job.optimizer, scale)
-            teacher = job.panel.draw(teacher_seed(recipe, step))
+            teacher = job.ensemble.draw(teacher_seed(recipe, step))
 
             buffers = [b.clone() for b in job.student.buffers()]  # a bad step must not leave its statistics behind
             sums: dict[str, Tensor] = {}
@@ -95,7 +95,7 @@ def train(job: Job, signals: Signals, report: Report) -> Result:
                 given = {index: _on(maps, runtime) for index, maps in batch.given.items()}
                 wanted = len(boxes) if recipe.loss.feature.weight and job.features else 0
                 noise_seed = step_seed(recipe.seed, 6, step, turn, runtime.rank)
-                labels = job.panel.label(clean, teacher, wanted, given, noise_seed)
+                labels = job.ensemble.label(clean, teacher, wanted, given, noise_seed)
                 with runtime.autocast():
                     maps, tokens = job.student.forward_with_features(job.student.normalize(seen))
                 parts = objective(
@@ -115,7 +115,7 @@ def train(job: Job, signals: Signals, report: Report) -> Result:
                 for buffer, before in zip(job.student.buffers(), buffers, strict=True):
                     buffer.copy_(before)
             elif job.mean is not None:
-                update_mean(job.mean, job.student, optim.ema, step)
+                update_ema(job.mean, job.student, optim.ema, step)
             job.step = step
             speed = optim.batch * optim.accumulate / (time.perf_counter() - began)
             records.step(step, figures, labels.teacher, lr, norm, speed)

@@ -11,7 +11,7 @@ import torch
 
 from ccd_cli.core.errors import ImageError
 from ccd_cli.distill.eval_set import EvalSet
-from ccd_cli.distill.precomputed import Given
+from ccd_cli.distill.precomputed import PrecomputedLabels
 from ccd_cli.distill.score import mean_scores, score_disparity
 from ccd_cli.distill.setup import Job
 from ccd_cli.losses.disparity import to_disparity
@@ -48,9 +48,9 @@ def compare(job: Job, first: DepthNet) -> list[dict[str, Any]]:
     images, size = job.eval_set, job.recipe.crops.size
     assert images is not None
     rows: list[dict[str, Any]] = []
-    for member in job.panel.members:
+    for member in job.ensemble.members:
         teacher = member.teacher
-        if not isinstance(teacher, Given) and teacher.kind != "affine-depth":
+        if not isinstance(teacher, PrecomputedLabels) and teacher.kind != "affine-depth":
             side = _side(teacher, size) if isinstance(teacher, NativeTeacher) else None
             rows.append({"model": f"teacher {teacher.name}", **score_network(teacher, images, side)})
     rows.append({"model": "student, untrained", **score_network(first, images, size)})

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ccd_cli.benchmarks import Sample
 from ccd_cli.benchmarks.clip import ClipBenchmark
 from ccd_cli.core.errors import CcdError, Interrupted, Unwritable
-from ccd_cli.core.files import whole_file, write_text
+from ccd_cli.core.files import atomic_write, write_text
 from ccd_cli.core.report import Report
 from ccd_cli.core.runtime import Signals
 from ccd_cli.evaluate.figures import Panels, draw, draw_untrue
@@ -29,7 +29,7 @@ from ccd_cli.evaluate.task import Task, predicted
 from ccd_cli.geometry.kinds import KINDS, Kind
 from ccd_cli.metrics.alignment_clip import ClipFit
 from ccd_cli.metrics.depth import image_metrics
-from ccd_cli.metrics.points import Seen, carried_errors
+from ccd_cli.metrics.points import Seen, reprojection_errors
 
 Map = NDArray[np.float32]
 
@@ -103,7 +103,7 @@ class ClipTask:
             if sample.camera is not None and sample.pose is not None:
                 seen = (depth, sample.camera, sample.pose, sample.compared)
             follows = seen is not None and before is not None and before[0] == index - 1
-            carried = carried_errors(before[1], seen) if follows and before and seen else []
+            carried = reprojection_errors(before[1], seen) if follows and before and seen else []
             before = None if seen is None else (index, seen)
             try:
                 record = self._record(index, sample, depth, fit, carried)
@@ -162,7 +162,7 @@ class ClipTask:
     def _keep(self, index: int, values: Map, kind: Kind | None) -> None:
         """Keep a map, and beside it what it is: a focal length that is told may turn depth into meters."""
         write_text(self.kept / f"{index:06d}.kind", kind or "")
-        with whole_file(self._path(index)) as temporary, temporary.open("wb") as file:
+        with atomic_write(self._path(index)) as temporary, temporary.open("wb") as file:
             np.save(file, values)
 
     def _settle(self) -> None:

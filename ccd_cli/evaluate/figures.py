@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccd_cli.benchmarks import Sample
-from ccd_cli.core.files import whole_file
+from ccd_cli.core.files import atomic_write
 from ccd_cli.evaluate.store import Record
 from ccd_cli.media.colorize import color_range, colorize, nearness
 
@@ -59,7 +59,7 @@ class Gallery:
         now = self._most([*self._kept.values(), record])
         if record["index"] in now and panels is not None:
             for name, content in panels.items():
-                with whole_file(self.path(record["index"], name)) as temporary:
+                with atomic_write(self.path(record["index"], name)) as temporary:
                     temporary.write_bytes(content)
         for index in self._kept.keys() - now.keys():
             for name in PANELS:
@@ -83,7 +83,7 @@ def draw(sample: Sample, aligned: NDArray[np.floating], mask: NDArray[np.bool_])
     the known pixels below each pixel of the panel.
     """
     size = panel_size(sample.depth.shape)
-    truth = _shrink(sample.depth, np.isfinite(sample.depth) & (sample.depth > 0), size)
+    ground_truth = _shrink(sample.depth, np.isfinite(sample.depth) & (sample.depth > 0), size)
     predicted = _shrink(aligned, np.isfinite(aligned) & (aligned > 0), size)
     error = np.full(sample.depth.shape, np.nan, np.float32)
     error[mask] = np.abs(aligned[mask] - sample.depth[mask]) / sample.depth[mask]
@@ -92,7 +92,7 @@ def draw(sample: Sample, aligned: NDArray[np.floating], mask: NDArray[np.bool_])
     return {
         "photo": jpeg(photo),
         "prediction": jpeg(colorize(predicted, None, "metric", low, high)),
-        "truth": jpeg(colorize(truth, None, "metric", low, high)),
+        "truth": jpeg(colorize(ground_truth, None, "metric", low, high)),
         "error": jpeg(colorize(_shrink(error, mask, size), None, "disparity", 0.0, ERROR_MAX, ERROR_COLORS)),
     }
 

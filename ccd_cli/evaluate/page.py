@@ -11,7 +11,7 @@ from typing import Any
 from ccd_cli.evaluate.figures import ERROR_COLORS, ERROR_MAX, PANELS, extremes
 from ccd_cli.evaluate.protocol import in_words
 from ccd_cli.evaluate.published import Published
-from ccd_cli.evaluate.results import Results, Shown
+from ccd_cli.evaluate.results import Results, Scored
 from ccd_cli.evaluate.rows import HEADLINES, NOT_SCORES, headline, mean_ranks
 from ccd_cli.evaluate.store import Record
 from ccd_cli.media.colorize import DEFAULT, color_table
@@ -219,7 +219,7 @@ def _pictures(results: Results, sets: list[str], titles: dict[str, str]) -> str:
     return "\n".join(made)
 
 
-def _extremes(shown: Shown) -> str:
+def _extremes(shown: Scored) -> str:
     worst, best = extremes(shown.records)
     figures = [_figure(shown, record, "worst") for record in worst] + [
         _figure(shown, record, "best") for record in best
@@ -228,7 +228,7 @@ def _extremes(shown: Shown) -> str:
     return f"<details open><summary>{escape(shown.model)}</summary>{found}</details>"
 
 
-def _figure(shown: Shown, record: Record, what: str) -> str:
+def _figure(shown: Scored, record: Record, what: str) -> str:
     scores, images = record["scores"], []
     for panel in PANELS:
         path = shown.gallery.path(record["index"], panel)

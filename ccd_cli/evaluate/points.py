@@ -12,8 +12,8 @@ from ccd_cli.benchmarks.predictors import Prediction
 from ccd_cli.geometry.unproject import unproject
 from ccd_cli.metrics.points import PointFit, align_points, point_metrics
 
-Lens = Literal["set", "own"]
-LENSES: tuple[str, ...] = get_args(Lens)
+CameraChoice = Literal["set", "own"]
+CAMERA_CHOICES: tuple[str, ...] = get_args(CameraChoice)
 
 FITS: dict[str, tuple[PointFit, ...]] = {"metric": ("metric", "scale", "affine"), "depth": ("scale", "affine")}
 """What is scored of each kind, the more specific output also as the less specific one. Disparity and affine depth have no
@@ -25,14 +25,14 @@ ABOUT: dict[str, str] = {
 
 
 def point_scores(
-    spec: Spec, sample: Sample, prediction: Prediction, values: NDArray[np.float32], lens: Lens
+    spec: Spec, sample: Sample, prediction: Prediction, values: NDArray[np.float32], camera_choice: CameraChoice
 ) -> dict[str, float]:
     """Return `points_<fit>_rel` and `points_<fit>_delta1` for every fit in FITS of the kind; empty where there are none.
 
     `values` are the prediction [H, W] as predicted, NaN where unknown. Aligned as MoGe does, whatever the depth is aligned by:
     a shift (metric, only on sets in meters), a scale, a scale and a shift. Raises CcdError where nothing can be scored.
     """
-    camera = sample.camera if lens == "set" else prediction.camera
+    camera = sample.camera if camera_choice == "set" else prediction.camera
     if not spec.points or sample.camera is None or camera is None:
         return {}
     fits = [fit for fit in FITS.get(prediction.kind or "", ()) if fit != "metric" or spec.metric]

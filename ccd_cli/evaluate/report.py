@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import ccd_cli
-from ccd_cli.benchmarks.predictors import own_suite
-from ccd_cli.core.files import whole_file, write_json, write_text
+from ccd_cli.benchmarks.predictors import is_custom_suite
+from ccd_cli.core.files import atomic_write, write_json, write_text
 from ccd_cli.evaluate.page import SHORT, page
 from ccd_cli.evaluate.published import Published, published
 from ccd_cli.evaluate.results import Results
@@ -33,7 +33,7 @@ def write_results(results: Results, out: Path, command: str, device: str) -> Non
 
 def references(results: Results) -> list[Published]:
     """Return the published tables for the sets that were scored; none for pairs of one's own, whatever they are called."""
-    if own_suite(results.protocol["suite"]):
+    if is_custom_suite(results.protocol["suite"]):
         return []
     return published([row["dataset"] for row in results.rows])
 
@@ -107,7 +107,7 @@ def _write_csv(path: Path, results: Results) -> None:
     records = [record for shown in results.shown for record in shown.records]
     facts = ["image", "pixels", "alignment", "scale", "shift"]
     facts += [key for key in ("group", "pairs") if any(key in record for record in records)]
-    with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+    with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["model", "dataset", *facts, *metrics])
         for shown in results.shown:

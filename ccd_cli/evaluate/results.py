@@ -11,7 +11,7 @@ from ccd_cli.evaluate.store import Record
 
 
 @dataclass
-class Shown:
+class Scored:
     """What the page shows of one model on one set."""
 
     model: str
@@ -27,7 +27,7 @@ class Results:
     protocol: dict[str, Any]
     rows: list[dict[str, Any]] = field(default_factory=list)
     left_out: list[dict[str, str]] = field(default_factory=list)
-    shown: list[Shown] = field(default_factory=list)
+    shown: list[Scored] = field(default_factory=list)
 
     def document(self) -> dict[str, Any]:
         """Return the JSON document: NaN is null."""

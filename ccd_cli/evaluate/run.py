@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,71 +16,28 @@ from typing import Any
 import ccd_cli
 from ccd_cli.benchmarks import Benchmark, Spec, open_suite, spread
 from ccd_cli.benchmarks.clip import ClipBenchmark
-from ccd_cli.benchmarks.predictors import FileSource, ModelSource, Source, own_suite
-from ccd_cli.core.errors import CcdError, UsageProblem
-from ccd_cli.core.files import only_one
+from ccd_cli.benchmarks.predictors import FileSource, ModelSource, Source, is_custom_suite
+from ccd_cli.core.errors import CcdError
+from ccd_cli.core.files import exclusive_lock
 from ccd_cli.core.report import Report
 from ccd_cli.core.runtime import Runtime, Signals, choose_runtime
 from ccd_cli.evaluate.clip import ClipTask
 from ccd_cli.evaluate.figures import Gallery
-from ccd_cli.evaluate.points import LENSES, Lens
+from ccd_cli.evaluate.points import CameraChoice
 from ccd_cli.evaluate.protocol import protocol
 from ccd_cli.evaluate.report import write_results
-from ccd_cli.evaluate.results import Results, Shown
+from ccd_cli.evaluate.results import Results, Scored
 from ccd_cli.evaluate.rows import STEADY, summary_row
 from ccd_cli.evaluate.scoring import Alignment
+from ccd_cli.evaluate.settings import Settings
 from ccd_cli.evaluate.store import ScoreBook, folder_name, mark
-from ccd_cli.evaluate.task import How, Task
-from ccd_cli.geometry.kinds import Kind
+from ccd_cli.evaluate.task import ScoringOptions, Task
 from ccd_cli.metrics.alignment_clip import ClipFit
 from ccd_cli.teachers.load import check_runnable, resolve_model
 from ccd_cli.teachers.model import load
 
 NAMED = 10  # samples of a set that are named on the terminal when they cannot be scored
 SCORING = 3  # goes up when scores of the same maps change
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What to score, on what, and how. Raises UsageProblem for contradictions.
-
-    Without `models` and `predictions` the default model is scored. `limit`: so many images of each set, spread evenly.
-    `camera`: what points are unprojected with, the set's or the model's own. `command` only goes into the report.
-    """
-
-    suite: str = "zero-shot"
-    models: tuple[str, ...] = ()
-    arch: str | None = None
-    data_root: Path = Path("data")
-    predictions: Path | None = None
-    prediction_kind: Kind | None = None
-    alignment: str = "auto"
-    alignment_max_res: int | None = None
-    resolution: int | None = None
-    camera: Lens = "set"
-    out: Path = Path("eval-out")
-    overwrite: bool = False
-    limit: int | None = None
-    device: str = "auto"
-    precision: str = "auto"
-    threads: int | None = None
-    command: str = ""
-
-    def __post_init__(self) -> None:
-        """Check what can be checked before anything is opened."""
-        alignment = Alignment(self.alignment, self.suite, self.alignment_max_res)
-        if self.predictions is not None:
-            alignment.check(self.prediction_kind)
-        elif self.prediction_kind is not None:
-            raise UsageProblem("--prediction-kind says what --predictions are, and there are none.")
-        if self.camera not in LENSES:
-            raise UsageProblem(f"--camera {self.camera}: there is no such camera.", f"Choose from {', '.join(LENSES)}.")
-        if self.camera == "own" and self.predictions is not None:
-            raise UsageProblem("--camera own is what a model predicts, and --predictions are maps without one.")
-        if self.arch is not None and len(self.models) != 1:
-            raise UsageProblem("--arch is about one checkpoint file.", "Give it together with one --model.")
-        if (self.limit or 1) < 1:
-            raise UsageProblem("--limit is 1 or more.")
 
 
 def run(settings: Settings, report: Report) -> Results:
@@ -96,7 +53,7 @@ def run(settings: Settings, report: Report) -> Results:
     keys = ("suite", "alignment", "alignment_max_res", "resolution", "camera", "limit")
     asked = {key: getattr(settings, key) for key in keys}
     results = Results(protocol(asked, sets, missing))
-    with only_one(settings.out / ".lock", f"Another run writes into {settings.out}."), Signals() as signals:
+    with exclusive_lock(settings.out / ".lock", f"Another run writes into {settings.out}."), Signals() as signals:
         taken: set[str] = set()
         for make in _sources(settings, words, runtime, report):
             _score_source(make(), sets, settings, runtime, taken, results, signals, report)
@@ -158,14 +115,16 @@ def _score_source(
         left_out = partial(_leave_out, results, report, source.label, name)
         common = mark(*_facts_of(benchmark, settings), facts, settings.alignment, settings.alignment_max_res)
         wanted = spread(len(benchmark), settings.limit)
-        keys = [(source.key(benchmark, i), benchmark.stamp(i)) for i in range(len(benchmark))]
+        keys = [(source.key(benchmark, i), benchmark.fingerprint(i)) for i in range(len(benchmark))]
         if isinstance(benchmark, ClipBenchmark):  # one fit: every frame's score depends on all of them
             wanted = list(range(min(len(benchmark), settings.limit or len(benchmark))))
             common = mark(common, wanted, keys)
-        marks = [mark(common, key) for key in keys]
-        with ScoreBook(folder / f"{folder_name(name)}.jsonl", marks, settings.overwrite) as book:
+        fingerprints = [mark(common, key) for key in keys]
+        with ScoreBook(folder / f"{folder_name(name)}.jsonl", fingerprints, settings.overwrite) as book:
             gallery = Gallery(folder / "pictures" / folder_name(name), book.of(wanted))
-            task = Task(source, benchmark, alignment, book, gallery, left_out, How(settings.camera, runtime.device))
+            task = Task(
+                source, benchmark, alignment, book, gallery, left_out, ScoringOptions(settings.camera, runtime.device)
+            )
             if isinstance(benchmark, ClipBenchmark):
                 kept = folder / "maps" / folder_name(name) / common
                 ClipTask(task, benchmark, kept, settings.overwrite).score(wanted, signals, report)
@@ -175,7 +134,7 @@ def _score_source(
         if signals.received is not None:
             raise signals.interruption("Interrupted.", "Finished scores are in place; run again to go on.")
         results.rows.append(summary_row(source.label, name, records, alignment.method(source.kind)))
-        results.shown.append(Shown(source.label, name, records, gallery))
+        results.shown.append(Scored(source.label, name, records, gallery))
         for text in _warnings(source.label, benchmark.spec, results.rows[-1], settings.camera):
             report.warn(text)
 
@@ -194,11 +153,11 @@ def _leave_out(results: Results, report: Report, model: str, dataset: str, image
 def _facts_of(benchmark: Benchmark, settings: Settings) -> tuple[Any, ...]:
     """What decides a set's truth: its rules, its listing, and the file that describes it."""
     described = Path(settings.suite).expanduser()
-    digest = hashlib.sha256(described.read_bytes()).hexdigest() if own_suite(settings.suite) else ""
+    digest = hashlib.sha256(described.read_bytes()).hexdigest() if is_custom_suite(settings.suite) else ""
     return SCORING, ccd_cli.__version__, asdict(benchmark.spec), benchmark.names(), digest
 
 
-def _warnings(label: str, spec: Spec, row: dict[str, Any], camera: Lens) -> Iterator[str]:
+def _warnings(label: str, spec: Spec, row: dict[str, Any], camera: CameraChoice) -> Iterator[str]:
     """What is odd about a row and cannot be seen in its numbers."""
     if row.get("missing", 0) > 0:
         yield (

@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from ccd_cli.benchmarks import Sample, Spec
-from ccd_cli.benchmarks.predictors import Prediction, own_suite
+from ccd_cli.benchmarks.predictors import Prediction, is_custom_suite
 from ccd_cli.core.errors import UsageProblem
-from ccd_cli.evaluate.points import Lens, point_scores
+from ccd_cli.evaluate.points import CameraChoice, point_scores
 from ccd_cli.geometry.kinds import Kind
 from ccd_cli.metrics.alignment import AUTO, IN_DISPARITY, METHODS, SUBSAMPLED, Aligned, Method, align, resolve
 from ccd_cli.metrics.boundary import depth_pro_f1, moge_f1
@@ -45,7 +45,7 @@ class Alignment:
             known = " and ".join(sorted(SUBSAMPLED))
             raise UsageProblem(f"--alignment-max-res does not go with --alignment {method}.", f"It is for {known}.")
         self.name = method
-        self._auto = MOGE_AUTO if suite.split("-")[0] == MOGE and not own_suite(suite) else AUTO
+        self._auto = MOGE_AUTO if suite.split("-")[0] == MOGE and not is_custom_suite(suite) else AUTO
         self._max_res = max_res
 
     def method(self, kind: Kind | None) -> Method:
@@ -80,7 +80,7 @@ def score(
     sample: Sample,
     prediction: Prediction,
     alignment: Alignment,
-    lens: Lens = "set",
+    camera_choice: CameraChoice = "set",
     device: torch.device = CPU,
 ) -> tuple[dict[str, Any], NDArray[np.float64]]:
     """Return a record (without index and mark) of one image, and the prediction as depth in the truth's unit.
@@ -95,7 +95,7 @@ def score(
     if method.startswith("moge-"):  # as its tables count: a negative depth is correct in delta1
         own = moge_depth_metrics(aligned.depth, sample.depth, sample.mask)
         scores["abs_rel"], scores["delta1"] = own["rel"], own["delta1"]
-    scores |= point_scores(spec, sample, prediction, values, lens)
+    scores |= point_scores(spec, sample, prediction, values, camera_choice)
     record = {
         "image": sample.name,
         "pixels": int(np.count_nonzero(sample.mask)),

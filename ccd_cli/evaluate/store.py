@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
 
-from ccd_cli.core.files import disk_error, json_line, read_json_lines, whole_file
+from ccd_cli.core.files import atomic_write, disk_error, json_line, read_json_lines
 
 Record = dict[str, Any]
 
@@ -33,13 +33,13 @@ class ScoreBook:
     the file cleaned. With `overwrite` nothing is kept. Raises CcdError on a full disk.
     """
 
-    def __init__(self, path: Path, marks: Sequence[str], overwrite: bool) -> None:
+    def __init__(self, path: Path, fingerprints: Sequence[str], overwrite: bool) -> None:
         self.path = path
         self.records: dict[int, Record] = {}
-        self._marks = marks
+        self._marks = fingerprints
         if not overwrite:
             for line in read_json_lines(path):
-                if (record := _valid(line, marks)) is not None:
+                if (record := _valid(line, fingerprints)) is not None:
                     self.records[record["index"]] = record
         self._clean()
         self._file: TextIO | None = None
@@ -70,15 +70,19 @@ class ScoreBook:
     def _clean(self) -> None:
         text = "".join(json_line(record) for record in self.records.values())
         if not self.path.exists() or self.path.read_bytes() != text.encode():
-            with whole_file(self.path) as temporary:
+            with atomic_write(self.path) as temporary:
                 temporary.write_text(text, encoding="utf-8")
 
 
-def _valid(line: Any, marks: Sequence[str]) -> Record | None:
+def _valid(line: Any, fingerprints: Sequence[str]) -> Record | None:
     """The line as a record with NaN where it holds null; None where it is none of this set and these settings."""
-    if not isinstance(line, Mapping) or type(index := line.get("index")) is not int or not 0 <= index < len(marks):
+    if (
+        not isinstance(line, Mapping)
+        or type(index := line.get("index")) is not int
+        or not 0 <= index < len(fingerprints)
+    ):
         return None
-    if line.get("mark") != marks[index] or not isinstance(line.get("scores"), Mapping):
+    if line.get("mark") != fingerprints[index] or not isinstance(line.get("scores"), Mapping):
         return None
     scores = {key: float("nan") if value is None else value for key, value in line["scores"].items()}
     if not all(isinstance(value, float | int) for value in scores.values()):

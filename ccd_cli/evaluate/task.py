@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from ccd_cli.benchmarks import Benchmark, Sample
 from ccd_cli.benchmarks.predictors import Prediction, Source
-from ccd_cli.core.concurrency import Behind, ahead, chunks
+from ccd_cli.core.concurrency import BackgroundWork, chunks, prefetch
 from ccd_cli.core.errors import CcdError
 from ccd_cli.core.report import Report
 from ccd_cli.core.runtime import Signals
 from ccd_cli.evaluate.figures import Gallery, Panels, draw
 from ccd_cli.evaluate.pairs import draw_pairs, score_pairs
-from ccd_cli.evaluate.points import Lens
+from ccd_cli.evaluate.points import CameraChoice
 from ccd_cli.evaluate.scoring import CPU, Alignment, score
 from ccd_cli.evaluate.store import Record, ScoreBook
 
@@ -36,10 +36,10 @@ HEADLINE = {"depth": "abs_rel", "pairs": "pair_accuracy", "clip": "abs_rel"}
 
 
 @dataclass(frozen=True)
-class How:
+class ScoringOptions:
     """How maps are scored: the camera for points, and where alignment and metrics are computed."""
 
-    lens: Lens = "set"
+    camera_choice: CameraChoice = "set"
     device: torch.device = CPU
 
 
@@ -54,7 +54,7 @@ class Task:
         book: ScoreBook,
         gallery: Gallery,
         left_out: LeftOut,
-        how: How = How(),
+        how: ScoringOptions = ScoringOptions(),
     ) -> None:
         self.source, self.benchmark, self.alignment, self.how = source, benchmark, alignment, how
         self.book, self.gallery, self.left_out = book, gallery, left_out
@@ -83,7 +83,7 @@ class Task:
             report.advance(done, **{score_key: record["scores"][score_key]})
 
         with ThreadPoolExecutor(SCORERS) as scorers:
-            behind = Behind(scorers, SCORERS + size - 1, take)
+            behind = BackgroundWork(scorers, SCORERS + size - 1, take)
             for index, sample, prediction in predicted(self.source, self.benchmark, todo, self.left_out, signals):
                 behind.add(partial(self._scored, index, sample, prediction))
             behind.finish()
@@ -95,7 +95,7 @@ class Task:
         try:
             if sample.pairs is None:
                 made, aligned = score(
-                    self.benchmark.spec, sample, prediction, self.alignment, self.how.lens, self.how.device
+                    self.benchmark.spec, sample, prediction, self.alignment, self.how.camera_choice, self.how.device
                 )
                 panels = partial(draw, sample, aligned, sample.mask)
             else:
@@ -123,7 +123,7 @@ def predicted(
 
     names, size = benchmark.names(), source.batch
     with ThreadPoolExecutor(READERS) as readers:
-        for chunk in chunks(ahead(readers, read, todo, READERS + size - 1), size):
+        for chunk in chunks(prefetch(readers, read, todo, READERS + size - 1), size):
             if signals.received is not None:
                 return
             ready: list[tuple[int, Prepared]] = []

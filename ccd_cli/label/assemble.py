@@ -8,7 +8,7 @@ from typing import Any
 
 import ccd_cli
 from ccd_cli.core.errors import CcdError
-from ccd_cli.core.files import whole_file
+from ccd_cli.core.files import atomic_write
 from ccd_cli.geometry.kinds import DIRECTION, UNIT
 from ccd_cli.label.parts import Part
 from ccd_cli.label.plan import Seen, key_of
@@ -76,7 +76,7 @@ def write_index(job: LabelJob, lines: dict[str, dict[str, Any]], skipped: int) -
         recipe_sha256=job.recipe_sha256,
         ccd=ccd_cli.__version__,
     )
-    with whole_file(job.folder.index) as temporary:
+    with atomic_write(job.folder.index) as temporary:
         temporary.write_bytes(to_json(index))
     return index
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ccd_cli.core.concurrency import Behind, ahead
+from ccd_cli.core.concurrency import BackgroundWork, prefetch
 from ccd_cli.core.errors import CcdError
 from ccd_cli.core.seeding import step_seed
 from ccd_cli.data.crops import Region
@@ -82,7 +82,7 @@ def label_shard(
     seen: list[Seen] = []
     bad: list[Bad] = []
     made: list[tuple[list[bytes], list[dict[str, Any]]]] = []
-    encoding = Behind(pool, 2 * workers, lambda result: made.append(cast(Any, result)))
+    encoding = BackgroundWork(pool, 2 * workers, lambda result: made.append(cast(Any, result)))
     waiting: list[NDArray[np.uint8]] = []
     maps: list[FloatMap] = []
 
@@ -98,7 +98,7 @@ def label_shard(
     def read(one: tuple[int, Path]) -> tuple[Seen, NDArray[np.uint8]] | Bad:
         return plan.read(*one)
 
-    for _, future in ahead(pool, read, zip(plan.positions(shard), photos, strict=True), 2 * workers):
+    for _, future in prefetch(pool, read, zip(plan.positions(shard), photos, strict=True), 2 * workers):
         found = future.result()
         if isinstance(found, Bad):
             bad.append(found)

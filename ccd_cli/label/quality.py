@@ -9,8 +9,8 @@ from typing import Any, cast
 
 import numpy as np
 
-from ccd_cli.config.common import Share
-from ccd_cli.core.concurrency import Behind
+from ccd_cli.config.common import Fraction
+from ccd_cli.core.concurrency import BackgroundWork
 from ccd_cli.label.parts import Part
 from ccd_cli.label.plan import key_of
 from ccd_cli.labels.agreement import disagreement
@@ -21,7 +21,7 @@ def shard_lines(
 ) -> list[dict[str, Any]]:
     """Return one line of `quality.jsonl`, before the dropping rules, for each photo of a shard; the pool does the work."""
     lines: list[dict[str, Any]] = []
-    judging = Behind(pool, 2 * workers, lambda line: lines.append(cast("dict[str, Any]", line)))
+    judging = BackgroundWork(pool, 2 * workers, lambda line: lines.append(cast("dict[str, Any]", line)))
     for i, pngs in enumerate(zip(*(part.pngs() for part in parts), strict=True)):
         judging.add(_line, parts, names, size, i, pngs)
     judging.finish()
@@ -47,7 +47,7 @@ def _line(
     }
 
 
-def drop(lines: list[dict[str, Any]], worst: Share, most: float | None) -> list[dict[str, Any]]:
+def drop(lines: list[dict[str, Any]], worst: Fraction, most: float | None) -> list[dict[str, Any]]:
     """Return the lines with `dropped`: null, or the rule that leaves the photo out.
 
     `worst` is the share of the comparable photos that goes, rounded down, by disagreement (equal ones: the later first);

@@ -58,14 +58,14 @@ class RayEngine:
         if not address:
             self._device, precisions = runtimes(device, list(precisions), threads)
             gpus = 0 if self._device != "cuda" else _visible_gpus()
-            self._share([{"cpus": float(os.cpu_count() or 1), "gpus": float(gpus)}], threads)
+            self._spread_out([{"cpus": float(os.cpu_count() or 1), "gpus": float(gpus)}], threads)
             self._start("", math.ceil(self.workers * self._cpus))
             return self._device, list(precisions)
         nodes = self._start(address, 0)["nodes"]
         if device in ("cpu", "mps") or not any(node["gpus"] for node in nodes):
             nodes = [{**node, "gpus": 0.0} for node in nodes]
             device = "cpu" if device == "auto" else device
-        self._share(nodes, threads)
+        self._spread_out(nodes, threads)
         self._send({"probe": [device, list(precisions), threads], "cpus": self._cpus, "gpus": self._gpus})
         self._device, precisions = self._hear(lambda: self._stop_if_asked())["probe"]
         return self._device, list(precisions)
@@ -115,7 +115,7 @@ class RayEngine:
         if self._temporary:
             shutil.rmtree(self._temporary, ignore_errors=True)
 
-    def _share(self, nodes: list[dict[str, float]], threads: int) -> None:
+    def _spread_out(self, nodes: list[dict[str, float]], threads: int) -> None:
         """Decide how many workers there are and what each one claims."""
         self._machines = len(nodes)
         gpus, largest = int(sum(node["gpus"] for node in nodes)), max(node["cpus"] for node in nodes)

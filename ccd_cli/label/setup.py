@@ -18,7 +18,7 @@ from ccd_cli.config.label import LabelRecipe
 from ccd_cli.config.load import differences, recipe_hash, to_yaml
 from ccd_cli.config.yaml_loader import read_yaml
 from ccd_cli.core.errors import CcdError, RecipeError, TrainingStopped, UsageProblem
-from ccd_cli.core.files import need_space, only_one, read_json_lines, write_json, write_text
+from ccd_cli.core.files import check_free_space, exclusive_lock, read_json_lines, write_json, write_text
 from ccd_cli.core.paths import builtin_path
 from ccd_cli.core.report import Report
 from ccd_cli.data.source import Source
@@ -229,7 +229,7 @@ def prepare(
     }
     _check_space(recipe, folder, plan)
     folder.path.mkdir(parents=True, exist_ok=True)
-    stack.enter_context(only_one(folder.lock, f"Another process is writing {folder.path}."))
+    stack.enter_context(exclusive_lock(folder.lock, f"Another process is writing {folder.path}."))
     choose_label_folder(recipe, str(folder.path), overwrite)  # again: another run may have been here before the lock
     folder.sweep()
     fresh = overwrite or not folder.recipe.exists()
@@ -287,4 +287,4 @@ def _check_space(recipe: LabelRecipe, folder: LabelFolder, plan: Plan) -> None:
     if recipe.photos == "embed":
         needed += recipe.epochs * sum(path.stat().st_size for path in plan.photos if path.is_file())
     there = sum(p.stat().st_size for p in folder.path.rglob("*.tar")) if folder.path.is_dir() else 0
-    need_space(folder.path, max(0, int(needed) - there), "The folder of labels")
+    check_free_space(folder.path, max(0, int(needed) - there), "The folder of labels")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from pydantic import Field
 
-from ccd_cli.config.common import Section, Share
+from ccd_cli.config.common import Fraction, Section
 from ccd_cli.core.errors import CcdError, ImageError
 from ccd_cli.geometry.kinds import Kind
 from ccd_cli.media.map_write import decode16, encode16
@@ -43,9 +43,9 @@ class Crop(Section):
     """Value of one step of the code."""
     offset: float
     """Value of code 0, were it valid."""
-    valid: Share
+    valid: Fraction
     """Share of pixels with a value."""
-    saturated: Share
+    saturated: Fraction
     """Share of the valid pixels on a plateau at the label's exact minimum or maximum."""
     flat: bool
     """Whether the label has no relief: its order is noise."""

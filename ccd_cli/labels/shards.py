@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from ccd_cli.core.errors import CcdError, ImageError, UsageProblem
-from ccd_cli.core.files import whole_file
+from ccd_cli.core.files import atomic_write
 from ccd_cli.core.seeding import step_seed
 from ccd_cli.labels.format import MEMBER, FloatMap, Index, ShardFacts, Sidecar, decode_label, decode_photo
 
@@ -33,7 +33,7 @@ _RESTORE = "Restore it, or label anew."
 
 def write_tar(path: Path, members: Iterable[tuple[str, bytes]]) -> None:
     """Write a tar whole or not at all: members as given, plain headers without times, owners or extensions."""
-    with whole_file(path) as temporary, tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar:
+    with atomic_write(path) as temporary, tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar:
         for name, data in members:
             head = tarfile.TarInfo(name)
             head.size, head.mtime, head.mode = len(data), 0, 0o644

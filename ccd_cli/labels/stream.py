@@ -13,7 +13,7 @@ from ccd_cli.core.errors import CcdError, ImageError
 from ccd_cli.core.seeding import step_seed
 from ccd_cli.data.augment import Augmentation, augment
 from ccd_cli.data.crops import Patch, Region, cut, draw_boxes, shares
-from ccd_cli.data.views import Example, PhotoViews, ViewRule
+from ccd_cli.data.views import Example, PhotoViews, ViewConfig
 from ccd_cli.labels.shards import LabelSample, ShardReader, epoch_order
 
 
@@ -31,7 +31,7 @@ class LabelStream:
         reader: ShardReader,
         seed: int,
         recorded: bool,
-        rule: ViewRule,
+        rule: ViewConfig,
         how: Augmentation,
         columns: Sequence[int],
         needed: Callable[[int], Iterable[int]],

@@ -60,11 +60,11 @@ def chains(levels: Sequence[int]) -> list[tuple[int, ...]]:
     """`levels` split into chains, each from fine to coarse, in which every level divides the one before it."""
     found: list[list[int]] = []
     for level in sorted(levels, reverse=True):
-        home = next((chain for chain in found if chain[-1] % level == 0), None)
-        if home is None:
+        cache_folder = next((chain for chain in found if chain[-1] % level == 0), None)
+        if cache_folder is None:
             found.append([level])
         else:
-            home.append(level)
+            cache_folder.append(level)
     return [tuple(chain) for chain in found]
 
 

@@ -10,10 +10,10 @@ from torch import Tensor
 from ccd_cli.losses.normalize import statistics
 
 
-def saturated_mask(label: Tensor, mask: Tensor, max_share: float = 0.01) -> Tensor:
+def saturated_mask(label: Tensor, mask: Tensor, max_fraction: float = 0.01) -> Tensor:
     """`mask` without the pixels on a plateau at the label's smallest or largest value: [B,H,W] bool.
 
-    A plateau is more than `max_share` of a map's valid pixels at exactly that value: sky at 0 in disparity, or a clamp.
+    A plateau is more than `max_fraction` of a map's valid pixels at exactly that value: sky at 0 in disparity, or a clamp.
     """
     count = mask.sum(dim=(1, 2))
     kept = mask
@@ -22,7 +22,7 @@ def saturated_mask(label: Tensor, mask: Tensor, max_share: float = 0.01) -> Tens
         torch.where(mask, label, -math.inf).amax(dim=(1, 2)),
     ):
         at_end = mask & (label == end[:, None, None])
-        plateau = at_end.sum(dim=(1, 2)) > max_share * count
+        plateau = at_end.sum(dim=(1, 2)) > max_fraction * count
         kept = kept & ~(at_end & plateau[:, None, None])
     return kept
 

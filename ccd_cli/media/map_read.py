@@ -178,17 +178,17 @@ def _npz(path: Path) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None, Cam
                 raise ImageError(f"{path}: over {MAX_PIXELS // 1_000_000} megapixels")
             values = _plane(file["depth"], path)
             valid = file["valid"].astype(bool) if "valid" in file else None
-            lens = [float(v) for v in file["intrinsics"].ravel()] if "intrinsics" in file else []
+            camera_choice = [float(v) for v in file["intrinsics"].ravel()] if "intrinsics" in file else []
     except ImageError:
         raise
     except Exception as error:  # zip, zlib and numpy each have errors of their own
         raise ImageError(f"{path}: not a readable .npz ({first_line(error)})") from error
     if valid is not None and valid.shape != values.shape:
         raise ImageError(f"{path}: its mask 'valid' is not of the size of its map")
-    if len(lens) == 9:  # a 3 x 3 matrix
-        lens = [lens[0], lens[4], lens[2], lens[5]]
+    if len(camera_choice) == 9:  # a 3 x 3 matrix
+        camera_choice = [camera_choice[0], camera_choice[4], camera_choice[2], camera_choice[5]]
     try:
-        camera = Camera(*lens) if lens else None
+        camera = Camera(*camera_choice) if camera_choice else None
     except (CcdError, TypeError) as error:
         raise ImageError(f"{path}: intrinsics are not four numbers with positive focal lengths") from error
     return values, valid, camera

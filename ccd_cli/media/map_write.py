@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ccd_cli.core.errors import CcdError, Unwritable, UsageProblem
-from ccd_cli.core.files import whole_file, write_json
+from ccd_cli.core.files import atomic_write, write_json
 from ccd_cli.geometry.depth_map import Camera, DepthMap
 from ccd_cli.geometry.kinds import DIRECTION, UNIT, Kind
 from ccd_cli.media.colorize import DEFAULT, colorize, side_by_side
@@ -181,14 +181,14 @@ def write_maps(
         raise UsageProblem(f"--save {','.join(unknown)}: there is no such output.", f"Choose from {', '.join(ITEMS)}.")
     if rgb.shape[:2] != made.values.shape:
         raise CcdError(f"{base}: the map and its photo differ in size.")
-    lens = camera or made.camera
+    camera_choice = camera or made.camera
     raw = made.values if made.valid is None else np.where(made.valid, made.values, np.float32(np.nan))
     paths = {item: with_suffix(base, SUFFIX[item]) for item in ITEMS if item in items}
     coding: tuple[float | None, float | None] = (None, None)
     if "npy" in paths:
         write_npy(paths["npy"], raw)
     if "npz" in paths:
-        write_npz(paths["npz"], raw, made.valid, lens)
+        write_npz(paths["npz"], raw, made.valid, camera_choice)
     if "exr" in paths:
         write_exr(paths["exr"], raw, made.kind)
     if "png16" in paths:
@@ -202,7 +202,7 @@ def write_maps(
         if "side" in paths:
             write_png(paths["side"], side_by_side(rgb, color))
     names = {item: path.name for item, path in paths.items()} | dict(files or {})
-    content = settle(base, sidecar(made.kind, origin, names, lens, *coding) | dict(extra or {}))
+    content = settle(base, sidecar(made.kind, origin, names, camera_choice, *coding) | dict(extra or {}))
     write_json(with_suffix(base, ".json"), content)
     return content
 
@@ -237,16 +237,16 @@ def sidecar(
 
 def write_npy(path: Path, raw: FloatMap) -> None:
     """Write a raw map float32 [H, W]."""
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         np.save(temporary, np.ascontiguousarray(raw, np.float32), allow_pickle=False)
 
 
 def write_npz(path: Path, raw: FloatMap, valid: Mask | None, camera: Camera | None) -> None:
     """Write `depth` float32 [H, W], `valid` bool [H, W] and `intrinsics` float64 fx, fy, cx, cy (empty where not known)."""
-    lens = np.array([] if camera is None else [camera.fx, camera.fy, camera.cx, camera.cy], np.float64)
+    camera_choice = np.array([] if camera is None else [camera.fx, camera.fy, camera.cx, camera.cy], np.float64)
     known = np.isfinite(raw) if valid is None else valid
-    with whole_file(path) as temporary:
-        np.savez_compressed(temporary, depth=raw.astype(np.float32), valid=known, intrinsics=lens)
+    with atomic_write(path) as temporary:
+        np.savez_compressed(temporary, depth=raw.astype(np.float32), valid=known, intrinsics=camera_choice)
 
 
 def write_exr(path: Path, raw: FloatMap, kind: Kind) -> None:
@@ -259,7 +259,7 @@ def write_exr(path: Path, raw: FloatMap, kind: Kind) -> None:
     except ImportError as error:
         raise CcdError("Writing .exr needs the package OpenEXR.", 'Install it: pip install "OpenEXR>=3.3"') from error
     header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage, "kind": kind, "unit": UNIT[kind]}
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         try:
             OpenEXR.File(header, {"Z": np.ascontiguousarray(raw, np.float32)}).write(str(temporary))
         except RuntimeError as error:  # what the library makes of a full disk
@@ -270,7 +270,7 @@ def write_exr(path: Path, raw: FloatMap, kind: Kind) -> None:
 
 def write_png(path: Path, picture: NDArray[np.uint8] | NDArray[np.uint16]) -> None:
     """Write uint8 RGB [H, W, 3] or 16-bit gray uint16 [H, W]."""
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         Image.fromarray(picture).save(temporary, format="PNG", compress_level=_ZLIB)
 
 

@@ -29,7 +29,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from ccd_cli.core.errors import CcdError
-from ccd_cli.core.files import disk_error, lock_folder, whole_file, write_json
+from ccd_cli.core.files import atomic_write, disk_error, lock_folder, write_json
 from ccd_cli.media.video_read import Place
 
 SEGMENT = 240  # frames: what a stop loses at most
@@ -202,7 +202,7 @@ class ClipWriter:
         """Copy the packets of all segments into the final file."""
         form = "mp4" if track.content == "color" else "matroska"
         with (
-            whole_file(track.path) as temporary,
+            atomic_write(track.path) as temporary,
             _plain_errors(track.path),
             av.open(str(temporary), "w", format=form, options={"fflags": "+bitexact"}) as out,  # no random ids
         ):

@@ -52,14 +52,14 @@ def depth_pro_recall(pred: Floats, alpha: Floats, above: float = 0.1) -> float:
     _same_shape(pred, alpha, None)
     front = alpha > above
     thresholds = np.linspace(1.05, 1.25, 10)
-    truth = (
+    ground_truth = (
         front[:, :-1] & ~front[:, 1:],
         front[:-1] & ~front[1:],
         front[:, 1:] & ~front[:, :-1],
         front[1:] & ~front[:-1],
     )
     recall = np.zeros(10)
-    for direction, (ratio, edges) in enumerate(zip(_steps(_inverse(pred)), truth, strict=True)):
+    for direction, (ratio, edges) in enumerate(zip(_steps(_inverse(pred)), ground_truth, strict=True)):
         along = ratio if direction % 2 == 0 else ratio.T
         true = edges if direction % 2 == 0 else edges.T
         count = max(int(true.sum()), 1)

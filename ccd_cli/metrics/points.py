@@ -112,13 +112,13 @@ def temporal_alignment_error(
             (np.asarray(depths[k]), cameras[k], np.asarray(poses[k]), None if masks is None else masks[k])
             for k in (i - 1, i)
         ]
-        errors += carried_errors(pair[0], pair[1])
+        errors += reprojection_errors(pair[0], pair[1])
     if not errors:
         raise CcdError("No two following frames see a common point.", "Check that the poses are camera to world.")
     return float(np.mean(errors))
 
 
-def carried_errors(before: Seen, now: Seen) -> list[float]:
+def reprojection_errors(before: Seen, now: Seen) -> list[float]:
     """Return the errors of two frames (depth, camera, pose, mask or None) carried into each other, there and back.
 
     Each is mean |carried - there| / there, as in `temporal_alignment_error`; a direction without a common pixel is left out.

@@ -16,13 +16,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ccd_cli.core.errors import CheckpointError, UsageProblem, first_line
-from ccd_cli.core.files import disk_error, whole_file
+from ccd_cli.core.files import atomic_write, disk_error
 from ccd_cli.geometry.kinds import KINDS, Kind
 from ccd_cli.models.arch import Arch, arch_to_json
 from ccd_cli.models.depth_net import DepthNet
 from ccd_cli.models.files import SAFE_SUFFIX, check_file, read_header, read_metadata, sha256_file
 from ccd_cli.models.identify import identify
-from ccd_cli.models.keys import DROPPED, encoder_names, layout_of, own_names, published_name, strip_prefixes
+from ccd_cli.models.keys import DROPPED, custom_names, encoder_names, layout_of, published_name, strip_prefixes
 
 __all__ = [
     "identify",
@@ -92,7 +92,7 @@ def load_model(path: Path | str, arch_name: str | None = None) -> DepthNet:
     state = read_state(path)
     arch = identify(state, str(path), arch_name, read_metadata(path))
     layout = layout_of(state)
-    own = {o: state[n] for n, o in own_names(state, layout).items() if o != DROPPED}
+    own = {o: state[n] for n, o in custom_names(state, layout).items() if o != DROPPED}
     try:
         model = _blank(arch)
     except UsageProblem as error:  # the file's metadata names an encoder that there is not
@@ -181,7 +181,7 @@ def save_model(
     state = model.state_dict() if isinstance(model, nn.Module) else model
     tensors = {n: t.detach().to("cpu").contiguous().clone() for n, t in state.items()}
     try:
-        with whole_file(path) as temporary:
+        with atomic_write(path) as temporary:
             save_file(tensors, temporary, metadata=notes)
     except SafetensorError as error:
         if "os error 28" in str(error):

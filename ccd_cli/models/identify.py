@@ -11,7 +11,7 @@ from typing import Any, cast
 from ccd_cli.core.errors import CheckpointError
 from ccd_cli.geometry.kinds import KINDS, Kind
 from ccd_cli.models.arch import ARCHS, Arch, arch_from_json, get_arch
-from ccd_cli.models.keys import layout_of, own_names
+from ccd_cli.models.keys import custom_names, layout_of
 
 _SIZE = {"s": "small", "b": "base", "l": "large"}
 _WIDTH = {"small": 384, "base": 768, "large": 1024}
@@ -49,7 +49,7 @@ def candidates(state: Mapping[str, Any]) -> list[str]:
     `state` maps names (without wrapper prefixes) to anything with a `shape`. `CheckpointError` for unknown layouts.
     """
     layout = layout_of(state)
-    own = {o: tuple(state[n].shape) for n, o in own_names(state, layout).items()}
+    own = {o: tuple(state[n].shape) for n, o in custom_names(state, layout).items()}
     width = own.get("encoder.cls_token", (0,))[-1]
     sky = any(name.startswith("head.sky.") for name in own)
     found = []

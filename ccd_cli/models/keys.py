@@ -114,7 +114,7 @@ def published_name(name: str, layout: str) -> str:
     return name
 
 
-def own_names(names: Iterable[str], layout: str) -> dict[str, str]:
+def custom_names(names: Iterable[str], layout: str) -> dict[str, str]:
     """Return {name: ccd's name}; `CheckpointError` where two tensors claim one name."""
     table = {n: own_name(n, layout) for n in names}
     seen: dict[str, str] = {}
@@ -139,5 +139,5 @@ def encoder_names(names: Iterable[str]) -> dict[str, str]:
         layout = "encoder"
     if layout == "encoder":
         return {n: n for n in names if n != "mask_token" and not n.startswith(_CLASSIFIER)}
-    own = own_names(names, layout)
+    own = custom_names(names, layout)
     return {n: o[len("encoder.") :] for n, o in own.items() if o.startswith("encoder.") and o != DROPPED}

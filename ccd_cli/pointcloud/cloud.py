@@ -54,7 +54,7 @@ class CloudSettings:
 
 
 @dataclass(frozen=True)
-class DepthRule:
+class DepthConversion:
     """How a map, or all frames of a clip, becomes meters, what that depth is called, and beyond where it is cut."""
 
     to_depth: ToDepth
@@ -83,7 +83,7 @@ class Cloud:
 
 def choose_rule(
     depth_map: DepthMap, settings: CloudSettings, quantiles: tuple[float, float] | None = None
-) -> DepthRule:
+) -> DepthConversion:
     """Return how this map becomes meters. `quantiles`: a whole clip's 1 % and 99 % values, else the map's own.
 
     Metric maps go straight through; a reference is fitted; the rest gets near and far. Raises CcdError (see
@@ -98,14 +98,14 @@ def choose_rule(
         found = f"Fitted to the reference: scale {fit.to_depth.scale:.6g}{shift} over {fit.pixels} pixels"
         farthest = TAIL * float(np.nanquantile(settings.reference, 0.99)) if disparity else None
         notes = [f"{found}, {fit.inliers:.0%} of them taken as sound", *unused]
-        return DepthRule(fit.to_depth, "meter (fitted to a reference)", farthest, notes)
+        return DepthConversion(fit.to_depth, "meter (fitted to a reference)", farthest, notes)
     if depth_map.kind == "metric":
-        return DepthRule(ToDepth("metric"), "meter", None, unused)
+        return DepthConversion(ToDepth("metric"), "meter", None, unused)
     near, far = settings.range
     rule = to_depth_by_range(depth_map.kind, quantiles or value_quantiles(depth_map), near, far)
     how = "taken from --near and --far" if ranged else "assumed; give --near and --far, or --align-to"
     note = f"Scale unknown ({depth_map.kind} map): the range {near:g} to {far:g} m is {how}"
-    return DepthRule(rule, f"meter, assumed range {near:g} to {far:g}", TAIL * far if disparity else None, [note])
+    return DepthConversion(rule, f"meter, assumed range {near:g} to {far:g}", TAIL * far if disparity else None, [note])
 
 
 def cloud_from_map(
@@ -115,7 +115,7 @@ def cloud_from_map(
     settings: CloudSettings,
     *,
     camera_source: Source | None = None,
-    rule: DepthRule | None = None,
+    rule: DepthConversion | None = None,
     grain: float = 1.0,
 ) -> Cloud:
     """Return the cloud of one photo: `rgb` uint8 [H, W, 3] of the map's size, `camera` in its pixels.
@@ -165,13 +165,13 @@ def _camera_notes(camera: Camera, source: Source | None, size: tuple[int, ...]) 
     return notes
 
 
-def _about(depth_map: DepthMap, camera: Camera, source: Source | None, rule: DepthRule) -> dict[str, str]:
+def _about(depth_map: DepthMap, camera: Camera, source: Source | None, rule: DepthConversion) -> dict[str, str]:
     height, width = depth_map.values.shape
-    lens = f"fx {camera.fx:.6f} fy {camera.fy:.6f} cx {camera.cx:.6f} cy {camera.cy:.6f} of {width}x{height} pixels"
+    where = f"fx {camera.fx:.6f} fy {camera.fy:.6f} cx {camera.cx:.6f} cy {camera.cy:.6f} of {width}x{height} pixels"
     return {
         "unit": rule.unit,
         "axes": AXES,
-        "camera": f"{lens}, first pixel center at 0.5 0.5" + (f" ({ABOUT[source]})" if source else ""),
+        "camera": f"{where}, first pixel center at 0.5 0.5" + (f" ({ABOUT[source]})" if source else ""),
         "depth": f"{depth_map.kind} map, scale {rule.to_depth.scale:.9g} shift {rule.to_depth.shift:.9g}",
     }
 

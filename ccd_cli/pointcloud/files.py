@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 import ccd_cli
 from ccd_cli.core.errors import CcdError, UsageProblem
-from ccd_cli.core.files import need_space, whole_file
+from ccd_cli.core.files import atomic_write, check_free_space
 
 Format = Literal["ply", "pcd", "xyz", "glb"]
 FORMATS: tuple[str, ...] = get_args(Format)
@@ -52,9 +52,9 @@ def write_cloud(
     if not len(points) or not np.isfinite(points).all() or colors.dtype != np.uint8:
         raise CcdError("A cloud has at least one point, finite coordinates and colors of 8 bits.")
     size = len(points) * (_BYTES[fmt] + (0 if normals is None else _BYTES_NORMALS[fmt]))
-    need_space(path.parent, size + 100_000, f"{path.name} ({len(points):,} points)")
+    check_free_space(path.parent, size + 100_000, f"{path.name} ({len(points):,} points)")
     writer = {"ply": _write_ply, "pcd": _write_pcd, "xyz": _write_xyz, "glb": _write_glb}[fmt]
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         writer(temporary, points, colors, normals, _comments(about or {}))
 
 

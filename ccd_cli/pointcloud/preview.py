@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ccd_cli.core.files import whole_file
+from ccd_cli.core.files import atomic_write
 
 YAW, PITCH = 22.0, 15.0
 """Degrees by which the viewer walks around the cloud, to the right and up, so that depth shows."""
@@ -44,7 +44,7 @@ def preview(
 
 def write_preview(path: Path, points: NDArray[np.float32], colors: NDArray[np.uint8]) -> Path:
     """Write `preview` as a PNG, whole or not at all, and return its path."""
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         Image.fromarray(preview(points, colors)).save(temporary)
     return path
 

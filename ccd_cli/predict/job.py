@@ -98,14 +98,14 @@ def finished(base: Path, fingerprint: str) -> dict[str, Any] | None:
     return found if all(p.exists() and p.parent == base.parent for p in files) else None
 
 
-class Marks(NamedTuple):
+class Fingerprints(NamedTuple):
     """Hashes: of what decides the values of a map (`map`), and of what decides all results of an input (`all`)."""
 
     map: str
     all: str
 
 
-def marks_of(item: Media, model: Model, settings: Settings, runtime: Runtime, *extra: object) -> Marks:
+def fingerprints_of(item: Media, model: Model, settings: Settings, runtime: Runtime, *extra: object) -> Fingerprints:
     """Return the marks of an input: its size and time, the model, the settings; `extra` decides the map as well.
 
     Raises CcdError where the file, or its reference depth, is gone.
@@ -129,7 +129,7 @@ def marks_of(item: Media, model: Model, settings: Settings, runtime: Runtime, *e
         cloud and (settings.cloud_format, settings.preview, cloud, settings.every),
         (measured, settings.ref_scale),
     ]
-    return Marks(*(hashlib.sha256(repr(facts).encode()).hexdigest() for facts in (values, values + results)))
+    return Fingerprints(*(hashlib.sha256(repr(facts).encode()).hexdigest() for facts in (values, values + results)))
 
 
 def reference_file(item: Media, settings: Settings) -> Path | None:
@@ -139,12 +139,12 @@ def reference_file(item: Media, settings: Settings) -> Path | None:
     return find_map(settings.align_to, (item.stem, item.stem.with_name(item.path.name)), (".png", ".npy"))
 
 
-def origin(model: Model, shape: tuple[int, int], source: Source | None, marks: Marks) -> Origin:
+def origin(model: Model, shape: tuple[int, int], source: Source | None, fingerprints: Fingerprints) -> Origin:
     """Return what a sidecar says about how a map of `shape` (height, width) was made."""
     teacher = model.teacher
     seen = model.short_side(*shape)
     made_by = (teacher.name, teacher.checkpoint_sha256, teacher.license, ccd_cli.__version__)
-    return Origin(*made_by, seen, source, marks.all, marks.map)
+    return Origin(*made_by, seen, source, fingerprints.all, fingerprints.map)
 
 
 def photo_camera(

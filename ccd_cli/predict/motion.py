@@ -25,7 +25,7 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Look:
+class FrameView:
     """What is kept of a frame: the shares of 64 colors, and a gray picture of at most `LONGEST` pixels, 0..255."""
 
     colors: Array
@@ -37,13 +37,13 @@ class Look:
         return np.fft.rfft2((self.gray - self.gray.mean()) * _window(*self.gray.shape), s=_padded(self.gray.shape))
 
 
-def look(rgb: NDArray[np.uint8]) -> Look:
+def look(rgb: NDArray[np.uint8]) -> FrameView:
     """Return the look of an RGB picture uint8 [h, w, 3]."""
     few = rgb[:: max(1, rgb.shape[0] // 48), :: max(1, rgb.shape[1] // 64)].astype(np.int64) >> 6
     bins = np.bincount((few @ np.array([16, 4, 1])).ravel(), minlength=64)
     step = -(-max(rgb.shape[:2]) // LONGEST)
     gray = rgb[::step, ::step].astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
-    return Look(bins / bins.sum(), np.round(gray).astype(np.float64))
+    return FrameView(bins / bins.sum(), np.round(gray).astype(np.float64))
 
 
 class Motion(NamedTuple):
@@ -54,7 +54,7 @@ class Motion(NamedTuple):
     peak: float
 
 
-def is_cut(before: Look, now: Look, motion: Motion, depth_correlation: float) -> bool:
+def is_cut(before: FrameView, now: FrameView, motion: Motion, depth_correlation: float) -> bool:
     """Tell whether a new scene begins: the pictures have nothing in common, and new colors or new depth.
 
     A flash changes the colors but not the edges, a fast pan or motion blur the edges but hardly the colors.
@@ -64,7 +64,7 @@ def is_cut(before: Look, now: Look, motion: Motion, depth_correlation: float) ->
     return motion.peak < SAME_PICTURE and distance > needed
 
 
-def motion_between(before: Look, now: Look) -> Motion:
+def motion_between(before: FrameView, now: FrameView) -> Motion:
     """Return how the whole picture moved; zeros where it is unsure.
 
     Phase correlation (Kuglin and Hines, 1975) of windowed gray pictures, low frequencies only, with a parabola

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ccd_cli.core.concurrency import Behind, ahead, chunks
+from ccd_cli.core.concurrency import BackgroundWork, chunks, prefetch
 from ccd_cli.core.errors import CcdError, Unwritable
 from ccd_cli.core.report import Report
 from ccd_cli.core.runtime import Runtime, Signals
@@ -22,12 +22,12 @@ from ccd_cli.pointcloud.cloud import cloud_from_map
 from ccd_cli.pointcloud.files import write_cloud
 from ccd_cli.pointcloud.preview import write_preview
 from ccd_cli.predict.job import (
-    Marks,
+    Fingerprints,
     Outcome,
     Settings,
     failed,
+    fingerprints_of,
     finished,
-    marks_of,
     origin,
     photo_camera,
     reference_file,
@@ -74,8 +74,8 @@ def predict_photos(
     report.begin("Photos", len(todo))
     try:
         with ThreadPoolExecutor(READERS) as readers, ThreadPoolExecutor(WRITERS) as writers:
-            behind = Behind(writers, 2 * WRITERS + size, written)
-            for chunk in chunks(ahead(readers, lambda item: read_photo(item.path), todo, READERS + size), size):
+            behind = BackgroundWork(writers, 2 * WRITERS + size, written)
+            for chunk in chunks(prefetch(readers, lambda item: read_photo(item.path), todo, READERS + size), size):
                 if signals.received is not None:
                     break
                 read = _readable(chunk, outcome, report)
@@ -88,18 +88,18 @@ def predict_photos(
 
 def _unfinished(
     items: list[Media], model: Model, settings: Settings, runtime: Runtime, outcome: Outcome, report: Report
-) -> dict[Media, Marks]:
+) -> dict[Media, Fingerprints]:
     """The items without complete results of these settings, and their marks; the others are counted and listed."""
     todo = {}
     for item in items:
         base = settings.out / item.stem
         try:
-            marks = marks_of(item, model, settings, runtime)
+            fingerprints = fingerprints_of(item, model, settings, runtime)
         except CcdError as error:
             failed(item, error, outcome, report)
             continue
-        if settings.overwrite or finished(base, marks.all) is None:
-            todo[item] = marks
+        if settings.overwrite or finished(base, fingerprints.all) is None:
+            todo[item] = fingerprints
         else:
             outcome.done.append({"input": str(item.path), "sidecar": str(with_suffix(base, ".json")), "skipped": True})
             outcome.skipped += 1
@@ -154,7 +154,7 @@ def _written(item: Media, *rest: Any) -> tuple[Media, tuple[dict[str, Any], list
 
 
 def _write(
-    item: Media, rgb: Photo, made: DepthMap, model: Model, settings: Settings, marks: Marks
+    item: Media, rgb: Photo, made: DepthMap, model: Model, settings: Settings, fingerprints: Fingerprints
 ) -> tuple[dict[str, Any], list[str]]:
     """Write all results of one photo, the sidecar last; return a record of them and what is worth saying."""
     if made.valid is not None and not made.valid.any():
@@ -162,7 +162,7 @@ def _write(
     base = settings.out / item.stem
     shape = rgb.shape[:2]
     camera, source = photo_camera(item, shape, made, settings)
-    about = origin(model, shape, source, marks)
+    about = origin(model, shape, source, fingerprints)
     files: dict[str, str] = {}
     notes: list[str] = []
     extra: dict[str, Any] = {}

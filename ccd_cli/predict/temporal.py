@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from ccd_cli.core.errors import UsageProblem
 from ccd_cli.geometry.kinds import KINDS, Kind
-from ccd_cli.predict.motion import COMMON, Array, Look, blocks, correlation, is_cut, look, motion_between
+from ccd_cli.predict.motion import COMMON, Array, FrameView, blocks, correlation, is_cut, look, motion_between
 
 Mode = Literal["none", "ema", "align"]
 MODES: tuple[str, ...] = get_args(Mode)
@@ -72,7 +72,7 @@ class Stabilizer:
         self.mode, self.kind = mode, kind
         self._log = kind in ("depth", "metric")
         self._scene: _Scene | None = None
-        self._look: Look | None = None
+        self._look: FrameView | None = None
         self._last: Array | None = None
 
     def update(
@@ -134,7 +134,7 @@ class Stabilizer:
         if state["last"] is not None:
             made._last = _unpack(state["last"])
         if state["look"] is not None:
-            made._look = Look(*(_unpack(array) for array in state["look"]))
+            made._look = FrameView(*(_unpack(array) for array in state["look"]))
         if (kept := state["scene"]) is not None:
             reference, frames = (_unpack(array) for array in kept["arrays"])
             place, level, drift = ((float(kept[k][0]), float(kept[k][1])) for k in ("place", "level", "drift"))

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ccd_cli.core.concurrency import Behind, chunks, prefetched
+from ccd_cli.core.concurrency import BackgroundWork, chunks, prefetched
 from ccd_cli.core.errors import CcdError, Interrupted, Unwritable
 from ccd_cli.core.files import write_json
 from ccd_cli.core.report import Report
@@ -36,7 +36,7 @@ from ccd_cli.media.map_write import (
 from ccd_cli.media.outputs import drop_frames, read_sidecar, settle
 from ccd_cli.media.video_read import Frame, Video, open_video
 from ccd_cli.media.video_write import ClipWriter, Track, parts_folder
-from ccd_cli.predict.job import Marks, Outcome, Settings, failed, finished, marks_of, origin, photo_camera
+from ccd_cli.predict.job import Fingerprints, Outcome, Settings, failed, fingerprints_of, finished, origin, photo_camera
 from ccd_cli.predict.temporal import Mode, Stabilizer, default_mode
 from ccd_cli.predict.video_clouds import CloudFrames
 from ccd_cli.teachers.model import Model
@@ -80,8 +80,8 @@ def predict_video(
     mode: Mode = settings.temporal or default_mode(model.teacher.kind)
     span = (settings.start, settings.end, settings.stride)
     try:
-        marks = marks_of(item, model, settings, runtime, mode, span)
-        if not settings.overwrite and (found := finished(base, marks.all)):
+        fingerprints = fingerprints_of(item, model, settings, runtime, mode, span)
+        if not settings.overwrite and (found := finished(base, fingerprints.all)):
             outcome.done.append({"input": str(item.path), "sidecar": str(with_suffix(base, ".json")), "skipped": True})
             outcome.skipped += 1
             report.note(f"{item.path}: already done with these settings (--overwrite redoes it)")
@@ -89,7 +89,9 @@ def predict_video(
         else:
             video = open_video(item.path)
             video.frames(*span)  # says what is wrong with the span
-            record, problems = _predict(item, video, base, mode, model, settings, runtime, report, signals, marks)
+            record, problems = _predict(
+                item, video, base, mode, model, settings, runtime, report, signals, fingerprints
+            )
             outcome.done += [record] if record else []
         for problem in filter(None, problems):
             failed(item, CcdError(f"{problem}"), outcome, report)
@@ -107,14 +109,14 @@ def _predict(
     runtime: Runtime,
     report: Report,
     signals: Signals,
-    marks: Marks,
+    fingerprints: Fingerprints,
 ) -> tuple[dict[str, Any] | None, list[str | None]]:
     """Return the record of a video, None after an interruption, and what is wrong with it all the same."""
     parts = parts_folder(with_suffix(base, ".json"))
     if settings.overwrite:
         shutil.rmtree(parts, ignore_errors=True)
-    with _writer(base, parts, video, settings, marks) as writer:
-        clip = _begin(base, writer, mode, video, model, settings, marks)
+    with _writer(base, parts, video, settings, fingerprints) as writer:
+        clip = _begin(base, writer, mode, video, model, settings, fingerprints)
         if not _run(item, video, clip, model, settings, runtime, report, signals):
             return None, []  # finished segments wait for the next run
         if clip.colors.state() is None:
@@ -123,13 +125,13 @@ def _predict(
                 clip.clouds.discard()
             raise CcdError(f"No {'frame has a valid value' if clip.written else 'frame lies in the chosen span'}.")
         notes = writer.finish(clip.state)
-        made = _finish(item, video, clip, notes, model, settings, mode, marks, report, signals)
+        made = _finish(item, video, clip, notes, model, settings, mode, fingerprints, report, signals)
         if made[0] is not None:
             writer.discard()
         return made
 
 
-def _writer(base: Path, parts: Path, video: Video, settings: Settings, marks: Marks) -> ClipWriter:
+def _writer(base: Path, parts: Path, video: Video, settings: Settings, fingerprints: Fingerprints) -> ClipWriter:
     width, height = video.width, video.height
     strip = side_by_side(np.zeros((height, width, 3), np.uint8), np.zeros((height, width, 3), np.uint8)).shape[1]
     tracks = {
@@ -138,11 +140,19 @@ def _writer(base: Path, parts: Path, video: Video, settings: Settings, marks: Ma
         "png16": Track(with_suffix(base, ".depth.mkv"), "codes", width, height),
     }
     chosen = {name: track for name, track in tracks.items() if name in settings.save}
-    return ClipWriter(parts, chosen, rate=video.rate / settings.stride, time_base=video.time_base, settings=marks.all)
+    return ClipWriter(
+        parts, chosen, rate=video.rate / settings.stride, time_base=video.time_base, settings=fingerprints.all
+    )
 
 
 def _begin(
-    base: Path, writer: ClipWriter, mode: Mode, video: Video, model: Model, settings: Settings, marks: Marks
+    base: Path,
+    writer: ClipWriter,
+    mode: Mode,
+    video: Video,
+    model: Model,
+    settings: Settings,
+    fingerprints: Fingerprints,
 ) -> _Clip:
     kind = model.teacher.kind
     clouds = None
@@ -150,7 +160,7 @@ def _begin(
         every = settings.every or max(1, round(float(video.rate) / settings.stride))
         clouds = CloudFrames(base, every, settings, fresh=writer.place is None)
     if (state := writer.state) is None:
-        if (old := read_sidecar(base)) and "frames" in old["files"] and old.get("map") != marks.map:
+        if (old := read_sidecar(base)) and "frames" in old["files"] and old.get("map") != fingerprints.map:
             drop_frames(base)  # of another model or span: they would lie among the new ones
         return _Clip(base, writer, Stabilizer(mode, kind), ClipRange(), CodeRange(kind), clouds)
     return _Clip(
@@ -182,7 +192,7 @@ def _run(
     report.begin(item.path.name, _expected(video, settings), done=clip.written)
     try:
         with ThreadPoolExecutor(1) as last, prefetched(frames, DECODED_AHEAD + size) as decoded:
-            behind = Behind(last, WAITING_FRAMES + size, lambda count: report.advance(int(str(count))))
+            behind = BackgroundWork(last, WAITING_FRAMES + size, lambda count: report.advance(int(str(count))))
             for group in chunks(decoded, size):
                 if signals.received is not None:
                     return False
@@ -250,7 +260,7 @@ def _finish(
     model: Model,
     settings: Settings,
     mode: Mode,
-    marks: Marks,
+    fingerprints: Fingerprints,
     report: Report,
     signals: Signals,
 ) -> tuple[dict[str, Any] | None, list[str | None]]:
@@ -271,10 +281,10 @@ def _finish(
             raise
         except CcdError as error:
             problems.append(f"No point clouds: {error}")
-            marks = Marks(marks.map, "unfinished")
+            fingerprints = Fingerprints(fingerprints.map, "unfinished")
     if clip.base.is_dir():
         files["frames"] = clip.base.name
-    about = origin(model, shape, source, marks)
+    about = origin(model, shape, source, fingerprints)
     ranges = code_ranges([coding for _, coding in notes])
     first = ranges[0] if ranges else {"scale": None, "offset": None}
     content = sidecar(model.teacher.kind, about, files, camera, first["scale"], first["offset"])

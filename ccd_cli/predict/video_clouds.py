@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccd_cli.core.errors import CcdError, Interrupted
-from ccd_cli.core.files import whole_file
+from ccd_cli.core.files import atomic_write
 from ccd_cli.core.report import Report
 from ccd_cli.geometry.camera import Source
 from ccd_cli.geometry.depth_map import Camera, DepthMap
@@ -40,10 +40,12 @@ class CloudFrames:
         if number % self.every:
             return
         camera = made.camera
-        lens = [] if camera is None else [camera.fx, camera.fy, camera.cx, camera.cy]
+        camera_choice = [] if camera is None else [camera.fx, camera.fy, camera.cx, camera.cy]
         valid = np.isfinite(made.values) if made.valid is None else made.valid
-        with whole_file(self.folder / f"{number:06d}.npz") as temporary:
-            np.savez(temporary, values=made.values, valid=valid, rgb=rgb, camera=np.array(lens), kind=made.kind)
+        with atomic_write(self.folder / f"{number:06d}.npz") as temporary:
+            np.savez(
+                temporary, values=made.values, valid=valid, rgb=rgb, camera=np.array(camera_choice), kind=made.kind
+            )
 
     def write(
         self, item: Media, model: Model, report: Report, stop: Callable[[], bool] = lambda: False
@@ -63,7 +65,7 @@ class CloudFrames:
             cloud_settings = replace(cloud_settings, reference=read_reference(reference, settings.ref_scale))
         first, rgb = _read(files[0])
         shape = rgb.shape[:2]
-        lens = photo_camera(item, shape, first, settings)
+        camera_choice = photo_camera(item, shape, first, settings)
         rule = choose_rule(first, cloud_settings, self._quantiles(files))
         grain, said, written = model.grain(*shape), set[str](), 0
         report.begin(f"{item.path.name}: clouds", len(files))
@@ -93,7 +95,7 @@ class CloudFrames:
             report.end()
         if not written:
             raise CcdError("No frame has a point.")
-        return lens
+        return camera_choice
 
     def discard(self) -> None:
         """Remove the frames kept."""
@@ -117,5 +119,5 @@ class CloudFrames:
 
 def _read(file: Path) -> tuple[DepthMap, NDArray[np.uint8]]:
     with np.load(file, allow_pickle=False) as kept:
-        lens = Camera(*map(float, kept["camera"])) if kept["camera"].size else None
-        return DepthMap(kept["values"], str(kept["kind"]), kept["valid"], lens), kept["rgb"]  # type: ignore[arg-type]
+        camera_choice = Camera(*map(float, kept["camera"])) if kept["camera"].size else None
+        return DepthMap(kept["values"], str(kept["kind"]), kept["valid"], camera_choice), kept["rgb"]  # type: ignore[arg-type]

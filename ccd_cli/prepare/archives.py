@@ -18,7 +18,7 @@ from typing import IO
 
 from ccd_cli.benchmarks.members import MAX_MEMBERS, safe_name
 from ccd_cli.core.errors import CcdError, ImageError
-from ccd_cli.core.files import whole_file
+from ccd_cli.core.files import atomic_write
 
 ZIPS = (".zip",)
 TARS = (".tar", ".tar.gz", ".tgz")
@@ -78,7 +78,7 @@ def open_items(container: Path, names: Collection[str]) -> Iterator[tuple[str, I
 
 def copy_item(file: IO[bytes], size: int, target: Path, name: str) -> None:
     """Write exactly `size` bytes to `target`, whole or not at all; raises CcdError where the file is shorter or longer."""
-    with whole_file(target) as temporary, temporary.open("wb") as out:
+    with atomic_write(target) as temporary, temporary.open("wb") as out:
         left = size
         while left:
             piece = file.read(min(CHUNK, left))

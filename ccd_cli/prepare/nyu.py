@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from ccd_cli.core.errors import CcdError
-from ccd_cli.core.files import whole_file
+from ccd_cli.core.files import atomic_write
 from ccd_cli.core.report import Report
 
 LABELED, SPLITS = "nyu_depth_v2_labeled.mat", "splits.mat"
@@ -91,7 +91,7 @@ def write_frames(file: Any, frames: list[Frame], place: Path, report: Report) ->
             for kind in ("rgb", "depth", "filled"):
                 target = place / frame.path(kind)
                 if not target.exists():
-                    with whole_file(target) as temporary:
+                    with atomic_write(target) as temporary:
                         Image.fromarray(_picture(file, frame.row, kind)).save(temporary, format="PNG")
                     written += 1
             report.advance(done)

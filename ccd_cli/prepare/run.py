@@ -12,7 +12,7 @@ from ccd_cli.benchmarks.layouts import LAYOUTS, ZERO_SHOT, Layout
 from ccd_cli.benchmarks.members import MAX_MEMBER
 from ccd_cli.benchmarks.zero_shot import find_list, open_layout, read_list
 from ccd_cli.core.errors import CcdError, UsageProblem
-from ccd_cli.core.files import need_space, whole_file
+from ccd_cli.core.files import atomic_write, check_free_space
 from ccd_cli.core.report import Report
 from ccd_cli.prepare import nyu as prepare_nyu
 from ccd_cli.prepare.archives import copy_item, list_items, open_items
@@ -104,12 +104,12 @@ def _write_one(job: Job, file: IO[bytes], place: Path) -> None:
         copy_item(file, job.item.size, target, name)
         return
     changed = job.change(file.read(MAX_MEMBER), name)
-    with whole_file(target) as temporary:
+    with atomic_write(target) as temporary:
         temporary.write_bytes(changed)
 
 
 def _need_space(place: Path, size: int, name: str) -> None:
     try:
-        need_space(place, size, f"Preparing {name}")
+        check_free_space(place, size, f"Preparing {name}")
     except CcdError as error:
         raise CcdError(error.message, "Free some space or choose another folder with --data-root.") from error

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from ccd_cli.core.files import whole_file
+from ccd_cli.core.files import atomic_write
 
 Picture = NDArray[np.uint8]
 SIDE = 192  # pixels of a cell's longer side
@@ -43,7 +43,7 @@ def sheet(rows: Sequence[Sequence[Picture]], titles: Sequence[str], captions: Se
 
 def write_sheet(path: Path, picture: Picture) -> None:
     """Write a sheet as PNG, whole or not at all."""
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         Image.fromarray(picture).save(temporary, format="PNG")
 
 

@@ -11,7 +11,7 @@ from ccd_cli.scenes import render
 
 
 @dataclass(frozen=True)
-class SceneRule:
+class SceneSource:
     """Generated scenes: seeds first .. first + count - 1, images of height x width pixels of one family."""
 
     count: int

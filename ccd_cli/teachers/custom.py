@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ccd_cli.config.yaml_loader import read_yaml
 from ccd_cli.core.errors import CcdError, RecipeError, TeacherError
-from ccd_cli.core.paths import home
+from ccd_cli.core.paths import cache_folder
 from ccd_cli.geometry.kinds import KINDS
 from ccd_cli.models.files import PICKLE_SUFFIXES, SAFE_SUFFIX
 from ccd_cli.teachers.card import NAME, Card
@@ -44,17 +44,17 @@ class Found:
     problems: dict[str, str] = field(default_factory=dict)  # by name; of a card without one, by its file's stem
 
 
-def own_cards() -> dict[str, Card]:
+def custom_cards() -> dict[str, Card]:
     """Return the cards in `$CCD_HOME/cards` that can be used, by name."""
     return _scan().cards
 
 
-def own_names() -> list[str]:
+def custom_names() -> list[str]:
     """Return the names of the user's own teachers: cards and installed packages."""
     return [*_scan().cards, *plugins()]
 
 
-def own_problems() -> list[str]:
+def custom_problems() -> list[str]:
     """Return one line for each card file, and each package's teacher, that cannot be used; importing nothing."""
     shadowed = [
         f"The package {_package(entry)} offers a teacher '{entry.name}', a name that is taken or not allowed."
@@ -64,7 +64,7 @@ def own_problems() -> list[str]:
     return [*_scan().problems.values(), *shadowed]
 
 
-def own_card(name: str) -> Card | None:
+def custom_card(name: str) -> Card | None:
     """Return the user's own card called `name`, or None where there is none.
 
     Imports the package that offers the name. Raises `TeacherError` where the card or the package cannot be used.
@@ -79,7 +79,7 @@ def own_card(name: str) -> Card | None:
     return None
 
 
-def own_loader(name: str) -> Loader | None:
+def custom_loader(name: str) -> Loader | None:
     """Return the function that loads teacher `name` of an installed package: `loader(card, device, precision, resolution)`.
 
     None for every other name. Raises `TeacherError` where the package cannot be imported or offers something else.
@@ -126,7 +126,7 @@ def _load_plugin(name: str) -> tuple[Card, Loader]:
 def _scan() -> Found:
     """Read every card file, in the order of their names."""
     found = Found()
-    for path in sorted((home() / "cards").glob("*.yaml")):
+    for path in sorted((cache_folder() / "cards").glob("*.yaml")):
         name = path.stem
         try:
             values = _read(path)

@@ -27,7 +27,7 @@ from ccd_cli.models.files import (
 )
 from ccd_cli.models.identify import hint_from_name, identify
 from ccd_cli.models.keys import strip_prefixes
-from ccd_cli.teachers.custom import own_card, own_loader
+from ccd_cli.teachers.custom import custom_card, custom_loader
 from ccd_cli.teachers.paths import find_weights, weights_path
 from ccd_cli.teachers.registry import CARDS, Card, card
 
@@ -93,7 +93,7 @@ def resolve_model(model: str, arch: str | None = None) -> ModelRef:
     """
     if arch is not None:
         get_arch(arch)
-    if found := CARDS.get(model) or own_card(model):
+    if found := CARDS.get(model) or custom_card(model):
         if arch is not None and arch != found.arch:
             raise UsageProblem(f"{model} is a catalog name, so --arch {arch} contradicts it.")
         if found.adapter != "native":
@@ -153,7 +153,7 @@ def load_teacher(
     `resolve_model` and `models.checkpoint.load_model` raise, and `TeacherError` where a package is missing.
     """
     ref = check_runnable(model if isinstance(model, ModelRef) else resolve_model(model, arch))
-    if ref.card is not None and (loader := own_loader(ref.name)):
+    if ref.card is not None and (loader := custom_loader(ref.name)):
         return loader(ref.card, device, precision, resolution)
     if ref.card is not None and ref.card.adapter in _ADAPTERS:
         adapter = importlib.import_module(_ADAPTERS[ref.card.adapter][0])

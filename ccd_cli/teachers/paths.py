@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ccd_cli.core.errors import TeacherError
-from ccd_cli.core.paths import home
+from ccd_cli.core.paths import cache_folder
 from ccd_cli.teachers.registry import Card, card
 
 
@@ -13,7 +13,7 @@ def weights_path(teacher: Card) -> Path:
     """Return where a teacher's weights belong (a folder for whole repositories), there or not."""
     if teacher.path is not None:
         return teacher.path
-    folder = home() / "teachers" / teacher.name
+    folder = cache_folder() / "teachers" / teacher.name
     return folder / Path(teacher.file).name if teacher.file else folder
 
 

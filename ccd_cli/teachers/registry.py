@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from ccd_cli.core.errors import TeacherError
 from ccd_cli.teachers.card import Card, Source
 from ccd_cli.teachers.catalog import BUILTINS, CARDS
-from ccd_cli.teachers.custom import own_card, own_cards, own_names
+from ccd_cli.teachers.custom import custom_card, custom_cards, custom_names
 from ccd_cli.teachers.licenses import license_rank, strictest
 
 __all__ = ["BUILTINS", "CARDS", "Card", "Source", "all_cards", "card", "license_rank", "strictest_license"]
@@ -19,7 +19,7 @@ def all_cards() -> dict[str, Card]:
 
     Teachers of installed packages are not in it: their cards are inside code that `card` imports when asked for one.
     """
-    return {**CARDS, **BUILTINS, **own_cards()}
+    return {**CARDS, **BUILTINS, **custom_cards()}
 
 
 def card(name: str) -> Card:
@@ -29,9 +29,9 @@ def card(name: str) -> Card:
     """
     if found := CARDS.get(name) or BUILTINS.get(name):
         return found
-    if own := own_card(name):
+    if own := custom_card(name):
         return own
-    near = difflib.get_close_matches(name, [*CARDS, *BUILTINS, *own_names()], n=3, cutoff=0.4)
+    near = difflib.get_close_matches(name, [*CARDS, *BUILTINS, *custom_names()], n=3, cutoff=0.4)
     hint = f"Did you mean {' or '.join(near)}?" if near else "See the catalog with: ccd teachers list"
     raise TeacherError(f"There is no teacher called '{name}'.", hint)
 

@@ -81,8 +81,8 @@ def rgbd(folder: Path) -> Clip:
     for path in sorted(folder.glob("*.color.jpg")):
         depth = np.asarray(Image.open(path.with_name(path.name.replace("color.jpg", "depth_registered.png")))) / 1000.0
         known = (depth > 0.1) & (depth < 20)
-        truth = np.where(known, 1 / np.where(known, depth, 1), np.nan).astype(np.float32)[::2, ::2]
-        clip.append((np.asarray(Image.open(path).convert("RGB"))[::2, ::2], truth, truth))
+        ground_truth = np.where(known, 1 / np.where(known, depth, 1), np.nan).astype(np.float32)[::2, ::2]
+        clip.append((np.asarray(Image.open(path).convert("RGB"))[::2, ::2], ground_truth, ground_truth))
     return clip
 
 
@@ -99,11 +99,11 @@ def shaken(clip: Clip, frames: int, noise: float, jitter: float) -> Iterator[Any
     rng = np.random.default_rng(0)
     there_and_back = [*range(len(clip)), *range(len(clip) - 2, 0, -1)]
     for t in range(frames):
-        rgb, values, truth = clip[there_and_back[t % len(there_and_back)]]
+        rgb, values, ground_truth = clip[there_and_back[t % len(there_and_back)]]
         spread = float(np.nanstd(values))
         grain = rng.normal(size=values.shape) * noise * spread
         scale, shift = np.exp(jitter * rng.normal()), jitter * spread * rng.normal()
-        yield rgb, (scale * (values + grain) + shift).astype(np.float32), truth
+        yield rgb, (scale * (values + grain) + shift).astype(np.float32), ground_truth
 
 
 def measure(mode: str, clip: Iterator[Any], count: int) -> str:
@@ -111,7 +111,7 @@ def measure(mode: str, clip: Iterator[Any], count: int) -> str:
     stabilizer = Stabilizer("none" if mode == "chained" else mode, "disparity")  # type: ignore[arg-type]
     ratios, gains, jumps, flickers, cuts, spent = [], [], [], [], 0, 0.0
     before: tuple[Any, ...] | None = None
-    for rgb, values, truth in clip:
+    for rgb, values, ground_truth in clip:
         start = time.thread_time()
         scale, shift, cut = stabilizer.update(rgb, values, np.isfinite(values))
         spent += time.thread_time() - start
@@ -120,21 +120,21 @@ def measure(mode: str, clip: Iterator[Any], count: int) -> str:
             scale, shift = least_squares(values[both], before[0][both])
         steady, cuts = scale * values.astype(np.float64) + shift, cuts + cut
         known = np.isfinite(steady)
-        shown = values if truth is None else truth
+        shown = values if ground_truth is None else ground_truth
         width = float(np.ptp(np.quantile(shown[known], (0.02, 0.98))))
         ratios.append(float(np.ptp(np.quantile(steady[known], (0.02, 0.98)))) / width)
-        if truth is not None:
-            gains.append(np.log(max(least_squares(truth[known], steady[known])[0], 1e-9)))
+        if ground_truth is not None:
+            gains.append(np.log(max(least_squares(ground_truth[known], steady[known])[0], 1e-9)))
         if before is not None:
-            if truth is not None:
-                still = np.abs(truth - before[1]) < 0.01 * width
+            if ground_truth is not None:
+                still = np.abs(ground_truth - before[1]) < 0.01 * width
             else:
                 still = np.abs(rgb.astype(int) - before[2]).max(-1) < 3
             still &= known & np.isfinite(before[0])
             change = (steady - before[0])[still] / (ratios[0] * width)
             jumps.append(abs(float(np.median(change))) if change.size else 0.0)
             flickers.append(float(np.abs(change).mean()) if change.size else 0.0)
-        before = (steady, truth, rgb)
+        before = (steady, ground_truth, rgb)
     kept = np.mean(ratios[-min(50, count // 4) :]) / ratios[0]
     gain = f"{100 * np.abs(np.diff(gains)).mean():.2f}" if gains else "-"
     return (

@@ -109,7 +109,7 @@ def _bare(job: distill.Job, args: argparse.Namespace) -> float:
     own = torch.rand(args.batch, 3, args.size, args.size, device=device)
 
     def networks() -> None:
-        job.panel.members[0].teacher.predict_with_features(seen)
+        job.ensemble.members[0].teacher.predict_with_features(seen)
         with job.runtime.autocast():
             maps, tokens = job.student.forward_with_features(job.student.normalize(own))
         (maps.float().mean() + tokens.float().mean()).backward()

@@ -14,8 +14,9 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 from paper_rows import NOTES, TABLES, TITLES
 
+from ccd_cli.config.common import GROUND_TRUTH
 from ccd_cli.config.distill import DistillRecipe
-from ccd_cli.core.files import whole_file, write_json, write_text
+from ccd_cli.core.files import atomic_write, write_json, write_text
 
 BEGIN, END = "<!-- {}:begin -->", "<!-- {}:end -->"
 SCORES = ("abs_rel", "f1")
@@ -74,7 +75,7 @@ def markdown(
     noise = ", ".join(
         f"{t.model}: {t.noise.outliers:.0%} outliers, blur {t.noise.blur:g} px"
         for t in recipe.teachers
-        if t.model == "truth"
+        if t.model == GROUND_TRUTH
     )
     lines = [
         f"### {TITLES[table]}",
@@ -148,7 +149,7 @@ def plot(title: str, rows: list[dict[str, Any]], known: list[dict[str, Any]], fi
     axes[0].set_yticks(range(len(rows)), [f"{row['group']}: {row['name']}" for row in rows], fontsize=8)
     axes[0].invert_yaxis()
     figure.suptitle(title, fontsize=10)
-    with whole_file(file) as temporary:
+    with atomic_write(file) as temporary:
         figure.savefig(temporary, dpi=100, format="png")
     plt.close(figure)
 

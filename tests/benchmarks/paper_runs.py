@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from score_edges import predictor, score
 
-from ccd_cli.config.common import HELD_OUT, Scenes
+from ccd_cli.config.common import GROUND_TRUTH, HELD_OUT, Scenes
 from ccd_cli.config.distill import DistillRecipe
 from ccd_cli.config.load import load_recipe, recipe_hash
 from ccd_cli.core.errors import TrainingStopped
@@ -27,7 +27,7 @@ from ccd_cli.distill import train as distill
 from ccd_cli.distill.eval_set import SceneSet
 from ccd_cli.distill.validation import baselines
 from ccd_cli.models.files import sha256_file
-from ccd_cli.scenes.rule import SceneRule
+from ccd_cli.scenes.rule import SceneSource
 from ccd_cli.teachers.load import load_teacher
 
 SCORED_SHARE = 0.3
@@ -89,7 +89,7 @@ def remember_scenes() -> None:
 @functools.lru_cache(maxsize=1)
 def held_out(shape: Scenes, count: int) -> HeldOut:
     """Return the scenes that no run trains on."""
-    scenes = SceneSet(SceneRule(count, shape.height, shape.width, shape.family, HELD_OUT))
+    scenes = SceneSet(SceneSource(count, shape.height, shape.width, shape.family, HELD_OUT))
     images = [scenes.read(i) for i in range(count)]
     return HeldOut([one for one in images if one[2].mean() >= SCORED_SHARE])
 
@@ -152,7 +152,7 @@ def references(recipe: DistillRecipe, machine: Machine) -> list[dict[str, Any]]:
     scenes = _scenes(recipe)
     rows: list[dict[str, Any]] = []
     for entry in recipe.teachers:
-        if entry.model != "truth":
+        if entry.model != GROUND_TRUTH:
             teacher = load_teacher(entry.model, resolution=recipe.crops.size, device=torch.device(machine.device))
             found = score(predictor(teacher), scenes)
             rows.append({"name": f"teacher {entry.model}", "abs_rel": found[0], "f1": found[1]})

@@ -18,7 +18,7 @@ from ccd_cli.config.common import HELD_OUT
 from ccd_cli.distill.eval_set import SceneSet
 from ccd_cli.metrics.alignment import least_squares
 from ccd_cli.metrics.boundary import depth_pro_f1
-from ccd_cli.scenes.rule import SceneRule
+from ccd_cli.scenes.rule import SceneSource
 from ccd_cli.scenes.world.compose import FAMILIES
 from ccd_cli.teachers.base import Teacher
 from ccd_cli.teachers.load import load_teacher
@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, default=30)
     parser.add_argument("--family", choices=FAMILIES, default="mixed")
     args = parser.parse_args()
-    scenes = SceneSet(SceneRule(count=args.scenes, height=192, width=256, family=args.family, first=HELD_OUT))
+    scenes = SceneSet(SceneSource(count=args.scenes, height=192, width=256, family=args.family, first=HELD_OUT))
     for model in args.models:
         _show(model, score(predictor(load_teacher(model)), scenes))
     _show("vertical gradient", score(_gradient, scenes))

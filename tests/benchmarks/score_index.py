@@ -44,8 +44,12 @@ class Index:
         row = self.rows[index]
         values = cv2.imread(str(self.root / row["gt"]), cv2.IMREAD_UNCHANGED).astype(np.float32) / row["gt_scale"]
         valid = values > 0
-        truth = np.where(valid, values, 1.0)
-        return read_photo(self.root / row["rgb"]), 1.0 / truth if row["gt_kind"] == "disparity" else truth, valid
+        ground_truth = np.where(valid, values, 1.0)
+        return (
+            read_photo(self.root / row["rgb"]),
+            1.0 / ground_truth if row["gt_kind"] == "disparity" else ground_truth,
+            valid,
+        )
 
 
 def main() -> None:

@@ -238,7 +238,7 @@ finally:
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_run_says_so_in_one_line(tmp_path, number, code):
-    command = [sys.executable, "-m", "ccd_cli.cli.main", "analyze", "--images", "60", "-v"]
+    command = [sys.executable, "-m", "ccd_cli", "analyze", "--images", "60", "-v"]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         for line in process.stderr:  # the first progress line: it is at work

@@ -14,7 +14,8 @@ import pytest
 
 from ccd_cli.core.errors import Interrupted
 from ccd_cli.core.report import Silent
-from ccd_cli.evaluate.run import Settings, run
+from ccd_cli.evaluate.run import run
+from ccd_cli.evaluate.settings import Settings
 from tests.tiny_eval import document, files_of, make_nyu, predict, rows
 
 
@@ -78,7 +79,7 @@ def test_a_kill_between_images_costs_nothing(ccd, make_teacher, tmp_path):
     assert ccd(*flags, "--out", "whole").returncode == 0
     scores = tmp_path / "cut" / "first" / "builtin.jsonl"
     process = subprocess.Popen(
-        [sys.executable, "-m", "ccd_cli.cli.main", *flags, "--out", "cut"], cwd=tmp_path, stderr=subprocess.DEVNULL
+        [sys.executable, "-m", "ccd_cli", *flags, "--out", "cut"], cwd=tmp_path, stderr=subprocess.DEVNULL
     )
     while process.poll() is None and not (scores.exists() and scores.read_bytes().count(b"\n") >= 3):
         time.sleep(0.02)

@@ -141,7 +141,7 @@ def test_a_killed_worker_changes_nothing(write_recipe, slow_values, tmp_path):
 @on_a_cluster
 @pytest.mark.parametrize(
     ("number", "code"),
-    [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow), (signal.SIGKILL, -9)],
+    [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, fingerprints=pytest.mark.slow), (signal.SIGKILL, -9)],
 )
 def test_stopped_it_leaves_no_process_and_the_local_engine_goes_on(write_recipe, slow_values, tmp_path, number, code):
     before, path, folder = traces(), write_recipe(slow_values), tmp_path / "labels"
@@ -249,5 +249,5 @@ def test_which_cluster(monkeypatch, tmp_path):
 def test_how_many_workers_and_what_they_claim(monkeypatch, wanted, nodes, threads, expected):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: object())
     engine = label_ray.RayEngine(wanted, False, lambda: None, Silent())
-    engine._share([{"cpus": float(cpus), "gpus": float(gpus)} for cpus, gpus in nodes], threads)
+    engine._spread_out([{"cpus": float(cpus), "gpus": float(gpus)} for cpus, gpus in nodes], threads)
     assert (engine.workers, engine._cpus, engine._gpus) == expected

@@ -34,7 +34,7 @@ def pointcloud(ccd_here, monkeypatch, tmp_path, scene):
     return lambda *args: ccd_here("pointcloud", *args)
 
 
-def lens(camera: Camera) -> str:
+def camera_choice(camera: Camera) -> str:
     return f"{camera.fx},{camera.fy},{camera.cx},{camera.cy}"
 
 
@@ -58,7 +58,15 @@ def test_depth_comes_back_as_points(pointcloud, tmp_path, scene):
     rgb, depth, camera = scene
     np.save(tmp_path / "room.npy", depth)
     result = pointcloud(
-        "room.png", "--depth", "room.npy", "--kind", "metric", "--intrinsics", lens(camera), "--no-edge-cut", "--json"
+        "room.png",
+        "--depth",
+        "room.npy",
+        "--kind",
+        "metric",
+        "--intrinsics",
+        camera_choice(camera),
+        "--no-edge-cut",
+        "--json",
     )
     assert result.exit_code == 0, result.output
     points, colors = cloud_of(tmp_path / "ccd-out" / "room.ply")
@@ -204,7 +212,7 @@ def test_a_smaller_map_takes_a_smaller_photo(pointcloud, tmp_path, scene):
     Image.fromarray(rgb).resize((640, 480)).save(tmp_path / "big.png")
     np.save(tmp_path / "big.npy", depth)
     big = Camera(*(10 * v for v in vars(camera).values()))
-    flags = ["--depth", "big.npy", "--kind", "metric", "--intrinsics", lens(big), "--json"]
+    flags = ["--depth", "big.npy", "--kind", "metric", "--intrinsics", camera_choice(big), "--json"]
     (record,) = answer(pointcloud("big.png", *flags))["clouds"]
     assert record["size"] == [64, 48] and record["intrinsics"] == pytest.approx([*vars(camera).values()])
 

@@ -279,7 +279,7 @@ def test_a_killed_video_goes_on_and_ends_the_same(predict, tmp_path, model, mome
         "100",
         "--no-preview",
     ]
-    command = [sys.executable, "-m", "ccd_cli.cli.main", "predict", "v.mp4", "--out", "cut", *options]
+    command = [sys.executable, "-m", "ccd_cli", "predict", "v.mp4", "--out", "cut", *options]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 240
     while not (tmp_path / "cut" / moment).exists() and time.monotonic() < deadline:
@@ -304,7 +304,7 @@ def test_a_killed_video_goes_on_and_ends_the_same(predict, tmp_path, model, mome
 def test_an_interrupted_batch_keeps_what_is_finished(tmp_path, model):
     for i in range(60):
         photo(tmp_path / "set" / f"{i:02d}.jpg", (640, 480), seed=i)
-    command = [sys.executable, "-m", "ccd_cli.cli.main", "predict", "set", "--model", model, "--save", "npy"]
+    command = [sys.executable, "-m", "ccd_cli", "predict", "set", "--model", model, "--save", "npy"]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 240
     while not list((tmp_path / "ccd-out").glob("*.json")) and time.monotonic() < deadline:

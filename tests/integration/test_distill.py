@@ -40,7 +40,7 @@ def same_weights(a: Path, b: Path) -> bool:
 def start(tmp_path, *args):
     env = {**os.environ, "CCD_HOME": str(tmp_path / "home"), "NO_COLOR": "1"}
     return subprocess.Popen(
-        [sys.executable, "-m", "ccd_cli.cli.main", "distill", *args],
+        [sys.executable, "-m", "ccd_cli", "distill", *args],
         cwd=tmp_path,
         env=env,
         stdout=subprocess.PIPE,
@@ -303,13 +303,13 @@ def test_the_drift_guard_stops_a_runaway_student(tiny_recipe, write_recipe, ccd,
 
 
 def test_scores_on_pairs_keep_the_best_student(tiny_recipe, write_recipe, ccd, tmp_path, photos):
-    truth = tmp_path / "truth"
-    truth.mkdir()
+    ground_truth = tmp_path / "truth"
+    ground_truth.mkdir()
     for photo in sorted(photos.glob("*.png")):
         image = cv2.imread(str(photo))
-        (truth / photo.name).write_bytes(photo.read_bytes())
+        (ground_truth / photo.name).write_bytes(photo.read_bytes())
         ramp = np.linspace(8, 1, image.shape[0], dtype=np.float32)[:, None].repeat(image.shape[1], 1)
-        np.save(truth / f"{photo.stem}.npy", ramp)
+        np.save(ground_truth / f"{photo.stem}.npy", ramp)
     (tmp_path / "pairs.yaml").write_text(
         yaml.safe_dump({"name": "ramps", "root": "truth", "image": "*.png", "depth": "*.npy"})
     )
@@ -397,7 +397,7 @@ def test_two_processes_share_a_run(tiny_recipe, write_recipe, tmp_path):
         "--master-port",
         "29517",
         "-m",
-        "ccd_cli.cli.main",
+        "ccd_cli",
     ]
     done = subprocess.run(
         [*command, "distill", str(recipe), "--out", "run", "--device", "cpu", "--threads", "1"],

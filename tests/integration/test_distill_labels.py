@@ -37,7 +37,7 @@ def lines(folder: Path) -> list[dict]:
 
 def command(folder: Path, *args: object) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "ccd_cli.cli.main", *(str(a) for a in args), "--device", "cpu"],
+        [sys.executable, "-m", "ccd_cli", *(str(a) for a in args), "--device", "cpu"],
         cwd=folder,
         env={**os.environ, "CCD_HOME": str(folder / "home"), "NO_COLOR": "1"},
         stdout=subprocess.PIPE,
@@ -203,7 +203,7 @@ def test_photos_that_are_gone_are_skipped_and_listed(here, ccd_here, photos):
 def test_two_processes_share_the_labels(here):
     environment = {**os.environ, "CCD_HOME": str(here / "home"), "NO_COLOR": "1", "OMP_NUM_THREADS": "1"}
     run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    rest = ["-m", "ccd_cli.cli.main", "distill", "late.yaml", "--out", "two", "--device", "cpu", "--threads", "1"]
+    rest = ["-m", "ccd_cli", "distill", "late.yaml", "--out", "two", "--device", "cpu", "--threads", "1"]
     done = subprocess.run([*run, *rest], cwd=here, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     one, two = lines(here / "whole"), lines(here / "two")
@@ -215,12 +215,12 @@ def test_two_processes_share_the_labels(here):
 
 def test_every_pass_has_every_sample_and_later_ones_another_order(here):
     from ccd_cli.data.augment import Augmentation
-    from ccd_cli.data.views import ViewRule
+    from ccd_cli.data.views import ViewConfig
     from ccd_cli.labels.shards import ShardReader
     from ccd_cli.labels.stream import LabelStream
 
     reader = ShardReader(here / "labels", 0, buffer=4)
-    rule = ViewRule(64, 70, 2, 0.5, 0.9, own_region=False, shared=True, local_global=True)
+    rule = ViewConfig(64, 70, 2, 0.5, 0.9, own_region=False, shared=True, local_global=True)
     quiet = Augmentation(0.0, 0.0, 0.0, 0.0)
 
     def passes(recorded: bool) -> list[list[tuple[str, bytes]]]:

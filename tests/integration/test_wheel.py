@@ -45,7 +45,7 @@ def test_the_quick_start_runs_from_it_in_an_empty_folder(unpacked, tmp_path):
     code = "import ccd_cli; print(ccd_cli.__file__)"
     where = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True)
     assert where.stdout.startswith(str(unpacked))
-    command = [sys.executable, "-m", "ccd_cli.cli.main", "distill", "recipes/quickstart.yaml"]
+    command = [sys.executable, "-m", "ccd_cli", "distill", "recipes/quickstart.yaml"]
     short = ["--set", "optim.steps=4", "--set", "eval.scenes=4", "--set", "images.scenes.count=8"]
     done = subprocess.run([*command, *short], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ccd_cli.config.common import TRUTH
+from ccd_cli.config.common import GROUND_TRUTH
 from ccd_cli.config.load import find_recipe, load_recipe, shipped
 from ccd_cli.core.paths import shipped_folder
 from ccd_cli.distill.ensemble import reference_for
@@ -37,7 +37,7 @@ def test_it_is_valid_and_says_what_it_is_and_how_to_launch_it(name):
 def test_its_teachers_are_known_and_of_kinds_that_go_together(name):
     recipe = load_recipe(name)
     names = [t.model for t in recipe.teachers if t.model in CARDS]
-    for other in {t.model for t in recipe.teachers} - {*names, TRUTH}:
+    for other in {t.model for t in recipe.teachers} - {*names, GROUND_TRUTH}:
         assert resolve_model(other).path.is_file(), other
     kinds = [card(n).kind for n in names]
     for i, n in enumerate(names):

@@ -130,7 +130,7 @@ def cupboard(place: Place) -> Size:
     return width, deep
 
 
-def shelf(place: Place) -> Size:
+def teachers_folder(place: Place) -> Size:
     """An open bookcase with books on its boards."""
     rng = place.draft.rng
     width, tall, deep = rng.uniform(0.6, 1.4), rng.choice([1.1, 1.8, 2.0]), rng.uniform(0.26, 0.36)
@@ -233,7 +233,7 @@ def _flat(place: Place, x: float, z: float) -> tuple[float, float]:
 
 
 WALL_PIECES: tuple[Callable[[Place], Size], ...] = (
-    *(cupboard, cupboard, cupboard, shelf, shelf, sofa, sofa, bed, screen, counter),
+    *(cupboard, cupboard, cupboard, teachers_folder, teachers_folder, sofa, sofa, bed, screen, counter),
     *(floor_lamp, plant, plant, table, stool, boxes, chair),
 )
 """What may stand with its back to a wall; repeated names are more frequent."""

@@ -190,7 +190,7 @@ def line_wall(draft: Draft, place: Place, run: float, rects: list[Rect], narrow:
         if any(_overlap(least, other) for other in rects):
             x += 0.15
             continue
-        choices = (furniture.shelf, furniture.plant, furniture.cupboard) if narrow else furniture.WALL_PIECES
+        choices = (furniture.teachers_folder, furniture.plant, furniture.cupboard) if narrow else furniture.WALL_PIECES
         wide, deep = rng.choice(choices)(_shifted(spot, 0, -0.03))
         rect = _rect(_shifted(spot, wide / 2), wide, deep + 0.06)
         fits = x + wide < run / 2 - 0.02 and not (narrow and deep > 0.5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ccd_cli.config.common import GROUND_TRUTH
 from ccd_cli.config.distill import DistillRecipe
 from ccd_cli.config.load import load_any_recipe
 from ccd_cli.models.files import PICKLE_SUFFIXES, SAFE_SUFFIX
@@ -42,4 +43,4 @@ def _is_name(word: str) -> bool:
         return True
     path = Path(word)
     file = "/" in word or path.exists() or path.suffix.lower() in (SAFE_SUFFIX, *PICKLE_SUFFIXES)
-    return not file and word != "truth" and not word.startswith("builtin:")
+    return not file and word != GROUND_TRUTH and not word.startswith("builtin:")

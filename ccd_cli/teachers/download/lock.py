@@ -14,7 +14,7 @@ from typing import Any
 
 from ccd_cli.core.errors import TeacherError
 from ccd_cli.core.files import write_json
-from ccd_cli.core.paths import builtin_folder, home
+from ccd_cli.core.paths import builtin_folder, cache_folder
 from ccd_cli.core.report import Report
 from ccd_cli.models.files import sha256_file
 from ccd_cli.teachers.card import NAME, Card
@@ -47,14 +47,14 @@ class Locked:
     also: dict[str, str] = field(default_factory=dict)  # further repositories and their commits
 
 
-def shelf() -> Path:
+def teachers_folder() -> Path:
     """Return the folder of all pulled teachers."""
-    return home() / "teachers"
+    return cache_folder() / "teachers"
 
 
 def partial(name: str) -> Path:
     """Return the folder of what is not complete yet of one teacher."""
-    return shelf() / ".partial" / name
+    return teachers_folder() / ".partial" / name
 
 
 def installed_at(card: Card) -> Path:
@@ -75,7 +75,7 @@ def is_pulled(card: Card) -> bool:
 
 def entries() -> dict[str, Locked]:
     """Return what lock.json says; {} where there is none. `TeacherError` where it is damaged."""
-    path = shelf() / "lock.json"
+    path = teachers_folder() / "lock.json"
     try:
         plain = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -96,14 +96,14 @@ def record(name: str, entry: Locked | None) -> None:
     """Write one teacher's entry (None: take it out), whole or not at all, beside whatever other processes write."""
     from filelock import FileLock
 
-    shelf().mkdir(parents=True, exist_ok=True)
-    with FileLock(shelf() / ".lock.json.lock"):
+    teachers_folder().mkdir(parents=True, exist_ok=True)
+    with FileLock(teachers_folder() / ".lock.json.lock"):
         known = entries()
         known.pop(name, None)
         if entry:
             known[name] = entry
         teachers = {key: asdict(value) for key, value in sorted(known.items())}
-        write_json(shelf() / "lock.json", {"version": VERSION, "teachers": teachers})
+        write_json(teachers_folder() / "lock.json", {"version": VERSION, "teachers": teachers})
 
 
 @contextmanager
@@ -111,7 +111,7 @@ def holding(name: str, report: Report) -> Iterator[None]:
     """Be the only process that changes teacher `name`; waits, and says so, where another one does."""
     from filelock import FileLock, Timeout
 
-    folder = shelf() / ".locks"
+    folder = teachers_folder() / ".locks"
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / f"{name}.lock")
     try:
@@ -129,7 +129,7 @@ def differences(name: str, entry: Locked) -> list[str]:
     """Hash a teacher's files again; return one line for each that is not what the lock says."""
     found = []
     for place, locked in entry.files.items():
-        path = shelf() / name / place
+        path = teachers_folder() / name / place
         if not path.is_file():
             found.append(f"{path} is missing")
         elif path.stat().st_size != locked.size:
@@ -148,7 +148,7 @@ def remove(name: str, report: Report) -> int:
         card(name)
         if not NAME.fullmatch(name):
             raise TeacherError(f"{name} ships with ccd: there is nothing to remove.")
-    folder, parts = shelf() / name, partial(name)
+    folder, parts = teachers_folder() / name, partial(name)
     with holding(name, report):
         if not folder.exists() and not parts.exists() and name not in entries():
             raise TeacherError(f"{name} is not pulled: there is nothing to remove.")

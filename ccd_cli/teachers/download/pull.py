@@ -24,7 +24,7 @@ from ccd_cli.teachers.download.lock import (
     is_pulled,
     partial,
     record,
-    shelf,
+    teachers_folder,
 )
 from ccd_cli.teachers.registry import card
 
@@ -122,11 +122,11 @@ def _check_space(plans: dict[str, list[RemoteFile]]) -> None:
     need = 0
     for name, files in plans.items():
         for file in files:
-            here = (shelf() / name / file.place, partial(name) / "tree" / file.place)
+            here = (teachers_folder() / name / file.place, partial(name) / "tree" / file.place)
             if not any(path.is_file() and path.stat().st_size == file.size for path in here):
                 part = _part(name, file)
                 need += file.size - min(file.size, part.stat().st_size if part.is_file() else 0)
-    folder = shelf().absolute()
+    folder = teachers_folder().absolute()
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     free = shutil.disk_usage(existing).free
     if need > free:
@@ -138,7 +138,7 @@ def _check_space(plans: dict[str, list[RemoteFile]]) -> None:
 
 def _fetch(found: Card, files: list[RemoteFile], report: Report) -> bool:
     """Bring one teacher's folder to what the hub offers; return whether anything had to be downloaded."""
-    name, folder, tree = found.name, shelf() / found.name, partial(found.name) / "tree"
+    name, folder, tree = found.name, teachers_folder() / found.name, partial(found.name) / "tree"
     _tidy(name, files)
     entry = entries().get(name)
     known = {file.place: sha256 for file in files if (sha256 := verify(file, folder / file.place))}
@@ -161,7 +161,7 @@ def _fetch(found: Card, files: list[RemoteFile], report: Report) -> bool:
 
 def _tidy(name: str, files: list[RemoteFile]) -> None:
     """Bring back a folder that a killed swap took away, and drop staged files that no longer belong."""
-    folder, old, tree = shelf() / name, partial(name) / "old", partial(name) / "tree"
+    folder, old, tree = teachers_folder() / name, partial(name) / "old", partial(name) / "tree"
     if old.exists():
         if folder.exists():
             shutil.rmtree(old)
@@ -202,7 +202,7 @@ def _one(found: Card, file: RemoteFile, target: Path, report: Report) -> str:
 
 def _put_in_place(name: str, entry: Locked | None, known: dict[str, str], fresh: set[str]) -> None:
     """Complete the staged folder with what stays of the one in place, and put it there in one rename."""
-    folder, old, tree = shelf() / name, partial(name) / "old", partial(name) / "tree"
+    folder, old, tree = teachers_folder() / name, partial(name) / "old", partial(name) / "tree"
     if folder.exists():
         outdated = set(entry.files) - set(known) if entry else set()
         for path in [path for path in folder.rglob("*") if path.is_file()]:

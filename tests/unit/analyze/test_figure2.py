@@ -57,12 +57,12 @@ def test_scores_are_those_of_fits_by_hand(sample):
     found = crop_scores(prediction(values, "disparity"), sample, SPEC)
     rows, columns = slice(15, 45), slice(20, 61)
     assert central(sample.depth.shape) == (rows, columns)
-    truth = sample.depth[rows, columns]
+    ground_truth = sample.depth[rows, columns]
     for name, where in (("whole", np.s_[:, :]), ("crop", (rows, columns))):
         x, y = values[where][sample.mask[where]], 1 / sample.depth[where][sample.mask[where]]
         scale, shift = np.polyfit(x, y, 1)
         depth = 1 / np.maximum(scale * values[rows, columns] + shift, 1 / 80)
-        error = np.abs(depth - truth)[sample.mask[rows, columns]] / truth[sample.mask[rows, columns]]
+        error = np.abs(depth - ground_truth)[sample.mask[rows, columns]] / ground_truth[sample.mask[rows, columns]]
         assert found[f"{name}_abs_rel"] == pytest.approx(error.mean(), rel=1e-4)
 
 

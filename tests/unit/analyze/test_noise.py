@@ -113,7 +113,7 @@ def test_draws_depend_on_seed_and_image_alone():
     count = TOGETHER + 2
     first, more, other = measured(draws=1), measured(draws=count), measured(draws=1, seed=1)
     kept = [m for m in more if m.draw == 0]
-    assert all((a.clean, a.noisy_share) == (b.clean, b.noisy_share) for a, b in zip(first, kept, strict=True))
+    assert all((a.clean, a.noisy_fraction) == (b.clean, b.noisy_fraction) for a, b in zip(first, kept, strict=True))
     mine = [m for m in more if (m.corruption, m.amount, m.scheme) == ("outliers", 0.05, GLOBAL)]
     assert len({m.clean for m in mine}) == count and [m.draw for m in mine] == list(range(count))
     drawn = [
@@ -125,9 +125,9 @@ def test_draws_depend_on_seed_and_image_alone():
 def test_noise_shares_are_those_asked_for():
     for m in measured(draws=3):
         if m.scheme == GLOBAL and m.corruption in ("outliers", "affine"):
-            assert 0.3 * m.amount < m.noisy_share < 1.7 * m.amount  # of the valid pixels
+            assert 0.3 * m.amount < m.noisy_fraction < 1.7 * m.amount  # of the valid pixels
         if m.corruption == "jitter":
-            assert m.noisy_share == 0 and math.isnan(m.noisy)
+            assert m.noisy_fraction == 0 and math.isnan(m.noisy)
 
 
 def sample(depth: np.ndarray) -> Sample:

@@ -148,3 +148,27 @@ def test_every_key_is_explained():
     fields = [(c.__name__, name, f) for c in sections for name, f in c.model_fields.items()]
     assert len(fields) > 60
     assert [f"{c}.{n}" for c, n, f in fields if not f.description] == []
+
+
+@pytest.mark.parametrize(
+    ("section", "old", "new"),
+    [
+        ("augment", "jitter_share", "jitter_probability"),
+        ("augment", "gray_share", "gray_probability"),
+        ("augment", "blur_share", "blur_probability"),
+        ("masks", "saturated_share", "saturated_fraction"),
+        ("optim", "final_lr", "final_lr_ratio"),
+    ],
+)
+def test_a_renamed_key_is_refused_with_its_new_name(section, old, new):
+    raw = {"name": "a", "images": "photos", "teachers": ["builtin:tiny"], section: {old: 0.5}}
+    with pytest.raises(RecipeError) as caught:
+        check_recipe(raw, "test")
+    assert caught.value.problems == [(f"{section}.{old}", f"is now called '{new}'")]
+    assert check_recipe({**raw, section: {new: 0.5}}, "test")
+
+
+def test_the_renamed_ground_truth_teacher_is_refused_with_its_new_name():
+    with pytest.raises(RecipeError) as caught:
+        check_recipe({"name": "a", "images": {"scenes": {"count": 2}}, "teachers": ["truth"]}, "test")
+    assert caught.value.problems == [("teachers.0.model", "`truth` is now called `ground-truth`")]

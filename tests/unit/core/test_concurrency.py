@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from ccd_cli.core.concurrency import Behind, ahead, chunks, prefetched
+from ccd_cli.core.concurrency import BackgroundWork, chunks, prefetch, prefetched
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +35,7 @@ def test_chunks():
 def test_ahead_keeps_order_and_its_bound():
     taken = []
     with ThreadPoolExecutor(3) as pool:
-        for number, (item, future) in enumerate(ahead(pool, lambda i: i * i, counted(20, taken), 4)):
+        for number, (item, future) in enumerate(prefetch(pool, lambda i: i * i, counted(20, taken), 4)):
             assert item == number
             assert future.result() == item * item
             assert len(taken) <= number + 4
@@ -44,7 +44,7 @@ def test_ahead_keeps_order_and_its_bound():
 
 def test_ahead_keeps_an_exception_with_its_item():
     with ThreadPoolExecutor(2) as pool:
-        made = list(ahead(pool, lambda i: 1 // i, [1, 0, 2], 2))
+        made = list(prefetch(pool, lambda i: 1 // i, [1, 0, 2], 2))
     assert [future.exception() is None for _, future in made] == [True, False, True]
 
 
@@ -113,7 +113,7 @@ def test_behind_keeps_order_and_its_bound():
         return i
 
     with ThreadPoolExecutor(8) as pool:
-        behind = Behind(pool, 3, done.append)
+        behind = BackgroundWork(pool, 3, done.append)
         for i in range(30):
             behind.add(call, i)
             assert len(done) >= i + 1 - 3
@@ -133,7 +133,7 @@ def test_behind_begins_nothing_after_an_exception():
         return i
 
     with ThreadPoolExecutor(1) as pool:
-        behind = Behind(pool, 10, done.append)
+        behind = BackgroundWork(pool, 10, done.append)
         for i in range(6):
             behind.add(call, i)
         gate.set()
@@ -153,6 +153,6 @@ def test_a_writer_that_fails_frees_the_decoder_that_waits():
         ThreadPoolExecutor(1) as pool,
         prefetched(counted(10_000, []), 2) as items,
     ):
-        behind = Behind(pool, 2, lambda _: None)
+        behind = BackgroundWork(pool, 2, lambda _: None)
         for item in items:
             behind.add(call, item)

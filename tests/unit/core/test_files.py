@@ -11,11 +11,11 @@ import pytest
 from ccd_cli.core import files as io
 from ccd_cli.core.errors import CcdError, Unwritable
 from ccd_cli.core.files import (
+    atomic_write,
+    check_free_space,
     cut_json_lines,
     json_line,
-    need_space,
     read_json_lines,
-    whole_file,
     write_json,
     write_text,
 )
@@ -24,7 +24,7 @@ from ccd_cli.core.files import (
 def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path):
     path = tmp_path / "a.txt"
     write_text(path, "old")
-    with pytest.raises(ValueError, match="stop"), whole_file(path) as temporary:
+    with pytest.raises(ValueError, match="stop"), atomic_write(path) as temporary:
         temporary.write_text("half")
         raise ValueError("stop")
     assert path.read_text() == "old"
@@ -32,10 +32,10 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path):
 
 
 def test_a_full_disk_is_one_plain_sentence(tmp_path):
-    with pytest.raises(CcdError, match="No space left"), whole_file(tmp_path / "a"):
+    with pytest.raises(CcdError, match="No space left"), atomic_write(tmp_path / "a"):
         raise OSError(errno.ENOSPC, "No space left on device")
     with pytest.raises(CcdError, match="are free there"):
-        need_space(tmp_path / "not" / "yet", 10**18, "The run")
+        check_free_space(tmp_path / "not" / "yet", 10**18, "The run")
 
 
 def test_json_is_strict(tmp_path):

@@ -8,11 +8,11 @@ from ccd_cli.core.errors import CcdError
 from ccd_cli.data.augment import Augmentation, augment
 from ccd_cli.data.crops import Region, cut, draw_patches, draw_region, inside, shares
 from ccd_cli.data.source import Source
-from ccd_cli.data.views import PhotoStream, ViewRule, batches
+from ccd_cli.data.views import PhotoStream, ViewConfig, batches
 from ccd_cli.media.photos import list_photos
-from ccd_cli.scenes.rule import SceneRule
+from ccd_cli.scenes.rule import SceneSource
 
-RULE = ViewRule(
+RULE = ViewConfig(
     size=32, min_side=60, patches=3, patch_min=0.5, patch_max=0.9, own_region=False, shared=True, local_global=True
 )
 NO_CHANGE = Augmentation(0.0, 0.0, 0.0, 0.0)
@@ -73,7 +73,7 @@ def test_views_are_a_function_of_seed_and_position(photos):
 
 
 def test_patches_show_what_their_boxes_say(photos):
-    rule = ViewRule(
+    rule = ViewConfig(
         size=96,
         min_side=1000,
         patches=4,
@@ -92,7 +92,7 @@ def test_patches_show_what_their_boxes_say(photos):
 
 
 def test_own_region_is_a_second_view(photos):
-    rule = ViewRule(
+    rule = ViewConfig(
         size=32, min_side=40, patches=2, patch_min=0.5, patch_max=0.9, own_region=True, shared=True, local_global=True
     )
     views = stream(list_photos([str(photos)]), rule)[0][0]
@@ -102,7 +102,7 @@ def test_own_region_is_a_second_view(photos):
 
 @pytest.mark.parametrize(("shared", "local"), [(True, False), (False, True), (True, True)])
 def test_batches_come_in_order_whatever_the_threads(photos, shared, local):
-    rule = ViewRule(
+    rule = ViewConfig(
         size=32,
         min_side=60,
         patches=2,
@@ -114,8 +114,8 @@ def test_batches_come_in_order_whatever_the_threads(photos, shared, local):
     )
     files = list_photos([str(photos)])
     groups = [[0, 1], [2, 3], [4, 5]]
-    one = list(batches(stream(files, rule)[0], iter(groups), workers=1, ahead=0))
-    many = list(batches(stream(files, rule)[0], iter(groups), workers=4, ahead=3))
+    one = list(batches(stream(files, rule)[0], iter(groups), workers=1, prefetch=0))
+    many = list(batches(stream(files, rule)[0], iter(groups), workers=4, prefetch=3))
     assert len(one) == len(many) == 3
     for a, b in zip(one, many, strict=True):
         assert torch.equal(a.student, b.student)
@@ -142,7 +142,7 @@ def test_unreadable_photos_are_replaced_and_named_once(photos, tmp_path):
 
 
 def test_scenes_bring_their_true_disparity_for_every_clean_view():
-    rule = ViewRule(
+    rule = ViewConfig(
         size=32,
         min_side=40,
         patches=2,
@@ -151,24 +151,24 @@ def test_scenes_bring_their_true_disparity_for_every_clean_view():
         own_region=False,
         shared=True,
         local_global=True,
-        truth_teacher=3,
+        ground_truth_teacher=3,
     )
-    source = Source([], SceneRule(count=4, height=48, width=64))
+    source = Source([], SceneSource(count=4, height=48, width=64))
     views = PhotoStream(source, 0, rule, NO_CHANGE, lambda *_: None)
-    batch = next(batches(views, iter([[0, 1]]), workers=1, ahead=0))
-    truth = batch.given[3]
-    assert truth.shape == (6, 32, 32)
+    batch = next(batches(views, iter([[0, 1]]), workers=1, prefetch=0))
+    ground_truth = batch.given[3]
+    assert ground_truth.shape == (6, 32, 32)
     assert batch.clean.shape == (6, 3, 32, 32)
-    assert (truth >= 0).all()
-    assert truth[2:4].std() > 0  # the first photo's patches, after both shared crops
+    assert (ground_truth >= 0).all()
+    assert ground_truth[2:4].std() > 0  # the first photo's patches, after both shared crops
     first = views[0]
-    assert np.array_equal(truth[[0, 2, 3]].numpy(), first.given[3])
+    assert np.array_equal(ground_truth[[0, 2, 3]].numpy(), first.given[3])
     assert np.array_equal(batch.clean[[0, 2, 3]].permute(0, 2, 3, 1).numpy(), first.clean)
 
 
 def test_photos_come_before_scenes_and_the_sequence_has_a_hash(photos):
     files = list_photos([str(photos)])
-    both = Source(files, SceneRule(count=3, height=48, width=64, first=7))
+    both = Source(files, SceneSource(count=3, height=48, width=64, first=7))
     assert len(both) == len(files) + 3
     assert both.name(0) == files[0]
     assert str(both.name(len(files))) == "scene-7"
@@ -178,13 +178,13 @@ def test_photos_come_before_scenes_and_the_sequence_has_a_hash(photos):
         Source(files).digest,
         both.digest,
         Source(files[1:]).digest,
-        Source(files, SceneRule(4, 48, 64, first=7)).digest,
+        Source(files, SceneSource(4, 48, 64, first=7)).digest,
     }
     assert len(hashes) == 4
 
 
 def test_the_scene_cache_changes_nothing_but_time(photos):
-    plain, cached = (Source([], SceneRule(3, 48, 64, cache_bytes=size)) for size in (0, 2 * 48 * 64 * 7))
+    plain, cached = (Source([], SceneSource(3, 48, 64, cache_bytes=size)) for size in (0, 2 * 48 * 64 * 7))
     for index in (0, 1, 2, 1, 0, 2):
         a, b = plain.read(index), cached.read(index)
         assert np.array_equal(a[0], b[0])
@@ -197,13 +197,13 @@ def test_the_scene_cache_changes_nothing_but_time(photos):
 
 def test_photo_threads_leave_this_threads_tensor_threads_alone(photos):
     before = torch.get_num_threads()
-    list(batches(stream(list_photos([str(photos)]))[0], iter([[0, 1], [2]]), workers=2, ahead=1))
+    list(batches(stream(list_photos([str(photos)]))[0], iter([[0, 1], [2]]), workers=2, prefetch=1))
     assert torch.get_num_threads() == before
 
 
 @pytest.mark.parametrize("own", [False, True])
 def test_the_teacher_sees_the_students_region_for_features_alone(photos, own):
-    rule = ViewRule(32, 60, 2, 0.5, 0.9, own_region=own, shared=False, local_global=True, features=True)
+    rule = ViewConfig(32, 60, 2, 0.5, 0.9, own_region=own, shared=False, local_global=True, features=True)
     views = stream(list_photos([str(photos)]), rule)[0][1]
     assert views.clean.shape[0] == 3
     assert views.student.shape[0] == 1

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from ccd_cli.core.errors import TeacherError
-from ccd_cli.distill.ensemble import EVERYONE, Member, Panel, reference_for
+from ccd_cli.distill.ensemble import AVERAGE, Member, TeacherEnsemble, reference_for
 from ccd_cli.losses.normalize import normalize_map
 
 
@@ -44,8 +44,8 @@ def test_every_kind_becomes_the_same_disparity_at_unit_scale(views):
         Known("metric", "metric"),
         Known("affine", "affine-depth", lambda d: (d - 3) / 20),
     ]
-    panel = Panel([Member(t, 1.0, 1 if t.kind == "affine-depth" else None) for t in teachers])
-    labels = [panel.label(views, i) for i in range(4)]
+    ensemble = TeacherEnsemble([Member(t, 1.0, 1 if t.kind == "affine-depth" else None) for t in teachers])
+    labels = [ensemble.label(views, i) for i in range(4)]
     for label in labels:
         assert torch.allclose(label.values, labels[0].values, atol=1e-3)
         assert label.valid.all()
@@ -55,28 +55,28 @@ def test_every_kind_becomes_the_same_disparity_at_unit_scale(views):
 
 
 def test_drawing_follows_the_weights_and_the_seed():
-    panel = Panel([Member(Known("a", "disparity"), 0.7), Member(Known("b", "disparity"), 0.3)])
-    draws = [panel.draw(seed) for seed in range(4000)]
+    ensemble = TeacherEnsemble([Member(Known("a", "disparity"), 0.7), Member(Known("b", "disparity"), 0.3)])
+    draws = [ensemble.draw(seed) for seed in range(4000)]
     assert np.mean(draws) == pytest.approx(0.3, abs=0.03)
-    assert draws == [panel.draw(seed) for seed in range(4000)]
+    assert draws == [ensemble.draw(seed) for seed in range(4000)]
 
 
 def test_features_come_from_the_primary_teacher_whoever_labels(views):
     first, second = Known("a", "disparity"), Known("b", "disparity")
-    panel = Panel([Member(first, 1.0), Member(second, 1.0)])
-    assert (panel.label(views, 0, feature_views=2).tokens == 1).all()
+    ensemble = TeacherEnsemble([Member(first, 1.0), Member(second, 1.0)])
+    assert (ensemble.label(views, 0, feature_views=2).tokens == 1).all()
     assert first.calls == 1  # one pass for map and features
-    tokens = panel.label(views, 1, feature_views=2).tokens
+    tokens = ensemble.label(views, 1, feature_views=2).tokens
     assert tokens.shape == (2, 3, 4)
     assert (tokens == 2).all()
-    assert panel.label(views, 1).tokens is None
+    assert ensemble.label(views, 1).tokens is None
 
 
 def test_average_is_the_weighted_mean_of_normalized_labels(views):
     flipped = Known("b", "disparity", lambda d: d.flip(-1))
-    panel = Panel([Member(Known("a", "disparity"), 3.0), Member(flipped, 1.0)], mixing="average")
-    assert panel.draw(3) == EVERYONE
-    label = panel.label(views, EVERYONE)
+    ensemble = TeacherEnsemble([Member(Known("a", "disparity"), 3.0), Member(flipped, 1.0)], mixing="average")
+    assert ensemble.draw(3) == AVERAGE
+    label = ensemble.label(views, AVERAGE)
     raw = 1 / (1 + 9 * views[:, 0])
     valid = torch.ones_like(raw, dtype=torch.bool)
     a, b = normalize_map(raw, valid)[0], normalize_map(raw.flip(-1), valid)[0]
@@ -88,12 +88,12 @@ def test_average_is_the_weighted_mean_of_normalized_labels(views):
 def test_saturated_and_flat_labels_are_masked(views):
     views[0, 0, :12] = 1.0  # half the first map at one depth: a plateau at its end
     views[1] = 0.5  # a wall
-    label = Panel([Member(Known("a", "depth"), 1.0)]).label(views, 0)
+    label = TeacherEnsemble([Member(Known("a", "depth"), 1.0)]).label(views, 0)
     assert not label.valid[0, :12].any()
     assert label.valid[0, 12:].all()
     assert not label.valid[1].any()
     assert label.valid[2].all()
-    kept = Panel([Member(Known("a", "depth"), 1.0)], saturated_share=None, drop_flat=False).label(views, 0)
+    kept = TeacherEnsemble([Member(Known("a", "depth"), 1.0)], saturated_fraction=None, drop_flat=False).label(views, 0)
     assert kept.valid.all()
     assert torch.isfinite(kept.values).all()
 

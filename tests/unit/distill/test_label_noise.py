@@ -7,7 +7,7 @@ import torch
 from ccd_cli.config.load import check_recipe
 from ccd_cli.core.errors import RecipeError
 from ccd_cli.data.corruptions import boundaries
-from ccd_cli.distill.label_noise import rescale, spoil
+from ccd_cli.distill.label_noise import corrupt_labels, rescale
 from ccd_cli.losses.terms import normalized_l1
 
 
@@ -24,7 +24,7 @@ def maps():
 @pytest.mark.parametrize("share", [0.05, 0.2, 0.5])
 def test_outliers_spoil_a_rectangle_of_the_given_share_and_leave_the_rest_untouched(maps, share):
     values, _ = maps
-    noisy = spoil(values, torch.ones_like(values, dtype=torch.bool), 3, outliers=share)
+    noisy = corrupt_labels(values, torch.ones_like(values, dtype=torch.bool), 3, outliers=share)
     for one, true in zip(noisy, values, strict=True):
         rows, columns = np.nonzero((one != true).numpy())
         height, width = np.ptp(rows) + 1, np.ptp(columns) + 1
@@ -38,7 +38,7 @@ def test_outliers_spoil_a_rectangle_of_the_given_share_and_leave_the_rest_untouc
 
 def test_blur_smears_boundaries_within_its_radius_and_nothing_else(maps):
     values, valid = maps
-    noisy = spoil(values, valid, 0, blur=3)
+    noisy = corrupt_labels(values, valid, 0, blur=3)
     columns = np.nonzero((noisy != values)[0].any(0).numpy())[0]
     edge = np.nonzero(boundaries(values[0].numpy(), valid[0].numpy()).any(0))[0]
     assert list(edge) == [29, 30]
@@ -51,12 +51,12 @@ def test_blur_smears_boundaries_within_its_radius_and_nothing_else(maps):
 def test_the_seed_alone_decides_and_invalid_pixels_keep_what_they_held(maps):
     values, valid = maps
     values[:, :5] = torch.nan
-    first, again, other = (spoil(values, valid, seed, 0.3, 1) for seed in (1, 1, 2))
+    first, again, other = (corrupt_labels(values, valid, seed, 0.3, 1) for seed in (1, 1, 2))
     assert torch.equal(first[valid], again[valid])
     assert not torch.equal(first[valid], other[valid])
     assert first[~valid].isnan().all()
     assert first[valid].isfinite().all()
-    assert spoil(values, valid, 1) is values
+    assert corrupt_labels(values, valid, 1) is values
     assert rescale(values, 1) is values
 
 
@@ -85,10 +85,10 @@ def test_jitter_reaches_only_the_loss_without_normalization(maps, normalization)
 
 def test_a_recipe_with_noise_is_checked():
     raw = {"name": "noisy", "images": {"scenes": {}}, "student": {"arch": "depth-anything-v2-small"}}
-    entry = {"model": "truth", "noise": {"outliers": 0.2, "blur": 1, "scale_jitter": 0.7}}
+    entry = {"model": "ground-truth", "noise": {"outliers": 0.2, "blur": 1, "scale_jitter": 0.7}}
     assert check_recipe({**raw, "teachers": [entry]}, "test").teachers[0].noise.outliers == 0.2
     with pytest.raises(RecipeError) as wrong:
-        check_recipe({**raw, "teachers": [{"model": "truth", "noise": {"outliers": 1.0, "blurr": 1}}]}, "test")
+        check_recipe({**raw, "teachers": [{"model": "ground-truth", "noise": {"outliers": 1.0, "blurr": 1}}]}, "test")
     assert {path for path, _ in wrong.value.problems} == {"teachers.0.noise.outliers", "teachers.0.noise.blurr"}
     with pytest.raises(RecipeError) as wrong:
         check_recipe({**raw, "teachers": [entry, "builtin:tiny"], "mixing": "average"}, "test")

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from ccd_cli.distill.optimizer import learning_rate_scale, make_optimizer, set_learning_rate, update_mean
+from ccd_cli.distill.optimizer import learning_rate_scale, make_optimizer, set_learning_rate, update_ema
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "linear", "constant"])
@@ -45,7 +45,7 @@ def test_running_mean_against_the_formula():
         with torch.no_grad():
             model[0].weight.add_(1.0)
         model(torch.randn(4, 2))
-        update_mean(mean, model, 0.9, step)
+        update_ema(mean, model, 0.9, step)
         decay = min(0.9, (1 + step) / (10 + step))
         want = decay * want + (1 - decay) * model[0].weight.detach()
     assert torch.allclose(mean[0].weight, want, atol=1e-5)

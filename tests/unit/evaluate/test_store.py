@@ -17,8 +17,8 @@ def record(index, error=0.1):
     return {"index": index, "image": f"{index}.png", "scores": {"abs_rel": error, "delta1": 1.0}}
 
 
-def fill(path, indices, marks=MARKS):
-    with ScoreBook(path, marks, False) as book:
+def fill(path, indices, fingerprints=MARKS):
+    with ScoreBook(path, fingerprints, False) as book:
         for index in indices:
             book.add(record(index))
 
@@ -144,10 +144,10 @@ def test_panels_show_errors_where_they_are():
     error = panels["error"].astype(int)
     assert abs(error[20, 40] - 128).max() < 12, "not scored is gray"
     assert error[20, 200].max() < 30 and error[20, 400].sum() > 550, "none is black, 100 % is bright"
-    truth = panels["truth"].astype(int)
-    assert truth[10, 240].sum() > truth[40, 240].sum(), "near is bright"
-    assert abs(panels["prediction"].astype(int)[10, 240] - truth[10, 240]).max() < 12
-    assert abs(truth[10, 40] - truth[10, 240]).max() < 12, "sparse truth is filled from what is known"
+    ground_truth = panels["truth"].astype(int)
+    assert ground_truth[10, 240].sum() > ground_truth[40, 240].sum(), "near is bright"
+    assert abs(panels["prediction"].astype(int)[10, 240] - ground_truth[10, 240]).max() < 12
+    assert abs(ground_truth[10, 40] - ground_truth[10, 240]).max() < 12, "sparse truth is filled from what is known"
 
 
 def test_panels_of_a_truth_without_a_known_pixel_nearby():

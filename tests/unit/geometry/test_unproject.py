@@ -20,7 +20,7 @@ def scenes():
 
     made = render(range(4), *SIZE, family="mixed")
     depth = np.where(np.isfinite(made.depth.numpy()), made.depth.numpy(), np.nan).astype(np.float32)
-    return [(z, Camera(*lens)) for z, lens in zip(depth, made.intrinsics.tolist(), strict=True)]
+    return [(z, Camera(*camera_choice)) for z, camera_choice in zip(depth, made.intrinsics.tolist(), strict=True)]
 
 
 def centers(height: int, width: int) -> np.ndarray:
@@ -67,12 +67,12 @@ def test_real_pairs_come_back(shared):
     pairs = [p for p in json.loads((root / "index.json").read_text())["pairs"] if p["gt_kind"] == "depth"]
     checked = 0
     for pair in pairs:
-        lens = pair.get("intrinsics_fx_fy_cx_cy")
-        if not lens or not pair["gt"].endswith(".png"):
+        camera_choice = pair.get("intrinsics_fx_fy_cx_cy")
+        if not camera_choice or not pair["gt"].endswith(".png"):
             continue
         codes = np.asarray(Image.open(root / pair["gt"])).astype(np.float32)
         depth = np.where(codes > 0, codes / np.float32(pair["gt_scale"]), np.nan).astype(np.float32)
-        assert_round_trip(depth, Camera(*lens))
+        assert_round_trip(depth, Camera(*camera_choice))
         checked += 1
     assert checked >= 10
 
@@ -87,14 +87,14 @@ def test_points_are_where_rays_hit():
         (o3d.geometry.TriangleMesh.create_box(2, 1, 1), (-2, 0.5, 5)),
     ):
         scene.add_triangles(o3d.t.geometry.TriangleMesh.from_legacy(mesh.translate(move)))
-    lens = [[CAMERA.fx, 0, CAMERA.cx], [0, CAMERA.fy, CAMERA.cy], [0, 0, 1]]
-    rays = scene.create_rays_pinhole(np.array(lens), np.eye(4), SIZE[1], SIZE[0])
+    camera_choice = [[CAMERA.fx, 0, CAMERA.cx], [0, CAMERA.fy, CAMERA.cy], [0, 0, 1]]
+    rays = scene.create_rays_pinhole(np.array(camera_choice), np.eye(4), SIZE[1], SIZE[0])
     rays, hit = rays.numpy(), scene.cast_rays(rays)["t_hit"].numpy()
     seen = np.isfinite(hit)
-    truth = rays[..., :3] + np.where(seen, hit, 0)[..., None] * rays[..., 3:]
-    points = unproject(np.where(seen, truth[..., 2], np.nan).astype(np.float32), CAMERA)
+    ground_truth = rays[..., :3] + np.where(seen, hit, 0)[..., None] * rays[..., 3:]
+    points = unproject(np.where(seen, ground_truth[..., 2], np.nan).astype(np.float32), CAMERA)
     assert seen.sum() > 1000
-    assert np.abs(points[seen] - truth[seen]).max() < 1e-5
+    assert np.abs(points[seen] - ground_truth[seen]).max() < 1e-5
 
 
 def smeared_step(width: int = 60, ramp: int = 1) -> np.ndarray:

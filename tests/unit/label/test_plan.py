@@ -9,7 +9,7 @@ from PIL import Image
 from ccd_cli.config.load import check_label_recipe
 from ccd_cli.data.augment import Augmentation
 from ccd_cli.data.source import Source
-from ccd_cli.data.views import PhotoStream, ViewRule
+from ccd_cli.data.views import PhotoStream, ViewConfig
 from ccd_cli.label.plan import Bad, Plan, key_of
 from ccd_cli.media.photos import list_photos
 
@@ -34,7 +34,7 @@ def plan(photos):
 
 
 def test_photo_boxes_and_pixels_are_those_of_a_distillation_run(plan):
-    rule = ViewRule(56, 60, 3, 0.5, 0.9, own_region=False, shared=True, local_global=True)
+    rule = ViewConfig(56, 60, 3, 0.5, 0.9, own_region=False, shared=True, local_global=True)
     stream = PhotoStream(Source(plan.photos), 4, rule, Augmentation(0.4, 0.8, 0.05, 0.2), lambda *_: None)
     for position in range(plan.count):
         live, (seen, views) = stream[position], plan.read(position)

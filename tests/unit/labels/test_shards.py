@@ -29,13 +29,13 @@ def test_samples_hold_what_was_written(labels):
         got = reader.sample(number)
         assert got.key == f"{number:09d}"
         assert (got.photo() == number).all()
-        truth = np.random.default_rng(number)
+        ground_truth = np.random.default_rng(number)
         for t in range(2):
             for c in range(2):
                 values, valid = got.label(t, c)
                 assert valid.all()
                 step = got.facts.labels[t].crops[c].scale
-                assert np.abs(values - truth.uniform(1, 5, (SIZE, SIZE))).max() <= step / 2 + 1e-6
+                assert np.abs(values - ground_truth.uniform(1, 5, (SIZE, SIZE))).max() <= step / 2 + 1e-6
     with pytest.raises(IndexError):
         reader.sample(12)
     assert [facts.position for facts, _ in reader.sidecars()] == list(range(12))
@@ -58,10 +58,10 @@ def test_the_buffer_decides_how_far_samples_move():
     near, far = epoch_order(counts, 0, 0, 10), epoch_order(counts, 0, 0, 1000)
     place = {tuple(row): i for i, row in enumerate(plain.tolist())}
 
-    def ahead(order):  # a sample can come out at most `buffer` places before its turn
+    def prefetch(order):  # a sample can come out at most `buffer` places before its turn
         return max(place[tuple(row)] - i for i, row in enumerate(order.tolist()))
 
-    assert 0 < ahead(near) < 10 < ahead(far)
+    assert 0 < prefetch(near) < 10 < prefetch(far)
     assert sorted(map(tuple, far.tolist())) == sorted(map(tuple, plain.tolist()))
     assert epoch_order([], 0, 0, 5).shape == epoch_order([0, 0], 0, 0, 1).shape == (0, 2)
 

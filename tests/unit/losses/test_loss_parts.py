@@ -144,7 +144,7 @@ def test_saturated_plateaus_are_masked() -> None:
     wanted = mask.clone()
     wanted[0, :5], wanted[1, :, :6] = False, False
     assert torch.equal(kept, wanted)
-    assert torch.equal(saturated_mask(label, mask, max_share=0.5), mask)
+    assert torch.equal(saturated_mask(label, mask, max_fraction=0.5), mask)
     assert not saturated_mask(torch.full_like(label, torch.nan), torch.zeros_like(mask)).any()
 
 

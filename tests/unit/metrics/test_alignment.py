@@ -56,12 +56,12 @@ def scene():
 
 def perfect(kind, gt):
     """Return what a perfect model of a kind predicts."""
-    truth = gt.astype(np.float64)
+    ground_truth = gt.astype(np.float64)
     return {
-        "metric": truth,
-        "depth": 0.37 * truth,
-        "affine-depth": 0.37 * truth - 2.5,
-        "disparity": 800 / truth + 150,
+        "metric": ground_truth,
+        "depth": 0.37 * ground_truth,
+        "affine-depth": 0.37 * ground_truth - 2.5,
+        "disparity": 800 / ground_truth + 150,
     }[kind]
 
 

@@ -129,8 +129,8 @@ def test_moge_fits_reach_the_peers_objective():
     scale, shift, loss = affine_l1(pred[::4, None], gt[::4, None], 1 / gt[::4])
     assert loss == pytest.approx(want["LP_objective"], rel=1e-9)
     assert [scale, *shift] == pytest.approx(want["LP"], rel=1e-6)
-    noisy, truth = arrays["h_pred_ls"].ravel().astype(np.float64), arrays["h_gt"].ravel().astype(np.float64)
-    assert scale_l1(noisy, truth, np.ones(6)) == pytest.approx(moge["hand_scale_w=1"]["scale"], rel=MOGE)
+    noisy, ground_truth = arrays["h_pred_ls"].ravel().astype(np.float64), arrays["h_gt"].ravel().astype(np.float64)
+    assert scale_l1(noisy, ground_truth, np.ones(6)) == pytest.approx(moge["hand_scale_w=1"]["scale"], rel=MOGE)
 
 
 @pytest.mark.shared
@@ -253,13 +253,15 @@ def test_the_other_lines():
         "random_b cap80": ("b_pred_disp", "b_gt", "b_mask", 80.0),
     }
     for name, (pred, gt, mask, cap) in cases.items():
-        want, truth = misc[f"midas_style|{name}"], arrays[gt]
-        known = np.ones(truth.shape, bool) if mask is None else arrays[mask]
-        fit = align("midas", arrays[pred], truth, known, "disparity", (1e-3, cap))
-        scores = image_metrics(fit.depth, truth, known)
+        want, ground_truth = misc[f"midas_style|{name}"], arrays[gt]
+        known = np.ones(ground_truth.shape, bool) if mask is None else arrays[mask]
+        fit = align("midas", arrays[pred], ground_truth, known, "disparity", (1e-3, cap))
+        scores = image_metrics(fit.depth, ground_truth, known)
         assert (fit.scale, fit.shift) == pytest.approx((want["scale"], want["shift"]), rel=2e-5), name
         assert (scores["abs_rel"], scores["delta1"]) == pytest.approx((want["abs_rel"], want["delta1"]), rel=2e-5), name
-        assert error_percent(fit.depth, truth, known) == pytest.approx(want["midas_error_percent"], rel=1e-6), name
+        assert error_percent(fit.depth, ground_truth, known) == pytest.approx(want["midas_error_percent"], rel=1e-6), (
+            name
+        )
         assert np.count_nonzero(fit.depth[known] >= cap * (1 - 1e-6)) == want["n_at_cap"], name
     constant = misc["midas_style|constant prediction (det<=0)"]
     fit = align("midas", np.full((2, 3), 0.1), GT, ALL, "disparity", (1e-3, 10.0))

@@ -1,7 +1,7 @@
 import pytest
 
 from ccd_cli.core.errors import CheckpointError
-from ccd_cli.models.keys import encoder_names, layout_of, own_name, own_names, published_name, strip_prefixes
+from ccd_cli.models.keys import custom_names, encoder_names, layout_of, own_name, published_name, strip_prefixes
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def test_names_both_ways(layout, published, own):
 def test_a_chunks_blocks_are_numbered_through():
     assert own_name("backbone.blocks.3.23.norm1.bias", "distill-any-depth") == "encoder.blocks.23.norm1.bias"
     with pytest.raises(CheckpointError, match="same place"):
-        own_names(["backbone.blocks.0.2.norm1.bias", "backbone.blocks.1.2.norm1.bias"], "distill-any-depth")
+        custom_names(["backbone.blocks.0.2.norm1.bias", "backbone.blocks.1.2.norm1.bias"], "distill-any-depth")
 
 
 def test_prefixes_go_only_where_all_carry_them():

@@ -9,7 +9,7 @@ import torch
 from ccd_cli.models.arch import get_arch
 from ccd_cli.models.checkpoint import load_model
 from ccd_cli.models.depth_net import DepthNet, fill_sky
-from ccd_cli.models.keys import layout_of, own_names, published_name, strip_prefixes
+from ccd_cli.models.keys import custom_names, layout_of, published_name, strip_prefixes
 
 pytestmark = pytest.mark.shared
 BAR = 1e-4
@@ -67,7 +67,7 @@ def test_names_and_shapes_are_the_published_ones(reference, table, arch):
     keys = json.loads((reference.folder / "keys" / f"{table}.json").read_text())
     short = {s: keys[k] for k, s in strip_prefixes(keys).items()}
     layout = layout_of(short)
-    own = {o: short[n] for n, o in own_names(short, layout).items() if not n.endswith("mask_token")}
+    own = {o: short[n] for n, o in custom_names(short, layout).items() if not n.endswith("mask_token")}
     with torch.device("meta"):
         want = {n: list(t.shape) for n, t in DepthNet(get_arch(arch)).state_dict().items()}
     assert own == want

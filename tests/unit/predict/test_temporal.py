@@ -26,13 +26,13 @@ def clip(scene, frames, kind="disparity", noise=0.05, jitter=0.2, moving=True, s
     """Yield (rgb, map, truth, jitter's scale): a window that moves over a still, noisy map with a random scale and shift."""
     rng = np.random.default_rng(seed)
     rgb, depth = scene
-    truth = 1 / depth if kind == "disparity" else depth
-    spread = float(truth.std())
+    ground_truth = 1 / depth if kind == "disparity" else depth
+    spread = float(ground_truth.std())
     for t in range(frames):
         x = round((np.sin(t / 60) + 1) / 2 * (rgb.shape[1] - WIDTH)) if moving else 90
         y = round((np.cos(t / 43) + 1) / 2 * (rgb.shape[0] - HEIGHT)) if moving else 40
         window = (slice(y, y + HEIGHT), slice(x, x + WIDTH))
-        true, grain = truth[window], rng.normal(size=(HEIGHT, WIDTH))
+        true, grain = ground_truth[window], rng.normal(size=(HEIGHT, WIDTH))
         scale, shift = np.exp(jitter * rng.normal()), jitter * spread * rng.normal()
         noisy = true * np.exp(noise * grain) if kind == "depth" else true + noise * spread * grain
         shown = scale * noisy + (0 if kind == "depth" else shift)
@@ -73,8 +73,11 @@ def test_steady_maps_stay_as_they_are(scene):
 
 def test_a_fit_between_noisy_maps_is_not_diluted():
     rng = np.random.default_rng(0)
-    truth = rng.normal(size=200_000)
-    x, y = 3 * (truth + 0.5 * rng.normal(size=truth.size)) + 7, truth + 0.5 * rng.normal(size=truth.size)
+    ground_truth = rng.normal(size=200_000)
+    x, y = (
+        3 * (ground_truth + 0.5 * rng.normal(size=ground_truth.size)) + 7,
+        ground_truth + 0.5 * rng.normal(size=ground_truth.size),
+    )
     plain = np.polyfit(x, y, 1)[0]
     assert plain < 0.28  # 1/3 times 1 / 1.25
     scale, shift = fit_line(x, y, 1.0)

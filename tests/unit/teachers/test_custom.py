@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ccd_cli.core.errors import TeacherError
-from ccd_cli.teachers.custom import own_cards, own_loader, own_problems, plugins
+from ccd_cli.teachers.custom import custom_cards, custom_loader, custom_problems, plugins
 from ccd_cli.teachers.download.lock import installed_at, is_pulled
 from ccd_cli.teachers.download.pull import pull
 from ccd_cli.teachers.registry import CARDS, all_cards, card, strictest_license
@@ -45,7 +45,7 @@ def test_a_card_of_a_file(cards):
     path = cards(GOOD)
     found = card("my-depth")
     like = CARDS["depth-anything-v2-small"]
-    assert found == own_cards()["my-depth"] == all_cards()["my-depth"]
+    assert found == custom_cards()["my-depth"] == all_cards()["my-depth"]
     assert (found.adapter, found.arch, found.kind) == ("native", "depth-anything-v2-small", "disparity")
     assert (found.resolution, found.normalization, found.multiple) == (392, like.normalization, like.multiple)
     assert (found.repo, found.url, found.sources) == ("", "", ())
@@ -57,7 +57,7 @@ def test_a_card_of_a_file(cards):
     assert is_pulled(card("my-depth"))
     assert card("my-depth").size_bytes == 8
     assert strictest_license(["my-depth", "depth-anything-v2-small"]) == "CC-BY-NC-4.0"
-    assert own_problems() == []
+    assert custom_problems() == []
 
 
 def test_a_card_of_another_kind_at_an_absolute_place(cards, tmp_path):
@@ -103,8 +103,8 @@ def test_a_card_of_a_repository_is_pulled_and_listed(cards, ccd, tmp_path):
 )
 def test_a_bad_card_is_one_line_for_a_list_and_an_error_for_its_name(cards, ccd_here, tmp_path, change, asked, problem):
     path = cards(GOOD.replace(*change))
-    assert own_cards() == {}
-    (line,) = own_problems()
+    assert custom_cards() == {}
+    (line,) = custom_problems()
     assert str(path) in line
     assert problem in line
     assert "\n" not in line
@@ -123,7 +123,7 @@ def test_of_two_cards_with_one_name_the_first_counts(cards):
     first = cards(GOOD, "a.yaml")
     second = cards(GOOD.replace("392", "518"), "b.yaml")
     assert card("my-depth").resolution == 392
-    (line,) = own_problems()
+    (line,) = custom_problems()
     assert str(second) in line
     assert str(first) not in line
 
@@ -142,7 +142,7 @@ def test_the_readme_shows_a_card_and_an_entry_point_that_work(cards, package):
         (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8").split("### A teacher of your own")[1]
     )
     cards(section.split("```yaml\n")[1].split("```")[0])
-    assert own_problems() == [line for line in own_problems() if "garden-teachers" in line]
+    assert custom_problems() == [line for line in custom_problems() if "garden-teachers" in line]
     assert installed_at(card("my-depth")).parts[-3:] == ("cards", "weights", "my-depth.safetensors")
     group = tomllib.loads(section.split("```toml\n")[1].split("```")[0])["project"]["entry-points"]["ccd.teachers"]
     assert group == {"garden": "garden_teachers:teacher"}
@@ -213,10 +213,10 @@ def test_a_package_is_imported_when_its_teacher_is_asked_for(package, ccd_here):
     found = card("garden")
     assert package.exists()
     assert found.family == "garden"
-    loader = own_loader("garden")
+    loader = custom_loader("garden")
     assert loader is not None
     assert loader(found, "cpu", "fp32", 518) == ("garden", "cpu", "fp32", 518)
-    assert own_loader("moge-2-large") is None  # a published teacher is not replaced
+    assert custom_loader("moge-2-large") is None  # a published teacher is not replaced
     assert card("moge-2-large") == CARDS["moge-2-large"]
     assert ccd_here("teachers", "info", "garden").exit_code == 0
 
@@ -234,7 +234,7 @@ def test_a_package_that_does_not_work_is_named(package, name, problem):
     with pytest.raises(TeacherError, match=f"'{name}' of the package garden-teachers 1.2.*{problem}"):
         card(name)
     with pytest.raises(TeacherError):
-        own_loader(name)
+        custom_loader(name)
 
 
 def test_own_teachers_cost_no_import_of_torch(cards, package):

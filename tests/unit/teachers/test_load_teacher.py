@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ccd_cli.core.errors import CheckpointError, TeacherError, UsageProblem
-from ccd_cli.core.paths import home
+from ccd_cli.core.paths import cache_folder
 from ccd_cli.models.arch import get_arch, timm_arch
 from ccd_cli.models.checkpoint import save_model
 from ccd_cli.models.depth_net import DepthNet
@@ -43,9 +43,9 @@ def v2_state():
 
 
 def test_home(cache, monkeypatch):
-    assert home() == cache
+    assert cache_folder() == cache
     monkeypatch.delenv("CCD_HOME")
-    assert home().name == "ccd"
+    assert cache_folder().name == "ccd"
 
 
 def test_absent_weights_are_explained(cache):

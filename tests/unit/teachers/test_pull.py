@@ -55,27 +55,27 @@ def pull(ccd, environment):
 
 
 @pytest.fixture
-def shelf(tmp_path):
+def teachers_folder(tmp_path):
     return tmp_path / "home" / "teachers"
 
 
 def popen(environment, *args, **options):
-    command = [sys.executable, "-m", "ccd_cli.cli.main", "teachers", *args]
+    command = [sys.executable, "-m", "ccd_cli", "teachers", *args]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(command, env={**os.environ, **environment}, **pipes, **options)
 
 
-def locked(shelf):
-    return json.loads((shelf / "lock.json").read_text())["teachers"]
+def locked(teachers_folder):
+    return json.loads((teachers_folder / "lock.json").read_text())["teachers"]
 
 
-def test_pull_verifies_records_and_is_done_once(pull, hub, shelf):
+def test_pull_verifies_records_and_is_done_once(pull, hub, teachers_folder):
     done = pull(SMALL)
     assert done.returncode == 0, done.stderr
     data = hub.repos[REPO].files[FILE]
-    assert (shelf / SMALL / FILE).read_bytes() == data
-    assert [p.name for p in (shelf / SMALL).iterdir()] == [FILE]  # the README was not wanted
-    entry = locked(shelf)[SMALL]
+    assert (teachers_folder / SMALL / FILE).read_bytes() == data
+    assert [p.name for p in (teachers_folder / SMALL).iterdir()] == [FILE]  # the README was not wanted
+    entry = locked(teachers_folder)[SMALL]
     assert entry["files"] == {
         FILE: {
             "sha256": hashlib.sha256(data).hexdigest(),
@@ -86,16 +86,16 @@ def test_pull_verifies_records_and_is_done_once(pull, hub, shelf):
     assert (entry["repo"], entry["revision"]) == (REPO, hub.repos[REPO].revision)
     assert (entry["license"], entry["commercial"]) == ("Apache-2.0", True)
     assert entry["date"].endswith("+00:00")
-    assert not (shelf / ".partial" / SMALL).exists()
-    before = (shelf / "lock.json").read_bytes()
+    assert not (teachers_folder / ".partial" / SMALL).exists()
+    before = (teachers_folder / "lock.json").read_bytes()
     again = pull(SMALL)
     assert again.returncode == 0
     assert "already there" in again.stderr
     assert len(hub.sent(FILE)) == 1
-    assert (shelf / "lock.json").read_bytes() == before
+    assert (teachers_folder / "lock.json").read_bytes() == before
 
 
-def test_a_whole_repository_keeps_its_paths_and_leaves_duplicates_out(pull, hub, shelf):
+def test_a_whole_repository_keeps_its_paths_and_leaves_duplicates_out(pull, hub, teachers_folder):
     unet = {"unet_disparity_v2/diffusion_pytorch_model.safetensors": content(5000)}
     others = {"unet_disparity_v2/config.json": b"{}", "unet_normal_v2/config.json": b"{}", "LICENSE.txt": b"x"}
     hub.repos["guangkaixu/genpercept-models"] = Repo({**unet, **others})
@@ -122,10 +122,10 @@ def test_a_whole_repository_keeps_its_paths_and_leaves_duplicates_out(pull, hub,
     assert hub.log == []
     done = pull("genpercept-disparity", "--allow-noncommercial")
     assert done.returncode == 0, done.stderr
-    folder = shelf / "genpercept-disparity"
+    folder = teachers_folder / "genpercept-disparity"
     there = {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
     assert there == {**unet, **base}
-    entry = locked(shelf)["genpercept-disparity"]
+    entry = locked(teachers_folder)["genpercept-disparity"]
     assert set(entry["files"]) == set(there)
     assert entry["files"]["vae/config.json"]["digest"] == git_sha1(b"{}")  # small files have git's checksum
     assert entry["also"] == {
@@ -134,32 +134,32 @@ def test_a_whole_repository_keeps_its_paths_and_leaves_duplicates_out(pull, hub,
     assert entry["commercial"] is False
 
 
-def test_a_space_is_pulled_too(pull, hub, shelf):
+def test_a_space_is_pulled_too(pull, hub, teachers_folder):
     hub.repos["LiheYoung/Depth-Anything"] = Repo(
         {"checkpoints/depth_anything_vits14.pth": content(3000)}, repo_type="space"
     )
     done = pull("depth-anything-v1-small")
     assert done.returncode == 0, done.stderr
-    assert (shelf / "depth-anything-v1-small" / "depth_anything_vits14.pth").stat().st_size == 3000
+    assert (teachers_folder / "depth-anything-v1-small" / "depth_anything_vits14.pth").stat().st_size == 3000
 
 
-def test_a_broken_line_goes_on_where_it_broke(pull, hub, shelf):
+def test_a_broken_line_goes_on_where_it_broke(pull, hub, teachers_folder):
     hub.repos[REPO].files[FILE] = content(5_000_000)
     hub.repos[REPO].drop_after = {FILE: [2_500_000, 1_500_000]}
     done = pull(SMALL)
     assert done.returncode == 0, done.stderr
-    assert (shelf / SMALL / FILE).read_bytes() == content(5_000_000)
+    assert (teachers_folder / SMALL / FILE).read_bytes() == content(5_000_000)
     begins = [int(r.range.removeprefix("bytes=").rstrip("-") or 0) for r in hub.sent(FILE)]
     assert len(begins) == 3
     assert begins == sorted(set(begins))
     assert begins[1] >= 1_000_000
 
 
-def test_kill_minus_nine_then_pull_again_resumes(pull, hub, shelf, environment):
+def test_kill_minus_nine_then_pull_again_resumes(pull, hub, teachers_folder, environment):
     hub.repos[REPO].files[FILE] = data = content(6_000_000)
     hub.repos[REPO].piece_seconds = 0.01
     process = popen(environment, "pull", SMALL)
-    part = shelf / ".partial" / SMALL / "parts" / hashlib.sha256(data).hexdigest()
+    part = teachers_folder / ".partial" / SMALL / "parts" / hashlib.sha256(data).hexdigest()
     deadline = time.monotonic() + 60
     while not (part.exists() and part.stat().st_size >= 2_000_000):
         assert time.monotonic() < deadline, "nothing arrived"
@@ -168,28 +168,28 @@ def test_kill_minus_nine_then_pull_again_resumes(pull, hub, shelf, environment):
     process.kill()
     process.communicate(timeout=30)
     assert process.returncode == -signal.SIGKILL
-    assert not (shelf / SMALL).exists()
+    assert not (teachers_folder / SMALL).exists()
     hub.repos[REPO].piece_seconds = 0
     size = part.stat().st_size
     done = pull(SMALL)
     assert done.returncode == 0, done.stderr
-    assert (shelf / SMALL / FILE).read_bytes() == data
+    assert (teachers_folder / SMALL / FILE).read_bytes() == data
     assert hub.sent(FILE)[-1].range == f"bytes={size}-"
-    assert not (shelf / ".partial" / SMALL).exists()
+    assert not (teachers_folder / ".partial" / SMALL).exists()
 
 
-def test_a_part_of_another_revision_is_not_continued(pull, hub, shelf):
-    parts = shelf / ".partial" / SMALL / "parts"
+def test_a_part_of_another_revision_is_not_continued(pull, hub, teachers_folder):
+    parts = teachers_folder / ".partial" / SMALL / "parts"
     parts.mkdir(parents=True)
     (parts / hashlib.sha256(b"older").hexdigest()).write_bytes(b"x" * 1000)
     done = pull(SMALL)
     assert done.returncode == 0, done.stderr
     assert hub.sent(FILE)[0].range == ""
-    assert (shelf / SMALL / FILE).read_bytes() == content(200_000)
+    assert (teachers_folder / SMALL / FILE).read_bytes() == content(200_000)
 
 
 @pytest.mark.parametrize("name", [FILE, "config.json"])
-def test_wrong_bytes_are_deleted_and_said(pull, hub, shelf, name):
+def test_wrong_bytes_are_deleted_and_said(pull, hub, teachers_folder, name):
     teacher = SMALL
     if name != FILE:
         teacher = SWIN
@@ -200,14 +200,14 @@ def test_wrong_bytes_are_deleted_and_said(pull, hub, shelf, name):
     assert done.returncode == 1
     assert f"{name} of" in done.stderr
     assert "deleted" in done.stderr
-    assert not (shelf / teacher).exists()
-    assert not list((shelf / ".partial" / teacher / "parts").iterdir())
-    assert not (shelf / "lock.json").exists()
+    assert not (teachers_folder / teacher).exists()
+    assert not list((teachers_folder / ".partial" / teacher / "parts").iterdir())
+    assert not (teachers_folder / "lock.json").exists()
     hub.repos[REPO if name == FILE else SWIN_REPO].flipped = set()
     assert pull(teacher).returncode == 0
 
 
-def test_absent_and_closed_things_are_said_and_the_rest_is_done(pull, hub, shelf):
+def test_absent_and_closed_things_are_said_and_the_rest_is_done(pull, hub, teachers_folder):
     hub.repos["depth-anything/DA3MONO-LARGE"] = Repo({"other.bin": b"x"})
     hub.repos["Ruicheng/moge-vitl"] = Repo({"model.pt": content(2000)}, withdrawn={"model.pt"})
     hub.repos["Ruicheng/moge-2-vitl"] = Repo({"model.pt": content(2000)}, gated=True)
@@ -226,7 +226,7 @@ def test_absent_and_closed_things_are_said_and_the_rest_is_done(pull, hub, shelf
     assert "HF_TOKEN" in done.stderr
     assert "5 of 6 failed" in lines[-1]
     assert "Traceback" not in done.stderr
-    assert (shelf / SMALL / FILE).exists()
+    assert (teachers_folder / SMALL / FILE).exists()
 
 
 def test_a_token_opens_and_stays_with_the_hub(pull, hub):
@@ -238,7 +238,7 @@ def test_a_token_opens_and_stays_with_the_hub(pull, hub):
     assert all(r.token == "" for r in elsewhere)
 
 
-def test_nobody_answers(pull, hub, shelf):
+def test_nobody_answers(pull, hub, teachers_folder):
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]
@@ -249,7 +249,7 @@ def test_nobody_answers(pull, hub, shelf):
     assert time.monotonic() - started < 15
     hub.busy = True
     assert "answered 503" in pull(SMALL).stderr
-    assert not (shelf / SMALL).exists()
+    assert not (teachers_folder / SMALL).exists()
 
 
 def test_a_hub_that_is_silent_is_given_up(pull):
@@ -274,7 +274,7 @@ def test_something_else_than_a_hub(pull, hub):
 
 
 @pytest.mark.parametrize("how", [["--offline"], []])
-def test_offline_asks_nobody(pull, hub, shelf, how):
+def test_offline_asks_nobody(pull, hub, teachers_folder, how):
     offline = {} if how else {"HF_HUB_OFFLINE": "1"}
     done = pull(SMALL, *how, **offline)
     assert done.returncode == 1
@@ -283,14 +283,14 @@ def test_offline_asks_nobody(pull, hub, shelf, how):
     assert pull(SMALL).returncode == 0
     asked = len(hub.log)
     assert "already there" in pull(SMALL, *how, **offline).stderr
-    (shelf / SMALL / FILE).write_bytes(b"y" * 200_000)
+    (teachers_folder / SMALL / FILE).write_bytes(b"y" * 200_000)
     damaged = pull(SMALL, *how, **offline)
     assert damaged.returncode == 1
     assert "damaged" in damaged.stderr
     assert len(hub.log) == asked
 
 
-def test_two_pulls_at_once_download_once(hub, environment, shelf):
+def test_two_pulls_at_once_download_once(hub, environment, teachers_folder):
     hub.repos[REPO].piece_seconds = 0.05
     other = "depth-anything-3-mono-large"
     hub.repos["depth-anything/DA3MONO-LARGE"] = Repo({"model.safetensors": content(100_000, 5)}, piece_seconds=0.05)
@@ -298,11 +298,11 @@ def test_two_pulls_at_once_download_once(hub, environment, shelf):
     outputs = [process.communicate(timeout=120) for process in processes]
     assert [process.returncode for process in processes] == [0, 0, 0], outputs
     assert len(hub.sent(FILE)) == 1
-    assert (shelf / SMALL / FILE).read_bytes() == content(200_000)
-    assert set(locked(shelf)) == {SMALL, other}
+    assert (teachers_folder / SMALL / FILE).read_bytes() == content(200_000)
+    assert set(locked(teachers_folder)) == {SMALL, other}
 
 
-def test_records_of_several_processes_all_stay(environment, shelf):
+def test_records_of_several_processes_all_stay(environment, teachers_folder):
     code = """
 import sys
 from ccd_cli.teachers.download.lock import Locked, record
@@ -313,15 +313,15 @@ for i in range(12):
     command = [sys.executable, "-c", code]
     processes = [subprocess.Popen([*command, name], env={**os.environ, **environment}) for name in "abcd"]
     assert [process.wait(timeout=120) for process in processes] == [0, 0, 0, 0]
-    assert set(locked(shelf)) == {f"{name}-{i}" for name in "abcd" for i in range(12)}
+    assert set(locked(teachers_folder)) == {f"{name}-{i}" for name in "abcd" for i in range(12)}
 
 
-def test_a_changed_revision_says_what_changed(pull, hub, shelf):
+def test_a_changed_revision_says_what_changed(pull, hub, teachers_folder):
     first = {"config.json": b'{"a": 1}', "preprocessor_config.json": b"{}", "model.safetensors": content(2000)}
     repo = hub.repos[SWIN_REPO] = Repo(dict(first))
     assert pull(SWIN).returncode == 0
     old = repo.revision
-    (shelf / SWIN / "my-notes.txt").write_text("mine")
+    (teachers_folder / SWIN / "my-notes.txt").write_text("mine")
     repo.files["config.json"] = b'{"a": 22}'
     repo.files["pytorch_model.bin"] = repo.files.pop("model.safetensors")
     asked = len(hub.log)
@@ -333,36 +333,36 @@ def test_a_changed_revision_says_what_changed(pull, hub, shelf):
     assert "pytorch_model.bin is new" in done.stderr
     assert "model.safetensors is gone" in done.stderr
     assert not [r for r in hub.log[asked:] if "preprocessor" in r.path]  # unchanged: not fetched again
-    there = {p.name: p.read_bytes() for p in (shelf / SWIN).iterdir()}
+    there = {p.name: p.read_bytes() for p in (teachers_folder / SWIN).iterdir()}
     assert there == {**repo.files, "my-notes.txt": b"mine"}
-    assert set(locked(shelf)[SWIN]["files"]) == set(repo.files)
-    assert locked(shelf)[SWIN]["revision"] == repo.revision
+    assert set(locked(teachers_folder)[SWIN]["files"]) == set(repo.files)
+    assert locked(teachers_folder)[SWIN]["revision"] == repo.revision
 
 
-def test_damage_is_repaired_and_a_file_put_by_hand_is_recognized(pull, hub, shelf):
-    (shelf / SMALL).mkdir(parents=True)
-    (shelf / SMALL / FILE).write_bytes(content(200_000))
+def test_damage_is_repaired_and_a_file_put_by_hand_is_recognized(pull, hub, teachers_folder):
+    (teachers_folder / SMALL).mkdir(parents=True)
+    (teachers_folder / SMALL / FILE).write_bytes(content(200_000))
     assert "already there, verified" in pull(SMALL).stderr
     assert hub.sent(FILE) == []
-    assert SMALL in locked(shelf)
-    (shelf / SMALL / FILE).write_bytes(content(200_000, 7))
+    assert SMALL in locked(teachers_folder)
+    (teachers_folder / SMALL / FILE).write_bytes(content(200_000, 7))
     done = pull(SMALL)
     assert done.returncode == 0
     assert "missing or damaged here" in done.stderr
-    assert (shelf / SMALL / FILE).read_bytes() == content(200_000)
+    assert (teachers_folder / SMALL / FILE).read_bytes() == content(200_000)
 
 
-def test_a_swap_that_was_killed_is_finished(pull, shelf, hub):
+def test_a_swap_that_was_killed_is_finished(pull, teachers_folder, hub):
     assert pull(SMALL).returncode == 0
-    (shelf / ".partial" / SMALL).mkdir(parents=True)
-    (shelf / SMALL).rename(shelf / ".partial" / SMALL / "old")
+    (teachers_folder / ".partial" / SMALL).mkdir(parents=True)
+    (teachers_folder / SMALL).rename(teachers_folder / ".partial" / SMALL / "old")
     asked = len(hub.sent(FILE))
     assert pull(SMALL).returncode == 0
-    assert (shelf / SMALL / FILE).read_bytes() == content(200_000)
+    assert (teachers_folder / SMALL / FILE).read_bytes() == content(200_000)
     assert len(hub.sent(FILE)) == asked
 
 
-def test_a_disk_that_is_too_small_is_said_before_anything_is_fetched(pull, hub, shelf):
+def test_a_disk_that_is_too_small_is_said_before_anything_is_fetched(pull, hub, teachers_folder):
     hub.repos[REPO].claimed = {FILE: 10**17}
     done = pull(SMALL)
     assert done.returncode == 1
@@ -371,7 +371,7 @@ def test_a_disk_that_is_too_small_is_said_before_anything_is_fetched(pull, hub, 
     assert hub.sent(FILE) == []
 
 
-def test_a_disk_that_fills_up_keeps_what_arrived(hub, environment, pull, shelf):
+def test_a_disk_that_fills_up_keeps_what_arrived(hub, environment, pull, teachers_folder):
     hub.repos[REPO].files[FILE] = content(4_000_000)
 
     def limit():
@@ -383,7 +383,7 @@ def test_a_disk_that_fills_up_keeps_what_arrived(hub, environment, pull, shelf):
     assert "No space left on the disk" in error
     assert "what arrived is kept" in error
     assert "Traceback" not in error
-    assert not (shelf / SMALL).exists()
+    assert not (teachers_folder / SMALL).exists()
     assert pull(SMALL).returncode == 0
     assert hub.sent(FILE)[-1].range.startswith("bytes=")
 
