@@ -71,16 +71,14 @@ def command(
         return
     report = RichReport(quiet=quiet, verbose=verbose)
     report.note(f"Recipe {loaded.name}; loading torch")
-    from ccd_cli.label.run import run
+    from ccd_cli.label.run import EngineOptions, run
 
     result = run(
         loaded,
         out=out,
         overwrite=overwrite,
         device=device,
-        engine=engine,
-        workers=workers,
-        verbose=verbose,
+        engine=EngineOptions(engine, workers, verbose),
         report=report,
     )
     report.note(
