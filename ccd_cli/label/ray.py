@@ -14,6 +14,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -200,12 +201,20 @@ def _result(reference: Any) -> Any:
 
 
 def _end_with_parent(parent: int, session: str) -> None:
-    """End this process when Ray's process on this machine is gone, and remove what a killed run left of its cluster.
+    """End this process when Ray's process on this machine is gone; Ray would end it too, but not in the middle of a unit.
 
-    Ray would end it too, but not in the middle of a unit.
+    Where the cluster ends with the run, end its agents too, which would outlive it, and remove its files: a run that was
+    killed could not do either.
     """
+    import psutil  # Ray brings it
+
+    siblings = psutil.Process(parent).children() if session else []
     while os.getppid() == parent:
         time.sleep(0.3)
+    for process in siblings:
+        if process.pid != os.getpid():
+            with suppress(psutil.Error):
+                process.kill()
     if session:
         shutil.rmtree(session, ignore_errors=True)
     os._exit(1)

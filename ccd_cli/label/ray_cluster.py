@@ -11,10 +11,11 @@ import secrets
 import shutil
 import signal
 import socket
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -58,6 +59,9 @@ class Cluster:
                 "object_store_memory": _OBJECT_STORE,
                 "_temp_dir": self.folder,
             }
+        self._stdout = ExitStack()
+        sink = sys.stderr if verbose else self._stdout.enter_context(Path(os.devnull).open("w", encoding="utf-8"))
+        self._stdout.enter_context(redirect_stdout(sink))  # Ray's driver prints there, and it is for results alone
         import ray
 
         with _own_signal_handler(), self._ended_on_failure():
@@ -77,6 +81,7 @@ class Cluster:
 
         running = [process for parent in self._processes for process in _with_children(parent)]
         ray.shutdown()  # first: Ray ends a process whose cluster is gone
+        self._stdout.close()
         for process in running:  # Ray's agents outlive it by half a minute, workers by their unit
             with suppress(psutil.Error):
                 process.kill()
