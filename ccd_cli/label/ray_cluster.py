@@ -59,9 +59,8 @@ class Cluster:
                 "object_store_memory": _OBJECT_STORE,
                 "_temp_dir": self.folder,
             }
-        self._stdout = ExitStack()
-        sink = sys.stderr if verbose else self._stdout.enter_context(Path(os.devnull).open("w", encoding="utf-8"))
-        self._stdout.enter_context(redirect_stdout(sink))  # Ray's driver prints there, and it is for results alone
+        self._output = ExitStack()
+        self._output.enter_context(_stdout_without_ray(verbose))
         import ray
 
         with _own_signal_handler(), self._ended_on_failure():
@@ -81,7 +80,7 @@ class Cluster:
 
         running = [process for parent in self._processes for process in _with_children(parent)]
         ray.shutdown()  # first: Ray ends a process whose cluster is gone
-        self._stdout.close()
+        self._output.close()
         for process in running:  # Ray's agents outlive it by half a minute, workers by their unit
             with suppress(psutil.Error):
                 process.kill()
@@ -118,6 +117,13 @@ def _with_children(process: Any) -> list[Any]:
     with suppress(psutil.Error):
         return [process, *process.children(recursive=True)]
     return [process]
+
+
+@contextmanager
+def _stdout_without_ray(verbose: bool) -> Iterator[None]:
+    """Keep stdout for results, for the block: Ray's driver prints there. With `verbose` its lines go to stderr."""
+    with Path(os.devnull).open("w", encoding="utf-8") as nowhere, redirect_stdout(sys.stderr if verbose else nowhere):
+        yield
 
 
 @contextmanager
