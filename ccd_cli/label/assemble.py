@@ -149,7 +149,7 @@ def _sidecar(job: LabelJob, parts: Sequence[Part], i: int, line: Line, file: str
 
 
 def _teacher_facts(job: LabelJob, teacher: int) -> dict[str, Any]:
-    """Return what sidecars and index say of a teacher."""
+    """Return what sidecars and index record of a teacher."""
     facts, entry = job.state["teachers"][str(teacher)], job.recipe.teachers[teacher]
     return {
         "teacher": facts["teacher"],

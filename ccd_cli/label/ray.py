@@ -1,7 +1,7 @@
 """The engine of `ccd label --engine ray`: the units of a stage go to Ray actors, each with a teacher of its own.
 
-An actor has one unit at a time, so the unit of one that dies is known: it goes to another. Units are seconds to minutes long;
-the milliseconds between two of them do not count. Which actor runs a unit does not change what it writes.
+An actor has one unit at a time, so it is clear which unit one that dies had: it goes to another. Units are seconds to minutes
+long; the milliseconds between two of them do not count. Which actor runs a unit does not change what it writes.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ class RayEngine:
     def run_stage(self, job: LabelJob, stage: Stage, shards: Sequence[int], progress: Progress) -> Iterator[Answer]:
         """See `Engine`."""
         import ray
-        from ray.exceptions import RayActorError
+        from ray.exceptions import OutOfMemoryError, RayActorError
 
         reference = [ray.put(stage.for_worker())]
         waiting, deaths = deque(shards), Counter[int]()
@@ -133,7 +133,8 @@ class RayEngine:
                 worker, shard = running.pop(answer)
                 try:
                     result = _result(answer)
-                except RayActorError as error:
+                except (RayActorError, OutOfMemoryError) as error:
+                    ray.kill(worker)  # it may be out of reach only
                     deaths[shard] += 1
                     self._report_death(shard, deaths[shard], error)
                     waiting.appendleft(shard)
@@ -169,7 +170,7 @@ class RayEngine:
 
     def _report_death(self, shard: int, deaths: int, error: Any) -> None:
         """Warn that a shard's worker died; raises CcdError where another worker would not help."""
-        if error.actor_init_failed:
+        if getattr(error, "actor_init_failed", False):
             reason = str(error).strip().splitlines()[-1]
             raise CcdError(
                 f"A Ray worker cannot start: {reason}", "All machines need the same versions installed."

@@ -42,6 +42,8 @@ class Cluster:
     """
 
     def __init__(self, address: str, cpus: int, verbose: bool) -> None:
+        if "ray" in sys.modules and sys.modules["ray"].is_initialized():
+            raise CcdError("This process is connected to a Ray cluster already.", "Call ray.shutdown() first.")
         os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
         options: dict[str, Any] = {"address": address}
         self.folder = ""
@@ -90,7 +92,7 @@ class Cluster:
 
     @contextmanager
     def _ended_on_failure(self) -> Iterator[None]:
-        """Note the processes that the block starts; where it fails, end them, and say in one line why."""
+        """Record the processes that the block starts; where it fails, end them and raise CcdError with the reason."""
         import psutil
 
         before = set(psutil.Process().children())

@@ -68,7 +68,7 @@ def run(
     engine: EngineOptions = EngineOptions(),
     report: Report,
 ) -> Result:
-    """Label images as the recipe says, or resume where an earlier run stopped, and return what the folder holds.
+    """Label images as the recipe says, or resume where a run has stopped, and return what the folder holds.
 
     Raises CcdError subclasses: before any time is spent for a bad folder, list of images, teacher or disk; later
     TrainingStopped for too many unreadable images and Interrupted after a signal, both with all finished parts kept.

@@ -198,7 +198,7 @@ def decode_label(data: bytes, scale: float, offset: float, size: int, name: str)
     return decode16(codes, scale, offset)
 
 
-def decode_photo(data: bytes, name: str) -> NDArray[np.uint8]:
+def decode_image(data: bytes, name: str) -> NDArray[np.uint8]:
     """Return uint8 RGB [H, W, 3] of an image file's bytes, equal to `photos.read_photo` of the file; raises ImageError."""
     try:
         with Image.open(io.BytesIO(data)) as image:

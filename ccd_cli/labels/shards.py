@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from ccd_cli.core.errors import CcdError, ImageError, UsageProblem
 from ccd_cli.core.files import atomic_write
 from ccd_cli.core.seeding import step_seed
-from ccd_cli.labels.format import MEMBER, FloatMap, Index, ShardFacts, Sidecar, decode_label, decode_photo
+from ccd_cli.labels.format import MEMBER, FloatMap, Index, ShardFacts, Sidecar, decode_image, decode_label
 
 INDEX = "index.json"
 _MAX_BYTES = {"json": 4_000_000, "png": 128_000_000}  # bytes of a member; images: below
@@ -78,7 +78,7 @@ class LabelSample:
         """
         about = self.facts.photo
         if about.file is not None:
-            return decode_photo(self.members[about.file], f"{self.key} ({about.path})")
+            return decode_image(self.members[about.file], f"{self.key} ({about.path})")
         path = Path(about.path)
         try:
             data = path.read_bytes() if path.stat().st_size == about.bytes else b""
@@ -86,7 +86,7 @@ class LabelSample:
             raise ImageError(f"{path}: removed since it was labeled ({error.strerror})", _RESTORE) from error
         if hashlib.sha256(data).hexdigest() != about.sha256:
             raise ImageError(f"{path}: changed since it was labeled", _RESTORE)
-        return decode_photo(data, about.path)
+        return decode_image(data, about.path)
 
     def label(self, teacher: int, crop: int) -> tuple[FloatMap, NDArray[np.bool_]]:
         """Return (values float32 [S, S] with NaN where invalid, valid bool [S, S]); crop 0 is the shared region."""
@@ -183,7 +183,7 @@ class Shard:
         return found
 
 
-class Place(NamedTuple):
+class StreamPosition(NamedTuple):
     """Position of a stream: `position` of this rank's samples of `epoch` are done."""
 
     epoch: int
@@ -194,7 +194,7 @@ class ShardReader:
     """A seeded, resumable stream over a folder of labels.
 
     Each epoch visits every sample once: shards in shuffled order, then a shuffle buffer of `buffer` samples (1: none), then
-    every `world`-th to this `rank`, so that ranks share nothing and together miss nothing. The order is a function of
+    every `world`-th to this `rank`, so that each sample is in exactly one rank. The order is a function of
     (seed, epoch) alone and is drawn on numbers, not data: resuming at any position reads nothing twice, and the
     buffer costs no memory. `verify` compares every shard's sha256 first. For one thread: create one reader per worker.
     """
@@ -239,14 +239,14 @@ class ShardReader:
         for shard, number in order[self.rank :: self.world][position:]:
             yield self.at(int(shard), int(number))
 
-    def stream(self, epoch: int = 0, position: int = 0) -> Iterator[tuple[Place, LabelSample]]:
-        """Yield (place after the sample, sample) without end; a place given back resumes exactly there."""
+    def stream(self, epoch: int = 0, position: int = 0) -> Iterator[tuple[StreamPosition, LabelSample]]:
+        """Yield (position after the sample, sample) without end; `stream(*position)` resumes exactly there."""
         if len(self) == 0:
             raise CcdError(f"{self.folder} has {self.index.samples} samples: none for process {self.rank}.")
         while True:
             for sample in self.epoch(epoch, position):
                 position += 1
-                yield Place(epoch, position), sample
+                yield StreamPosition(epoch, position), sample
             epoch, position = epoch + 1, 0
 
     def sidecars(self) -> Iterator[tuple[Sidecar, dict[str, int]]]:

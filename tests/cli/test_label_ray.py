@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shutil
 import signal
 import tempfile
 import time
@@ -202,6 +203,22 @@ def test_a_shard_that_kills_every_worker_ends_in_a_plain_error(write_recipe, slo
     assert "Shard 5: 3 workers died over it" in output
     assert "Traceback" not in output
     assert list((folder / "parts/teacher-0").glob("part-*.tar")), "finished work is kept"
+    assert gone(before)
+
+
+@on_a_cluster
+def test_an_error_in_a_worker_is_one_plain_line(write_recipe, photos, make_teacher, tmp_path):
+    before, weights, folder = traces(), tmp_path / "weights.safetensors", tmp_path / "labels"
+    shutil.copy(make_teacher("first", 1), weights)
+    values = {**recipe_values(photos, make_teacher), "teachers": [{"model": str(weights), "batch": 4}]}
+    locally(values, folder)
+    (folder / "shard-000002.tar").unlink()
+    shutil.copy(make_teacher("third", 3), weights)
+    process = begin(tmp_path, write_recipe(values))
+    output = process.communicate(timeout=240)[0]
+    assert process.returncode == 2, output
+    assert output.splitlines()[-1].startswith("ccd: error: The weights of weights have changed since labeling began.")
+    assert "Traceback" not in output
     assert gone(before)
 
 
