@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ccd_cli.benchmarks import Sample
-from ccd_cli.data.corruptions import RANDOM, Corruption, Noisy, corrupt
+from ccd_cli.data.corruptions import RANDOM, CorruptedLabel, Corruption, corrupt
 from ccd_cli.losses.context_l1 import MIN_PIXELS
 from ccd_cli.losses.contexts import Family
 from ccd_cli.losses.normalize import statistics, unit_scale
@@ -127,7 +127,7 @@ def corrupt_labels(
     case: tuple[Corruption, float],
     draws: int,
     seed: Sequence[int],
-) -> Iterator[Noisy]:
+) -> Iterator[CorruptedLabel]:
     """Yield corrupted copies, one a draw (one in all where nothing is drawn); each draw depends on `seed` and itself alone."""
     kind, amount = case
     number = CASES.index(case) if case in CASES else len(CASES)
@@ -136,7 +136,7 @@ def corrupt_labels(
 
 
 def losses(
-    disparity: NDArray[np.float32], mask: NDArray[np.bool_], labels: Sequence[Noisy], device: torch.device
+    disparity: NDArray[np.float32], mask: NDArray[np.bool_], labels: Sequence[CorruptedLabel], device: torch.device
 ) -> dict[Scheme, NDArray[np.float32]]:
     """Return for each scheme the losses [draws,h,w], in MADs: those of the true map where nothing is normalized."""
     true = torch.from_numpy(disparity)[None].to(device)
@@ -176,7 +176,7 @@ def measure(
                     yield Measured(dataset, sample.name, first + at, *case, scheme, loss, noisy, share)
 
 
-def _groups(made: Iterator[Noisy]) -> Iterator[tuple[int, list[Noisy]]]:
+def _groups(made: Iterator[CorruptedLabel]) -> Iterator[tuple[int, list[CorruptedLabel]]]:
     """Yield (number of the first, following labels), `TOGETHER` at a time."""
     first = 0
     while group := list(islice(made, TOGETHER)):
@@ -230,7 +230,9 @@ def summarize(measured: Sequence[Measured]) -> list[dict[str, Any]]:
     return rows
 
 
-def _example(made: Sequence[Noisy], mask: NDArray[np.bool_], by_scheme: dict[Scheme, NDArray[np.float32]]) -> Example:
+def _example(
+    made: Sequence[CorruptedLabel], mask: NDArray[np.bool_], by_scheme: dict[Scheme, NDArray[np.float32]]
+) -> Example:
     """The draw that shows most without normalization: one in the middle of the range of factors would show nothing."""
     raw = by_scheme[Scheme("none")]
     draw = int(np.argmax([loss.mean() for loss in raw]))

@@ -14,7 +14,7 @@ import yaml
 from ccd_cli.analyze.noise import CASES, SCHEMES, TOGETHER, Measured, Scheme, losses, measure, summarize, true_map
 from ccd_cli.benchmarks import Sample
 from ccd_cli.benchmarks.generated import GeneratedSet
-from ccd_cli.data.corruptions import Noisy
+from ccd_cli.data.corruptions import CorruptedLabel
 
 CPU = torch.device("cpu")
 GLOBAL, RANGE, NONE, UNIT = Scheme("global"), Scheme("hybrid", "range"), Scheme("none"), Scheme("none", unit=True)
@@ -73,14 +73,14 @@ def test_losses_equal_a_slow_plain_version(scheme):
     label, noisy = pred.copy(), np.zeros_like(mask)
     noisy[5:15, 6:20] = True
     label[noisy] *= rng.uniform(0.2, 4, noisy.sum()).astype(np.float32)
-    found = losses(pred, mask, [Noisy(label, noisy)], CPU)[scheme][0]
+    found = losses(pred, mask, [CorruptedLabel(label, noisy)], CPU)[scheme][0]
     np.testing.assert_allclose(found, plain_loss(scheme, pred, label, mask), atol=2e-4)
     assert scheme.normalization == "none" or found[mask & ~noisy].mean() > 0.01
 
 
 def test_a_label_without_noise_costs_nothing():
     disparity, mask = true_map(scene(0))
-    found = losses(disparity, mask, [Noisy(disparity.copy(), np.zeros_like(mask))], CPU)
+    found = losses(disparity, mask, [CorruptedLabel(disparity.copy(), np.zeros_like(mask))], CPU)
     assert all(maps.max() == 0 for maps in found.values())
 
 

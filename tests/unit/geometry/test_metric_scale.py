@@ -97,9 +97,9 @@ def test_a_fit_recovers_meters_exactly_with_a_fifth_of_outliers(kind):
 def test_one_sided_outliers_move_a_noisy_fit_by_less_than_a_percent(kind):
     noisy = DEPTH * np.exp(RNG.normal(0, 0.02, DEPTH.shape)).astype(np.float32)
     clean = to_depth_by_reference(as_kind(kind), noisy).to_depth
-    spoiled = noisy.copy()
-    spoiled[RNG.random(DEPTH.shape) < 0.2] = 0.4
-    moved = to_depth_by_reference(as_kind(kind), spoiled).to_depth
+    corrupted = noisy.copy()
+    corrupted[RNG.random(DEPTH.shape) < 0.2] = 0.4
+    moved = to_depth_by_reference(as_kind(kind), corrupted).to_depth
     change = moved(as_kind(kind)) / clean(as_kind(kind)) - 1
     assert np.abs(change).max() < 0.01
 
@@ -133,7 +133,7 @@ def test_opposite_directions_flat_maps_and_other_shapes_are_errors():
         to_depth_by_reference(DepthMap(DEPTH, "disparity"), DEPTH)
     with pytest.raises(CcdError, match="flat"):
         to_depth_by_reference(DepthMap(np.ones_like(DEPTH), "affine-depth"), DEPTH)
-    with pytest.raises(CcdError, match="80x30, which is not the shape"):
+    with pytest.raises(CcdError, match="80x30, which is not the aspect ratio"):
         to_depth_by_reference(as_kind("depth"), DEPTH[:30])
 
 

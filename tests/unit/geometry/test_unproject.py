@@ -126,19 +126,19 @@ def test_an_enlarged_map_is_cut_at_the_size_of_its_network(factor):
     large = 1 / cv2.resize(small, dsize=(width, height), interpolation=cv2.INTER_LINEAR)
     hanging = (large > 2.2) & (large < 4.5)
     assert hanging.sum() > 2 * factor * height * 0.8
-    cut = flying_pixels(large, grain=factor)
+    cut = flying_pixels(large, upsampling=factor)
     assert (cut & hanging).sum() > 0.75 * hanging.sum()
     assert (cut & ~hanging).sum() < 1.6 * factor * height
     if factor == 7:
         assert (flying_pixels(large) & hanging).sum() < 0.1 * hanging.sum(), (
             "as wide as a surface for one who does not know"
         )
-    assert flying_pixels(plane((0, 1, 0.02), 1.2), grain=3).sum() <= 0.01 * SIZE[0] * SIZE[1]
+    assert flying_pixels(plane((0, 1, 0.02), 1.2), upsampling=3).sum() <= 0.01 * SIZE[0] * SIZE[1]
 
 
 def test_maps_too_small_for_edges_are_left_alone():
     for size in ((1, 1), (2, 2), (1, 50), (3, 3)):
-        assert not flying_pixels(np.ones(size, np.float32), grain=8).any()
+        assert not flying_pixels(np.ones(size, np.float32), upsampling=8).any()
 
 
 def test_clean_steps_thin_poles_and_noise_stay():
