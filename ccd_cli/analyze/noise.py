@@ -1,7 +1,7 @@
 """How much loss noise in a label puts on pixels that are right, for every normalization and context family.
 
 The true map is the prediction of a perfect student and a corrupted copy the label. The per-pixel losses are those of
-training (`core.losses.normalized_l1`), contexts come from the corrupted label. All losses are in MADs.
+training (`losses.terms.normalized_l1`), contexts come from the corrupted label. All losses are in MADs.
 """
 
 from __future__ import annotations

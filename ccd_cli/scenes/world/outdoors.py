@@ -179,7 +179,8 @@ def rock(place: Place) -> None:
     rng = place.draft.rng
     size = rng.uniform(0.2, 1.0)
     tone = mat.material(
-        place.draft, mat.near(rng, (0.52, 0.5, 0.47), 0.12), kind="clumps", texel=0.02, fine=0.15, coarse=0.15
+        place.draft,
+        mat.Pattern(mat.near(rng, (0.52, 0.5, 0.47), 0.12), kind="clumps", texel=0.02, fine=0.15, coarse=0.15),
     )
     half = (size, size * rng.uniform(0.5, 0.9), size * rng.uniform(0.6, 1.1))
     place.ball((0, size * 0.3, 0), half, tone)
@@ -188,7 +189,8 @@ def rock(place: Place) -> None:
 def bale(place: Place) -> None:
     """A round bale of straw, 1.4 m."""
     straw = mat.material(
-        place.draft, mat.near(place.draft.rng, (0.78, 0.66, 0.4)), kind="blades", texel=0.01, fine=0.2, coarse=0.1
+        place.draft,
+        mat.Pattern(mat.near(place.draft.rng, (0.78, 0.66, 0.4)), kind="blades", texel=0.01, fine=0.2, coarse=0.1),
     )
     place.rod((-0.6, 0.68, 0), (0.6, 0.68, 0), 0.7, straw)
 

@@ -84,7 +84,9 @@ def book(place: Place) -> None:
 
 
 def _pages(place: Place) -> int:
-    return mat.material(place.draft, (0.9, 0.88, 0.82), gap=(0.5, 0.48, 0.44), size=(5.0, 0.004), gaps=(0.0, 0.001))
+    return mat.material(
+        place.draft, mat.Pattern((0.9, 0.88, 0.82), gap=(0.5, 0.48, 0.44), size=(5.0, 0.004), gaps=(0.0, 0.001))
+    )
 
 
 def device(place: Place) -> None:
@@ -92,7 +94,7 @@ def device(place: Place) -> None:
     rng = place.draft.rng
     dark = mat.near(rng, rng.choice([(0.08, 0.08, 0.09), (0.75, 0.75, 0.75)]))
     case = mat.plain(place.draft, dark, gloss=0.4)
-    keys = mat.material(place.draft, mat.near(rng, dark, 0.2), None, dark, (0.019, 0.019), (0.004, 0.004))
+    keys = mat.material(place.draft, mat.Pattern(mat.near(rng, dark, 0.2), None, dark, (0.019, 0.019), (0.004, 0.004)))
     kind = rng.random()
     if kind < 0.35:
         place.box((0, 0.005, 0), (0.037, 0.005, 0.075), case)

@@ -85,9 +85,9 @@ def compare(draft, reach=40.0, step=0.1, around=360):
     lens = camera.intrinsics(scenes.fov, HEIGHT, WIDTH)
     grid = tiles.grid(HEIGHT, WIDTH, torch.device("cpu"))
     origin, direction = camera.rays(scenes, lens, grid)
-    depth, index = (grid.picture(v, HEIGHT, WIDTH)[0] for v in trace.nearest(scenes, origin, direction, lens, grid))
+    depth, index = (grid.image(v, HEIGHT, WIDTH)[0] for v in trace.nearest(scenes, origin, direction, lens, grid))
     rays = torch.stack(
-        [*(o.expand(1, HEIGHT, WIDTH)[0] for o in origin), *(grid.picture(d, HEIGHT, WIDTH)[0] for d in direction)], -1
+        [*(o.expand(1, HEIGHT, WIDTH)[0] for o in origin), *(grid.image(d, HEIGHT, WIDTH)[0] for d in direction)], -1
     )
     caster = o3d.t.geometry.RaycastingScene()
     for number, row in enumerate(draft.prims):

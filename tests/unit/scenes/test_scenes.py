@@ -134,7 +134,7 @@ def test_the_scenes_of_published_tables_stay_what_they_are():
     """Recipes and their tables name seeds of `mixed`: new families leave its drafts, to six digits, as they were."""
     rows = [
         [[round(value, 6) + 0.0 for value in row] for row in (*draft.prims, *draft.materials)]
-        + sorted((name, round(value, 6) + 0.0) for name, value in (draft.camera | draft.look).items())
+        + sorted((name, round(value, 6) + 0.0) for name, value in (draft.camera | draft.appearance).items())
         for draft in (compose(seed) for seed in (0, 1, 2, 3, 5_000_000, 2**40))
     ]
     assert (
