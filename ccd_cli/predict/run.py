@@ -1,4 +1,4 @@
-"""Depth for photos and videos: `ccd predict`.
+"""Depth for images and videos: `ccd predict`.
 
 Images are prefetched, predicted in batches and written in the background; videos are processed frame by frame. Existing
 results with the same fingerprint are skipped. A bad input is reported, and the rest is processed.

@@ -62,7 +62,7 @@ class _Source:
 
 @dataclass
 class _Clip:
-    """The state that is carried from frame to frame."""
+    """The state that is updated with every frame."""
 
     writer: ClipWriter
     stabilizer: Stabilizer

@@ -1,4 +1,4 @@
-"""Two plain ways to write the normalized loss, slow and easy to check: references for tests, rivals for the benchmark.
+"""Two plain implementations of the normalized loss, slow and easy to check: references for tests and the benchmark.
 
 `whole_map` works as the HDN authors' code does: each context is a mask of the whole batch, medians over whole maps with
 the other pixels set to NaN. `indexed` loops over maps and contexts and picks each context's pixels by a bool index.
