@@ -161,12 +161,12 @@ def _gradient(part: Sorted, index: int, upstream: Tensor, scratch: Tensor) -> Te
     away, divided = scratch[:2, :n], scratch[2:, :n]
     torch.sub(part.both[:, start:stop], median, out=away)
     torch.div(away, scales, out=divided)
-    w, side, spare = divided[0].sub_(divided[1]).sign_().mul_(upstream), away[0], away[1]
-    d_scale = torch.mul(w, side, out=spare).sum() * (free[0, 0] / (scale.square() * -(n + 1)))
-    side.sign_()
-    d_median = -(w.sum() / scale) - d_scale * side.sum()
-    w.div_(scale).add_(torch.mul(side, d_scale, out=spare))
-    holders = side.square_().neg_().add_(1)  # exactly 1 at the median, 0 elsewhere
+    w, from_median, spare = divided[0].sub_(divided[1]).sign_().mul_(upstream), away[0], away[1]
+    d_scale = torch.mul(w, from_median, out=spare).sum() * (free[0, 0] / (scale.square() * -(n + 1)))
+    from_median.sign_()
+    d_median = -(w.sum() / scale) - d_scale * from_median.sum()
+    w.div_(scale).add_(torch.mul(from_median, d_scale, out=spare))
+    holders = from_median.square_().neg_().add_(1)  # exactly 1 at the median, 0 elsewhere
     return w.add_(holders.mul_(d_median / holders.sum().clamp_min(1)))
 
 

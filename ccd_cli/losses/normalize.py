@@ -3,7 +3,7 @@
 `N(d) = (d - median(d)) / MAD(d)` is equation 1 of Distill Any Depth (arXiv 2502.19204). Two details follow the authors
 of hierarchical normalization (HDN): the median is the *lower* of the two middle values, so that it is always the value
 of a pixel, and the sum of absolute deviations is divided by `count + 1`. The extra one keeps a single pixel finite,
-lowers the MAD of a 560 x 560 map by a factor of 3e-6, and cancels between two maps that share a mask.
+lowers the MAD of a 560 x 560 map by a relative 3e-6, and cancels between two maps that share a mask.
 
 A MAD near zero (sky, a wall, an untrained student) would turn rounding noise into loss and gradient. So every scale is
 clamped to at least `MAD_FLOOR` times the whole map's range. A map without any contrast is left unscaled.

@@ -139,10 +139,10 @@ def teachers_folder(place: Place) -> Size:
         y = 0.02 + number * (tall - 0.03) / boards
         place.box((0, y, -deep / 2), (width / 2 - 0.02, 0.012, deep / 2 - 0.005), paint)
         if number < boards and rng.random() < 0.75:
-            share = rng.uniform(0.4, 0.97)
-            x = (share - 1) * (width / 2 - 0.03) * rng.choice([-1, 1])
+            fraction = rng.uniform(0.4, 0.97)
+            x = (fraction - 1) * (width / 2 - 0.03) * rng.choice([-1, 1])
             high = rng.uniform(0.1, 0.135)
-            place.box((x, y + 0.012 + high, -deep * 0.42), (share * (width / 2 - 0.03), high, deep * 0.34), spines)
+            place.box((x, y + 0.012 + high, -deep * 0.42), (fraction * (width / 2 - 0.03), high, deep * 0.34), spines)
     return width, deep
 
 

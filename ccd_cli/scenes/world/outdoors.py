@@ -83,9 +83,13 @@ def tree(place: Place, bare: bool = False) -> None:
     place.ball((0, tall - size, 0), (size * rng.uniform(0.7, 1.0), size, size * rng.uniform(0.7, 1.0)), green)
     turn = rng.uniform(0, 6.28)
     for number in range(rng.randint(2, 4)):
-        out, share = rng.uniform(0.45, 0.9) * size, rng.uniform(0.4, 0.7)
+        out, fraction = rng.uniform(0.45, 0.9) * size, rng.uniform(0.4, 0.7)
         x, z = out * math.cos(turn + 2.1 * number), out * math.sin(turn + 2.1 * number)
-        place.ball((x, tall - size * rng.uniform(0.8, 1.6), z), (size * share, size * share * 0.8, size * share), green)
+        place.ball(
+            (x, tall - size * rng.uniform(0.8, 1.6), z),
+            (size * fraction, size * fraction * 0.8, size * fraction),
+            green,
+        )
 
 
 def person(place: Place) -> None:

@@ -143,8 +143,8 @@ def pot(place: Place) -> None:
     green = mat.leaves(place.draft, 0.006)
     for _ in range(rng.choice([1, 2, 3])):
         x, z = rng.uniform(-0.5, 0.5) * size, rng.uniform(-0.5, 0.5) * size
-        share = rng.uniform(0.5, 1.0) * size
-        place.ball((x, size * rng.uniform(1.7, 2.4), z), (share, share * rng.uniform(0.8, 1.6), share), green)
+        fraction = rng.uniform(0.5, 1.0) * size
+        place.ball((x, size * rng.uniform(1.7, 2.4), z), (fraction, fraction * rng.uniform(0.8, 1.6), fraction), green)
 
 
 THINGS: tuple[Callable[[Place], None], ...] = (

@@ -217,7 +217,7 @@ def test_nyuv2(nyu):
 def test_nyuv2_files_that_are_none(nyu):
     data = (nyu / "downloads/nyu_depth_v2_labeled.mat").read_bytes()
     splits = nyu / "downloads/splits.mat"
-    kept = splits.read_bytes()
+    original = splits.read_bytes()
     for text, action in (
         ("splits.mat", lambda: splits.unlink()),
         ("testNdxs", lambda: splits.write_bytes(b"x" * 500)),
@@ -226,7 +226,7 @@ def test_nyuv2_files_that_are_none(nyu):
         action()
         with pytest.raises(CcdError, match=text):
             prepare.run("nyuv2", nyu / "downloads", nyu / "data", report=Silent())
-        splits.write_bytes(kept)
+        splits.write_bytes(original)
 
 
 @pytest.mark.parametrize("name", ["../../evil.png", "/tmp/evil.png", "indoors/../../evil.png"])
