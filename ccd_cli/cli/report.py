@@ -1,4 +1,4 @@
-"""Shows what a running command reports, on stderr: a progress bar with figures on a terminal, sparse lines elsewhere."""
+"""Shows what pipelines report, on stderr: a progress bar with figures on a terminal, sparse lines elsewhere."""
 
 from __future__ import annotations
 

@@ -180,7 +180,7 @@ def test_bad_inputs_are_named_and_the_rest_is_done(predict, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "code", "message"),
+    ("options", "code", "said"),
     [
         (["--save", "nothing"], 2, "no such output"),
         (["--save", ","], 2, "nothing to make"),
@@ -194,11 +194,11 @@ def test_bad_inputs_are_named_and_the_rest_is_done(predict, tmp_path):
         (["--device", "toaster"], 2, "device"),
     ],
 )
-def test_wrong_usage(predict, tmp_path, options, code, message):
+def test_wrong_usage(predict, tmp_path, options, code, said):
     photo(tmp_path / "p.png")
     result = predict("p.png", *options)
     assert result.exit_code == code, result.stderr
-    assert message in result.stderr
+    assert said in result.stderr
     assert not (tmp_path / "ccd-out").exists()
 
 
@@ -225,13 +225,13 @@ def test_a_video_keeps_count_rate_and_values(predict, tmp_path):
     assert open_video(out / "v.side.mp4").frame_count == 30
     assert len(list((out / "v").glob("*.npy"))) == 30
     assert sorted(p.name for p in (out / "v").glob("*.ply")) == ["000000.ply", "000010.ply", "000020.ply"]
-    sidecar = json.loads((out / "v.json").read_text())
+    told = json.loads((out / "v.json").read_text())
     codes = frames_of(out / "v.depth.mkv", "gray16le")
-    ranges = sidecar["video"]["code_ranges"]
-    for i, (scale, shift) in enumerate(sidecar["video"]["scale_shift"]):
+    ranges = told["video"]["code_ranges"]
+    for i, (scale, shift) in enumerate(told["video"]["scale_shift"]):
         coding = [r for r in ranges if r["from"] <= i][-1]
-        aligned = scale * np.load(out / "v" / f"{i:06d}.npy") + shift
-        assert np.abs(codes[i] * coding["scale"] + coding["offset"] - aligned).max() <= coding["scale"] * 0.51
+        steady = scale * np.load(out / "v" / f"{i:06d}.npy") + shift
+        assert np.abs(codes[i] * coding["scale"] + coding["offset"] - steady).max() <= coding["scale"] * 0.51
     assert not [p for p in out.iterdir() if p.name.startswith(".")]
     assert (
         "1 already there" in predict("v.mp4", "--save", "color,png16,npy,side", "--pointcloud", "--every", "10").stderr
@@ -241,9 +241,9 @@ def test_a_video_keeps_count_rate_and_values(predict, tmp_path):
 def test_part_of_a_video(predict, tmp_path):
     video(tmp_path / "v.mp4", 60)
     assert predict("v.mp4", "--start", "0.5", "--end", "1.5", "--stride", "3", "--temporal", "none").exit_code == 0
-    sidecar = json.loads((tmp_path / "ccd-out/v.json").read_text())["video"]
-    assert (sidecar["frames"], sidecar["rate"], sidecar["temporal"]) == (10, 10.0, "none")
-    assert set(map(tuple, sidecar["scale_shift"])) == {(1.0, 0.0)}
+    told = json.loads((tmp_path / "ccd-out/v.json").read_text())["video"]
+    assert (told["frames"], told["rate"], told["temporal"]) == (10, 10.0, "none")
+    assert set(map(tuple, told["scale_shift"])) == {(1.0, 0.0)}
     late = predict("v.mp4", "--start", "9")
     assert late.exit_code == 1
     assert "behind its end" in late.stderr
@@ -256,16 +256,16 @@ def test_a_truncated_video_gives_what_decodes(predict, tmp_path):
     result = predict("v.mkv", "--save", "png16")
     assert result.exit_code == 1
     assert "could be decoded" in result.stderr
-    sidecar = json.loads((tmp_path / "ccd-out/v.json").read_text())["video"]
-    assert 10 < sidecar["frames"] < 60
-    assert len(frames_of(tmp_path / "ccd-out/v.depth.mkv", "gray16le")) == sidecar["frames"]
-    assert str(sidecar["frames"]) in sidecar["truncated"]
+    told = json.loads((tmp_path / "ccd-out/v.json").read_text())["video"]
+    assert 10 < told["frames"] < 60
+    assert len(frames_of(tmp_path / "ccd-out/v.depth.mkv", "gray16le")) == told["frames"]
+    assert str(told["frames"]) in told["truncated"]
 
 
 @pytest.mark.parametrize(
     "moment", [".v.json.parts/00000.json", "v.color.mp4", "v/000000.ply"]
 )  # frames, joining, clouds
-def test_a_killed_video_resumes_and_ends_the_same(predict, tmp_path, model, moment):
+def test_a_killed_video_goes_on_and_ends_the_same(predict, tmp_path, model, moment):
     video(tmp_path / "v.mp4", 600)
     options = [
         "--save",
@@ -310,10 +310,10 @@ def test_an_interrupted_batch_keeps_what_is_finished(tmp_path, model):
     while not list((tmp_path / "ccd-out").glob("*.json")) and time.monotonic() < deadline:
         time.sleep(0.005)
     process.send_signal(signal.SIGINT)
-    _, message = process.communicate()
-    assert process.returncode == 130, message
-    finished = [p for p in names(tmp_path / "ccd-out") if p.endswith(".json")]
-    assert 0 < len(finished) < 60
+    _, said = process.communicate()
+    assert process.returncode == 130, said
+    kept = [p for p in names(tmp_path / "ccd-out") if p.endswith(".json")]
+    assert 0 < len(kept) < 60
     again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert again.returncode == 0
-    assert f"{len(finished)} already there" in again.stderr
+    assert f"{len(kept)} already there" in again.stderr

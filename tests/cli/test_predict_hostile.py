@@ -79,8 +79,8 @@ def test_one_photo_without_a_cloud_does_not_stop_the_rest(predict, tmp_path):  #
     assert len(answer["done"]) + len(answer["failed"]) == 2
 
 
-@pytest.mark.parametrize(("value", "cloud", "message"), [(float("nan"), False, "valid value"), (0.0, True, "flat")])
-def test_maps_that_say_nothing_are_failures(ccd_here, made_of, tmp_path, value, cloud, message):
+@pytest.mark.parametrize(("value", "cloud", "said"), [(float("nan"), False, "valid value"), (0.0, True, "flat")])
+def test_maps_that_say_nothing_are_failures(ccd_here, made_of, tmp_path, value, cloud, said):
     photo(tmp_path / "p.png")
     video(tmp_path / "v.mp4", 6)
     arguments = ["predict", "p.png", "v.mp4", "--model", made_of(value), *(["--pointcloud"] if cloud else [])]
@@ -88,7 +88,7 @@ def test_maps_that_say_nothing_are_failures(ccd_here, made_of, tmp_path, value, 
         result = ccd_here(*arguments)
         assert result.exit_code == 1
         assert result.stderr.count("not done: p.png: The m") == 1
-        assert result.stderr.count(message) >= 4
+        assert result.stderr.count(said) >= 4
     assert not list(tmp_path.glob("ccd-out/.*"))
 
 
@@ -197,7 +197,7 @@ def test_a_full_disk_says_so(predict, tmp_path, monkeypatch):  # noqa: F811
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("options", "said"),
     [
         (["--near", "1", "--every", "5", "--no-preview"], "--near, --no-preview, --every"),
         (["--pointcloud", "--align-to", "nowhere.npy"], "does not exist"),
@@ -206,12 +206,12 @@ def test_a_full_disk_says_so(predict, tmp_path, monkeypatch):  # noqa: F811
         (["--start", "3", "--end", "1"], "behind the start"),
     ],
 )
-def test_options_that_would_go_unread(predict, tmp_path, options, message):  # noqa: F811
+def test_options_that_would_go_unread(predict, tmp_path, options, said):  # noqa: F811
     photo(tmp_path / "a.png")
     photo(tmp_path / "b.png")
     result = predict("a.png", "b.png", *options)
     assert result.exit_code == 2, result.stderr
-    assert message in " ".join(result.stderr.split())
+    assert said in " ".join(result.stderr.split())
 
 
 def test_a_second_signal_stops_at_once(predict, tmp_path, monkeypatch):  # noqa: F811

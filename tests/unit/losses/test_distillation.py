@@ -25,10 +25,10 @@ def inputs():
 
 def test_loss_is_the_weighted_sum_of_its_parts(inputs):
     maps, tokens, values, valid, boxes, targets = inputs
-    config = Loss.model_validate(
+    rule = Loss.model_validate(
         {"anchor": {"weight": 0.25}, "local_global": {"weight": 0.5, "normalization": "global"}, "drop_worst": 0.1}
     )
-    got = objective(maps, tokens, values, valid, boxes, config, targets)
+    got = objective(maps, tokens, values, valid, boxes, rule, targets)
     seen = sample_boxes(maps, boxes, SIZE)
     shared = reduce_loss(normalized_l1(maps, values[:COUNT], valid[:COUNT], "hybrid"), valid[:COUNT], 0.1)
     local = reduce_loss(normalized_l1(seen, values[COUNT:], valid[COUNT:], "global"), valid[COUNT:], 0.1)
@@ -62,8 +62,8 @@ def test_contexts_that_are_off_cost_and_count_nothing(inputs):
 def test_own_region_is_the_last_view(inputs):
     maps, _, values, valid, boxes, _ = inputs
     views = torch.cat([maps.detach(), torch.rand(COUNT, SIZE, SIZE)])
-    config = Loss.model_validate({"gradient": {"weight": 0.0}})
-    got = objective(views, None, values, valid, boxes, config)
+    rule = Loss.model_validate({"gradient": {"weight": 0.0}})
+    got = objective(views, None, values, valid, boxes, rule)
     seen = sample_boxes(views[COUNT:], boxes, SIZE)
     want = reduce_loss(normalized_l1(seen, values[COUNT:], valid[COUNT:], "hybrid"), valid[COUNT:])
     assert got["local_global"].item() == pytest.approx(want.item(), rel=1e-6)
@@ -71,9 +71,9 @@ def test_own_region_is_the_last_view(inputs):
 
 def test_scale_and_shift_of_the_student_do_not_matter_without_the_anchor(inputs):
     maps, _, values, valid, boxes, _ = inputs
-    config = Loss()
-    a = objective(maps.detach(), None, values, valid, boxes, config)
-    b = objective(maps.detach() * 37 + 5, None, values, valid, boxes, config)
+    rule = Loss()
+    a = objective(maps.detach(), None, values, valid, boxes, rule)
+    b = objective(maps.detach() * 37 + 5, None, values, valid, boxes, rule)
     for part in ("loss", "shared", "local_global", "gradient"):
         assert a[part].item() == pytest.approx(b[part].item(), rel=2e-3)
     assert (b["drift"] - a["drift"]).item() == pytest.approx(3.611, abs=1e-2)  # log 37
@@ -102,8 +102,8 @@ def test_features_of_another_grid_are_resized(inputs):
 
 def test_labels_of_whole_views_that_are_only_for_features_are_left_out(inputs):
     maps, tokens, values, valid, boxes, targets = inputs
-    config = Loss.model_validate({"shared": {"weight": 0.0}, "gradient": {"weight": 0.0}})
-    got = objective(maps, tokens, values, valid, boxes, config, targets)
-    again = objective(maps, tokens, values[COUNT:], valid[COUNT:], boxes, config, targets)
+    rule = Loss.model_validate({"shared": {"weight": 0.0}, "gradient": {"weight": 0.0}})
+    got = objective(maps, tokens, values, valid, boxes, rule, targets)
+    again = objective(maps, tokens, values[COUNT:], valid[COUNT:], boxes, rule, targets)
     assert got["local_global"].item() == again["local_global"].item()
     assert got["feature"].item() == pytest.approx(feature_loss(tokens, targets).item())
