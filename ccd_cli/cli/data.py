@@ -146,7 +146,7 @@ def prepare(
         }
         click.echo(json.dumps({**facts, "published": done.checked.good, "problems": done.checked.problems}, indent=2))
         return
-    report.note(f"{done.folder}: {done.written} files written, {done.skipped} skipped, which existed")
+    report.note(f"{done.folder}: {done.written} files written, {done.skipped} skipped")
     _show_checked(done.checked)
 
 

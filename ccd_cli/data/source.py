@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ccd_cli.media.photos import read_photo
-from ccd_cli.scenes.source import SceneSource
+from ccd_cli.scenes.rule import SceneSource
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Source:
         if number in self._cache:
             return self._cache[number]
         made = self.scenes.read(number)
-        if len(self._cache) < self.scenes.cache_count:
+        if len(self._cache) < self.scenes.kept:
             self._cache[number] = made
         return made
 

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from ccd_cli.benchmarks.generated import FARTHEST
-from ccd_cli.scenes.source import SceneSource
+from ccd_cli.scenes.rule import SceneSource
 
 
 class EvalSet(Protocol):

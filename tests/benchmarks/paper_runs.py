@@ -27,7 +27,7 @@ from ccd_cli.distill import train as distill
 from ccd_cli.distill.eval_set import SceneSet
 from ccd_cli.distill.validation import baselines
 from ccd_cli.models.files import sha256_file
-from ccd_cli.scenes.source import SceneSource
+from ccd_cli.scenes.rule import SceneSource
 from ccd_cli.teachers.load import load_teacher
 
 SCORED_SHARE = 0.3

@@ -18,7 +18,7 @@ from ccd_cli.config.common import HELD_OUT
 from ccd_cli.distill.eval_set import SceneSet
 from ccd_cli.metrics.alignment import least_squares
 from ccd_cli.metrics.boundary import depth_pro_f1
-from ccd_cli.scenes.source import SceneSource
+from ccd_cli.scenes.rule import SceneSource
 from ccd_cli.scenes.world.compose import FAMILIES
 from ccd_cli.teachers.base import Teacher
 from ccd_cli.teachers.load import load_teacher

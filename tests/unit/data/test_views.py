@@ -10,7 +10,7 @@ from ccd_cli.data.crops import Region, cut, draw_patches, draw_region, inside, s
 from ccd_cli.data.source import Source
 from ccd_cli.data.views import PhotoStream, ViewConfig, batches
 from ccd_cli.media.photos import list_photos
-from ccd_cli.scenes.source import SceneSource
+from ccd_cli.scenes.rule import SceneSource
 
 RULE = ViewConfig(
     size=32, min_side=60, patches=3, patch_min=0.5, patch_max=0.9, own_region=False, shared=True, local_global=True
@@ -189,7 +189,7 @@ def test_the_scene_cache_changes_nothing_but_time(photos):
         a, b = plain.read(index), cached.read(index)
         assert np.array_equal(a[0], b[0])
         assert np.array_equal(a[1], b[1])
-    assert cached.scenes.cache_count == 2
+    assert cached.scenes.kept == 2
     assert cached.read(0)[0] is cached.read(0)[0]
     assert plain.read(0)[0] is not plain.read(0)[0]
     assert plain.digest == cached.digest

@@ -28,6 +28,6 @@ class SceneSource:
         return np.ascontiguousarray(made.rgb[0].permute(1, 2, 0).numpy()), (1.0 / depth).astype(np.float32)
 
     @property
-    def cache_count(self) -> int:
+    def kept(self) -> int:
         """Return how many scenes fit into the cache."""
         return self.cache_bytes // (self.height * self.width * 7)  # three bytes of color, four of disparity per pixel
