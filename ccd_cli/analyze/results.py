@@ -161,8 +161,8 @@ def protocol(
     words = [
         f"At most {settings.images} images per dataset, spread evenly; noise: those with more than {100 * VALID_FRACTION:g} % "
         f"valid pixels, subsampled to at most {MAX_SIDE} pixels a side, disparity over its median.",
-        "The ground-truth map is the student, a corrupted copy the label; losses and contexts (of the corrupted label) are those of "
-        f"training, levels {', '.join(map(str, LEVELS))}, contexts under {MIN_PIXELS} pixels skipped.",
+        "The ground-truth map is the student, a corrupted copy the label; losses and contexts (of the corrupted label) are "
+        f"those of training, levels {', '.join(map(str, LEVELS))}, contexts under {MIN_PIXELS} pixels skipped.",
         "outliers: a factor U(0.2, 4) per pixel in a random rectangle of that fraction of the image. wrong affine: 1.6 d + 0.5 in "
         f"it. blurred edges: a box mean around steps over {100 * (EDGE - 1):.0f} %, radius that fraction of the shorter side. "
         "scale jitter: the whole label times one factor, log-uniform, the largest that many times the smallest.",

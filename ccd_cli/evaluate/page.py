@@ -12,7 +12,7 @@ from ccd_cli.evaluate.published import Published
 from ccd_cli.evaluate.results import Results, Scored
 from ccd_cli.evaluate.rows import HEADLINES, NOT_SCORES, headline, mean_ranks
 from ccd_cli.evaluate.store import Record
-from ccd_cli.media.colorize import DEFAULT, color_table
+from ccd_cli.media.colorize import DEFAULT
 from ccd_cli.metrics.depth import METRICS
 from ccd_cli.reports.html import number, render
 
@@ -70,8 +70,8 @@ def page(results: Results, references: Sequence[Published], origin: dict[str, st
         fits=FITS,
         references=references,
         pairs=_has(results, "pair_accuracy"),
-        depth_colors=_gradient(DEFAULT),
-        error_colors=_gradient(ERROR_COLORS),
+        depth_colors=DEFAULT,
+        error_colors=ERROR_COLORS,
         error_max=ERROR_MAX,
         origin=origin,
         models=[
@@ -149,8 +149,3 @@ def _skipped(results: Results) -> list[str]:
         *(f"{name}: {reason}" for name, reason in results.protocol["missing"].items()),
         *(f"{e['model']}, {e['dataset']}, {e['image']}: {e['reason']}" for e in results.left_out),
     ]
-
-
-def _gradient(cmap: str) -> str:
-    colors = (f"rgb({r},{g},{b})" for r, g, b in color_table(cmap)[::32].tolist())
-    return f"linear-gradient(to right, {', '.join(colors)})"

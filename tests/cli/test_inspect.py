@@ -27,16 +27,16 @@ def test_inspect_labels(ccd_here, write_recipe, values, tmp_path, photos):
     done = ccd_here("inspect", folder, "--json", "--rows", "8")
     assert done.exit_code == 0, done.stderr
     document = json.loads(done.stdout)
-    assert (document["what"], document["summary"]["photos"]) == ("labels", 8)
+    assert (document["what"], document["summary"]["images"]) == ("labels", 8)
     assert [row["labels"] for row in document["teachers"]] == [24, 24]
-    assert 0 < document["summary"]["of_float16"] < 1.2
-    assert document["summary"]["disagreement_most"] == document["least_agreement"][0]["disagreement"]
+    assert 0 < document["summary"]["fraction_of_float16_size"] < 1.2
+    assert document["summary"]["disagreement_max"] == document["largest_disagreement"][0]["disagreement"]
     page = (folder / "inspect.html").read_text(encoding="utf-8")
     assert "<img src=x" not in page
     assert page.count("default-src 'none'") == 1
     assert "http" not in page.replace("http-equiv", "")
-    for row in document["least_agreement"]:
-        assert escape(row["photo"]) in page
+    for row in document["largest_disagreement"]:
+        assert escape(row["image"]) in page
     with Image.open(folder / "contact.png") as image:
         width, height = image.size
     assert width > 4 * 192
