@@ -60,10 +60,12 @@ def plot_noise(rows: Sequence[Row], path: Path) -> None:
             fontsize=14,
         )
         ratio = next((r["of_global"] for r in rows if (r["contexts"], r["amount"]) == ("range", 0.05)), float("nan"))
-        compared = f": {ratio:.1f} times the loss with hybrid (range)" if np.isfinite(ratio) else ""
-        figure.suptitle(
-            f"Local label noise causes loss on clean pixels through normalization\nOutliers in 5 %, against global{compared}"
+        found = (
+            f"\nWith outliers in 5 %, hybrid (range) has {ratio:.1f} times the loss of global"
+            if np.isfinite(ratio)
+            else ""
         )
+        figure.suptitle(f"Label noise causes loss on clean pixels through normalization{found}")
         save(figure, path, DPI)
 
 

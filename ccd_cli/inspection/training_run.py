@@ -15,6 +15,7 @@ from ccd_cli.core.files import read_json_lines
 from ccd_cli.distill.run_folder import RunFolder
 from ccd_cli.reports.contact_sheet import Panel
 
+PLOTS = ("loss", "scores", "drift", "samples")  # in this order, others after them
 Tables = dict[str, list[dict[str, Any]]]
 
 
@@ -53,7 +54,8 @@ def statistics(folder: RunFolder) -> tuple[dict[str, Any], Tables]:
 def plots(folder: RunFolder) -> dict[Path, Panel]:
     """Return the plots by path, uint8 RGB; raises CcdError for one that cannot be read."""
     found = {}
-    for path in sorted(folder.plots.glob("*.png")):
+    order = {name: place for place, name in enumerate(PLOTS)}
+    for path in sorted(folder.plots.glob("*.png"), key=lambda path: (order.get(path.stem, len(order)), path.stem)):
         try:
             with Image.open(path) as image:
                 found[path] = np.asarray(image.convert("RGB"))
