@@ -52,15 +52,15 @@ def plot_scores(history: list[dict[str, float]], folder: Path) -> None:
     save(figure, folder / "scores.png", DPI)
 
 
-def plot_samples(photos: np.ndarray, columns: dict[str, np.ndarray], path: Path) -> np.ndarray:
+def plot_samples(images: np.ndarray, columns: dict[str, np.ndarray], path: Path) -> np.ndarray:
     """Write the sample grid and return it as uint8 RGB (H, W, 3).
 
-    photos uint8 [N,S,S,3]; columns: title -> disparity [N,S,S], each map colored over its own 2 % to 98 % (near = warm).
+    images uint8 [N,S,S,3]; columns: title -> disparity [N,S,S], each map colored over its own 2 % to 98 % (near = warm).
     """
-    rows, titles = len(photos), ["image", *columns]
+    rows, titles = len(images), ["image", *columns]
     figure, axes = subplots(rows, len(titles), figsize=(2.4 * len(titles), 2.4 * rows + 0.4), squeeze=False)
     for r in range(rows):
-        panels = [photos[r], *(color(maps[r]) for maps in columns.values())]
+        panels = [images[r], *(color(maps[r]) for maps in columns.values())]
         for cell, panel, title in zip(axes[r], panels, titles, strict=True):
             cell.imshow(panel)
             cell.axis("off")

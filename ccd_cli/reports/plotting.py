@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -12,7 +12,7 @@ from ccd_cli.core.files import atomic_write
 
 
 def subplots(
-    rows: int = 1, columns: int = 1, *, figsize: tuple[float, float], layout: str | None = None, **grid: Any
+    rows: int = 1, columns: int = 1, *, figsize: tuple[float, float], layout: Literal["constrained"] | None = None, **grid: Any
 ) -> tuple[Figure, Any]:
     """Return a figure of `figsize` inches and its axes, as `pyplot.subplots` does; nobody but the caller holds it."""
     figure = Figure(figsize=figsize, layout=layout)
