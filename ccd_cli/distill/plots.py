@@ -30,11 +30,11 @@ def plot_metrics(lines: list[dict[str, Any]], folder: Path) -> None:
     drift = _column(lines, "drift")
     for teacher in sorted({str(line["teacher"]) for line in lines}):
         chosen = np.array([str(line["teacher"]) == teacher for line in lines])
-        axes.plot(steps[chosen], drift[chosen], ".", markersize=3, label=literal(teacher))
+        axes.plot(steps[chosen], drift[chosen], ".", markersize=5, zorder=3, label=literal(teacher))
     axes.plot(steps, _smooth(drift), color="black", linewidth=1.5, label="smoothed")
     axes.axhline(0.0, color="gray", linewidth=0.8)
     axes.set(xlabel="step", ylabel="log(student MAD / label MAD)", title="Drift: 0 means the labels' unit scale")
-    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
+    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False, markerscale=2)
     save(figure, folder / "drift.png", DPI)
 
 
