@@ -12,7 +12,12 @@ from ccd_cli.core.files import atomic_write
 
 
 def subplots(
-    rows: int = 1, columns: int = 1, *, figsize: tuple[float, float], layout: Literal["constrained"] | None = None, **grid: Any
+    rows: int = 1,
+    columns: int = 1,
+    *,
+    figsize: tuple[float, float],
+    layout: Literal["constrained"] | None = None,
+    **grid: Any,
 ) -> tuple[Figure, Any]:
     """Return a figure of `figsize` inches and its axes, as `pyplot.subplots` does; nobody but the caller holds it."""
     figure = Figure(figsize=figsize, layout=layout)
