@@ -9,10 +9,8 @@ from numpy.typing import NDArray
 
 from ccd_cli.core.errors import CcdError, UsageProblem
 from ccd_cli.geometry.depth_map import DepthMap
-from ccd_cli.geometry.kinds import Kind
+from ccd_cli.geometry.kinds import FAR, NEAR, Kind
 
-NEAR, FAR = 0.5, 20.0
-"""Meters on which the 99 % and 1 % disparity quantiles land where nothing better is known."""
 LOW, HIGH = 0.01, 0.99
 MIN_COMMON = 16
 """Pixels that a map and its reference must share."""

@@ -24,7 +24,6 @@ from ccd_cli.pointcloud.preview import write_preview
 from ccd_cli.predict.job import (
     Fingerprints,
     Outcome,
-    Settings,
     failed,
     fingerprints_of,
     finished,
@@ -32,6 +31,7 @@ from ccd_cli.predict.job import (
     photo_camera,
     reference_file,
 )
+from ccd_cli.predict.settings import Settings
 from ccd_cli.teachers.model import Model, predict_each
 
 READERS = WRITERS = 2
@@ -166,7 +166,7 @@ def _write(
     files: dict[str, str] = {}
     notes: list[str] = []
     extra: dict[str, Any] = {}
-    if settings.cloud is not None:
+    if settings.pointcloud:
         cloud_settings = settings.cloud
         if (reference := reference_file(item, settings)) is not None:
             cloud_settings = replace(cloud_settings, reference=read_reference(reference, settings.ref_scale))

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from ccd_cli.core.errors import UsageProblem
 from ccd_cli.geometry.kinds import KINDS, Kind
 from ccd_cli.predict.motion import COMMON, Array, FrameView, blocks, correlation, is_cut, look, motion_between
+from ccd_cli.predict.settings import Mode
 
-Mode = Literal["none", "ema", "align"]
 MODES: tuple[str, ...] = get_args(Mode)
 
 SIDE = 64  # longer side of the maps that are compared

@@ -36,7 +36,8 @@ from ccd_cli.media.map_write import (
 from ccd_cli.media.outputs import drop_frames, read_sidecar, settle
 from ccd_cli.media.video_read import Frame, Video, open_video
 from ccd_cli.media.video_write import ClipWriter, Track, parts_folder
-from ccd_cli.predict.job import Fingerprints, Outcome, Settings, failed, fingerprints_of, finished, origin, photo_camera
+from ccd_cli.predict.job import Fingerprints, Outcome, failed, fingerprints_of, finished, origin, photo_camera
+from ccd_cli.predict.settings import Settings
 from ccd_cli.predict.temporal import Mode, Stabilizer, default_mode
 from ccd_cli.predict.video_clouds import CloudFrames
 from ccd_cli.teachers.model import Model
@@ -156,7 +157,7 @@ def _begin(
 ) -> _Clip:
     kind = model.teacher.kind
     clouds = None
-    if settings.cloud is not None:
+    if settings.pointcloud:
         every = settings.every or max(1, round(float(video.rate) / settings.stride))
         clouds = CloudFrames(base, every, settings, fresh=writer.place is None)
     if (state := writer.state) is None:

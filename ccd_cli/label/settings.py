@@ -1,0 +1,30 @@
+"""What `ccd label` is asked for beside its recipe; each option typed once (see `ccd_cli.core.options`)."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ccd_cli.core.options import option
+from ccd_cli.core.settings import RuntimeSettings, out_option, overwrite_option
+
+EngineName = Literal["local", "ray"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(RuntimeSettings):
+    """Where labels go and what runs the teachers."""
+
+    out: str | None = out_option(None, "Folder of the labels.", default_text="labels/<recipe name>")
+    overwrite: bool = overwrite_option("Delete the labels in the folder and start over.")
+    engine: EngineName = option(
+        "local",
+        "Run teachers in this process (local) or on a Ray cluster (ray; at RAY_ADDRESS, else a new one).",
+        "Runtime",
+    )
+    workers: int | None = option(
+        None,
+        "Number of Ray workers, each with its own copy of the teacher.",
+        "Runtime",
+        metavar="N",
+        range=(1, 4096),
+        default_text="one per GPU, else as many as the cores allow",
+    )
