@@ -109,7 +109,7 @@ def _click_option(each: Field[Any], about: Option) -> Callable[..., Any]:
         values["type"] = _click_type(kind, about)
         text += f" One of: {', '.join(choices(kind))}." if choices(kind) and about.metavar else ""
     if not values.get("required"):
-        values |= {"default": default, "show_default": about.default_text or default not in (None, False)}
+        values |= {"default": default, "show_default": about.default_text or not (default is None or default is False)}
     return click.option(*flags, each.name, help=text, cls=PanelOption, **values)
 
 

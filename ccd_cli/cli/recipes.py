@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ccd_cli.cli.options import Group, options_from
-from ccd_cli.cli.screen import JsonScreen, Overrides
+from ccd_cli.cli.screen import JsonScreen, Overrides, Screen
 from ccd_cli.core.options import option
 
 
@@ -51,7 +51,8 @@ def list_recipes(screen: JsonScreen) -> None:
 
 @command.command()
 @click.argument("name")
-def show(name: str) -> None:
+@options_from(screen=Screen)
+def show(name: str, screen: Screen) -> None:
     """Print the file of a recipe; `ccd distill NAME --dry-run` (or `ccd label`) prints it with all defaults.
 
     Example: ccd recipes show paper/table5-nyu
@@ -87,8 +88,8 @@ def check(file: str, changes: Overrides, screen: JsonScreen) -> None:
 
 
 @command.command()
-@options_from(settings=SchemaSettings)
-def schema(settings: SchemaSettings) -> None:
+@options_from(settings=SchemaSettings, screen=Screen)
+def schema(settings: SchemaSettings, screen: Screen) -> None:
     """Print the JSON schema of recipes, for completion and checks in editors.
 
     Example: ccd recipes schema --task label > label.schema.json

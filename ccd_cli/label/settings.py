@@ -15,6 +15,9 @@ class Settings(RuntimeSettings):
 
     out: str | None = out_option(None, "Folder of the labels.", default_text="labels/<recipe name>")
     overwrite: bool = overwrite_option("Delete the labels in the folder and start over.")
+    threads: int | None = option(
+        None, "Number of CPU threads.", "Runtime", metavar="N", range=(1, 1024), default_text="the recipe's `threads`"
+    )
     engine: EngineName = option(
         "local",
         "Run teachers in this process (local) or on a Ray cluster (ray; at RAY_ADDRESS, else a new one).",
