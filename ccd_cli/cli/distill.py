@@ -9,13 +9,13 @@ import click
 
 from ccd_cli.cli.options import Command, options_from
 from ccd_cli.cli.screen import JsonScreen, RecipeChanges
-from ccd_cli.distill.settings import Settings
+from ccd_cli.config.settings import DistillSettings
 
 
 @click.command(cls=Command)
 @click.argument("recipe")
-@options_from(changes=RecipeChanges, settings=Settings, screen=JsonScreen)
-def command(recipe: str, changes: RecipeChanges, settings: Settings, screen: JsonScreen) -> None:
+@options_from(changes=RecipeChanges, settings=DistillSettings, screen=JsonScreen)
+def command(recipe: str, changes: RecipeChanges, settings: DistillSettings, screen: JsonScreen) -> None:
     """Train a student by distillation; teachers label the images during training.
 
     RECIPE is a file or the name of a shipped recipe (`ccd recipes list`). Several GPUs: torchrun --nproc-per-node N -m

@@ -8,13 +8,13 @@ import click
 
 from ccd_cli.cli.options import Command, options_from
 from ccd_cli.cli.screen import JsonScreen, RecipeChanges
-from ccd_cli.label.settings import Settings
+from ccd_cli.config.settings import LabelSettings
 
 
 @click.command(cls=Command)
 @click.argument("recipe")
-@options_from(changes=RecipeChanges, settings=Settings, screen=JsonScreen)
-def command(recipe: str, changes: RecipeChanges, settings: Settings, screen: JsonScreen) -> None:
+@options_from(changes=RecipeChanges, settings=LabelSettings, screen=JsonScreen)
+def command(recipe: str, changes: RecipeChanges, settings: LabelSettings, screen: JsonScreen) -> None:
     """Write multi-teacher pseudo-labels into shards for training (docs/LABELS.md).
 
     An interrupted run resumes with the same command and ends in the same bytes, with either engine. --threads and

@@ -182,8 +182,8 @@ def test_bad_inputs_are_named_and_the_rest_is_done(predict, tmp_path):
 @pytest.mark.parametrize(
     ("options", "code", "said"),
     [
-        (["--save", "nothing"], 2, "no such output"),
-        (["--save", ","], 2, "nothing to make"),
+        (["--save", "nothing"], 2, "unknown output"),
+        (["--save", ","], 2, "nothing to write"),
         (["--cmap", "infern"], 2, "inferno"),
         (["--fov", "200"], 2, "fov"),
         (["--intrinsics", "1,2,3"], 2, "intrinsics"),

@@ -1,4 +1,4 @@
-"""What `ccd label` is asked for beside its recipe; each option typed once (see `ccd_cli.core.options`)."""
+"""What `ccd distill` and `ccd label` are asked for beside their recipes; each option typed once."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -10,7 +10,16 @@ EngineName = Literal["local", "ray"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(RuntimeSettings):
+class DistillSettings(RuntimeSettings):
+    """Where a run goes, and whether it resumes the one that is there."""
+
+    out: str | None = out_option(None, "Run folder.", default_text="runs/<recipe name>")
+    resume: bool = option(False, "Resume the run in the folder from its last checkpoint.", "Output")
+    overwrite: bool = overwrite_option("Delete the run in the folder and start over.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelSettings(RuntimeSettings):
     """Where labels go and what runs the teachers."""
 
     out: str | None = out_option(None, "Folder of the labels.", default_text="labels/<recipe name>")
