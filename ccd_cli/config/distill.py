@@ -153,7 +153,7 @@ class Optim(Section):
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     """Learning-rate schedule after the warm-up."""
     final_lr_ratio: Fraction = 0.0
-    """Final learning rate as a fraction of `lr`."""
+    """Final learning rate as a fraction of the initial one."""
     clip: Weight = 1.0
     """Gradient clipping: largest norm; 0 disables it."""
     ema: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0

@@ -199,11 +199,11 @@ def test_a_full_disk_says_so(predict, tmp_path, monkeypatch):  # noqa: F811
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--near", "1", "--every", "5", "--no-preview"], "--near, --no-preview, --every"),
+        (["--near", "1", "--every", "5", "--no-preview"], "--every, --no-preview, --near"),
         (["--pointcloud", "--align-to", "nowhere.npy"], "does not exist"),
         (["--pointcloud", "--align-to", "a.png"], "one file for 2"),
-        (["--pointcloud", "--ref-scale", "1000"], "belongs to --align-to"),
-        (["--start", "3", "--end", "1"], "behind the start"),
+        (["--pointcloud", "--ref-scale", "1000"], "needs --align-to"),
+        (["--start", "3", "--end", "1"], "later than --start"),
     ],
 )
 def test_options_that_would_go_unread(predict, tmp_path, options, said):  # noqa: F811

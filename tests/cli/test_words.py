@@ -45,7 +45,7 @@ PRIVATE = {
 }
 """Expressions (whole words, any case) and what to write instead."""
 ERRORS = re.compile(r"(Error|Problem|Stopped|Unwritable|Interrupted|Unreachable|UsageError|BadParameter)$")
-CALLS = {"note", "warn", "begin", "table", "echo", "option", "argument"}
+CALLS = {"note", "warn", "begin", "table", "echo", "option", "argument", "append", "ValueError"}
 
 
 def found_in(text):
