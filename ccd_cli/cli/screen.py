@@ -47,9 +47,9 @@ class JsonScreen(Screen):
 
     def document(self, value: Any) -> None:
         """Print the result on stdout, if that was asked for."""
-        from ccd_cli.core.files import plain
-
         if self.as_json:
+            from ccd_cli.core.files import plain
+
             click.echo(json.dumps(plain(value), indent=2, allow_nan=False))
 
 

@@ -297,7 +297,7 @@ def test_bad_inputs_are_named_and_the_rest_is_done(pointcloud, tmp_path, scene):
         (["--intrinsics", "500,500,32,24", "--fov", "60"], 2, "contradict"),
         (["--fov", "180"], 2, "--fov"),
         (["--fov", "nan"], 2, "--fov"),
-        (["--near", "9", "--far", "3"], 2, "--near must be less"),
+        (["--near", "9", "--far", "3"], 2, "--near (9 m) must be less than --far (3 m)"),
         (["--near", "nan"], 2, "--near"),
         (["--voxel", "-1"], 2, "--voxel"),
         (["--ref-scale", "1000"], 2, "--ref-scale needs"),
