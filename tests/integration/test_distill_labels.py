@@ -142,7 +142,7 @@ def test_other_labels_are_not_gone_on_with(here, ccd_here):
         (["images=PHOTOS"], "not used with `labels`"),
         (["crops.region=own"], "`shared` crops"),
         (["labels=nowhere"], "holds no finished labels"),
-        (["teachers=[{model: first, resolution: 32}]"], "is fixed by the labels"),
+        (["teachers=[{model: first, resolution: 32}]"], "is fixed by the precomputed labels"),
         (["teachers=[loose]"], "affine depth"),
     ],
 )
