@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from ccd_cli.benchmarks import Sample, Spec
 from ccd_cli.benchmarks.predictors import Prediction
-from ccd_cli.evaluate.choices import CameraChoice
 from ccd_cli.geometry.unproject import unproject
+from ccd_cli.metrics.methods import CameraChoice
 from ccd_cli.metrics.points import PointFit, align_points, point_metrics
 
 FITS: dict[str, tuple[PointFit, ...]] = {"metric": ("metric", "scale", "affine"), "depth": ("scale", "affine")}

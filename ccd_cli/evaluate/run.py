@@ -21,9 +21,9 @@ from ccd_cli.core.errors import CcdError
 from ccd_cli.core.files import exclusive_lock
 from ccd_cli.core.report import Report
 from ccd_cli.core.runtime import Runtime, Signals, choose_runtime
-from ccd_cli.evaluate.choices import CameraChoice
 from ccd_cli.evaluate.clip import ClipTask
 from ccd_cli.evaluate.figures import Gallery
+from ccd_cli.evaluate.points import CameraChoice
 from ccd_cli.evaluate.protocol import protocol
 from ccd_cli.evaluate.report import write_results
 from ccd_cli.evaluate.results import Results, Scored

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from ccd_cli.benchmarks import Sample, Spec
 from ccd_cli.benchmarks.predictors import Prediction, is_custom_suite
 from ccd_cli.core.errors import UsageProblem
-from ccd_cli.evaluate.choices import CameraChoice
-from ccd_cli.evaluate.points import point_scores
+from ccd_cli.evaluate.points import CameraChoice, point_scores
 from ccd_cli.geometry.kinds import Kind
 from ccd_cli.metrics.alignment import AUTO, IN_DISPARITY, METHODS, SUBSAMPLED, Aligned, Method, align, resolve
 from ccd_cli.metrics.boundary import depth_pro_f1, moge_f1

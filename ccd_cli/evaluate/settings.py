@@ -13,8 +13,8 @@ from ccd_cli.core.settings import (
     overwrite_option,
     resolution_option,
 )
-from ccd_cli.evaluate.choices import AlignmentChoice, CameraChoice
 from ccd_cli.geometry.kinds import Kind
+from ccd_cli.metrics.methods import AlignmentChoice, CameraChoice
 
 
 @dataclass(frozen=True, kw_only=True)

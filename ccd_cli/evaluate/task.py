@@ -18,9 +18,9 @@ from ccd_cli.core.concurrency import BackgroundWork, chunks, prefetch
 from ccd_cli.core.errors import CcdError
 from ccd_cli.core.report import Report
 from ccd_cli.core.runtime import Signals
-from ccd_cli.evaluate.choices import CameraChoice
 from ccd_cli.evaluate.figures import Gallery, Panels, draw
 from ccd_cli.evaluate.pairs import draw_pairs, score_pairs
+from ccd_cli.evaluate.points import CameraChoice
 from ccd_cli.evaluate.scoring import CPU, Alignment, score
 from ccd_cli.evaluate.store import Record, ScoreBook
 

@@ -1,4 +1,4 @@
-"""The names of alignment methods. Free of numpy, so that `--help` can list them."""
+"""The names that --alignment and --camera take. Free of numpy, so that `--help` can list them."""
 
 from __future__ import annotations
 
@@ -16,3 +16,6 @@ Method = Literal[
     "moge-disparity",
 ]
 METHODS: tuple[str, ...] = get_args(Method)
+AlignmentChoice = Literal["auto"] | Method
+CameraChoice = Literal["set", "own"]
+"""Camera with which points are unprojected: the dataset's, or the one that the model predicts."""
