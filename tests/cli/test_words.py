@@ -17,8 +17,10 @@ from ccd_cli.config.load import TASKS
 
 ROOT = Path(ccd_cli.__file__).parent
 ROOMS = sorted(path.name for path in ROOT.iterdir() if path.is_dir() and any(path.rglob("*.py")))
-CHECKED = {"cli", "config"}
-"""Rooms whose messages hold none of the expressions; the aim is all of them."""
+CHECKED = {
+    *("benchmarks", "cli", "config", "core", "data", "losses", "models", "prepare", "reports", "scenes"),
+}
+"""Rooms whose messages hold none of the expressions; the aim is all of them, that is `set(ROOMS)`."""
 
 PRIVATE = {
     r"spoil\w*": "corrupted",
