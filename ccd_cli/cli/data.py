@@ -118,14 +118,14 @@ def prepare(name: str, settings: Settings, screen: JsonScreen) -> None:
     if screen.as_json:
         facts = {
             "set": name,
-            "place": str(done.place),
+            "place": str(done.folder),
             "written": done.written,
-            "kept": done.kept,
+            "kept": done.skipped,
             "absent": done.absent,
         }
         screen.document({**facts, "published": done.checked.good, "problems": done.checked.problems})
         return
-    report.note(f"{done.place}: {done.written} files written, {done.kept} skipped")
+    report.note(f"{done.folder}: {done.written} files written, {done.skipped} skipped")
     _show_checked(done.checked)
 
 
