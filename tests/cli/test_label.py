@@ -164,7 +164,7 @@ def test_a_full_disk_is_seen_before_any_work(ccd_here, write_recipe, values, tmp
     [
         (["images.scenes.count=3"], "images.scenes"),
         (["crops.region=own"], "crops.region"),
-        (["teachers=ground-truth"], "generated scenes only"),
+        (["teachers=ground-truth"], "synthetic scenes only"),
         (["teachers=[a, a]"], "listed twice"),
         (["teachers=a", "drop.worst=0.1"], "needs two teachers"),
         (["crops.patch_min=0.9", "crops.patch_max=0.5"], "crops.patch_min"),

@@ -179,7 +179,7 @@ def test_unreadable_photos_are_listed_and_too_many_stop_the_run(tiny_recipe, wri
         Path(json.loads(line)["photo"]).name for line in (tmp_path / "a" / "skipped.jsonl").read_text().splitlines()
     }
     assert listed == {"text.png", "cut.jpg"}
-    assert "2 photos could not be read" in done.stderr
+    assert "2 images could not be read" in done.stderr
     stopped = ccd("distill", str(recipe), "--out", "b", "--set", "images.max_skipped=0.05")
     assert stopped.returncode == 1
     assert "max_skipped" in stopped.stderr

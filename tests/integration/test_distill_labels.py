@@ -140,9 +140,9 @@ def test_other_labels_are_not_gone_on_with(here, ccd_here):
         (["teachers=[nobody]"], "have no teacher 'nobody'"),
         (["crops.size=32"], "other crops (crops.size: 64 there, 32 here)"),
         (["images=PHOTOS"], "not used with `labels`"),
-        (["crops.region=own"], "`shared` regions only"),
+        (["crops.region=own"], "`shared` crops"),
         (["labels=nowhere"], "holds no finished labels"),
-        (["teachers=[{model: first, resolution: 32}]"], "is fixed by the labels"),
+        (["teachers=[{model: first, resolution: 32}]"], "is fixed by the precomputed labels"),
         (["teachers=[loose]"], "affine depth"),
     ],
 )
