@@ -54,6 +54,7 @@ def command(
         return
     report = RichReport(quiet=quiet, verbose=verbose)
     report.note(f"Recipe {loaded.name}; loading torch")
+    from ccd_cli.distill.setup import Machine
     from ccd_cli.distill.train import run
 
     result = run(
@@ -61,9 +62,7 @@ def command(
         out=out,
         resume=resume,
         overwrite=overwrite,
-        device=device,
-        precision=precision,
-        threads=threads,
+        machine=Machine(device, precision, threads),
         report=report,
     )
     if int(os.environ.get("RANK", "0")) > 0:

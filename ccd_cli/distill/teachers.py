@@ -124,7 +124,9 @@ def load_ensemble(
             teacher.predict(torch.zeros(1, 3, recipe.crops.size, recipe.crops.size, device=runtime.device))
         members.append(Member(teacher, entry.weight, fit, entry.noise))
     masks = recipe.masks
-    return TeacherEnsemble(members, recipe.mixing, masks.saturated_fraction if masks.saturated else None, masks.flat)
+    return TeacherEnsemble(
+        members, recipe.mixing, masks.saturated_fraction if masks.saturated else None, masks.flat, recipe.seed
+    )
 
 
 def _recorded(labels: ShardReader, place: int) -> PrecomputedLabels:

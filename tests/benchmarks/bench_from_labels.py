@@ -105,7 +105,8 @@ def _run(out: Path, values: dict[str, Any], args: argparse.Namespace) -> list[di
         "log": {"samples": 0, "tensorboard": False},
         **values,
     }
-    distill.run(check_recipe(raw, "benchmark"), out=str(out), device=args.device, threads=args.threads, report=Silent())
+    machine = distill.Machine(args.device, threads=args.threads)
+    distill.run(check_recipe(raw, "benchmark"), out=str(out), machine=machine, report=Silent())
     rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     return [{**row, "seconds": args.batch / row["images_per_second"]} for row in rows]
 

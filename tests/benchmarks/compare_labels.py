@@ -67,7 +67,8 @@ def _run(args: argparse.Namespace, name: str, seed: int, values: dict[str, Any])
         }
         recipe = check_recipe(raw, "comparison")
         resume = (out / "recipe.yaml").exists()
-        distill.run(recipe, out=str(out), resume=resume, device=args.device, threads=1, report=Silent())
+        machine = distill.Machine(args.device, threads=1)
+        distill.run(recipe, out=str(out), resume=resume, machine=machine, report=Silent())
     scores: dict[str, float] = json.loads((out / "eval.json").read_text())["best"]
     return scores
 

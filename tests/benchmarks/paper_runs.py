@@ -104,7 +104,7 @@ def run_row(recipe: DistillRecipe, folder: Path, machine: Machine) -> dict[str, 
     facts: dict[str, Any] = {"recipe": recipe_hash(recipe), "weights": weights(recipe), "steps": recipe.optim.steps}
     begun = (folder / "recipe.yaml").exists()
     try:
-        distill.run(recipe, out=str(folder), resume=begun, report=clock, **vars(machine))
+        distill.run(recipe, out=str(folder), resume=begun, machine=distill.Machine(**vars(machine)), report=clock)
     except TrainingStopped as error:
         facts |= {"stopped": error.message}
     else:

@@ -43,22 +43,24 @@ def test_labels_are_noisy_and_a_resumed_run_sees_the_same_noise(tmp_path):
     recipe = load_recipe("paper/tiny-table1", NOISY)
 
     def run(name, recipe, **how):
-        return distill.run(recipe, out=str(tmp_path / name), device="cpu", threads=1, report=Silent(), **how)
+        return distill.run(
+            recipe, out=str(tmp_path / name), machine=distill.Machine("cpu", threads=1), report=Silent(), **how
+        )
 
     whole = run("whole", recipe)
     clean = run("clean", load_recipe("paper/tiny-table1", [*NOISY, "teachers.0.noise={}"]))
     assert whole.loss != clean.loss
-    saved = distill.Records.save
+    saved = distill.checkpoint.save
 
     class Killed(Exception):
         pass
 
-    def save_and_die(self):
-        saved(self)
+    def save_and_die(run, state):
+        saved(run, state)
         raise Killed
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(distill.Records, "save", save_and_die)
+        patch.setattr(distill.checkpoint, "save", save_and_die)
         with pytest.raises(Killed):
             run("cut", recipe)
     assert len((tmp_path / "cut" / "metrics.jsonl").read_text().splitlines()) == 3
