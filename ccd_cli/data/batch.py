@@ -17,7 +17,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class ImageViews:
-    """What a teacher is shown of one image, or what it predicts: `shared` (S,S,...) or None, `patches` (P,S,S,...)."""
+    """A teacher's views of one image, or maps of them: `shared` (S,S,...) or None, `patches` (P,S,S,...)."""
 
     shared: np.ndarray | None
     patches: np.ndarray
@@ -27,8 +27,7 @@ class ImageViews:
 class Example:
     """The views of one image. Pixels are uint8 RGB (S,S,3), boxes float32 (P,3).
 
-    teacher: the clean views; None where every teacher's maps are precomputed. student: the first view with augmentation,
-    the same crop as the teacher's `shared`; own: the region that the patches lie in, where that is another one. boxes:
+    teacher: the clean views; None where every teacher's maps are precomputed. student and own: see `StudentViews`. boxes:
     footprints of the patches in that region as (top, left, side) fractions. precomputed: maps float32 of the clean views
     by the index of the teacher that they stand for.
     """
@@ -69,7 +68,11 @@ class TeacherViews:
 
 @dataclass(frozen=True)
 class StudentViews:
-    """Pixels of the student's views [B,3,S,S]: the shared crop, and its own region where patches lie in another one."""
+    """Pixels of the student's views [B,3,S,S], with augmentation.
+
+    `shared` is the crop of the teacher's shared view; `own` is the region that the patches lie in, None where that is
+    `shared` too.
+    """
 
     shared: Tensor
     own: Tensor | None = None

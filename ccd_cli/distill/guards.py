@@ -11,8 +11,8 @@ from ccd_cli.core.errors import TrainingStopped
 class Guard:
     """Drift of the student's scale, losses that are not finite, and flat students.
 
-    Drift is log(student MAD / label MAD). A student may begin anywhere; what stops a run is a window's mean that has left
-    both its beginning and unit scale behind by more than `drift_limit`: the growth without bound that users of
+    Drift is log(student MAD / label MAD). A student may begin anywhere; what stops a run is a window's mean that is
+    farther than `drift_limit` from both where it began and unit scale: the growth without bound that users of
     scale-invariant losses report.
     """
 
@@ -38,9 +38,9 @@ class Guard:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up a saved state. A run that this guard stopped gets a fresh window and a fresh count."""
-        for key, value in state.items():
-            setattr(self, key, value)
-        if self.nonfinite_row >= self.nonfinite_limit or state.get("stopped"):
+        for key in self.state_dict():
+            setattr(self, key, state[key])
+        if self.nonfinite_row >= self.nonfinite_limit or self.stopped:
             self.nonfinite_row, self.recent, self.start, self.stopped = 0, [], None, False
 
     def skipped(self, step: int) -> None:
@@ -54,7 +54,7 @@ class Guard:
             )
 
     def watch(self, step: int, drift: float, student_mad: float) -> str:
-        """Take in one good step; returns a warning to show, or an empty string. Raises TrainingStopped on drift."""
+        """Check one step that was taken; returns a warning to show, or an empty string. Raises TrainingStopped on drift."""
         self.nonfinite_row = 0
         warning = ""
         if (not math.isfinite(drift) or student_mad < 1e-8) and not self.warned_flat:

@@ -1,4 +1,4 @@
-"""Pictures of a run: loss curves, drift and the sample grid."""
+"""Figures of a run: loss curves, drift and the sample grid."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ import numpy as np
 
 from ccd_cli.core.files import atomic_write
 
-PARTS = ("loss", "shared", "local_global", "gradient", "feature", "anchor")
+TERMS = ("loss", "shared", "local_global", "gradient", "feature", "anchor")
 
 
 def plot_metrics(lines: list[dict[str, Any]], folder: Path) -> None:
     """Write `loss.png` and `drift.png` for the lines of `metrics.jsonl`."""
     steps = np.array([line["step"] for line in lines])
     figure, axes = plt.subplots(figsize=(8, 4.5))
-    for part in PARTS:
-        values = _column(lines, part)
+    for term in TERMS:
+        values = _column(lines, term)
         if np.isfinite(values).any():
             color = axes.plot(steps, values, linewidth=0.5, alpha=0.3)[0].get_color()
-            axes.plot(steps, _smooth(values), color=color, linewidth=2 if part == "loss" else 1.2, label=part)
-    axes.set(xlabel="step", ylabel="loss (parts before their weights)", title="Distillation loss")
+            axes.plot(steps, _smooth(values), color=color, linewidth=2 if term == "loss" else 1.2, label=term)
+    axes.set(xlabel="step", ylabel="loss (terms before their weights)", title="Distillation loss")
     axes.legend()
     _save(figure, folder / "loss.png")
     figure, axes = plt.subplots(figsize=(8, 4.5))
@@ -45,7 +45,7 @@ def plot_scores(history: list[dict[str, float]], folder: Path) -> None:
     figure, axes = plt.subplots(figsize=(8, 4.5))
     steps = [h["step"] for h in history]
     axes.plot(steps, [h["abs_rel"] for h in history], "o-", color="tab:red", label="AbsRel (lower is better)")
-    axes.set(xlabel="step", ylabel="AbsRel", title="Scores on the user's pairs")
+    axes.set(xlabel="step", ylabel="AbsRel", title="Scores on the validation set")
     right = axes.twinx()
     right.plot(steps, [h["delta1"] for h in history], "s--", color="tab:blue", label="delta1 (higher is better)")
     right.set_ylabel("delta1")
@@ -62,9 +62,9 @@ def plot_samples(photos: np.ndarray, columns: dict[str, np.ndarray], path: Path)
     rows, titles = len(photos), ["photo", *columns]
     figure, axes = plt.subplots(rows, len(titles), figsize=(2.4 * len(titles), 2.4 * rows + 0.4), squeeze=False)
     for r in range(rows):
-        pictures = [photos[r], *(color(maps[r]) for maps in columns.values())]
-        for cell, picture, title in zip(axes[r], pictures, titles, strict=True):
-            cell.imshow(picture)
+        images = [photos[r], *(color(maps[r]) for maps in columns.values())]
+        for cell, image, title in zip(axes[r], images, titles, strict=True):
+            cell.imshow(image)
             cell.axis("off")
             if r == 0:
                 cell.set_title(title, fontsize=8)
@@ -90,7 +90,7 @@ def _column(lines: list[dict[str, Any]], key: str) -> np.ndarray:
 
 
 def _smooth(values: np.ndarray) -> np.ndarray:
-    """Return a centered running mean over a fiftieth of the run that leaves out missing values."""
+    """Return a centered running mean over a fiftieth of the run without missing values."""
     width = max(1, len(values) // 50)
     kernel = np.ones(width)
     known = np.isfinite(values)

@@ -81,7 +81,7 @@ class TrainState:
         return self.student if self.ema is None else self.ema
 
     def predict(self, views: StudentViews) -> Prediction:
-        """Return what the student says of its views; with gradients, under the caller's autocast."""
+        """Return what the student predicts for its views; with gradients, under the caller's autocast."""
         maps, tokens = self.student.forward_with_features(self.student.normalize(network_input(views.stack())))
         shared, local_global = views.split(maps.float())
         tokens = tokens[: len(shared)]

@@ -18,7 +18,7 @@ from ccd_cli.losses.terms import anchor_loss, drift, feature_loss, normalized_l1
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the student says of B images, in its own scale of disparity.
+    """What the student predicts for B images, in its own scale of disparity.
 
     `shared` [B,S,S]: of the crop that the teacher sees too. `local_global` [B,S,S]: of the region that the patches lie in,
     often the same one. `tokens` [B,L,C]: patch features of the shared crop, at the width of the teacher's.
