@@ -87,10 +87,10 @@ def finished_result(folder: RunFolder) -> Result:
 
 def write_scores(run: Run, state: TrainState, comparison: list[dict[str, Any]]) -> None:
     """Write `eval.json`: how was scored, every score, the best, and the rows of the comparison."""
-    protocol = {} if run.validation is None else run.validation.protocol
+    protocol = None if run.validation is None else run.validation.protocol
     value = {
         "pairs": None if run.validation is None else run.validation.name,
-        "alignment": protocol.get("alignment"),
+        "alignment": None if protocol is None else protocol["alignment"],
         "protocol": protocol,
         "resolution": run.recipe.crops.size,
         "best": state.best,
