@@ -37,7 +37,7 @@ def command(recipe: str, changes: RecipeChanges, settings: DistillSettings, scre
     report.note(f"Recipe {loaded.name}; loading torch")
     from ccd_cli.distill.train import run
 
-    result = run(loaded, **asdict(settings), report=report)
+    result = run(loaded, settings, report)
     if int(os.environ.get("RANK", "0")) > 0:
         return  # of several processes the first one prints
     report.note(

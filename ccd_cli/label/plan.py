@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ccd_cli.config.label import LabelRecipe
 from ccd_cli.core.errors import ImageError
 from ccd_cli.core.seeding import step_seed
-from ccd_cli.data.crops import Region, cut, draw_boxes, inside
+from ccd_cli.data.crops import Region, crop_image, draw_boxes, inside
 from ccd_cli.media.photos import read_photo
 
 
@@ -108,7 +108,7 @@ class Plan:
         height, width = pixels.shape[:2]
         boxes = self.boxes(position, height, width)
         facts = ImageFacts(position, path, hashlib.sha256(data).hexdigest(), len(data), height, width, boxes)
-        return facts, np.stack([cut(pixels, box, self.size) for box in boxes])
+        return facts, np.stack([crop_image(pixels, box, self.size) for box in boxes])
 
 
 @lru_cache(maxsize=4)

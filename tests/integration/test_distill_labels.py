@@ -217,14 +217,14 @@ def test_every_pass_has_every_sample_and_later_ones_another_order(here):
     from ccd_cli.data.augment import Augmentation
     from ccd_cli.data.views import ViewConfig
     from ccd_cli.labels.shards import ShardReader
-    from ccd_cli.labels.stream import LabelStream
+    from ccd_cli.labels.stream import LabelChoice, LabelStream
 
     reader = ShardReader(here / "labels", 0, buffer=4)
     rule = ViewConfig(64, 70, 2, 0.5, 0.9, own_region=False, shared=True, local_global=True)
     quiet = Augmentation(0.0, 0.0, 0.0, 0.0)
 
     def passes(recorded: bool) -> list[list[tuple[str, bytes]]]:
-        stream = LabelStream(reader, 0, recorded, rule, quiet, [0], lambda _: [0], lambda *_: None)
+        stream = LabelStream(reader, 0, recorded, rule, quiet, LabelChoice([0], lambda _: [0]), lambda *_: None)
         views = [stream[position] for position in range(48)]
         keys = [(view.path.name, view.boxes.tobytes()) for view in views]
         return [keys[i : i + 16] for i in (0, 16, 32)]
