@@ -88,6 +88,9 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """Entry point of the `ccd` executable."""
+    # Threads that wait spin by default, and spinning threads starve the photo threads and every other program: on two busy
+    # cores a training step took 8 s instead of 0.4 s (tests/benchmarks/bench_wait_policy.py). Set before torch loads.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         code = cli.main(standalone_mode=False)
     except click.exceptions.Exit as done:

@@ -8,9 +8,9 @@ import json
 import os
 import platform
 import re
+import secrets
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -38,19 +38,17 @@ def atomic_write(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _sweep(path.parent)
-        prefix = f".{path.name[:_NAME]}.ccd-{_MACHINE}-{os.getpid()}-"
-        handle, name = tempfile.mkstemp(prefix=prefix, suffix=path.suffix, dir=path.parent)
+        name = f".{path.name[:_NAME]}.ccd-{_MACHINE}-{os.getpid()}-{secrets.token_hex(8)}{path.suffix}"
+        temporary = path.parent / name
+        os.close(os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666))  # the system takes off the umask
     except FileExistsError as error:
         raise CcdError(f"{path.parent} is a file, where a folder should be.", "Choose another folder.") from error
     except OSError as error:
         raise disk_error(error, path) from error
-    os.close(handle)
-    temporary = Path(name)
     try:
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_UMASK)
         temporary.replace(path)
     except OSError as error:
         raise disk_error(error, path) from error
@@ -207,12 +205,3 @@ def check_free_space(folder: Path, size: int, what: str) -> None:
             f"{what} needs about {size / 1e6:,.0f} MB in {folder}, and {free / 1e6:,.0f} MB are free there.",
             "Free some space or choose another folder with --out.",
         )
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-_UMASK = _umask()  # asked once: it can be read only by setting it, which two threads must not do at a time

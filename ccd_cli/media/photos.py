@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,12 +14,11 @@ from PIL import Image, ImageOps
 from ccd_cli.core.errors import CcdError, ImageError
 from ccd_cli.core.report import Report
 from ccd_cli.core.seeding import step_seed
+from ccd_cli.media.pillow import without_pillow_limit
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"})
 MAX_PIXELS = 250_000_000
 MIN_SIDE = 16
-
-Image.MAX_IMAGE_PIXELS = None  # our own limit below gives an error with the file's name
 
 
 def list_photos(paths: Iterable[str]) -> list[Path]:
@@ -77,8 +75,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     try:
         if path.stat().st_size == 0:
             raise ImageError(f"{path}: empty file")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with without_pillow_limit():
             image: Image.Image = Image.open(path)
     except ImageError:
         raise

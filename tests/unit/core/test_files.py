@@ -92,8 +92,8 @@ def test_what_a_killed_process_left_goes_and_what_a_living_one_writes_stays(tmp_
     code = """
 import os, signal, sys
 from pathlib import Path
-from ccd_cli.core.files import whole_file
-with whole_file(Path(sys.argv[1]) / "map.npy") as temporary:
+from ccd_cli.core.files import atomic_write
+with atomic_write(Path(sys.argv[1]) / "map.npy") as temporary:
     temporary.write_text("half")
     print("there", flush=True)
     sys.stdin.read()
