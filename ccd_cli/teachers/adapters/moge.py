@@ -25,6 +25,7 @@ from ccd_cli.core.errors import CheckpointError, TeacherError, UsageProblem, fir
 from ccd_cli.geometry.depth_map import Camera, DepthMap, checked
 from ccd_cli.geometry.kinds import Kind
 from ccd_cli.models.files import check_file, sha256_file
+from ccd_cli.models.strict import load_strict
 from ccd_cli.teachers.adapters.base import FrozenTeacher
 from ccd_cli.teachers.adapters.native import autocast
 from ccd_cli.teachers.adapters.preprocess import check_photo
@@ -36,7 +37,6 @@ _INSTALL = 'pip install -e ".[moge]"'
 _BACKBONES = tuple(f"dinov2_vit{size}14{suffix}" for suffix in ("", "_reg") for size in "sblg")
 _PATCH = 14
 _LARGEST = 8192
-_SHOWN = 5  # tensors named in one message
 # The package loads the second generation with strict=False. Constants that it makes itself may be absent, a token for
 # pre-training too; a head for normals, which no teacher uses, may be extra.
 _MAY_LACK = re.compile(r"(^|\.)(image_mean|image_std|mask_token)$")
@@ -227,17 +227,7 @@ def _build(package: Any, version: int, config: Mapping[str, Any], path: Path) ->
 
 
 def _fill(model: Any, weights: Mapping[str, Tensor], path: Path) -> None:
-    """Load all weights, or raise `CheckpointError` with the names of those that are absent, extra or of other shapes."""
-    own: dict[str, Tensor] = model.state_dict()
-    problems = {
-        "lacks": [k for k in own if k not in weights and not _MAY_LACK.search(k)],
-        "has no use for": [k for k in weights if k not in own and not _MAY_HOLD.search(k)],
-        "has another shape for": [k for k in own if k in weights and own[k].shape != weights[k].shape],
-    }
-    for what, names in problems.items():
-        if names:
-            shown = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
-            raise CheckpointError(f"{path} {what} {shown}.")
-    model.load_state_dict({k: weights.get(k, v) for k, v in own.items()})
+    """Load all weights strictly, but for what a teacher never runs."""
+    load_strict(model, weights, path, may_lack=_MAY_LACK, may_hold=_MAY_HOLD)
     if hasattr(model, "normal_head"):
         del model.normal_head  # it would run at every photo, and a teacher has no use for normals
