@@ -18,9 +18,6 @@ from typing import Any
 
 from ccd_cli.core.errors import CcdError, Unwritable
 
-if sys.platform != "win32":
-    import fcntl
-
 _HOPELESS = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EIO)
 _NAME = 40  # characters of a file's name in its temporary one: a name of 255 bytes leaves no room for more
 _OWNER = re.compile(r"\..*\.ccd-([0-9a-f]{8})-(\d+)-[^.]+(\..*)?")  # machine, process
@@ -150,48 +147,6 @@ def disk_error(error: OSError, path: Path) -> CcdError:
     if error.errno in _HOPELESS:
         return Unwritable(f"{path}: {error.strerror or error}.")
     return CcdError(f"{path}: {error.strerror or error}.")
-
-
-def lock_folder(folder: Path) -> int | None:
-    """Make `folder` this process's own until the file descriptor returned is closed; None where locks are unknown.
-
-    Raises CcdError where another process holds it: two would mix up their work.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if sys.platform == "win32":
-            return None
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError as error:
-        raise disk_error(error, folder) from error
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(handle)
-        raise CcdError(
-            "Another run is at work on this in the same folder.", "Wait for it, or choose another --out."
-        ) from error
-    except OSError:  # a network disk without locks
-        os.close(handle)
-        return None
-    return handle
-
-
-@contextmanager
-def exclusive_lock(lock: Path, message: str) -> Iterator[None]:
-    """Hold a lock file, whose folder is made, for a block; raises CcdError with `message` where another process holds it."""
-    import filelock
-
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    held = filelock.FileLock(lock, timeout=0)
-    try:
-        held.acquire()
-    except filelock.Timeout as error:
-        raise CcdError(message, "Wait for it, or choose another --out.") from error
-    try:
-        yield
-    finally:
-        held.release()
 
 
 def check_free_space(folder: Path, size: int, what: str) -> None:

@@ -14,7 +14,8 @@ from torch import nn
 from ccd_cli.config.distill import DistillRecipe
 from ccd_cli.config.load import to_yaml
 from ccd_cli.core.errors import TeacherError, TrainingStopped, UsageProblem
-from ccd_cli.core.files import check_free_space, cut_json_lines, exclusive_lock, write_text
+from ccd_cli.core.files import check_free_space, cut_json_lines, write_text
+from ccd_cli.core.lock import exclusive_lock
 from ccd_cli.core.report import Report
 from ccd_cli.core.runtime import Runtime, Signals, choose_runtime
 from ccd_cli.core.seeding import step_seed

@@ -18,7 +18,8 @@ from ccd_cli.config.label import LabelRecipe
 from ccd_cli.config.load import differences, recipe_hash, to_yaml
 from ccd_cli.config.yaml_loader import read_yaml
 from ccd_cli.core.errors import CcdError, RecipeError, TrainingStopped, UsageProblem
-from ccd_cli.core.files import check_free_space, exclusive_lock, read_json_lines, write_json, write_text
+from ccd_cli.core.files import check_free_space, read_json_lines, write_json, write_text
+from ccd_cli.core.lock import exclusive_lock
 from ccd_cli.core.paths import builtin_path
 from ccd_cli.core.report import Report
 from ccd_cli.data.source import Source

@@ -76,17 +76,6 @@ def test_a_name_as_long_as_the_disk_allows(tmp_path):
         io.write_text(tmp_path / "file" / "b" / "c", "a")
 
 
-def test_a_folder_has_one_owner(tmp_path):
-    first = io.lock_folder(tmp_path / "parts")
-    with pytest.raises(CcdError, match="Another run"):
-        io.lock_folder(tmp_path / "parts")
-    assert first is not None
-    os.close(first)
-    again = io.lock_folder(tmp_path / "parts")
-    assert again is not None
-    os.close(again)
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="no way to ask for a process without ending it")
 def test_what_a_killed_process_left_goes_and_what_a_living_one_writes_stays(tmp_path):
     code = """
