@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import click
 
 import ccd_cli
-from ccd_cli.core.errors import CcdError, Interrupted, RecipeError
+from ccd_cli.core.errors import CcdError, Interrupted, RecipeError, first_line
 
 COMMANDS = {
     "distill": "Train a student on photos that teachers label.",
@@ -107,7 +107,7 @@ def main() -> NoReturn:
     except Exception as error:
         if os.environ.get("CCD_DEBUG") == "1":
             raise
-        text = str(error).splitlines()[0] if str(error) else ""
-        click.echo(f"ccd: error: {type(error).__name__}: {text} This is a bug; CCD_DEBUG=1 shows where.", err=True)
+        text = f"{type(error).__name__}: {first_line(error)}"
+        click.echo(f"ccd: error: {text}. This is a bug; CCD_DEBUG=1 shows where.", err=True)
         code = 1
     sys.exit(code if isinstance(code, int) else 0)

@@ -12,7 +12,7 @@ import torch
 
 from ccd_cli.config.load import differences
 from ccd_cli.config.yaml_loader import read_yaml
-from ccd_cli.core.errors import CcdError, RecipeError, UsageProblem
+from ccd_cli.core.errors import CcdError, RecipeError, UsageProblem, first_line
 from ccd_cli.core.files import atomic_write, json_line, read_json_lines
 
 STATE_FORMAT = 1
@@ -134,7 +134,7 @@ def save_state(folder: RunFolder, state: dict[str, Any]) -> None:
         except RuntimeError as error:  # torch's file writer reports a full disk as RuntimeError
             if "writ" not in str(error) and "space" not in str(error):
                 raise
-            raise OSError(errno.ENOSPC, str(error).splitlines()[0]) from error
+            raise OSError(errno.ENOSPC, first_line(error)) from error
 
 
 def load_state(folder: RunFolder) -> dict[str, Any] | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from ccd_cli.core.errors import CcdError, ImageError
+from ccd_cli.core.errors import CcdError, ImageError, first_line
 from ccd_cli.core.report import Report
 from ccd_cli.core.seeding import step_seed
 from ccd_cli.media.pillow import without_pillow_limit
@@ -107,7 +107,7 @@ def to_rgb(image: Image.Image) -> np.ndarray:
 
 
 def _reason(error: BaseException) -> str:
-    text = str(error).splitlines()[0] if str(error) else type(error).__name__
+    text = first_line(error)
     return text if len(text) < 100 and "<_io" not in text else type(error).__name__
 
 

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ccd_cli.core.errors import UsageProblem
+from ccd_cli.core.errors import UsageProblem, first_line
 from ccd_cli.geometry.depth_map import Camera, DepthMap, checked
 from ccd_cli.geometry.kinds import Kind
 from ccd_cli.models.files import sha256_file
@@ -127,8 +127,9 @@ class TransformersTeacher(FrozenTeacher):
                 "pixel_values"
             ]
         except (ValueError, RuntimeError, ZeroDivisionError) as error:
-            reason = str(error).strip().splitlines()[0][:200]
-            raise UsageProblem(f"{self.name} cannot take a photo of {width}x{height} pixels ({reason}).") from None
+            raise UsageProblem(
+                f"{self.name} cannot take a photo of {width}x{height} pixels ({first_line(error)})."
+            ) from None
         pixels: Tensor = made
         if quick:  # bicubic overshoots; in the uint8 of a photo it is cut off as well
             pixels = pixels.clamp(0, 1)

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ccd_cli.core.errors import CheckpointError, TeacherError, UsageProblem
+from ccd_cli.core.errors import CheckpointError, TeacherError, UsageProblem, first_line
 from ccd_cli.geometry.kinds import Kind
 from ccd_cli.teachers.adapters.diffusion import MAX_PIXELS, DiffusionSettings, DiffusionTeacher
 from ccd_cli.teachers.adapters.diffusion_parts import INSTALL, empty_prompt, read_index, read_network, read_scheduler
@@ -61,8 +61,7 @@ class MarigoldTeacher(DiffusionTeacher):
         try:
             pipeline.scheduler.set_timesteps(self.steps)
         except ValueError as error:
-            text = str(error).strip().splitlines()[0][:160]
-            raise UsageProblem(f"{name} does not take {self.steps} steps ({text.rstrip('.')}).") from None
+            raise UsageProblem(f"{name} does not take {self.steps} steps ({first_line(error)}).") from None
         if self.settings.ensemble > 1 and find_spec("scipy") is None:
             raise TeacherError(f"An ensemble of {name} needs the package 'scipy', which is not installed.", INSTALL)
 

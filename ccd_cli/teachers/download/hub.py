@@ -19,7 +19,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from ccd_cli.core.errors import CcdError, TeacherError
+from ccd_cli.core.errors import CcdError, TeacherError, first_line
 from ccd_cli.core.files import disk_error
 from ccd_cli.teachers.card import Card, RepoType, Source
 
@@ -269,8 +269,7 @@ def _reason(error: BaseException) -> str:
         if isinstance(deepest, OSError) and deepest.strerror:
             return deepest.strerror
         deepest = deepest.__cause__ or deepest.__context__
-    text = next((line.strip().rstrip(".") for line in str(error).splitlines() if line.strip()), type(error).__name__)
-    return text[:160]
+    return first_line(error)
 
 
 class _Counted:
