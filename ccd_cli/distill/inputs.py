@@ -19,7 +19,7 @@ from ccd_cli.distill.run_folder import RunFolder
 from ccd_cli.distill.teachers import label_columns
 from ccd_cli.labels.shards import ShardReader
 from ccd_cli.labels.stream import LabelStream
-from ccd_cli.media.photos import list_photos
+from ccd_cli.media.find import list_photos
 from ccd_cli.scenes.rule import SceneSource
 
 

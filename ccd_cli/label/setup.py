@@ -25,7 +25,8 @@ from ccd_cli.core.report import Report
 from ccd_cli.data.source import Source
 from ccd_cli.label.plan import Plan
 from ccd_cli.labels.shards import INDEX, read_index
-from ccd_cli.media.photos import bad_headers, list_photos
+from ccd_cli.media.find import list_photos
+from ccd_cli.media.photos import bad_headers
 from ccd_cli.teachers.load import ModelRef, check_runnable, resolve_model
 
 Choose = Callable[[Sequence[str], int], tuple[str, list[str]]]

@@ -1,17 +1,16 @@
-"""Find and read photos. A photo is uint8 RGB (H, W, 3), upright; anything that cannot be read whole is an ImageError."""
+"""Read photos. A photo is uint8 RGB (H, W, 3), upright; anything that cannot be read whole is an ImageError."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from glob import glob  # the only one of the two that takes absolute patterns
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 
-from ccd_cli.core.errors import CcdError, ImageError, first_line
+from ccd_cli.core.errors import ImageError, first_line
 from ccd_cli.core.report import Report
 from ccd_cli.core.seeding import step_seed
 from ccd_cli.media.pillow import without_pillow_limit
@@ -19,35 +18,6 @@ from ccd_cli.media.pillow import without_pillow_limit
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"})
 MAX_PIXELS = 250_000_000
 MIN_SIDE = 16
-
-
-def list_photos(paths: Iterable[str]) -> list[Path]:
-    """Return the photos under folders (recursively), globs, files and `.txt` lists; sorted, each once.
-
-    Hidden files are left out. A list holds one path a line, relative to the list's folder. Raises CcdError for a path
-    that does not exist or where nothing is found.
-    """
-    found: set[Path] = set()
-    for text in paths:
-        path = Path(text).expanduser()
-        if path.is_dir():
-            new = [p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")]
-        elif path.is_file() and path.suffix.lower() == ".txt":
-            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-            new = [path.parent / line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
-        elif path.is_file():
-            new = [path]
-        else:
-            new = [Path(p) for p in glob(str(path), recursive=True) if Path(p).suffix.lower() in SUFFIXES]
-            if not new:
-                raise CcdError(f"images: {text} does not exist.", "Give a folder of photos: --set images=DIR")
-        if not new:
-            kinds = " ".join(sorted(SUFFIXES))
-            raise CcdError(
-                f"images: no photos in {text}.", f"Looked for {kinds}; give another folder: --set images=DIR"
-            )
-        found.update(new)
-    return sorted(found)
 
 
 def check_header(path: Path) -> tuple[int, int]:

@@ -9,7 +9,7 @@ from ccd_cli.data.augment import Augmentation, augment
 from ccd_cli.data.crops import Region, cut, draw_patches, draw_region, inside, shares
 from ccd_cli.data.source import Source
 from ccd_cli.data.views import PhotoStream, ViewConfig, batches
-from ccd_cli.media.photos import list_photos
+from ccd_cli.media.find import list_photos
 from ccd_cli.scenes.rule import SceneSource
 
 RULE = ViewConfig(
