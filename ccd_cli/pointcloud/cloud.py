@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ccd_cli.core.errors import CcdError, UsageProblem
+from ccd_cli.core.errors import CcdError, UsageProblem, first_line
 from ccd_cli.geometry.camera import ABOUT, Source
 from ccd_cli.geometry.depth_map import Camera, DepthMap
 from ccd_cli.geometry.metric_scale import FAR, NEAR, ToDepth, to_depth_by_range, to_depth_by_reference, value_quantiles
@@ -38,7 +38,10 @@ class CloudSettings:
     outliers: bool = False
 
     def __post_init__(self) -> None:
-        """Raise UsageProblem for lengths that are not positive and finite, and unless near < far."""
+        """Raise UsageProblem for lengths that are not positive and finite, and unless near < far.
+
+        CcdError where voxels or outlier removal are asked for and Open3D cannot be loaded.
+        """
         for name in ("near", "far", "max_depth", "voxel"):
             value = getattr(self, name)
             if value is not None and not (np.isfinite(value) and value > 0):
@@ -46,6 +49,8 @@ class CloudSettings:
         near, far = self.range
         if near >= far:
             raise UsageProblem(f"--near must be less than --far, and they are {near:g} and {far:g} m.")
+        if self.voxel is not None or self.outliers:
+            _open3d()  # its absence is told now, not at every photo
 
     @property
     def range(self) -> tuple[float, float]:
@@ -218,7 +223,8 @@ def _open3d() -> Any:
         import open3d
     except (ImportError, OSError) as error:
         raise CcdError(
-            f"Open3D, which --voxel and --outliers need, cannot be loaded ({error}).",
-            "On a minimal Linux: apt-get install libx11-6 libgl1 libgomp1; or leave these options out.",
+            f"Open3D, which --voxel and --outliers need, cannot be loaded ({first_line(error)}).",
+            'Install it with: pip install "open3d<0.20" (on a minimal Linux also: apt-get install libx11-6 libgl1 libgomp1), '
+            "or leave these options out.",
         ) from error
     return open3d
