@@ -26,7 +26,7 @@ from ccd_cli.geometry.depth_map import Camera, DepthMap, checked
 from ccd_cli.geometry.kinds import Kind
 from ccd_cli.models.files import check_file, sha256_file
 from ccd_cli.models.strict import load_strict
-from ccd_cli.teachers.adapters.base import FrozenTeacher
+from ccd_cli.teachers.adapters.base import FrozenTeacher, TeacherFacts
 from ccd_cli.teachers.adapters.native import autocast
 from ccd_cli.teachers.adapters.preprocess import check_photo
 
@@ -64,7 +64,7 @@ def load(
     model = _build(package, version, config, path)
     _fill(model, weights, path)
     sha256 = sha256 or sha256_file(path)
-    return MogeTeacher(model, card.name, kind, card.effective_license, sha256, precision, resolution)
+    return MogeTeacher(model, TeacherFacts(card.name, kind, card.effective_license, sha256), precision, resolution)
 
 
 class MogeTeacher(FrozenTeacher):
@@ -79,14 +79,11 @@ class MogeTeacher(FrozenTeacher):
     def __init__(
         self,
         model: Any,
-        name: str,
-        kind: Kind,
-        license: str = "unknown",
-        checkpoint_sha256: str = "",
+        facts: TeacherFacts,
         precision: str = "fp32",
         resolution: int | None = None,
     ) -> None:
-        super().__init__(model, name, kind, license, checkpoint_sha256, precision, resolution)
+        super().__init__(model, facts, precision, resolution)
         self._tokens(1, 1, resolution)  # an impossible one is told here, not at the first photo
         model.forward = self._forward  # `infer` calls it: the package's own autocast knows no bfloat16
 
