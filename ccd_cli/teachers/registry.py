@@ -32,4 +32,4 @@ def card(name: str) -> Card:
         return own
     near = difflib.get_close_matches(name, [*CARDS, *BUILTINS, *custom_names()], n=3, cutoff=0.4)
     hint = f"Did you mean {' or '.join(near)}?" if near else "See the catalog with: ccd teachers list"
-    raise TeacherError(f"There is no teacher called '{name}'.", hint)
+    raise TeacherError(f"Unknown model '{name}'.", hint)

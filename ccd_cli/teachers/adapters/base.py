@@ -39,7 +39,7 @@ class FrozenTeacher:
         resolution: int | None = None,
     ) -> None:
         if precision not in get_args(Precision):
-            raise UsageProblem(f"There is no precision '{precision}' (fp32, bf16 or fp16).")
+            raise UsageProblem(f"Unknown precision '{precision}': choose fp32, bf16 or fp16.")
         self.model = model.eval().requires_grad_(False)
         self.name = facts.name
         self.kind: Kind = facts.kind

@@ -28,7 +28,7 @@ def load(
     a file is missing, `CheckpointError` for unusable or unsafe files, `UsageProblem` for senseless settings.
     """
     if precision not in DTYPES:
-        raise UsageProblem(f"There is no precision '{precision}' (fp32, bf16 or fp16).")
+        raise UsageProblem(f"Unknown precision '{precision}': choose fp32, bf16 or fp16.")
     options = {key: card.options.get(key) for key in ("steps", "ensemble", "seed")} | dict(sampling or {})
     settings = DiffusionSettings(**{key: value for key, value in options.items() if value is not None})
     require_packages(card.name)
