@@ -10,6 +10,7 @@ import platform
 import re
 import secrets
 import shutil
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -38,6 +39,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
         name = f".{path.name[:_NAME]}.ccd-{_MACHINE}-{os.getpid()}-{secrets.token_hex(8)}{path.suffix}"
         temporary = path.parent / name
         os.close(os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666))  # the system takes off the umask
+        mode = stat.S_IMODE(temporary.stat().st_mode)
     except FileExistsError as error:
         raise CcdError(f"{path.parent} is a file, where a folder should be.", "Choose another folder.") from error
     except OSError as error:
@@ -46,6 +48,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
+        temporary.chmod(mode)  # some libraries (safetensors) put a private file of their own there
         temporary.replace(path)
     except OSError as error:
         raise disk_error(error, path) from error

@@ -62,6 +62,10 @@ def test_writers_leave_the_process_mask_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "umask", lambda _: pytest.fail("asked while others may be writing"))
     io.write_text(tmp_path / "a", "a")
     assert (tmp_path / "a").stat().st_mode & 0o777 == 0o666 & ~mask
+    with atomic_write(tmp_path / "b") as temporary:  # as safetensors does it
+        (tmp_path / "own").touch(mode=0o600)
+        (tmp_path / "own").replace(temporary)
+    assert (tmp_path / "b").stat().st_mode & 0o777 == 0o666 & ~mask
 
 
 def test_a_name_as_long_as_the_disk_allows(tmp_path):
