@@ -177,7 +177,8 @@ def write_maps(
 ) -> dict[str, Any]:
     """Write the files of `items` for one photo, then its sidecar; return the sidecar.
 
-    `base` is the output without any suffix: <folder>/<stem>. `rgb` is the photo, uint8 [H, W, 3]. Raises UsageProblem for an unknown item, CcdError on a full disk or for a photo of another
+    `base` is the output without any suffix: <folder>/<stem>. `rgb` is the photo, uint8 [H, W, 3]. Raises
+    UsageProblem for an unknown item, CcdError on a full disk or for a photo of another
     size than the map.
     """
     if unknown := sorted(set(items) - set(ITEMS)):

@@ -24,7 +24,8 @@ def load(
 
     `precision` is the type of the weights and of the computation; `resolution` the longer side in pixels at which it
     sees crops and photos (None: crops at their own size, photos as the authors do it). `sampling`
-    holds `steps`, `ensemble` and `seed` where they shall not be the card's, see `DiffusionSettings`. Raises `TeacherError` where a package or
+    holds `steps`, `ensemble` and `seed` where they shall not be the card's, see `DiffusionSettings`. Raises
+    `TeacherError` where a package or
     a file is missing, `CheckpointError` for unusable or unsafe files, `UsageProblem` for senseless settings.
     """
     if precision not in DTYPES:
