@@ -60,7 +60,6 @@ print(json.dumps([before, state()], default=str))
     assert after == before
 
 
-@pytest.mark.xfail(reason="the modules of plots choose Agg while they are imported")
 def test_importing_every_module_chooses_no_matplotlib_backend():
     chosen, later = run("""
 import matplotlib
