@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ccd_cli.benchmarks.moge_png import encode_depth_png
+from tests.peers import encode_depth_png
 
 DRIVE = "2011_09_26_drive_0002_sync"
 KITTI_NAMES = [f"2011_09_26/{DRIVE}/image_02/data/{n:010d}.png" for n in (69, 54)]

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from ccd_cli.benchmarks.base import Benchmark
 from ccd_cli.benchmarks.clip import ClipBenchmark
+from ccd_cli.benchmarks.custom import CustomBenchmark
 from ccd_cli.benchmarks.da2k import PAIRS, PHOTOS, SCENES, Da2kSet
 from ccd_cli.benchmarks.layouts import Layout
-from ccd_cli.benchmarks.moge import MogeSet
-from ccd_cli.benchmarks.own import CustomBenchmark
+from ccd_cli.benchmarks.moge.bundle import MogeSet
 from ccd_cli.benchmarks.suites import BUILTIN, SETS, SUITES, open_set, open_suite
 from ccd_cli.benchmarks.zero_shot import ZeroShotSet
 from ccd_cli.core.errors import CcdError, ImageError
@@ -47,13 +47,6 @@ class Checked:
 def digest(names: Iterable[str]) -> str:
     """Return the sha256 of names, sorted and joined by newlines."""
     return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()
-
-
-def is_published(benchmark: Benchmark) -> bool | None:
-    """Return whether a set's photo paths are those of the published split; None where no checksum is published."""
-    if not isinstance(benchmark, ZeroShotSet):
-        return None
-    return digest(_published_spelling(benchmark.layout, benchmark.names())) == benchmark.layout.digest
 
 
 def check_suite(suite: str, data_root: Path, *, read: bool = False, report: Report | None = None) -> list[Checked]:

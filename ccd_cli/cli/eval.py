@@ -11,8 +11,8 @@ from ccd_cli.cli.options import json_option, runtime_options, verbosity
 from ccd_cli.cli.report import RichReport
 
 if TYPE_CHECKING:
-    from ccd_cli.evaluate.points import CameraChoice
     from ccd_cli.evaluate.results import Results
+    from ccd_cli.scoring.points import CameraChoice
 
 _METHODS = [
     "auto",
@@ -177,8 +177,8 @@ def _show(results: Results, report: RichReport, out: str, verbose: bool) -> None
     """Show the scores, published ones beside them, and how they were made."""
     from rich.markup import escape
 
-    from ccd_cli.evaluate.protocol import in_words
     from ccd_cli.evaluate.report import HTML, published_lines, references, summary
+    from ccd_cli.scoring.protocol import in_words
 
     def table(title: str, lines: list[dict[str, object]]) -> None:
         plain = [{escape(key): escape(str(value)) for key, value in line.items()} for line in lines]

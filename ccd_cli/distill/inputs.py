@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ccd_cli.config.common import GROUND_TRUTH, HELD_OUT, Scenes
+from ccd_cli.config.common import GROUND_TRUTH
 from ccd_cli.config.distill import DistillRecipe
 from ccd_cli.core.paths import builtin_path
 from ccd_cli.core.seeding import step_seed
@@ -13,8 +13,6 @@ from ccd_cli.data.augment import Augmentation
 from ccd_cli.data.source import Source
 from ccd_cli.data.views import PhotoStream, ViewConfig
 from ccd_cli.distill.ensemble import TeacherEnsemble
-from ccd_cli.distill.eval_set import EvalSet, SceneSet
-from ccd_cli.distill.pairs import PairSet, load_pairs
 from ccd_cli.distill.run_folder import RunFolder
 from ccd_cli.distill.teachers import label_columns
 from ccd_cli.labels.shards import ShardReader
@@ -32,19 +30,6 @@ def make_source(recipe: DistillRecipe) -> Source:
         return Source(photos)
     cache = scenes.cache_mb * 1_000_000
     return Source(photos, SceneSource(scenes.count, scenes.height, scenes.width, scenes.family, scenes.first, cache))
-
-
-def make_eval_set(recipe: DistillRecipe) -> EvalSet | None:
-    """Return the pairs or the held-out scenes that the student is scored on, if any; at most `max_images` of them."""
-    rule = recipe.eval
-    if rule.pairs:
-        found = load_pairs(Path(rule.pairs).expanduser())
-        count = min(len(found), rule.max_images)
-        return PairSet(found.spec, [found.pairs[i * len(found) // count] for i in range(count)])
-    if not rule.scenes:
-        return None
-    shape = recipe.images.scenes or Scenes()
-    return SceneSet(SceneSource(min(rule.scenes, rule.max_images), shape.height, shape.width, shape.family, HELD_OUT))
 
 
 def make_stream(recipe: DistillRecipe, source: Source, folder: RunFolder, bad: list[tuple[Path, str]]) -> PhotoStream:

@@ -19,7 +19,7 @@ from ccd_cli.distill.plots import plot_metrics, plot_scores
 from ccd_cli.distill.run_folder import save_state
 from ccd_cli.distill.samples import Samples, prepare_samples
 from ccd_cli.distill.setup import Job
-from ccd_cli.distill.validation import compare, score_network
+from ccd_cli.distill.validation import compare
 from ccd_cli.geometry.kinds import DIRECTION, UNIT
 from ccd_cli.models.checkpoint import save_model
 from ccd_cli.teachers.licenses import is_commercial, strictest
@@ -109,7 +109,7 @@ class Records:
         recipe = self.recipe
         if not self.main or step == recipe.optim.steps:
             return
-        if self.job.eval_set is not None and step % recipe.eval.every == 0:
+        if self.job.validation is not None and step % recipe.eval.every == 0:
             self.score(step)
         if step % recipe.log.samples_every == 0:
             self._draw_samples(step)
@@ -150,8 +150,8 @@ class Records:
     def score(self, step: int) -> None:
         """Score the student on the user's pairs, keep it if it is the best, and say so."""
         job = self.job
-        assert job.eval_set is not None
-        scores = {"step": float(step), **score_network(job.evaluated, job.eval_set, self.recipe.crops.size)}
+        assert job.validation is not None
+        scores = {"step": float(step), **job.validation.score(job.evaluated, self.recipe.crops.size)}
         job.history.append(scores)
         best = job.best is None or not job.best["abs_rel"] <= scores["abs_rel"]  # a NaN never stays best
         if best:
@@ -168,7 +168,7 @@ class Records:
         """Score, save, draw and write the card; returns the pipeline's result."""
         job = self.job
         if self.main:
-            if job.eval_set is not None and (not job.history or job.history[-1]["step"] < job.step):
+            if job.validation is not None and (not job.history or job.history[-1]["step"] < job.step):
                 self.score(job.step)
             self.save()
             self._draw_samples(job.step)
@@ -197,12 +197,13 @@ class Records:
 
     def _compare(self) -> list[dict[str, Any]]:
         job = self.job
-        if job.eval_set is None or not self.recipe.eval.compare:
+        if job.validation is None or not self.recipe.eval.compare:
             return []
         self.report.end()
         self.report.note("Scoring teachers, the untrained student and maps that know nothing, for comparison")
-        rows = compare(job, job.untrained.to(job.runtime.device))
-        self.report.table(f"On {job.eval_set.name} (least squares in disparity, {len(job.eval_set)} images)", rows)
+        untrained = job.untrained.to(job.runtime.device)
+        rows = compare(job.validation, job.ensemble, untrained, job.best, self.recipe.crops.size)
+        self.report.table(f"On {job.validation.name} (least squares in disparity, {len(job.validation)} images)", rows)
         return rows
 
     def _draw_samples(self, step: int) -> None:
@@ -229,10 +230,11 @@ class Records:
 
     def _write_scores(self, comparison: list[dict[str, Any]] | None = None) -> None:
         job = self.job
-        pairs = None if job.eval_set is None else job.eval_set.name
+        pairs = None if job.validation is None else job.validation.name
         value = {
             "pairs": pairs,
-            "alignment": "least-squares-disparity",
+            "alignment": None if job.validation is None else job.validation.protocol["alignment"],
+            "protocol": None if job.validation is None else job.validation.protocol,
             "resolution": self.recipe.crops.size,
             "best": job.best,
             "history": job.history,
@@ -282,7 +284,7 @@ class Records:
         lines = [
             f"* Last loss {self.last_loss:.4f}; {job.guard.nonfinite_total} steps skipped for a loss that was not finite."
         ]
-        if job.best is None or job.eval_set is None:
+        if job.best is None or job.validation is None:
             return [
                 *lines,
                 "* No ground truth was given (`eval.pairs`), so no score was measured; the weights are the last step's.",
@@ -290,7 +292,7 @@ class Records:
         b = job.best
         return [
             *lines,
-            f"* On `{job.eval_set.name}` ({b['images']:.0f} pairs, least squares in disparity, mean over images), best at step "
+            f"* On `{job.validation.name}` ({b['images']:.0f} pairs, least squares in disparity, mean over images), best at step "
             f"{b['step']:.0f}: AbsRel {b['abs_rel']:.4f}, RMSE {b['rmse']:.4f}, delta1 {b['delta1']:.4f}. These weights are kept; "
             "choosing them by this score favors it.",
         ]

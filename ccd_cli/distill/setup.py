@@ -21,13 +21,13 @@ from ccd_cli.core.seeding import step_seed
 from ccd_cli.data.source import Source
 from ccd_cli.data.views import Stream
 from ccd_cli.distill.ensemble import TeacherEnsemble
-from ccd_cli.distill.eval_set import EvalSet
 from ccd_cli.distill.guards import Guard
-from ccd_cli.distill.inputs import make_eval_set, make_label_stream, make_source, make_stream, worker_count
+from ccd_cli.distill.inputs import make_label_stream, make_source, make_stream, worker_count
 from ccd_cli.distill.optimizer import make_optimizer
 from ccd_cli.distill.run_folder import RunFolder, load_state
 from ccd_cli.distill.student import build_student, pretrained_license, student_arch
 from ccd_cli.distill.teachers import find_teachers, load_ensemble, open_labels
+from ccd_cli.distill.validation import Validation, open_validation
 from ccd_cli.labels.shards import ShardReader
 from ccd_cli.media.photos import bad_headers
 from ccd_cli.models.arch import Arch
@@ -53,7 +53,7 @@ class Job:
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     guard: Guard
-    eval_set: EvalSet | None
+    validation: Validation | None
     license_sources: list[str]
     untrained: DepthNet
     hashes: dict[str, str]
@@ -105,7 +105,7 @@ def prepare(
         raise UsageProblem("mixing: average needs more than one teacher.", "Use mixing: select.")
     arch, weights = _student_source(recipe)
     _keep_apart(folder, [ref.path for ref in [*teachers, weights] if isinstance(ref, ModelRef)])
-    eval_set = make_eval_set(recipe)
+    validation = open_validation(recipe)
     runtime = choose_runtime(device, precision, threads)
     if recipe.optim.batch % runtime.world:
         raise UsageProblem(
@@ -143,7 +143,7 @@ def prepare(
         raise signals.interruption(
             "Stopped before the first step.", f"Start with: ccd distill RECIPE --resume --out {folder.path}"
         )
-    job = _assemble(recipe, folder, runtime, stream, ensemble, student, eval_set, weights, hashes, report)
+    job = _assemble(recipe, folder, runtime, stream, ensemble, student, validation, weights, hashes, report)
     if state is not None:
         _restore(job, state)
         report.note(f"Going on after step {job.step} of {recipe.optim.steps}")
@@ -160,7 +160,7 @@ def _assemble(
     stream: Stream,
     ensemble: TeacherEnsemble,
     student: DepthNet,
-    eval_set: EvalSet | None,
+    validation: Validation | None,
     weights: ModelRef | None,
     hashes: dict[str, str],
     report: Report,
@@ -204,7 +204,7 @@ def _assemble(
         optimizer=optimizer,
         scaler=torch.amp.GradScaler(runtime.device.type, enabled=runtime.precision == "fp16"),
         guard=Guard(guards.drift_limit, guards.drift_window, guards.nonfinite_limit),
-        eval_set=eval_set,
+        validation=validation,
         license_sources=[m.teacher.license for m in ensemble.members] + _first_license(recipe, weights),
         untrained=untrained,
         hashes=hashes,

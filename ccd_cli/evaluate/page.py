@@ -9,14 +9,13 @@ from html import escape
 from typing import Any
 
 from ccd_cli.evaluate.figures import ERROR_COLORS, ERROR_MAX, PANELS, extremes
-from ccd_cli.evaluate.protocol import in_words
 from ccd_cli.evaluate.published import Published
 from ccd_cli.evaluate.results import Results, Scored
-from ccd_cli.evaluate.rows import HEADLINES, NOT_SCORES, headline, mean_ranks
-from ccd_cli.evaluate.store import Record
 from ccd_cli.media.colorize import DEFAULT, color_table
 from ccd_cli.metrics.depth import METRICS
 from ccd_cli.reports.style import SCRIPT, STYLE
+from ccd_cli.scoring.protocol import in_words
+from ccd_cli.scoring.rows import HEADLINES, NOT_SCORES, Record, headline, mean_ranks
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 NO_PICTURES = "Its pictures were not kept: --overwrite draws them."

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ccd_cli.core.errors import UsageProblem
-from ccd_cli.evaluate.points import CAMERA_CHOICES, CameraChoice
-from ccd_cli.evaluate.scoring import Alignment
 from ccd_cli.geometry.kinds import Kind
+from ccd_cli.scoring.alignment import Alignment
+from ccd_cli.scoring.points import CAMERA_CHOICES, CameraChoice
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from ccd_cli.distill.eval_set import SceneSet
 from score_edges import predictor, score
 
 from ccd_cli.config.common import GROUND_TRUTH, HELD_OUT, Scenes
@@ -24,7 +25,6 @@ from ccd_cli.core.paths import builtin_path
 from ccd_cli.core.report import Silent
 from ccd_cli.data import source
 from ccd_cli.distill import train as distill
-from ccd_cli.distill.eval_set import SceneSet
 from ccd_cli.distill.validation import baselines
 from ccd_cli.models.files import sha256_file
 from ccd_cli.scenes.rule import SceneSource

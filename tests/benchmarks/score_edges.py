@@ -13,9 +13,9 @@ import argparse
 from collections.abc import Callable
 
 import numpy as np
+from ccd_cli.distill.eval_set import SceneSet
 
 from ccd_cli.config.common import HELD_OUT
-from ccd_cli.distill.eval_set import SceneSet
 from ccd_cli.metrics.alignment import least_squares
 from ccd_cli.metrics.boundary import depth_pro_f1
 from ccd_cli.scenes.rule import SceneSource

@@ -18,8 +18,8 @@ from typing import Any
 
 import cv2
 import numpy as np
-
 from ccd_cli.distill.score import score_disparity
+
 from ccd_cli.distill.validation import baselines, score_network
 from ccd_cli.media.colorize import color_range, colorize
 from ccd_cli.media.photos import read_photo

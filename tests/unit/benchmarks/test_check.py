@@ -10,7 +10,7 @@ from ccd_cli.benchmarks import check, open_suite
 from ccd_cli.benchmarks.check import check_set, check_suite, digest, is_published
 from ccd_cli.benchmarks.generated import COUNT, GeneratedSet
 from ccd_cli.benchmarks.layouts import LAYOUTS, ZERO_SHOT
-from ccd_cli.benchmarks.moge import BUNDLE
+from ccd_cli.benchmarks.moge.bundle import BUNDLE
 from ccd_cli.benchmarks.sources import SOURCES
 from ccd_cli.config.common import HELD_OUT
 from ccd_cli.core.errors import UsageProblem

@@ -4,10 +4,10 @@ import cv2
 import numpy as np
 import pytest
 import yaml
+from ccd_cli.distill.pairs import load_pairs
 from PIL import Image
 
 from ccd_cli.core.errors import CcdError, ImageError, RecipeError
-from ccd_cli.distill.pairs import load_pairs
 
 
 @pytest.fixture

@@ -11,12 +11,12 @@ import torch
 from ccd_cli.benchmarks import Sample, Spec, spread
 from ccd_cli.benchmarks.predictors import Prediction
 from ccd_cli.core.errors import UsageProblem
-from ccd_cli.evaluate import scoring as evaluate_score
-from ccd_cli.evaluate.protocol import in_words
 from ccd_cli.evaluate.published import FILE, published
-from ccd_cli.evaluate.rows import mean_ranks, summary_row
-from ccd_cli.evaluate.scoring import Alignment, score
 from ccd_cli.metrics.depth import METRICS
+from ccd_cli.scoring import image as evaluate_score
+from ccd_cli.scoring.image import Alignment, score
+from ccd_cli.scoring.protocol import in_words
+from ccd_cli.scoring.rows import mean_ranks, summary_row
 
 SPEC = Spec("own", "Own", (1e-3, 10.0), None, None, False, "all of it")
 
