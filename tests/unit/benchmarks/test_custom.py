@@ -6,7 +6,7 @@ import yaml
 from PIL import Image
 
 from ccd_cli.benchmarks import open_suite
-from ccd_cli.benchmarks.custom import read_suite
+from ccd_cli.benchmarks.custom_schema import read_suite
 from ccd_cli.core.errors import CcdError, ImageError, RecipeError
 from ccd_cli.core.paths import shipped_folder
 from tests.tiny_sets import photo, put_codes, put_rgb, ramp

@@ -15,13 +15,8 @@ from tests.peers import error_percent
 
 def test_metrics_by_hand():
     got = image_metrics(np.array([1.0, 3.0]), np.array([2.0, 2.0]))
-    assert {key: got[key] for key in ("abs_rel", "rmse", "delta1", "delta2", "delta3")} == {
-        "abs_rel": 0.5,
-        "rmse": 1.0,
-        "delta1": 0.0,
-        "delta2": 0.5,
-        "delta3": 0.5,
-    }
+    want = {"abs_rel": 0.5, "rmse": 1.0, "delta1": 0.0, "delta2": 0.5, "delta3": 0.5}
+    assert {key: got[key] for key in want} == want
 
 
 def test_image_metrics_agree_with_their_formulas():

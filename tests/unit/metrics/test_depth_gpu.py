@@ -51,6 +51,8 @@ def agree(device, method, kind, max_res=None, limit=RANGE, floor="published"):
 
 CASES = [
     ("auto", "disparity", None, RANGE),
+    ("auto", "disparity", None, RANGE, "image"),
+    ("least-squares-disparity", "depth", 32, (1e-3, 5.0), "range"),
     ("auto", "disparity", 32, RANGE),
     ("least-squares-disparity", "metric", None, (0.0, float("inf"))),
     ("auto", "depth", None, RANGE),
@@ -59,17 +61,17 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("method", "kind", "max_res", "limit"), CASES)
-def test_tensors_score_as_arrays_do(method, kind, max_res, limit):
-    agree(CPU, method, kind, max_res, limit)
+@pytest.mark.parametrize("case", CASES)
+def test_tensors_score_as_arrays_do(case):
+    agree(CPU, *case)
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize(("method", "kind", "max_res", "limit"), CASES)
-def test_a_gpu_scores_as_the_cpu_does(method, kind, max_res, limit):
+@pytest.mark.parametrize("case", CASES)
+def test_a_gpu_scores_as_the_cpu_does(case):
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
-    agree(torch.device("cuda"), method, kind, max_res, limit)
+    agree(torch.device("cuda"), *case)
 
 
 def test_flat_and_negative_predictions():
