@@ -177,7 +177,7 @@ class Eval(Section):
     """Scores on the user's own pairs during training; the best student is kept."""
 
     pairs: str | None = None
-    """A YAML file that describes image and depth pairs (see `docs/PAIRS.md`)."""
+    """A YAML file that describes photos with ground truth, as `ccd eval --suite` reads it (see `docs/PAIRS.md`)."""
     scenes: Annotated[int, Field(ge=0)] = 0
     """Without pairs: score on this many held-out generated scenes, of the size and family of `images.scenes`."""
     compare: bool = True

@@ -68,6 +68,8 @@ class Validation:
             "camera": "set",
             "limit": len(self) if len(self) < len(every) else None,
         }
+        if len(sets) > 1:
+            asked["limit_of"] = "all sets together"
         self.protocol: dict[str, Any] = protocol(asked, sets, [])
         self.protocol["models"]["student"] = {"kind": "disparity", "alignment": ALIGNMENT}
         self.protocol["in_words"] = in_words(self.protocol)

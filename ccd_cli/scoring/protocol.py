@@ -65,7 +65,8 @@ def in_words(made: dict[str, Any]) -> list[str]:
         lines.append(f"Models see photos at a resolution of {made['resolution']}.")
     if made["limit"]:
         how = "of a clip the first ones" if tasks == {"clip"} else "spread evenly"
-        lines.append(f"Only {made['limit']} images of each set, {how}: not comparable with published numbers.")
+        of = made.get("limit_of", "each set")
+        lines.append(f"Only {made['limit']} images of {of}, {how}: not comparable with published numbers.")
     return [*lines, f"Metrics: {made['mean']}."] if tasks - {"pairs"} else lines
 
 
