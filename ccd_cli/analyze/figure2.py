@@ -15,7 +15,7 @@ from ccd_cli.benchmarks import Benchmark, Sample, Spec
 from ccd_cli.benchmarks.predictors import ModelSource, Prediction
 from ccd_cli.core.errors import CcdError
 from ccd_cli.geometry.kinds import Kind
-from ccd_cli.metrics.alignment import AUTO, SUBSAMPLED, Aligned, Method, align, describe
+from ccd_cli.metrics.alignment import AUTO, SUBSAMPLED, Aligned, Floor, Limits, Method, align, describe
 from ccd_cli.metrics.depth import image_metrics
 from ccd_cli.scoring.image import resized
 
@@ -30,9 +30,9 @@ def method_of(kind: Kind) -> Method:
     return "least-squares" if kind == "metric" else AUTO[kind]
 
 
-def in_words(kind: Kind) -> str:
-    """Return the alignment in words."""
-    return describe(method_of(kind)).split(", per image")[0] + ", per image"
+def in_words(kind: Kind, floor: Floor = "published") -> str:
+    """Return the alignment in words; `floor` is that of the sets."""
+    return describe(method_of(kind), Limits(floor=floor)).split(", per image")[0] + ", per image"
 
 
 def central(shape: Sequence[int]) -> tuple[slice, slice]:
