@@ -29,9 +29,9 @@ from ccd_cli.evaluate.settings import Settings
 from ccd_cli.evaluate.store import ScoreBook, folder_name, mark
 from ccd_cli.evaluate.task import Task
 from ccd_cli.metrics.alignment_clip import ClipFit
+from ccd_cli.metrics.methods import CameraChoice
 from ccd_cli.scoring.alignment import Alignment
 from ccd_cli.scoring.image import ScoringOptions
-from ccd_cli.scoring.points import CameraChoice
 from ccd_cli.scoring.protocol import protocol
 from ccd_cli.scoring.rows import STEADY, Record, summary_row
 from ccd_cli.teachers.load import check_runnable, resolve_model

@@ -1,4 +1,4 @@
-"""What a depth map means: its kind, direction and unit. No torch here, so that cards and recipes can use it."""
+"""The kinds of depth map, with direction and unit. Imports no torch, because model cards and recipes use it."""
 
 from __future__ import annotations
 
@@ -19,3 +19,6 @@ UNIT: dict[str, str] = {
     "affine-depth": "relative, unknown scale and shift",
     "metric": "meter",
 }
+
+NEAR, FAR = 0.5, 20.0
+"""Meters on which the 99 % and 1 % disparity quantiles land where nothing better is known."""

@@ -18,9 +18,10 @@ from ccd_cli.metrics.alignment import Aligned, align
 from ccd_cli.metrics.boundary import depth_pro_f1, moge_f1
 from ccd_cli.metrics.depth import image_metrics, moge_depth_metrics
 from ccd_cli.metrics.depth_gpu import score_on, scores_on
+from ccd_cli.metrics.methods import CameraChoice
 from ccd_cli.scoring.alignment import Alignment
 from ccd_cli.scoring.geometry import geometry_scores
-from ccd_cli.scoring.points import CameraChoice, point_scores
+from ccd_cli.scoring.points import point_scores
 
 CPU = torch.device("cpu")
 

@@ -21,6 +21,7 @@ from ccd_cli.benchmarks.generated import HeldOutScenes
 from ccd_cli.config.common import GROUND_TRUTH, HELD_OUT, Scenes
 from ccd_cli.config.distill import DistillRecipe
 from ccd_cli.config.load import load_recipe, recipe_hash
+from ccd_cli.config.settings import DistillSettings
 from ccd_cli.core.errors import ImageError, TrainingStopped
 from ccd_cli.core.files import read_json_lines, write_json
 from ccd_cli.core.paths import builtin_path
@@ -112,7 +113,7 @@ def held_out(shape: Scenes, count: int) -> HeldOut:
 
 
 def run_row(recipe: DistillRecipe, folder: Path, machine: Machine) -> dict[str, Any]:
-    """Train (or go on), score, and write `folder`.json; a run that a guard stops is a result too.
+    """Train (or resume), score, and write `folder`.json; a run stopped by a guard is a result too.
 
     Raises Interrupted after a signal, with the state saved.
     """
@@ -121,7 +122,7 @@ def run_row(recipe: DistillRecipe, folder: Path, machine: Machine) -> dict[str, 
     facts: dict[str, Any] = {"recipe": recipe_hash(recipe), "weights": weights(recipe), "steps": recipe.optim.steps}
     begun = (folder / "recipe.yaml").exists()
     try:
-        distill.run(recipe, out=str(folder), resume=begun, report=clock, **vars(machine))
+        distill.run(recipe, DistillSettings(out=str(folder), resume=begun, **vars(machine)), clock)
     except TrainingStopped as error:
         facts |= {"stopped": error.message}
     else:
@@ -165,7 +166,7 @@ def weights(recipe: DistillRecipe) -> dict[str, str]:
 
 
 def references(recipe: DistillRecipe, machine: Machine) -> list[dict[str, Any]]:
-    """Return scores of the recipe's teachers at the student's side, and of maps that do not look at the photo."""
+    """Return scores of the recipe's teachers at the student's resolution, and of the trivial baselines."""
     scenes = _scenes(recipe)
     rows: list[dict[str, Any]] = []
     for entry in recipe.teachers:
