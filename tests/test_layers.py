@@ -15,7 +15,7 @@ FLOORS = (
     {"geometry"},
     {"losses", "metrics"},
     {"media", "models", "scenes", "data"},
-    {"teachers", "benchmarks", "labels", "reports"},
+    {"teachers", "benchmarks", "scoring", "labels", "reports"},
     VERBS,
     {"cli"},
 )
@@ -24,6 +24,7 @@ BESIDE = {
     ("data", "media"),  # images are read from files
     ("data", "scenes"),  # or rendered
     ("benchmarks", "teachers"),  # what a model says about a set
+    ("scoring", "benchmarks"),  # a prediction against a sample
     ("predict", "pointcloud"),  # the clouds of a clip
     ("inspection", "distill"),  # what is in a run's folder
 }

@@ -15,8 +15,9 @@ from ccd_cli.benchmarks import Benchmark, Sample, Spec
 from ccd_cli.benchmarks.predictors import ModelSource, Prediction
 from ccd_cli.core.errors import CcdError
 from ccd_cli.geometry.kinds import Kind
-from ccd_cli.metrics.alignment import AUTO, SUBSAMPLED, Aligned, Method, align, describe
+from ccd_cli.metrics.alignment import AUTO, SUBSAMPLED, Aligned, Floor, Limits, Method, align, describe
 from ccd_cli.metrics.depth import image_metrics
+from ccd_cli.scoring.image import resized
 
 MIN_CROP_PIXELS = 100
 """Valid pixels that a crop needs to be fitted and scored."""
@@ -29,9 +30,9 @@ def method_of(kind: Kind) -> Method:
     return "least-squares" if kind == "metric" else AUTO[kind]
 
 
-def in_words(kind: Kind) -> str:
-    """Return the alignment in words."""
-    return describe(method_of(kind)).split(", per image")[0] + ", per image"
+def in_words(kind: Kind, floor: Floor = "published") -> str:
+    """Return the alignment in words; `floor` is that of the sets."""
+    return describe(method_of(kind), Limits(floor=floor)).split(", per image")[0] + ", per image"
 
 
 def central(shape: Sequence[int]) -> tuple[slice, slice]:
@@ -46,6 +47,7 @@ def crop_scores(prediction: Prediction, sample: Sample, spec: Spec) -> dict[str,
     Raises CcdError where the crop has fewer than `MIN_CROP_PIXELS` valid pixels, or nothing is predicted on it.
     """
     kind: Kind = prediction.kind or "disparity"
+    prediction = resized(prediction, sample.depth.shape)
     crop = central(sample.depth.shape)
     gt, mask = sample.depth[crop], sample.mask[crop]
     if (valid := int(np.count_nonzero(mask))) < MIN_CROP_PIXELS:
@@ -91,4 +93,4 @@ def _row(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def _aligned(values: Any, gt: Any, mask: Any, kind: Kind, spec: Spec) -> Aligned:
     method = method_of(kind)
     max_res = spec.max_res if method in SUBSAMPLED else None
-    return align(method, values, gt, mask, kind, spec.depth_range, max_res)
+    return align(method, values, gt, mask, kind, spec.limits(max_res))

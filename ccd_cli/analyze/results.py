@@ -188,8 +188,9 @@ def protocol(
 
         assert source.kind is not None
         made["model"] = {"name": source.label, **source.facts(), "alignment": method_of(source.kind)}
+        fit = in_words(source.kind, sets[0].spec.floor)
         words.append(
-            f"Figure 2: {source.label} ({source.kind}), {in_words(source.kind)}; on the whole map, or on the central crop of "
+            f"Figure 2: {source.label} ({source.kind}), {fit}; on the whole map, or on the central crop of "
             f"half height and half width; scored on the crop either way, where it has {MIN_CROP_PIXELS} valid pixels."
         )
     return {**made, "in_words": words}

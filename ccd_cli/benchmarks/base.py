@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccd_cli.geometry.depth_map import Camera
+from ccd_cli.metrics.alignment import Floor, Limits
 
 Task = Literal["depth", "pairs", "clip"]
 """What is scored: depth maps; which point of a pair is closer; the maps of a clip together."""
@@ -16,17 +17,18 @@ Task = Literal["depth", "pairs", "clip"]
 
 @dataclass(frozen=True)
 class Sample:
-    """One photo and its truth, both in the frame that is scored."""
+    """One photo and its ground truth, of the same view. Maps are [h, w]: the photo's size, or in sets of a user's own another
+    size of the same shape, to which predictions are resized."""
 
     name: str
     """Path of the RGB inside the set, as published."""
     rgb: NDArray[np.uint8]
     """[H, W, 3], as the network gets it (KITTI: after the KB crop)."""
     depth: NDArray[np.float32]
-    """[H, W] meters, or of unknown scale where the set has none; NaN where unknown (everywhere in a set without depth).
+    """[h, w] meters, or of unknown scale where the set has none; NaN where unknown (everywhere in a set without depth).
     Disparity is already inverted."""
     mask: NDArray[np.bool_]
-    """[H, W] pixels that are scored; depth is finite there."""
+    """[h, w] pixels that are scored; depth is finite there."""
     camera: Camera | None = None
     """Intrinsics in pixels of `rgb`, where the set has them."""
     pairs: NDArray[np.int64] | None = None
@@ -37,6 +39,17 @@ class Sample:
     """[4, 4] camera to world, in the unit of the depth, for frames of a clip."""
     compared: NDArray[np.bool_] | None = None
     """[H, W] pixels of a frame that other frames are compared with, with or without a true depth; None: all."""
+    edges: NDArray[np.bool_] | None = None
+    """[h, w] where true depth edges are, in sets that know them."""
+    planes: NDArray[np.int64] | None = None
+    """[h, w] which true plane a pixel belongs to; 0: none."""
+    segments: NDArray[np.int64] | None = None
+    """[h, w] which object a pixel belongs to; 0: none."""
+
+    @property
+    def depth_camera(self) -> Camera | None:
+        """Return the camera in pixels of `depth`."""
+        return None if self.camera is None else camera_at(self.camera, self.rgb.shape[:2], self.depth.shape[:2])
 
 
 @dataclass(frozen=True)
@@ -63,6 +76,22 @@ class Spec:
     """Whether points are scored too: the set knows its cameras."""
     metric: bool = True
     """Whether its depth is in meters."""
+    floor: Floor = "published"
+    """Smallest disparity after a fit in 1 / depth (see `Limits`)."""
+    extras: tuple[str, ...] = ()
+    """What else samples carry and is scored: `edges`, `planes`, `segments`."""
+
+    def limits(self, max_res: int | None = None) -> Limits:
+        """Return what the set says about a fit; `max_res`: the columns that the fit sees."""
+        return Limits(self.depth_range, max_res, self.floor)
+
+
+def camera_at(camera: Camera, size: tuple[int, ...], other: tuple[int, ...]) -> Camera:
+    """Return the camera of a photo of (height, width) `size` for the same view at the size `other`."""
+    if size == other:
+        return camera
+    down, across = other[0] / size[0], other[1] / size[1]
+    return Camera(camera.fx * across, camera.fy * down, camera.cx * across, camera.cy * down)
 
 
 def spread(count: int, limit: int | None) -> list[int]:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from ccd_cli.benchmarks.base import Benchmark
 from ccd_cli.benchmarks.clip import ClipBenchmark
+from ccd_cli.benchmarks.custom import CustomBenchmark
 from ccd_cli.benchmarks.da2k import PAIRS, PHOTOS, SCENES, Da2kSet
 from ccd_cli.benchmarks.layouts import Layout
-from ccd_cli.benchmarks.moge import MogeSet
-from ccd_cli.benchmarks.own import CustomBenchmark
+from ccd_cli.benchmarks.moge.bundle import MogeSet
 from ccd_cli.benchmarks.suites import BUILTIN, SETS, SUITES, open_set, open_suite
 from ccd_cli.benchmarks.zero_shot import ZeroShotSet
 from ccd_cli.core.errors import CcdError, ImageError

@@ -12,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccd_cli.benchmarks.base import Sample, Spec
-from ccd_cli.benchmarks.own import CustomBenchmark, file_fingerprint, find
-from ccd_cli.benchmarks.own_rules import CustomClip
+from ccd_cli.benchmarks.custom import CustomBenchmark
+from ccd_cli.benchmarks.custom_files import file_fingerprint, find
+from ccd_cli.benchmarks.custom_schema import CustomClip
 from ccd_cli.benchmarks.poses import read_poses
+from ccd_cli.benchmarks.zero_shot import same_size
 from ccd_cli.core.errors import CcdError, ImageError
 from ccd_cli.media.photos import read_photo
 from ccd_cli.media.video_read import Frame, Video, open_video
@@ -100,6 +102,7 @@ class ClipBenchmark:
         size = (rgb.shape[0], rgb.shape[1])
         if self.has_depth:
             depth, mask = self.ground_truth.ground_truth(index, size)
+            same_size(depth.shape, size, self.ground_truth.files[index][1])  # maps of a clip are not resized
         else:
             depth, mask = np.full(size, np.nan, np.float32), np.zeros(size, bool)
         if not self.poses:

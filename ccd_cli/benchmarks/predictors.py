@@ -144,10 +144,11 @@ class ModelSource:
     def _together(self, samples: list[Sample], side: int | None) -> list[Prediction | CcdError]:
         focals = [sample.camera.fx if sample.camera and self._told else None for sample in samples]
         maps = predict_each(self.model.teacher, [sample.rgb for sample in samples], side, focals)
-        return [made if isinstance(made, CcdError) else _from_map(made) for made in maps]
+        return [made if isinstance(made, CcdError) else from_map(made) for made in maps]
 
 
-def _from_map(made: DepthMap) -> Prediction:
+def from_map(made: DepthMap) -> Prediction:
+    """Return a model's map as a prediction to be scored."""
     known = np.isfinite(made.values)
     return Prediction(made.values, made.kind, known if made.valid is None else known & made.valid, made.camera)
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from ccd_cli.benchmarks import da2k
 from ccd_cli.benchmarks.base import Benchmark
 from ccd_cli.benchmarks.clip import open_clip
+from ccd_cli.benchmarks.custom import open_custom
+from ccd_cli.benchmarks.custom_schema import CustomClip, CustomSet, read_suite
 from ccd_cli.benchmarks.layouts import LAYOUTS, ZERO_SHOT
-from ccd_cli.benchmarks.moge import BUNDLE, open_moge
-from ccd_cli.benchmarks.own import open_custom
-from ccd_cli.benchmarks.own_rules import CustomClip, CustomSet, read_suite
+from ccd_cli.benchmarks.moge.bundle import BUNDLE, open_moge
 from ccd_cli.benchmarks.zero_shot import open_layout
 from ccd_cli.core.errors import CcdError, UsageProblem
 
@@ -61,6 +61,17 @@ def open_set(name: str, data_root: Path) -> Benchmark:
 
         return GeneratedSet()
     raise UsageProblem(f"There is no set '{name}'.", f"Known: {', '.join(SETS)}.")
+
+
+def open_described(path: Path) -> list[Benchmark]:
+    """Return every set of a suite file. Raises RecipeError for bad keys, CcdError, naming the set, where one is missing."""
+    found = []
+    for rule in read_suite(path):
+        try:
+            found.append(_open_described(rule, path.parent))
+        except CcdError as error:
+            raise CcdError(f"{path}, {rule.name}: {error.message}", error.hint) from error
+    return found
 
 
 def _open_described(rule: CustomSet, base: Path) -> Benchmark:

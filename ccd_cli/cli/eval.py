@@ -50,8 +50,8 @@ def _show(results: Results, report: RichReport, out: Path, verbose: bool) -> Non
     """Show the scores, published ones beside them, and the protocol."""
     from rich.markup import escape
 
-    from ccd_cli.evaluate.protocol import in_words
     from ccd_cli.evaluate.report import HTML, published_lines, references, summary
+    from ccd_cli.scoring.protocol import in_words
 
     def table(title: str, lines: list[dict[str, object]]) -> None:
         plain = [{escape(key): escape(str(value)) for key, value in line.items()} for line in lines]

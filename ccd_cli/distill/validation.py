@@ -1,95 +1,136 @@
-"""Score a student while it trains on images with ground-truth depth, and beside its teachers and trivial baselines."""
+"""What a student is scored on while it trains: a user's own pairs or held-out generated scenes, by the rules of `ccd eval`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
-import torch
+from numpy.typing import NDArray
 
+from ccd_cli.benchmarks import Benchmark, Sample, Spec, spread
+from ccd_cli.benchmarks.generated import HeldOutScenes
+from ccd_cli.benchmarks.predictors import Prediction, from_map
+from ccd_cli.benchmarks.suites import open_described
 from ccd_cli.config.common import HELD_OUT, Scenes
 from ccd_cli.config.distill import DistillRecipe
-from ccd_cli.core.errors import ImageError
+from ccd_cli.core.errors import CcdError, UsageProblem
 from ccd_cli.distill.ensemble import TeacherEnsemble
-from ccd_cli.distill.eval_set import EvalSet, SceneSet
-from ccd_cli.distill.pairs import PairSet, load_pairs
 from ccd_cli.distill.precomputed import PrecomputedLabels
-from ccd_cli.distill.score import mean_scores, score_disparity
-from ccd_cli.losses.disparity import to_disparity
-from ccd_cli.losses.normalize import normalize_map
+from ccd_cli.geometry.depth_map import checked
+from ccd_cli.metrics.alignment import Method
 from ccd_cli.models.depth_net import DepthNet
 from ccd_cli.scenes.rule import SceneSource
+from ccd_cli.scoring.alignment import Alignment
+from ccd_cli.scoring.baselines import stretched, trivial_baselines
+from ccd_cli.scoring.image import ScoringOptions, score
+from ccd_cli.scoring.protocol import in_words, protocol
+from ccd_cli.scoring.rows import NOT_SCORES, summary_row
 from ccd_cli.teachers.adapters.native import NativeTeacher, predict_photos
 from ccd_cli.teachers.base import Teacher
 
-MEAN_SIDE = 64
+ALIGNMENT: Method = "least-squares-disparity"
+"""What `--alignment auto` of `ccd eval` is for a student, which predicts disparity. Teachers of other kinds are fitted in
+disparity as well, so that all scores can be compared."""
+COMPARED = ("abs_rel", "rmse", "delta1", "delta2", "delta3")
+"""Scores in the rows of a comparison."""
+
+Predict = Callable[[Spec, Sample], Prediction]
 
 
-@dataclass(frozen=True)
 class Validation:
-    """What a student is scored on while it trains."""
+    """Samples with ground truth, of one set or several, and how predictions are scored on them.
 
-    images: EvalSet
+    At most `max_images` samples are used, spread evenly over all. `resolution` is what networks see the photos at, for the
+    protocol; `source` says where the sets come from.
+    """
 
-    @property
-    def name(self) -> str:
-        """Return the name of the set."""
-        return self.images.name
-
-    @property
-    def protocol(self) -> dict[str, Any]:
-        """Return what the scores mean, for `eval.json` and the card."""
-        return {"alignment": "least-squares-disparity", "in_words": "least squares in disparity"}
+    def __init__(
+        self,
+        name: str,
+        sets: Sequence[Benchmark],
+        max_images: int | None = None,
+        resolution: int | None = None,
+        source: str = "",
+    ) -> None:
+        self.name = name
+        every = [(benchmark, index) for benchmark in sets for index in range(len(benchmark))]
+        self._samples = [every[i] for i in spread(len(every), max_images)]
+        self._options = ScoringOptions(Alignment(ALIGNMENT, "", None))
+        asked = {
+            "suite": source,
+            "alignment": ALIGNMENT,
+            "alignment_max_res": None,
+            "resolution": resolution,
+            "camera": "set",
+            "limit": len(self) if len(self) < len(every) else None,
+        }
+        if len(sets) > 1:
+            asked["limit_of"] = "all sets together"
+        self.protocol: dict[str, Any] = protocol(asked, sets, [])
+        self.protocol["models"]["student"] = {"kind": "disparity", "alignment": ALIGNMENT}
+        self.protocol["in_words"] = in_words(self.protocol)
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self._samples)
 
     def score(self, network: DepthNet | Teacher, resolution: int | None) -> dict[str, float]:
-        """Return the mean scores of a network at an input resolution (None: its own), and `images`, their number.
+        """Return the mean scores of a network whose maps have a disparity, and `images`, how many it was scored on.
 
-        Raises ImageError where no image can be read.
+        `resolution` is the side at which it sees photos, unless the suite file says another. What cannot be read or scored is
+        left out; raises the last CcdError where nothing is left.
         """
-        return score_network(network, self.images, resolution)
+        return self._means(lambda spec, sample: _predict(network, sample, spec.resolution or resolution))
 
     def baselines(self) -> list[dict[str, Any]]:
-        """Return rows of `model` and scores for maps that are made without the image."""
-        return baselines(self.images)
+        """Return rows of `model` and scores for the trivial baselines: mean map, vertical gradient, constant."""
+        maps = trivial_baselines(self._readable())
+        return [_row(name, self._means(partial(_stretch, values))) for name, values in maps.items()]
+
+    def _readable(self) -> Iterator[Sample]:
+        for benchmark, index in self._samples:
+            with suppress(CcdError):
+                yield benchmark.read(index)
+
+    def _means(self, predict: Predict) -> dict[str, float]:
+        """Each image by itself, then the plain mean over images."""
+        records: list[dict[str, Any]] = []
+        problem = CcdError(f"{self.name} holds no image.")
+        for benchmark, index in self._samples:
+            try:
+                sample = benchmark.read(index)
+                records.append(score(benchmark.spec, sample, predict(benchmark.spec, sample), self._options)[0])
+            except CcdError as error:
+                problem = error
+        if not records:
+            raise problem
+        row = summary_row("", self.name, records, ALIGNMENT)
+        return {key: value for key, value in row.items() if key not in NOT_SCORES} | {"images": float(len(records))}
 
 
 def open_validation(recipe: DistillRecipe) -> Validation | None:
-    """Return the pairs or the held-out scenes that the student is scored on, at most `max_images`; None for neither.
+    """Return what the recipe scores its student on: `eval.pairs`, else `eval.scenes`, else None.
 
-    Raises CcdError where a pairs file cannot be used.
+    Raises RecipeError for bad keys of the pairs file, UsageProblem for a clip, CcdError where files are missing.
     """
-    config = recipe.eval
-    if config.pairs:
-        found = load_pairs(Path(config.pairs).expanduser())
-        count = min(len(found), config.max_images)
-        return Validation(PairSet(found.spec, [found.pairs[i * len(found) // count] for i in range(count)]))
-    if not config.scenes:
+    rule, size = recipe.eval, recipe.crops.size
+    if rule.pairs:
+        path = Path(rule.pairs).expanduser()
+        sets = open_described(path)
+        if clips := [benchmark.spec.name for benchmark in sets if benchmark.spec.task == "clip"]:
+            raise UsageProblem(
+                f"eval.pairs: {', '.join(clips)} of {path} is a clip.", "Clips are scored by ccd eval --suite."
+            )
+        name = sets[0].spec.name if len(sets) == 1 else path.stem
+        return Validation(name, sets, rule.max_images, size, str(path))
+    if not rule.scenes:
         return None
     shape = recipe.images.scenes or Scenes()
-    count = min(config.scenes, config.max_images)
-    return Validation(SceneSet(SceneSource(count, shape.height, shape.width, shape.family, HELD_OUT)))
-
-
-def score_network(network: DepthNet | Teacher, images: EvalSet, resolution: int | None) -> dict[str, float]:
-    """Return mean scores of a network of kind disparity, depth or metric, fitted in disparity by least squares."""
-
-    def predict(photo: np.ndarray) -> np.ndarray:
-        if isinstance(network, DepthNet):
-            made, kind = predict_photos(network, [photo], resolution)[0], network.arch.kind
-        else:
-            depth = network.predict_photos([photo], resolution)[0]
-            known = True if depth.valid is None else depth.valid
-            made, kind = np.where(known, depth.values, np.float32("nan")), depth.kind
-        return to_disparity(torch.from_numpy(made)[None], kind)[0][0].numpy()
-
-    return _score(predict, images)
+    scenes = SceneSource(min(rule.scenes, rule.max_images), shape.height, shape.width, shape.family, HELD_OUT)
+    return Validation("generated scenes", [HeldOutScenes(scenes)], None, size, "eval.scenes")
 
 
 def compare(
@@ -99,23 +140,25 @@ def compare(
     best: dict[str, float] | None,
     resolution: int,
 ) -> list[dict[str, Any]]:
-    """Return rows of `model` and scores: teachers, the student untrained and trained (`best`), and trivial baselines.
+    """Return rows of `model` and scores: teachers, the student untrained and its best checkpoint, and trivial baselines.
 
-    The mean map is the mean of the set's own true disparities (each by its median and MAD), which favors it; the
-    gradient rises from top to bottom; the constant knows nothing. Teachers see an image at the student's resolution (those
-    of other libraries at their own); affine depth has no disparity of its own and is skipped.
+    Teachers see a photo at the student's resolution (those of other libraries at their own); affine depth has no disparity of
+    its own and is left out.
     """
-    rows: list[dict[str, Any]] = []
+    rows = []
     for member in ensemble.members:
         teacher = member.teacher
         if not isinstance(teacher, PrecomputedLabels) and teacher.kind != "affine-depth":
             side = _side(teacher, resolution) if isinstance(teacher, NativeTeacher) else None
-            rows.append({"model": f"teacher {teacher.name}", **validation.score(teacher, side)})
-    rows.append({"model": "student, untrained", **validation.score(untrained, resolution)})
+            rows.append(_row(f"teacher {teacher.name}", validation.score(teacher, side)))
+    rows.append(_row("student, untrained", validation.score(untrained, resolution)))
     if best is not None:
-        rows.append({"model": "student, kept", **{key: best[key] for key in rows[-1] if key != "model"}})
-    rows += validation.baselines()
-    return [{key: value for key, value in row.items() if key != "images"} for row in rows]
+        rows.append(_row("student, kept", best))
+    return rows + validation.baselines()
+
+
+def _row(model: str, scores: dict[str, float]) -> dict[str, Any]:
+    return {"model": model, **{key: scores[key] for key in COMPARED}}
 
 
 def _side(teacher: NativeTeacher, size: int) -> int:
@@ -124,42 +167,12 @@ def _side(teacher: NativeTeacher, size: int) -> int:
     return teacher.resolution or max(1, round(size / multiple)) * multiple
 
 
-def baselines(images: EvalSet) -> list[dict[str, Any]]:
-    """Return rows for maps that do not look at the photo: mean map, vertical gradient, constant (see `compare`)."""
-    mean = _mean_map(images)
-    ramp = np.linspace(0, 1, MEAN_SIDE, dtype=np.float32)[:, None].repeat(MEAN_SIDE, 1)
-    return [
-        {"model": "mean map", **_score(lambda photo: _fit(mean, photo), images)},
-        {"model": "vertical gradient", **_score(lambda photo: _fit(ramp, photo), images)},
-        {"model": "constant", **_score(lambda photo: np.ones(photo.shape[:2], np.float32), images)},
-    ]
+def _stretch(values: NDArray[np.float32], _: Spec, sample: Sample) -> Prediction:
+    return stretched(values, sample)
 
 
-def _score(predict: Callable[[np.ndarray], np.ndarray], images: EvalSet) -> dict[str, float]:
-    def one(index: int) -> dict[str, float]:
-        photo, depth, valid = images.read(index)
-        return score_disparity(predict(photo), depth, valid)
-
-    return mean_scores(len(images), one)
-
-
-def _mean_map(images: EvalSet) -> np.ndarray:
-    """Return the mean normalized true disparity at MEAN_SIDE x MEAN_SIDE; pixels never valid get the mean."""
-    total, count = np.zeros((MEAN_SIDE, MEAN_SIDE)), np.zeros((MEAN_SIDE, MEAN_SIDE))
-    for index in range(len(images)):
-        try:
-            _, depth, valid = images.read(index)
-        except ImageError:
-            continue
-        disparity = torch.from_numpy(np.where(valid, 1.0 / depth, 0.0).astype(np.float32))
-        normal = normalize_map(disparity[None], torch.from_numpy(valid)[None])[0][0].nan_to_num(0.0).numpy()
-        weight = cv2.resize(valid.astype(np.float32), dsize=(MEAN_SIDE, MEAN_SIDE), interpolation=cv2.INTER_AREA)
-        total += cv2.resize(np.where(valid, normal, 0.0), dsize=(MEAN_SIDE, MEAN_SIDE), interpolation=cv2.INTER_AREA)
-        count += weight
-    mean = total / np.maximum(count, 1e-6)
-    return np.where(count > 0, mean, mean[count > 0].mean()).astype(np.float32)
-
-
-def _fit(values: np.ndarray, photo: np.ndarray) -> np.ndarray:
-    height, width = photo.shape[:2]
-    return np.asarray(cv2.resize(values, dsize=(width, height), interpolation=cv2.INTER_LINEAR), np.float32)
+def _predict(network: DepthNet | Teacher, sample: Sample, side: int | None) -> Prediction:
+    if isinstance(network, DepthNet):
+        return from_map(checked(predict_photos(network, [sample.rgb], side)[0], network.arch.kind))
+    focal = sample.camera.fx if sample.camera else None
+    return from_map(network.predict_photos([sample.rgb], side, [focal])[0])

@@ -22,14 +22,13 @@ from ccd_cli.core.files import atomic_write, write_text
 from ccd_cli.core.report import Report
 from ccd_cli.core.runtime import Signals
 from ccd_cli.evaluate.figures import Panels, draw, draw_untrue
-from ccd_cli.evaluate.rows import STEADY
-from ccd_cli.evaluate.scoring import more_scores
-from ccd_cli.evaluate.store import Record
 from ccd_cli.evaluate.task import Task, predicted
 from ccd_cli.geometry.kinds import KINDS, Kind
 from ccd_cli.metrics.alignment_clip import ClipFit
 from ccd_cli.metrics.depth import image_metrics
 from ccd_cli.metrics.points import Seen, reprojection_errors
+from ccd_cli.scoring.image import more_scores
+from ccd_cli.scoring.rows import STEADY, Record
 
 Map = NDArray[np.float32]
 
@@ -43,8 +42,8 @@ class ClipTask:
         if overwrite:
             shutil.rmtree(kept, ignore_errors=True)
         self.task, self.clip, self.kept = task, clip, kept
-        self.method = task.alignment.method(task.source.kind)
-        self.kind = task.alignment.taken_as(task.source.kind)
+        self.method = task.options.alignment.method(task.source.kind)
+        self.kind = task.options.alignment.taken_as(task.source.kind)
 
     def score(self, wanted: list[int], signals: Signals, report: Report) -> None:
         """Score the frames `wanted` (following ones) unless they are in the book, until a signal comes."""
@@ -91,7 +90,7 @@ class ClipTask:
     def _score(self, frames: list[int], what: str, signals: Signals, report: Report) -> None:
         task, clip = self.task, self.clip
         self._settle()
-        fit = ClipFit(self.method, self.kind, clip.spec.depth_range, task.alignment.max_res(clip.spec, self.method))
+        fit = ClipFit(self.method, self.kind, task.options.alignment.limits(clip.spec, self.method))
         if clip.has_depth:
             for _, sample, values in self._frames(frames, signals):
                 fit.add(values, sample.depth, sample.mask)
@@ -173,8 +172,8 @@ class ClipTask:
                 f"{self.task.source.label} gives maps of several kinds in one clip: {', '.join(sorted(kinds))}."
             )
         said = next((kind for kind in KINDS if kind in kinds), None)
-        self.method = self.task.alignment.method(cast("Kind | None", said))
-        self.kind = self.task.alignment.taken_as(cast("Kind | None", said))
+        self.method = self.task.options.alignment.method(cast("Kind | None", said))
+        self.kind = self.task.options.alignment.taken_as(cast("Kind | None", said))
 
     def _clear(self, *, all_of_it: bool) -> None:
         """Remove the maps of other settings, or every map of this clip."""

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from ccd_cli.benchmarks import Sample
 from ccd_cli.core.files import atomic_write
-from ccd_cli.evaluate.store import Record
 from ccd_cli.media.colorize import color_range, colorize, nearness
+from ccd_cli.scoring.rows import Record
 
 WORST, BEST = 3, 2
 WIDTH = 480  # pixels of a panel, at most

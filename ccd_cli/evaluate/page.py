@@ -7,14 +7,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ccd_cli.evaluate.figures import ERROR_COLORS, ERROR_MAX, PANELS, extremes
-from ccd_cli.evaluate.protocol import in_words
 from ccd_cli.evaluate.published import Published
 from ccd_cli.evaluate.results import Results, Scored
-from ccd_cli.evaluate.rows import HEADLINES, NOT_SCORES, headline, mean_ranks
-from ccd_cli.evaluate.store import Record
 from ccd_cli.media.colorize import DEFAULT
 from ccd_cli.metrics.depth import METRICS
 from ccd_cli.reports.html import number, render
+from ccd_cli.scoring.protocol import in_words
+from ccd_cli.scoring.rows import HEADLINES, NOT_SCORES, Record, headline, mean_ranks
 
 FITS = {"metric": "after a shift", "scale": "after a scale", "affine": "after a scale and a shift"}
 """What points are aligned by, in the names of their metrics and in words."""

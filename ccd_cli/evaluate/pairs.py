@@ -1,8 +1,6 @@
-"""Pairs of points (DA-2K): which one does a map call closer?"""
+"""Figures of pairs of points (DA-2K): which one does a map call closer?"""
 
 from __future__ import annotations
-
-from typing import Any
 
 import cv2
 import numpy as np
@@ -11,28 +9,10 @@ from numpy.typing import NDArray
 from ccd_cli.benchmarks import Sample
 from ccd_cli.benchmarks.predictors import Prediction
 from ccd_cli.evaluate.figures import Panels, jpeg, panel_size
-from ccd_cli.evaluate.rows import PAIRS
 from ccd_cli.geometry.kinds import DIRECTION, Kind
 from ccd_cli.media.colorize import colorize
-from ccd_cli.metrics.depth import pair_accuracy
 
 RIGHT, WRONG, EDGE = (60, 200, 90), (235, 60, 50), (255, 255, 255)
-
-
-def score_pairs(sample: Sample, prediction: Prediction, kind: Kind) -> dict[str, Any]:
-    """Return a record (without index and mark) of one photo. `kind` says where larger values lie."""
-    assert sample.pairs is not None
-    values = np.where(prediction.known, prediction.values, np.float32("nan"))
-    pairs = [((int(a[0]), int(a[1])), (int(b[0]), int(b[1]))) for a, b in sample.pairs]
-    accuracy = pair_accuracy(values, pairs, kind)
-    return {
-        "image": sample.name,
-        "alignment": "none",
-        "group": sample.group,
-        "pairs": len(pairs),
-        "right": round(accuracy * len(pairs)),
-        "scores": {PAIRS: accuracy},
-    }
 
 
 def draw_pairs(sample: Sample, prediction: Prediction, kind: Kind) -> Panels:

@@ -12,10 +12,10 @@ from ccd_cli.core.files import atomic_write, write_json, write_text
 from ccd_cli.evaluate.page import NAMES, page
 from ccd_cli.evaluate.published import Published, published
 from ccd_cli.evaluate.results import Results
-from ccd_cli.evaluate.rows import headline, mean_ranks
 from ccd_cli.metrics.depth import METRICS
 from ccd_cli.reports.html import number
 from ccd_cli.reports.provenance import provenance
+from ccd_cli.scoring.rows import headline, mean_ranks
 
 JSON, CSV, HTML = "results.json", "per_image.csv", "report.html"
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from ccd_cli.core.files import plain
 from ccd_cli.evaluate.figures import Gallery
-from ccd_cli.evaluate.store import Record
+from ccd_cli.scoring.protocol import in_words
+from ccd_cli.scoring.rows import Record
 
 
 @dataclass
@@ -31,5 +32,6 @@ class Results:
 
     def document(self) -> dict[str, Any]:
         """Return the JSON document: NaN is null."""
-        made: dict[str, Any] = plain({"protocol": {**self.protocol, "left_out": self.left_out}, "results": self.rows})
+        told = {**self.protocol, "in_words": in_words(self.protocol), "left_out": self.left_out}
+        made: dict[str, Any] = plain({"protocol": told, "results": self.rows})
         return made

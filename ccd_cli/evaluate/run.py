@@ -23,21 +23,22 @@ from ccd_cli.core.report import Report
 from ccd_cli.core.runtime import Runtime, Signals, choose_runtime
 from ccd_cli.evaluate.clip import ClipTask
 from ccd_cli.evaluate.figures import Gallery
-from ccd_cli.evaluate.points import CameraChoice
-from ccd_cli.evaluate.protocol import protocol
 from ccd_cli.evaluate.report import write_results
 from ccd_cli.evaluate.results import Results, Scored
-from ccd_cli.evaluate.rows import STEADY, summary_row
-from ccd_cli.evaluate.scoring import Alignment
 from ccd_cli.evaluate.settings import Settings
 from ccd_cli.evaluate.store import ScoreBook, folder_name, mark
-from ccd_cli.evaluate.task import ScoringOptions, Task
+from ccd_cli.evaluate.task import Task
 from ccd_cli.metrics.alignment_clip import ClipFit
+from ccd_cli.metrics.methods import CameraChoice
+from ccd_cli.scoring.alignment import Alignment
+from ccd_cli.scoring.image import ScoringOptions
+from ccd_cli.scoring.protocol import protocol
+from ccd_cli.scoring.rows import STEADY, Record, summary_row
 from ccd_cli.teachers.load import check_runnable, resolve_model
 from ccd_cli.teachers.model import load
 
 NAMED = 10  # samples of a set that are named on the terminal when they cannot be scored
-SCORING = 3  # goes up when scores of the same maps change
+SCORING = 4  # goes up when scores of the same maps change
 
 
 def run(settings: Settings, report: Report) -> Results:
@@ -54,9 +55,9 @@ def run(settings: Settings, report: Report) -> Results:
     asked = {key: getattr(settings, key) for key in keys}
     results = Results(protocol(asked, sets, missing))
     with exclusive_lock(settings.out / ".lock", f"Another run writes into {settings.out}."), Signals() as signals:
-        taken: set[str] = set()
+        evaluation = Evaluation(settings, sets, runtime, results, signals, report)
         for make in _sources(settings, words, runtime, report):
-            _score_source(make(), sets, settings, runtime, taken, results, signals, report)
+            evaluation.score(make())
         if not results.rows:
             raise CcdError(f"{settings.predictions} holds no folder of a set: {', '.join(b.spec.name for b in sets)}.")
         write_results(results, settings.out, settings.command, runtime.describe())
@@ -88,31 +89,54 @@ def _model(
     return ModelSource(label, model, settings.resolution, settings.suite, runtime, settings.camera == "set")
 
 
-def _score_source(
-    source: Source,
-    sets: list[Benchmark],
-    settings: Settings,
-    runtime: Runtime,
-    taken: set[str],
-    results: Results,
-    signals: Signals,
-    report: Report,
-) -> None:
-    alignment = Alignment(settings.alignment, settings.suite, settings.alignment_max_res)
-    alignment.check(source.kind)
-    if any(benchmark.spec.task == "clip" for benchmark in sets):
-        ClipFit(alignment.method(source.kind), alignment.taken_as(source.kind))  # refused before hours of work
-    facts = source.facts()
-    folder = settings.out / folder_name(source.label, taken)
-    taken.add(folder.name)
-    results.protocol["models"][source.label] = {**facts, "alignment": alignment.method(source.kind)}
-    for benchmark in sets:
-        name = benchmark.spec.name
-        if not source.has(benchmark):
-            report.note(f"{source.label} has no folder for {name}, which is left out")
-            continue
+class Evaluation:
+    """Scores one source after the other on the same sets; what it finds out goes into `results`."""
 
-        left_out = partial(_leave_out, results, report, source.label, name)
+    def __init__(
+        self,
+        settings: Settings,
+        sets: list[Benchmark],
+        runtime: Runtime,
+        results: Results,
+        signals: Signals,
+        report: Report,
+    ) -> None:
+        self.settings, self.sets, self.results = settings, sets, results
+        self.signals, self.report = signals, report
+        self.alignment = Alignment(settings.alignment, settings.suite, settings.alignment_max_res)
+        self.options = ScoringOptions(self.alignment, settings.camera, runtime.device)
+        self.taken: set[str] = set()
+
+    def score(self, source: Source) -> None:
+        """Score a source on every set it can say anything about. Raises UsageProblem where the alignment does not suit it,
+        Interrupted after a signal.
+        """
+        alignment = self.alignment
+        alignment.check(source.kind)
+        if any(benchmark.spec.task == "clip" for benchmark in self.sets):
+            ClipFit(alignment.method(source.kind), alignment.taken_as(source.kind))  # refused before hours of work
+        folder = self.settings.out / folder_name(source.label, self.taken)
+        self.taken.add(folder.name)
+        facts = source.facts()
+        self.results.protocol["models"][source.label] = {**facts, "alignment": alignment.method(source.kind)}
+        for benchmark in self.sets:
+            name = benchmark.spec.name
+            if not source.has(benchmark):
+                self.report.note(f"{source.label} has no folder for {name}, which is left out")
+                continue
+            records, gallery = self._score_set(source, benchmark, folder, facts)
+            if self.signals.received is not None:
+                raise self.signals.interruption("Interrupted.", "Finished scores are in place; run again to go on.")
+            self.results.rows.append(summary_row(source.label, name, records, alignment.method(source.kind)))
+            self.results.shown.append(Scored(source.label, name, records, gallery))
+            for text in _warnings(source.label, benchmark.spec, self.results.rows[-1], self.settings.camera):
+                self.report.warn(text)
+
+    def _score_set(
+        self, source: Source, benchmark: Benchmark, folder: Path, facts: dict[str, Any]
+    ) -> tuple[list[Record], Gallery]:
+        """Score what is not scored yet; return all records of the set, and its figures."""
+        settings, name = self.settings, benchmark.spec.name
         common = mark(*_facts_of(benchmark, settings), facts, settings.alignment, settings.alignment_max_res)
         wanted = spread(len(benchmark), settings.limit)
         keys = [(source.key(benchmark, i), benchmark.fingerprint(i)) for i in range(len(benchmark))]
@@ -120,23 +144,16 @@ def _score_source(
             wanted = list(range(min(len(benchmark), settings.limit or len(benchmark))))
             common = mark(common, wanted, keys)
         fingerprints = [mark(common, key) for key in keys]
+        left_out = partial(_leave_out, self.results, self.report, source.label, name)
         with ScoreBook(folder / f"{folder_name(name)}.jsonl", fingerprints, settings.overwrite) as book:
             gallery = Gallery(folder / "pictures" / folder_name(name), book.of(wanted))
-            task = Task(
-                source, benchmark, alignment, book, gallery, left_out, ScoringOptions(settings.camera, runtime.device)
-            )
+            task = Task(source, benchmark, self.options, book, gallery, left_out)
             if isinstance(benchmark, ClipBenchmark):
                 kept = folder / "maps" / folder_name(name) / common
-                ClipTask(task, benchmark, kept, settings.overwrite).score(wanted, signals, report)
+                ClipTask(task, benchmark, kept, settings.overwrite).score(wanted, self.signals, self.report)
             else:
-                task.score(wanted, signals, report)
-            records = book.of(wanted)
-        if signals.received is not None:
-            raise signals.interruption("Interrupted.", "Finished scores are in place; run again to go on.")
-        results.rows.append(summary_row(source.label, name, records, alignment.method(source.kind)))
-        results.shown.append(Scored(source.label, name, records, gallery))
-        for text in _warnings(source.label, benchmark.spec, results.rows[-1], settings.camera):
-            report.warn(text)
+                task.score(wanted, self.signals, self.report)
+            return book.of(wanted), gallery
 
 
 def _leave_out(results: Results, report: Report, model: str, dataset: str, image: str, error: CcdError) -> None:

@@ -11,8 +11,7 @@ from types import TracebackType
 from typing import Any, Self, TextIO
 
 from ccd_cli.core.files import atomic_write, disk_error, json_line, read_json_lines
-
-Record = dict[str, Any]
+from ccd_cli.scoring.rows import Record
 
 
 def mark(*facts: object) -> str:

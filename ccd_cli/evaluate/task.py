@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from ccd_cli.benchmarks import Benchmark, Sample
@@ -19,10 +17,11 @@ from ccd_cli.core.errors import CcdError
 from ccd_cli.core.report import Report
 from ccd_cli.core.runtime import Signals
 from ccd_cli.evaluate.figures import Gallery, Panels, draw
-from ccd_cli.evaluate.pairs import draw_pairs, score_pairs
-from ccd_cli.evaluate.points import CameraChoice
-from ccd_cli.evaluate.scoring import CPU, Alignment, score
-from ccd_cli.evaluate.store import Record, ScoreBook
+from ccd_cli.evaluate.pairs import draw_pairs
+from ccd_cli.evaluate.store import ScoreBook
+from ccd_cli.scoring.image import ScoringOptions, score
+from ccd_cli.scoring.pairs import score_pairs
+from ccd_cli.scoring.rows import Record
 
 READERS = SCORERS = 2
 
@@ -35,14 +34,6 @@ HEADLINE = {"depth": "abs_rel", "pairs": "pair_accuracy", "clip": "abs_rel"}
 """Score of an image that progress shows."""
 
 
-@dataclass(frozen=True)
-class ScoringOptions:
-    """How maps are scored: the camera for points, and where alignment and metrics are computed."""
-
-    camera_choice: CameraChoice = "set"
-    device: torch.device = CPU
-
-
 class Task:
     """One source, one set, and where scores and pictures go. `left_out(image, error)` hears of what cannot be scored."""
 
@@ -50,13 +41,12 @@ class Task:
         self,
         source: Source,
         benchmark: Benchmark,
-        alignment: Alignment,
+        options: ScoringOptions,
         book: ScoreBook,
         gallery: Gallery,
         left_out: LeftOut,
-        how: ScoringOptions = ScoringOptions(),
     ) -> None:
-        self.source, self.benchmark, self.alignment, self.how = source, benchmark, alignment, how
+        self.source, self.benchmark, self.options = source, benchmark, options
         self.book, self.gallery, self.left_out = book, gallery, left_out
         self.names = benchmark.names()
 
@@ -94,12 +84,10 @@ class Task:
             return index, prediction, None
         try:
             if sample.pairs is None:
-                made, aligned = score(
-                    self.benchmark.spec, sample, prediction, self.alignment, self.how.camera_choice, self.how.device
-                )
+                made, aligned = score(self.benchmark.spec, sample, prediction, self.options)
                 panels = partial(draw, sample, aligned, sample.mask)
             else:
-                kind = self.alignment.taken_as(prediction.kind)
+                kind = self.options.alignment.taken_as(prediction.kind)
                 made = score_pairs(sample, prediction, kind)
                 panels = partial(draw_pairs, sample, prediction, kind)
         except CcdError as error:

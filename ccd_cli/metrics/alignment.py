@@ -5,6 +5,7 @@ The protocols are not interchangeable; each name below is one of them, and `desc
 * `least-squares`: scale and shift by least squares in depth, clipped to the set's range (Marigold, script/depth/eval.py).
 * `least-squares-disparity`: the same in 1 / depth, on pixels predicted > 0, floor 1e-3 1/m (Marigold's disparity option).
 * `midas`: the same in 1 / depth on all pixels, floor 1 / cap (MiDaS and the Depth Anything line).
+  Where `Limits.floor` is "image" or "range", as on a user's own sets, these two fit all pixels and have the floor named there.
 * `moge-scale`, `moge-affine`, `moge-disparity`: MoGe, moge/test/metrics.py; weighted L1 on a 64x64 sample of the valid
   pixels for the first two, nothing clipped afterward; floor 1 / largest true depth for the last.
 * `scale`: least-squares scale in depth. `median`: ratio of the medians. `none`: as predicted. All three clipped to the range.
@@ -27,6 +28,7 @@ from ccd_cli.metrics.alignment_moge import affine_l1, nearest_valid, scale_l1
 from ccd_cli.metrics.methods import METHODS, Method
 
 Space = Literal["depth", "disparity"]
+Floor = Literal["published", "image", "range"]
 
 AUTO: dict[str, Method] = {
     "disparity": "least-squares-disparity",
@@ -57,6 +59,22 @@ Range = tuple[float, float]
 
 
 @dataclass(frozen=True)
+class Limits:
+    """What a set says about the fit: where aligned depth ends, and how many columns the fit sees."""
+
+    depth_range: Range = ANY_DEPTH
+    """(nearest, farthest) depth to which the result is clipped."""
+    max_res: int | None = None
+    """Subsamples the fit as Marigold's `alignment_max_res` does; None: every pixel."""
+    floor: Floor = "published"
+    """Smallest disparity after a fit in 1 / depth. `published`: as the authors of the method have it; `image`: 1 / the largest
+    ground truth of the image (of a clip: of all its frames); `range`: 1 / the farthest end of `depth_range`."""
+
+
+NO_LIMITS = Limits()
+
+
+@dataclass(frozen=True)
 class Aligned:
     """A prediction brought to ground truth.
 
@@ -78,8 +96,7 @@ def align(
     gt: Floats,
     mask: NDArray[np.bool_],
     kind: Kind,
-    depth_range: Range = ANY_DEPTH,
-    max_res: int | None = None,
+    limits: Limits = NO_LIMITS,
     force: bool = False,
 ) -> Aligned:
     """Return `pred` as depth in the unit of `gt`, fitted on `mask` by `method` (one of METHODS, or `auto`).
@@ -88,15 +105,14 @@ def align(
     prediction leave the fit. `pred` is of `kind` and is brought to the method's space where that is exact: `depth` and
     `metric` become 1 / depth for a method in disparity, as in MoGe. A disparity under a method in depth, and affine depth
     under one in disparity, cannot be converted: their shift is unknown. That is an error unless `force`, which fits the
-    values as they stand, as published mistakes do. `depth_range` (nearest, farthest) clips the result or is the cap of
-    `midas`; `max_res` subsamples the fit as Marigold's `alignment_max_res` does. For one scale and one shift
-    for the frames of a clip see `ClipFit`.
+    values as they stand, as published mistakes do. The depth range of `limits` clips the result or is the cap of `midas`.
+    For one scale and one shift for the frames of a clip see `ClipFit`.
 
     Raises UsageProblem for unknown names, wrong spaces and contradictory options, CcdError for different shapes and where
     nothing is valid or predicted.
     """
     name = resolve(method, kind)
-    check_maps(name, pred, gt, mask, depth_range, max_res)
+    check_maps(name, pred, gt, mask, limits)
     values = in_space_of(name, pred.astype(np.float64), kind, force)  # a copy: filled in place below
     valid = mask & (gt > 0) & np.isfinite(gt)
     if not valid.any():
@@ -104,18 +120,19 @@ def align(
     usable = valid & np.isfinite(values)
     if not usable.any():
         raise CcdError("The prediction has no finite value on the valid pixels.")
-    if name in SUBSAMPLED and max_res is not None:
-        columns = kept_columns(values.shape[0], values.shape[1], max_res)
-        scale, shift, fitted = _fit(name, values[:, columns], gt[:, columns], usable[:, columns])
+    positive = positive_only(name, limits)
+    if name in SUBSAMPLED and limits.max_res is not None:
+        columns = kept_columns(values.shape[0], values.shape[1], limits.max_res)
+        scale, shift, fitted = _fit(name, values[:, columns], gt[:, columns], usable[:, columns], positive)
     else:
-        scale, shift, fitted = _fit(name, values, gt, usable)
+        scale, shift, fitted = _fit(name, values, gt, usable, positive)
     space: Space = "disparity" if name in IN_DISPARITY else "depth"
     farthest = float(gt[valid].max()) if space == "disparity" else 0.0
-    apply_fit(name, values, (scale, shift), depth_range, farthest)
+    apply_fit(name, values, (scale, shift), limits, farthest)
     return Aligned(values, scale, shift, space, name, fitted)
 
 
-def apply_fit(name: Method, values: Array, fit: Fit, depth_range: Range, farthest: float) -> None:
+def apply_fit(name: Method, values: Array, fit: Fit, limits: Limits, farthest: float) -> None:
     """Turn `values` (float64, in the method's space) into depth in place, with the floor and the clipping of the method.
 
     `farthest` is the largest true depth of the pixels that were fitted, which some floors go by.
@@ -124,10 +141,11 @@ def apply_fit(name: Method, values: Array, fit: Fit, depth_range: Range, farthes
         values *= fit[0]
         values += fit[1]
     if name in IN_DISPARITY:
-        np.maximum(values, disparity_floor(name, depth_range, farthest), out=values)
+        np.maximum(values, disparity_floor(name, limits, farthest), out=values)
         np.divide(1.0, values, out=values)
     if name not in UNCLIPPED:
-        np.clip(values, max(depth_range[0], LOWEST_DEPTH), max(depth_range[1], LOWEST_DEPTH), out=values)
+        least, most = limits.depth_range
+        np.clip(values, max(least, LOWEST_DEPTH), max(most, LOWEST_DEPTH), out=values)
 
 
 def resolve(method: str, kind: str) -> Method:
@@ -141,28 +159,40 @@ def resolve(method: str, kind: str) -> Method:
     return cast(Method, method)
 
 
-def describe(method: Method, depth_range: Range = ANY_DEPTH, max_res: int | None = None, forced: bool = False) -> str:
+def describe(method: Method, limits: Limits = NO_LIMITS, forced: bool = False) -> str:
     """Return the protocol in words, for tables and records: what is fitted, where, what is clipped, and if `force` was."""
-    words = {
-        "least-squares": "scale and shift by least squares in depth (Marigold)",
-        "least-squares-disparity": "scale and shift by least squares in 1/depth on pixels predicted > 0, floor 0.001 (Marigold)",
-        "midas": "scale and shift by least squares in 1/depth (MiDaS)",
-        "moge-scale": "scale by weighted L1 in depth on a 64x64 sample (MoGe)",
-        "moge-affine": "scale and shift by weighted L1 in depth on a 64x64 sample (MoGe)",
-        "moge-disparity": "scale and shift by least squares in 1/depth, floor 1 / largest true depth (MoGe)",
-        "scale": "scale by least squares in depth",
-        "median": "scale by the ratio of the medians",
-        "none": "no alignment",
-    }[method]
+    depth_range, max_res = limits.depth_range, limits.max_res
+    if limits.floor != "published" and method in IN_DISPARITY:
+        words = f"scale and shift by least squares in 1/depth, floor {floor_in_words(limits)}"
+    else:
+        words = _WORDS[method]
     if method in SUBSAMPLED and max_res is not None:
         words += f", fitted on columns subsampled to {max_res}"
     words += ", on predictions of another space (forced)" if forced else ""
     low, high = depth_range
-    if method == "midas":
+    if method == "midas" and limits.floor == "published":
         cap = f"1/{high:g}" if np.isfinite(high) else "1 / largest true depth"
         return f"{words}, floor {cap}, per image"
     clip = "not clipped" if method in UNCLIPPED else f"clipped to [{low:g}, {high:g}]"
     return f"{words}, per image, {clip}"
+
+
+def floor_in_words(limits: Limits) -> str:
+    """Return the floor of disparity that a set names (not that of a published method)."""
+    return "1 / largest ground truth of the image" if limits.floor == "image" else f"1 / {limits.depth_range[1]:g}"
+
+
+_WORDS: dict[Method, str] = {
+    "least-squares": "scale and shift by least squares in depth (Marigold)",
+    "least-squares-disparity": "scale and shift by least squares in 1/depth on pixels predicted > 0, floor 0.001 (Marigold)",
+    "midas": "scale and shift by least squares in 1/depth (MiDaS)",
+    "moge-scale": "scale by weighted L1 in depth on a 64x64 sample (MoGe)",
+    "moge-affine": "scale and shift by weighted L1 in depth on a 64x64 sample (MoGe)",
+    "moge-disparity": "scale and shift by least squares in 1/depth, floor 1 / largest true depth (MoGe)",
+    "scale": "scale by least squares in depth",
+    "median": "scale by the ratio of the medians",
+    "none": "no alignment",
+}
 
 
 def kept_columns(height: int, width: int, max_res: int) -> NDArray[np.int64]:
@@ -192,30 +222,20 @@ def least_squares(pred: Floats, target: Floats) -> Fit:
     return line if line is not None else (0.0, float(y.mean()))
 
 
-def align_disparity(pred: Floats, depth: Floats) -> Array:
-    """Return depth for a predicted disparity, fitted to 1 / depth by least squares (MiDaS protocol).
-
-    `pred` and `depth` are vectors of valid pixels, `depth` > 0. The fitted disparity has the floor 1 / max(depth), so
-    that nothing lies farther than the farthest true pixel.
-    """
-    scale, shift = least_squares(pred, 1.0 / depth)
-    return 1.0 / np.maximum(scale * pred.astype(np.float64) + shift, 1.0 / float(depth.max()))
-
-
 def check_maps(
     name: str,
     pred: Floats,
     gt: Floats,
     mask: NDArray[np.bool_],
-    depth_range: Range,
-    max_res: int | None,
+    limits: Limits,
 ) -> None:
     """Raise CcdError for maps of other shapes, UsageProblem for a range or a `max_res` that does not go with the method."""
     if pred.ndim != 2 or not pred.shape == gt.shape == mask.shape or mask.dtype != np.bool_:
         shapes = f"{pred.shape}, {gt.shape} and {mask.shape} {mask.dtype}"
         raise CcdError(f"Prediction, truth and a bool mask are maps [H, W] of one size, not {shapes}.")
-    if not 0 <= depth_range[0] < depth_range[1]:
-        raise UsageProblem(f"A depth range is (nearest, farthest), nearest >= 0, not {depth_range}.")
+    if not 0 <= limits.depth_range[0] < limits.depth_range[1]:
+        raise UsageProblem(f"A depth range is (nearest, farthest), nearest >= 0, not {limits.depth_range}.")
+    max_res = limits.max_res
     if max_res is not None and (max_res < 1 or name not in SUBSAMPLED):
         known = ", ".join(sorted(SUBSAMPLED))
         raise UsageProblem(f"max_res {max_res} does not go with the alignment '{name}'.", f"It is for {known}.")
@@ -234,7 +254,14 @@ def in_space_of(name: str, values: Array, kind: Kind, force: bool = False) -> Ar
     raise UsageProblem(f"The alignment '{name}' fits in {where}, and a {kind} map of unknown shift has none.", hint)
 
 
-def _fit(name: Method, values: Array, gt: Floats, usable: NDArray[np.bool_]) -> tuple[float, float, int]:
+def positive_only(name: Method, limits: Limits) -> bool:
+    """Return whether a method fits on pixels predicted > 0 alone, as Marigold's fit in disparity does."""
+    return name == "least-squares-disparity" and limits.floor == "published"
+
+
+def _fit(
+    name: Method, values: Array, gt: Floats, usable: NDArray[np.bool_], positive: bool
+) -> tuple[float, float, int]:
     """Return (scale, shift, fitted pixels) of one method, from maps in the method's space and the usable pixels."""
     if name in ("moge-scale", "moge-affine"):
         rows, columns, valid = nearest_valid(usable)
@@ -243,7 +270,7 @@ def _fit(name: Method, values: Array, gt: Floats, usable: NDArray[np.bool_]) -> 
             return scale_l1(x, y, 1.0 / y), 0.0, x.size
         scale, shift, _ = affine_l1(x[:, None], y[:, None], 1.0 / y)
         return scale, float(shift[0]), x.size
-    if name == "least-squares-disparity":
+    if positive:
         usable = usable & (values > 0)
     x, y = values[usable], gt[usable].astype(np.float64)
     if x.size == 0:  # nothing is predicted > 0: everything lies at the floor
@@ -288,10 +315,13 @@ _PLAIN: dict[str, Callable[[Array, Array], Fit]] = {
 }
 
 
-def disparity_floor(name: str, depth_range: Range, farthest: float) -> float:
+def disparity_floor(name: str, limits: Limits, farthest: float) -> float:
     """Return the smallest disparity of a method in 1 / depth; `farthest` is the largest true depth."""
+    cap = limits.depth_range[1]
+    if limits.floor != "published":
+        return 1.0 / (cap if limits.floor == "range" else farthest)
     if name == "least-squares-disparity":
         return LOWEST_DISPARITY
-    if name == "midas" and np.isfinite(depth_range[1]):
-        return 1.0 / depth_range[1]
+    if name == "midas" and np.isfinite(cap):
+        return 1.0 / cap
     return 1.0 / farthest

@@ -8,18 +8,19 @@ from numpy.typing import NDArray
 from ccd_cli.core.errors import CcdError, UsageProblem
 from ccd_cli.geometry.kinds import Kind
 from ccd_cli.metrics.alignment import (
-    ANY_DEPTH,
     IN_DISPARITY,
+    NO_LIMITS,
     SUBSAMPLED,
     Array,
     Fit,
     Floats,
+    Limits,
     Method,
-    Range,
     apply_fit,
     check_maps,
     in_space_of,
     kept_columns,
+    positive_only,
 )
 
 CLIP_METHODS: tuple[Method, ...] = ("least-squares", "least-squares-disparity", "midas", "scale", "none")
@@ -33,27 +34,27 @@ class ClipFit:
     need all pixels at once (CLIP_METHODS are those that do not).
     """
 
-    def __init__(self, method: Method, kind: Kind, depth_range: Range = ANY_DEPTH, max_res: int | None = None) -> None:
+    def __init__(self, method: Method, kind: Kind, limits: Limits = NO_LIMITS) -> None:
         if method not in CLIP_METHODS:
             known = ", ".join(CLIP_METHODS)
             raise UsageProblem(f"The alignment '{method}' is for single images, not for clips.", f"For clips: {known}.")
-        self.method, self.kind, self.depth_range, self.max_res = method, kind, depth_range, max_res
+        self.method, self.kind, self.limits = method, kind, limits
         self.count, self.farthest = 0, 0.0
         self._x = self._y = 0.0  # means
         self._xx = self._xy = 0.0  # centered sums of products
 
     def add(self, pred: Floats, gt: Floats, mask: NDArray[np.bool_]) -> None:
         """Take a frame: maps [H, W] as for `align`. Raises CcdError for different shapes; a frame without pixels is none."""
-        check_maps(self.method, pred, gt, mask, self.depth_range, self.max_res)
+        check_maps(self.method, pred, gt, mask, self.limits)
         valid = mask & (gt > 0) & np.isfinite(gt)
         if valid.any():
             self.farthest = max(self.farthest, float(gt[valid].max()))
         values = in_space_of(self.method, pred.astype(np.float64), self.kind)
         usable = valid & np.isfinite(values)
-        if self.method in SUBSAMPLED and self.max_res is not None:
-            columns = kept_columns(values.shape[0], values.shape[1], self.max_res)
+        if self.method in SUBSAMPLED and self.limits.max_res is not None:
+            columns = kept_columns(values.shape[0], values.shape[1], self.limits.max_res)
             values, gt, usable = values[:, columns], gt[:, columns], usable[:, columns]
-        if self.method == "least-squares-disparity":
+        if positive_only(self.method, self.limits):
             usable = usable & (values > 0)
         x, y = values[usable], gt[usable].astype(np.float64)
         if x.size:
@@ -76,7 +77,7 @@ class ClipFit:
     def depth(self, pred: Floats) -> Array:
         """Return a frame's prediction as depth [H, W] float64, NaN where it was. Raises CcdError as `fit`."""
         values = in_space_of(self.method, pred.astype(np.float64), self.kind)
-        apply_fit(self.method, values, self.fit(), self.depth_range, self.farthest)
+        apply_fit(self.method, values, self.fit(), self.limits, self.farthest)
         return values
 
     def _merge(self, x: Array, y: Array) -> None:

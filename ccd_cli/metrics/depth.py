@@ -66,17 +66,6 @@ def image_metrics(pred: Floats, gt: Floats, mask: NDArray[np.bool_] | None = Non
     }
 
 
-def depth_metrics(pred: Floats, target: Floats) -> dict[str, float]:
-    """Return abs_rel, rmse, delta1, delta2, delta3 of `image_metrics` for two vectors, target > 0: what training watches."""
-    p, g, missing = _pairs(pred, target, None)
-    error = p - g
-    return {
-        "abs_rel": float((np.abs(error) / g).mean()),
-        "rmse": float(np.sqrt(error @ error / p.size)),
-        **_deltas(p, g, missing),
-    }
-
-
 def moge_depth_metrics(pred: Floats, gt: Floats, mask: NDArray[np.bool_] | None = None) -> dict[str, float]:
     """Return rel and delta1 as MoGe's harness computes them: rel over g + 1e-6, and a negative depth counts as correct.
 
@@ -87,17 +76,6 @@ def moge_depth_metrics(pred: Floats, gt: Floats, mask: NDArray[np.bool_] | None 
     with np.errstate(divide="ignore"):
         ratio = np.maximum(p / g, g / p)
     return {"rel": float((np.abs(p - g) / (g + 1e-6)).mean()), "delta1": float((ratio < 1.25).mean())}
-
-
-def error_percent(pred: Floats, gt: Floats, mask: NDArray[np.bool_] | None = None) -> float:
-    """Return MiDaS's figure of merit: the percentage of pixels with max(p/g, g/p) > 1.25 (lower is better).
-
-    A ratio of exactly 1.25 is neither in it nor in delta1; depths <= 0 and missing ones are errors. Raises CcdError as
-    `image_metrics`.
-    """
-    p, g, missing = _pairs(pred, gt, mask)
-    small = _ratio(p, g)
-    return 100.0 * (float((small > 1.25).mean()) * (1 - missing) + missing)
 
 
 def pair_accuracy(pred: Floats, pairs: Sequence[tuple[tuple[int, int], tuple[int, int]]], kind: Kind) -> float:

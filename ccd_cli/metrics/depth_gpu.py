@@ -15,19 +15,20 @@ from torch import Tensor
 from ccd_cli.core.errors import CcdError
 from ccd_cli.geometry.kinds import Kind
 from ccd_cli.metrics.alignment import (
-    ANY_DEPTH,
     IN_DISPARITY,
     LOWEST_DEPTH,
-    LOWEST_DISPARITY,
+    NO_LIMITS,
     SUBSAMPLED,
     Aligned,
     Fit,
     Floats,
+    Limits,
     Method,
-    Range,
     check_maps,
+    disparity_floor,
     in_space_of,
     kept_columns,
+    positive_only,
     resolve,
 )
 from ccd_cli.metrics.depth import LOWEST
@@ -50,22 +51,21 @@ def score_on(
     gt: Floats,
     mask: NDArray[np.bool_],
     kind: Kind,
-    depth_range: Range = ANY_DEPTH,
-    max_res: int | None = None,
+    limits: Limits = NO_LIMITS,
 ) -> tuple[Aligned, dict[str, float]]:
     """Return what `align` and then `image_metrics` return, computed on `device` (on CUDA in a stream of the thread's own).
 
     pred, gt, mask: numpy [H, W]. `method` resolves to one of PORTED. Raises what those two raise, and OutOfMemoryError.
     """
     name = resolve(method, kind)
-    check_maps(name, pred, gt, mask, depth_range, max_res)
+    check_maps(name, pred, gt, mask, limits)
     in_space_of(name, np.ones((1, 1)), kind)  # the same refusals
     if device.type != "cuda":
-        return _score(device, name, pred, gt, mask, kind, depth_range, max_res)
+        return _score(device, name, pred, gt, mask, kind, limits)
     if not hasattr(_streams, "own"):
         _streams.own = {}
     with torch.cuda.stream(_streams.own.setdefault(device, torch.cuda.Stream(device))):
-        return _score(device, name, pred, gt, mask, kind, depth_range, max_res)
+        return _score(device, name, pred, gt, mask, kind, limits)
 
 
 @torch.no_grad()
@@ -76,8 +76,7 @@ def _score(
     gt: Floats,
     mask: NDArray[np.bool_],
     kind: Kind,
-    depth_range: Range,
-    max_res: int | None,
+    limits: Limits,
 ) -> tuple[Aligned, dict[str, float]]:
     values, true, told = (torch.from_numpy(np.ascontiguousarray(part)).to(device) for part in (pred, gt, mask))
     values, true = values.double(), true.double()
@@ -90,21 +89,22 @@ def _score(
     usable = valid & values.isfinite()
     if not usable.any():
         raise CcdError("The prediction has no finite value on the valid pixels.")
-    (scale, shift), fitted = _fit(name, values, true, usable, max_res)
+    (scale, shift), fitted = _fit(name, values, true, usable, limits)
     values = values * scale + shift
     if disparity:
-        values = 1.0 / values.clamp(min=LOWEST_DISPARITY)
-    values = values.clamp(*(max(end, LOWEST_DEPTH) for end in depth_range))
+        farthest = float(true[valid].max()) if limits.floor == "image" else float("inf")
+        values = 1.0 / values.clamp(min=disparity_floor(name, limits, farthest))
+    values = values.clamp(*(max(end, LOWEST_DEPTH) for end in limits.depth_range))
     scores = _metrics(values[told], true[told])
     return Aligned(values.cpu().numpy(), scale, shift, "disparity" if disparity else "depth", name, fitted), scores
 
 
-def _fit(name: Method, values: Tensor, true: Tensor, usable: Tensor, max_res: int | None) -> tuple[Fit, int]:
+def _fit(name: Method, values: Tensor, true: Tensor, usable: Tensor, limits: Limits) -> tuple[Fit, int]:
     """Return ((scale, shift), fitted pixels): the least-squares line in the method's space."""
-    if name in SUBSAMPLED and max_res is not None:
-        columns = torch.from_numpy(kept_columns(values.shape[0], values.shape[1], max_res)).to(values.device)
+    if name in SUBSAMPLED and limits.max_res is not None:
+        columns = torch.from_numpy(kept_columns(values.shape[0], values.shape[1], limits.max_res)).to(values.device)
         values, true, usable = values[:, columns], true[:, columns], usable[:, columns]
-    if name == "least-squares-disparity":
+    if positive_only(name, limits):
         usable = usable & (values > 0)
     x, y = values[usable], true[usable]
     if name == "none":

@@ -5,7 +5,7 @@ Points are [H, W, 3] or [N, 3] in camera coordinates, the unit of the ground tru
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -91,37 +91,14 @@ def local_point_metrics(
     return {"rel_p": float(rel), "delta_p": float(delta)}
 
 
-def temporal_alignment_error(
-    depths: Sequence[Floats], cameras: Sequence[Camera], poses: Sequence[Floats], masks: Sequence[Mask] | None = None
-) -> float:
-    """Return the temporal alignment error of a clip of a still scene (Video Depth Anything, benchmark/eval/eval_tae.py).
-
-    Every frame's depth is carried into the next frame and back by the true `poses` [4, 4] (camera to world) and `cameras`,
-    to the nearest pixel; the error is the mean |carried - there| / there over these pixels, mean over all directed pairs.
-    `depths` [H, W] are aligned before, by one scale and shift a clip; `masks` say which pixels of a frame are compared.
-    The peer prints it times 100; it counts pairs without common pixels as 0, here they are left out; and where several
-    points fall on a pixel it keeps the last, here the nearest.
-    Raises CcdError for fewer than two frames, uneven lists, and where no pair has a common pixel.
-    """
-    count = len(depths)
-    if count < 2 or not len(cameras) == len(poses) == count or (masks is not None and len(masks) != count):
-        raise CcdError("A clip needs two frames or more, and a camera and a pose for each.")
-    errors: list[float] = []
-    for i in range(1, count):
-        pair = [
-            (np.asarray(depths[k]), cameras[k], np.asarray(poses[k]), None if masks is None else masks[k])
-            for k in (i - 1, i)
-        ]
-        errors += reprojection_errors(pair[0], pair[1])
-    if not errors:
-        raise CcdError("No two following frames see a common point.", "Check that the poses are camera to world.")
-    return float(np.mean(errors))
-
-
 def reprojection_errors(before: Seen, now: Seen) -> list[float]:
     """Return the errors of two frames (depth, camera, pose, mask or None) carried into each other, there and back.
 
-    Each is mean |carried - there| / there, as in `temporal_alignment_error`; a direction without a common pixel is left out.
+    Their mean over a clip of a still scene is the temporal alignment error of Video Depth Anything
+    (benchmark/eval/eval_tae.py): depth is carried by the true poses (camera to world) and cameras to the nearest pixel; each
+    error is mean |carried - there| / there over the pixels that both see and the other's mask has. The depths are aligned
+    before, by one scale and shift a clip. The authors print it times 100; they count pairs without common pixels as 0, here a
+    direction without one is left out; and where several points fall on a pixel they keep the last, here the nearest.
     """
     errors = []
     for one, two in ((before, now), (now, before)):

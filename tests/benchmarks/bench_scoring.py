@@ -18,7 +18,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from ccd_cli.metrics.alignment import METHODS, align
+from ccd_cli.metrics.alignment import METHODS, Limits, align
 from ccd_cli.metrics.boundary import boundary_errors, depth_pro_f1, moge_f1
 from ccd_cli.metrics.depth import image_metrics
 from ccd_cli.models.arch import get_arch
@@ -51,7 +51,7 @@ def main() -> None:
             network(image)
 
     def score() -> None:
-        image_metrics(align("auto", disparity, gt, mask, "disparity", RANGE).depth, gt, mask)
+        image_metrics(align("auto", disparity, gt, mask, "disparity", Limits(RANGE)).depth, gt, mask)
 
     predict()
     predicting, scoring = [], []
@@ -68,7 +68,8 @@ def main() -> None:
         kind = "disparity" if method in ("least-squares-disparity", "midas", "moge-disparity") else "depth"
         pred = disparity if kind == "disparity" else depth
         took = min(
-            _seconds(lambda m=method, p=pred, k=kind: align(m, p, gt, mask, k, RANGE)) for _ in range(args.rounds)
+            _seconds(lambda m=method, p=pred, k=kind: align(m, p, gt, mask, k, Limits(RANGE)))
+            for _ in range(args.rounds)
         )
         print(f"  align {method:24} {took * 1e3:9.1f} ms")
     others: dict[str, Callable[[], object]] = {

@@ -7,6 +7,7 @@ import json
 import shutil
 import statistics
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,18 +16,19 @@ import numpy as np
 import torch
 from score_edges import predictor, score
 
+from ccd_cli.benchmarks import Sample, Spec
+from ccd_cli.benchmarks.generated import HeldOutScenes
 from ccd_cli.config.common import GROUND_TRUTH, HELD_OUT, Scenes
 from ccd_cli.config.distill import DistillRecipe
 from ccd_cli.config.load import load_recipe, recipe_hash
 from ccd_cli.config.settings import DistillSettings
-from ccd_cli.core.errors import TrainingStopped
+from ccd_cli.core.errors import ImageError, TrainingStopped
 from ccd_cli.core.files import read_json_lines, write_json
 from ccd_cli.core.paths import builtin_path
 from ccd_cli.core.report import Silent
 from ccd_cli.data import source
 from ccd_cli.distill import train as distill
-from ccd_cli.distill.eval_set import SceneSet
-from ccd_cli.distill.validation import baselines
+from ccd_cli.distill.validation import Validation
 from ccd_cli.models.files import sha256_file
 from ccd_cli.scenes.rule import SceneSource
 from ccd_cli.teachers.load import load_teacher
@@ -65,15 +67,27 @@ class Clock(Silent):
 class HeldOut:
     """Held-out scenes in memory: those with enough valid pixels."""
 
-    images: list[tuple[np.ndarray, np.ndarray, np.ndarray]]
-    name: str = "held-out scenes"
+    spec: Spec
+    images: list[Sample]
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def read(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return (image, depth, valid)."""
+    def names(self) -> list[str]:
+        """Return the names of the scenes."""
+        return [image.name for image in self.images]
+
+    def read(self, index: int) -> Sample:
+        """Return a scene."""
         return self.images[index]
+
+    def fingerprint(self, index: int) -> str:
+        """Nothing: the seed is in the name."""
+        return ""
+
+    def prediction_names(self, index: int) -> list[str]:
+        """None: nothing is predicted elsewhere."""
+        return []
 
 
 def remember_scenes() -> None:
@@ -90,9 +104,12 @@ def remember_scenes() -> None:
 @functools.lru_cache(maxsize=1)
 def held_out(shape: Scenes, count: int) -> HeldOut:
     """Return the scenes that no run trains on."""
-    scenes = SceneSet(SceneSource(count, shape.height, shape.width, shape.family, HELD_OUT))
-    images = [scenes.read(i) for i in range(count)]
-    return HeldOut([one for one in images if one[2].mean() >= SCORED_SHARE])
+    scenes = HeldOutScenes(SceneSource(count, shape.height, shape.width, shape.family, HELD_OUT))
+    images = []
+    for index in range(count):
+        with suppress(ImageError):
+            images.append(scenes.read(index))
+    return HeldOut(scenes.spec, [one for one in images if one.mask.mean() >= SCORED_SHARE])
 
 
 def run_row(recipe: DistillRecipe, folder: Path, machine: Machine) -> dict[str, Any]:
@@ -157,7 +174,8 @@ def references(recipe: DistillRecipe, machine: Machine) -> list[dict[str, Any]]:
             teacher = load_teacher(entry.model, resolution=recipe.crops.size, device=torch.device(machine.device))
             found = score(predictor(teacher), scenes)
             rows.append({"name": f"teacher {entry.model}", "abs_rel": found[0], "f1": found[1]})
-    return rows + [{"name": row["model"], "abs_rel": row["abs_rel"], "f1": None} for row in baselines(scenes)]
+    trivial = Validation("held-out scenes", [scenes]).baselines()
+    return rows + [{"name": row["model"], "abs_rel": row["abs_rel"], "f1": None} for row in trivial]
 
 
 def _scenes(recipe: DistillRecipe) -> HeldOut:

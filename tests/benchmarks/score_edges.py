@@ -2,49 +2,61 @@
 
 python tests/benchmarks/score_edges.py builtin:global builtin:sharp builtin:tiny [--family varied] [--scenes 30]
 
-Scenes of 192x256 pixels, every model at its own default side, maps fitted in disparity by least squares. Boundary F1 is Depth
-Pro's scale-invariant one. Contrast is the summed step of the fitted map across the strongest 2 % of true horizontal steps of
-1/depth, as a share of the true one. A vertical gradient, which has no edges of its own, is scored beside them.
+Scenes of 192x256 pixels, every model at its own default side, maps aligned and scored as `ccd eval` does on a user's own sets
+(least squares in disparity). Boundary F1 is Depth Pro's scale-invariant one. Contrast is the summed step of the fitted map
+across the strongest 2 % of true horizontal steps of 1/depth, as a share of the true one. The vertical gradient, a trivial
+baseline without edges of its own, is scored beside them.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from contextlib import suppress
 
 import numpy as np
 
+from ccd_cli.benchmarks import Benchmark, Sample
+from ccd_cli.benchmarks.generated import HeldOutScenes
+from ccd_cli.benchmarks.predictors import Prediction, from_map
 from ccd_cli.config.common import HELD_OUT
-from ccd_cli.distill.eval_set import SceneSet
-from ccd_cli.metrics.alignment import least_squares
+from ccd_cli.core.errors import ImageError
+from ccd_cli.distill.validation import ALIGNMENT
 from ccd_cli.metrics.boundary import depth_pro_f1
 from ccd_cli.scenes.rule import SceneSource
 from ccd_cli.scenes.world.compose import FAMILIES
+from ccd_cli.scoring.alignment import Alignment
+from ccd_cli.scoring.baselines import stretched, trivial_baselines
+from ccd_cli.scoring.image import ScoringOptions
+from ccd_cli.scoring.image import score as score_image
 from ccd_cli.teachers.base import Teacher
 from ccd_cli.teachers.load import load_teacher
 
 FAR = 1e3  # meters that stand for sky
+OPTIONS = ScoringOptions(Alignment(ALIGNMENT, "", None))
 
 
-def score(predict: Callable[[np.ndarray], np.ndarray], scenes: SceneSet) -> tuple[float, float, float]:
-    """Return mean (AbsRel, boundary F1, contrast) of what gives a disparity [H, W] of a photo [H, W, 3]."""
+def score(predict: Callable[[Sample], Prediction], scenes: Benchmark) -> tuple[float, float, float]:
+    """Return mean (AbsRel, boundary F1, contrast) of what gives a disparity of a sample."""
     rows = []
     for index in range(len(scenes)):
-        rgb, depth, valid = scenes.read(index)
-        if valid.mean() < 0.3:
-            continue
-        true = np.where(valid, 1 / np.where(valid, depth, 1), 0)
-        step, both = np.abs(np.diff(true, axis=1)), valid[:, 1:] & valid[:, :-1]
-        edge = both & (step > np.quantile(step[both], 0.98))
-        made = predict(rgb)
-        scale, shift = least_squares(made[valid], true[valid])
-        fitted = scale * made + shift
-        meters = 1 / np.maximum(fitted, 1 / depth[valid].max())
-        error = (np.abs(meters - depth)[valid] / depth[valid]).mean()
-        f1 = depth_pro_f1(meters, np.where(valid, depth, FAR), valid)
-        rows.append((error, f1, np.abs(np.diff(fitted, axis=1))[edge].sum() / step[edge].sum()))
+        with suppress(ImageError):
+            sample = scenes.read(index)
+            if sample.mask.mean() >= 0.3:
+                rows.append(_score(predict(sample), sample, scenes))
     error, f1, contrast = np.mean(rows, axis=0)
     return float(error), float(f1), float(contrast)
+
+
+def _score(made: Prediction, sample: Sample, scenes: Benchmark) -> tuple[float, float, float]:
+    valid = sample.mask
+    true = np.where(valid, 1 / np.where(valid, sample.depth, 1), 0)
+    step, both = np.abs(np.diff(true, axis=1)), valid[:, 1:] & valid[:, :-1]
+    edge = both & (step > np.quantile(step[both], 0.98))
+    record, meters = score_image(scenes.spec, sample, made, OPTIONS)
+    fitted = record["scale"] * made.values + record["shift"]
+    f1 = depth_pro_f1(meters, np.where(valid, sample.depth, FAR), valid)
+    return record["scores"]["abs_rel"], f1, np.abs(np.diff(fitted, axis=1))[edge].sum() / step[edge].sum()
 
 
 def main() -> None:
@@ -54,19 +66,16 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, default=30)
     parser.add_argument("--family", choices=FAMILIES, default="mixed")
     args = parser.parse_args()
-    scenes = SceneSet(SceneSource(count=args.scenes, height=192, width=256, family=args.family, first=HELD_OUT))
+    scenes = HeldOutScenes(SceneSource(count=args.scenes, height=192, width=256, family=args.family, first=HELD_OUT))
     for model in args.models:
         _show(model, score(predictor(load_teacher(model)), scenes))
-    _show("vertical gradient", score(_gradient, scenes))
+    ramp = trivial_baselines([])["vertical gradient"]
+    _show("vertical gradient", score(lambda sample: stretched(ramp, sample), scenes))
 
 
-def predictor(teacher: Teacher) -> Callable[[np.ndarray], np.ndarray]:
-    """Return what gives a teacher's map of one photo, seen at its own side."""
-    return lambda photo: np.asarray(teacher.predict_photos([photo])[0].values)
-
-
-def _gradient(photo: np.ndarray) -> np.ndarray:
-    return np.linspace(0, 1, photo.shape[0], dtype=np.float32)[:, None].repeat(photo.shape[1], 1)
+def predictor(teacher: Teacher) -> Callable[[Sample], Prediction]:
+    """Return what gives a teacher's map of one sample, seen at its own side."""
+    return lambda sample: from_map(teacher.predict_photos([sample.rgb])[0])
 
 
 def _show(name: str, scores: tuple[float, float, float]) -> None:

@@ -18,7 +18,7 @@ from ccd_cli.core.report import Silent
 from ccd_cli.evaluate.run import run
 from ccd_cli.evaluate.settings import Settings
 from ccd_cli.geometry.depth_map import Camera
-from ccd_cli.metrics.points import temporal_alignment_error
+from tests.peers import temporal_alignment_error
 from tests.tiny_eval import PERFECT, document, files_of, rows
 from tests.tiny_sets import photo, put_codes, put_rgb
 

@@ -10,7 +10,7 @@ from ccd_cli.benchmarks import check, open_suite
 from ccd_cli.benchmarks.check import check_set, check_suite, digest
 from ccd_cli.benchmarks.generated import COUNT, GeneratedSet
 from ccd_cli.benchmarks.layouts import LAYOUTS, ZERO_SHOT
-from ccd_cli.benchmarks.moge import BUNDLE
+from ccd_cli.benchmarks.moge.bundle import BUNDLE
 from ccd_cli.benchmarks.sources import SOURCES
 from ccd_cli.config.common import HELD_OUT
 from ccd_cli.core.errors import UsageProblem
@@ -54,6 +54,7 @@ def test_the_published_names_are_proven(tmp_path, name, monkeypatch):
     other = replace(found.entries[0], rgb=found.entries[0].rgb.replace("0", "1"))
     bad = check_set(replace(found, layout=layout, entries=[other, *found.entries[1:]]))
     assert not bad.good and not bad.proven and bad.found == len(found)
+    assert not check_set(found).proven
 
 
 def test_diodes_other_spelling_counts_as_the_same(tmp_path):

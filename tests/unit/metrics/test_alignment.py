@@ -8,16 +8,17 @@ from ccd_cli.geometry.kinds import KINDS
 from ccd_cli.metrics.alignment import (
     AUTO,
     METHODS,
+    Limits,
     align,
-    align_disparity,
     describe,
     kept_columns,
     least_squares,
     resolve,
 )
-from ccd_cli.metrics.depth import depth_metrics, image_metrics
+from ccd_cli.metrics.depth import image_metrics
 
-RANGE = (0.1, 20.0)
+RANGE = Limits((0.1, 20.0))
+IMAGE = Limits((1e-3, 1e4), floor="image")
 
 
 def test_least_squares_against_numpy():
@@ -32,17 +33,30 @@ def test_least_squares_against_numpy():
 
 
 def test_a_perfect_disparity_model_scores_zero_and_scale_and_shift_do_not_matter():
-    depth = np.random.default_rng(2).uniform(0.7, 8, 1000)
-    pred = 17.0 / depth + 4.0
-    scores = depth_metrics(align_disparity(pred, depth), depth)
+    depth = np.random.default_rng(2).uniform(0.7, 8, (20, 50))
+    fit = align("auto", 17.0 / depth + 4.0, depth, depth > 0, "disparity", IMAGE)
+    scores = image_metrics(fit.depth, depth)
     assert scores["abs_rel"] < 1e-12
     assert scores["delta1"] == 1.0
 
 
-def test_nothing_lies_beyond_the_farthest_true_pixel():
-    depth = np.array([1.0, 2.0, 4.0, 8.0])
-    fitted = align_disparity(np.array([4.0, 1.0, -3.0, -2.0]), depth)
-    assert fitted.max() <= 8.0 + 1e-12
+@pytest.mark.parametrize("method", ["least-squares-disparity", "midas", "moge-disparity"])
+def test_nothing_lies_beyond_the_farthest_true_pixel(method):
+    """On a user's own sets, whatever the valid range is; and every pixel is fitted: zero is nothing special to a disparity."""
+    depth = np.array([[1.0, 2.0, 4.0, 8.0]])
+    pred = np.array([[4.0, 1.0, -3.0, -2.0]])
+    fit = align(method, pred, depth, depth > 0, "disparity", IMAGE)
+    assert fit.depth.max() <= 8.0 + 1e-12 and fit.fitted == 4
+    line = np.polynomial.Polynomial.fit(pred[0], 1 / depth[0], 1)(pred[0])
+    np.testing.assert_allclose(fit.depth[0], 1 / np.maximum(line, 1 / 8), rtol=1e-9)
+    for top in (50.0, 1e4):
+        other = align(method, pred, depth, depth > 0, "disparity", Limits((1e-3, top), floor="image"))
+        np.testing.assert_array_equal(other.depth, fit.depth)
+    steep = np.array([[9.0, 2.0, -9.0, -20.0]])
+    assert align(method, steep, depth, depth > 0, "disparity", Limits((0.1, 30.0), floor="range")).depth.max() == 30.0
+    assert "largest ground truth" in describe(method, IMAGE) and "1 / 10000" in describe(
+        method, Limits((1e-3, 1e4), None, "range")
+    )
 
 
 @pytest.fixture
@@ -137,14 +151,14 @@ def test_what_is_clipped(scene):
     gt, mask = scene
     wild = np.where(np.arange(80) % 7 == 0, -40.0, gt.astype(np.float64))
     for method in ("least-squares", "scale", "median", "none"):
-        depth = align(method, wild, gt, mask, "depth", (0.5, 6.0)).depth
+        depth = align(method, wild, gt, mask, "depth", Limits((0.5, 6.0))).depth
         assert depth.min() >= 0.5
         assert depth.max() <= 6.0
     hidden = np.where(mask, gt, np.float32(-40))
-    assert align("moge-affine", hidden, gt, mask, "depth", (0.5, 6.0)).depth.min() < 0
+    assert align("moge-affine", hidden, gt, mask, "depth", Limits((0.5, 6.0))).depth.min() < 0
     assert align("none", -gt, gt, mask, "depth").depth.max() == 1e-6
     steep = np.where(mask, 1 / gt, np.float32(-5))
-    assert align("midas", steep, gt, mask, "disparity", (0.5, 12.0)).depth.max() == pytest.approx(12)
+    assert align("midas", steep, gt, mask, "disparity", Limits((0.5, 12.0))).depth.max() == pytest.approx(12)
     assert align("midas", steep, gt, mask, "disparity").depth.max() == pytest.approx(gt[mask].max())
     assert align("least-squares-disparity", steep, gt, mask, "disparity").depth.max() == 1000
     assert align("moge-disparity", steep, gt, mask, "disparity").depth.max() == pytest.approx(gt[mask].max())
@@ -178,13 +192,13 @@ def test_nothing_predicted_above_zero_lies_at_the_floor(scene):
     gt, mask = scene
     fit = align("least-squares-disparity", -np.ones_like(gt), gt, mask, "disparity", RANGE)
     assert (fit.scale, fit.shift, fit.fitted) == (0, 0, 0)
-    assert (fit.depth == RANGE[1]).all()
+    assert (fit.depth == RANGE.depth_range[1]).all()
 
 
 def test_the_frames_of_a_clip_share_one_fit(scene):
     gt, mask = scene
     clip, masks = np.concatenate([gt, 2 * gt]), np.concatenate([mask, mask])
-    fit = align("auto", perfect("disparity", clip), clip, masks, "disparity", (0.1, 40.0))
+    fit = align("auto", perfect("disparity", clip), clip, masks, "disparity", Limits((0.1, 40.0)))
     assert image_metrics(fit.depth, clip, masks)["abs_rel"] < 1e-6
 
 
@@ -196,7 +210,7 @@ def test_max_res_keeps_all_rows_and_some_columns(scene):
     odd = noisy.copy()
     odd[:, 1::2] = 1000
     want = align("least-squares", noisy[:, ::2], gt[:, ::2], mask[:, ::2], "depth", RANGE)
-    got = align("least-squares", odd, gt, mask, "depth", RANGE, max_res=40)
+    got = align("least-squares", odd, gt, mask, "depth", Limits(RANGE.depth_range, 40))
     assert (got.scale, got.shift, got.fitted) == (want.scale, want.shift, want.fitted)
     assert got.depth.shape == gt.shape
 
@@ -209,9 +223,9 @@ def test_what_align_refuses(scene):
     with pytest.raises(UsageProblem, match="no kind of prediction 'inverse'"):
         align("auto", pred, gt, mask, "inverse")
     with pytest.raises(UsageProblem, match="max_res 64"):
-        align("midas", pred, gt, mask, "depth", RANGE, max_res=64)
+        align("midas", pred, gt, mask, "depth", Limits(RANGE.depth_range, 64))
     with pytest.raises(UsageProblem, match="range"):
-        align("auto", pred, gt, mask, "depth", (10.0, 0.1))
+        align("auto", pred, gt, mask, "depth", Limits((10.0, 0.1)))
     with pytest.raises(CcdError, match="one size"):
         align("auto", pred[1:], gt, mask, "depth")
     with pytest.raises(CcdError, match="bool"):
@@ -223,7 +237,7 @@ def test_what_align_refuses(scene):
 
 
 def test_every_protocol_has_words():
-    words = {m: describe(resolve(m, "depth"), (1e-3, 10.0)) for m in METHODS}
+    words = {m: describe(resolve(m, "depth"), Limits((1e-3, 10.0))) for m in METHODS}
     assert len(set(words.values())) == len(METHODS)
     assert words["least-squares"] == (
         "scale and shift by least squares in depth (Marigold), per image, clipped to [0.001, 10]"
@@ -231,4 +245,4 @@ def test_every_protocol_has_words():
     assert words["midas"] == "scale and shift by least squares in 1/depth (MiDaS), floor 1/10, per image"
     assert "not clipped" in words["moge-affine"]
     assert "forced" in describe("least-squares", forced=True)
-    assert "columns subsampled to 1024" in describe("least-squares", (1e-5, float("inf")), 1024)
+    assert "columns subsampled to 1024" in describe("least-squares", Limits((1e-5, float("inf")), 1024))

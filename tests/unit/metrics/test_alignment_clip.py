@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ccd_cli.core.errors import CcdError, UsageProblem
-from ccd_cli.metrics.alignment import METHODS, align
+from ccd_cli.metrics.alignment import METHODS, Limits, align
 from ccd_cli.metrics.alignment_clip import CLIP_METHODS, ClipFit
 
 RANGE = (1e-3, 10.0)
@@ -20,7 +20,7 @@ def clip(count=4):
     return pred, gt, mask
 
 
-@pytest.mark.parametrize("limit", [RANGE, (0.0, float("inf"))])
+@pytest.mark.parametrize("limit", [Limits(RANGE), Limits(), Limits(RANGE, floor="image")])
 @pytest.mark.parametrize("method", CLIP_METHODS)
 def test_as_if_stacked(method, limit):
     disparity, gt, mask = clip()

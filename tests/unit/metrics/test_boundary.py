@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from ccd_cli.core.errors import CcdError
-from ccd_cli.metrics.boundary import boundary_errors, canny, depth_pro_f1, depth_pro_recall, moge_f1, planarity, thinned
+from ccd_cli.metrics.boundary import depth_pro_f1, moge_f1
+from ccd_cli.metrics.ibims import boundary_errors, canny, planarity
+from tests.peers import depth_pro_recall, thinned
 
 
 @pytest.fixture

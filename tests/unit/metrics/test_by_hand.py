@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from ccd_cli.metrics.alignment import align
+from ccd_cli.metrics.alignment import Limits, align
 from ccd_cli.metrics.boundary import depth_pro_f1
-from ccd_cli.metrics.depth import error_percent, image_metrics, moge_depth_metrics
+from ccd_cli.metrics.depth import image_metrics, moge_depth_metrics
+from tests.peers import error_percent
 
 GT = np.array([[1.0, 2, 4], [5, 8, 10]])
 ALL = np.ones((2, 3), bool)
@@ -16,7 +17,7 @@ FAR = (1e-3, 100.0)
 
 
 def scored(method, pred, kind, depth_range=FAR, gt=GT, mask=ALL):
-    fit = align(method, pred, gt, mask, kind, depth_range)
+    fit = align(method, pred, gt, mask, kind, Limits(depth_range))
     return fit, image_metrics(fit.depth, gt, mask)
 
 

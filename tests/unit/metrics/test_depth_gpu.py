@@ -5,12 +5,13 @@ import pytest
 import torch
 
 from ccd_cli.core.errors import CcdError, UsageProblem
-from ccd_cli.metrics.alignment import align
+from ccd_cli.metrics.alignment import Limits, align
 from ccd_cli.metrics.depth import image_metrics
 from ccd_cli.metrics.depth_gpu import PORTED, score_on, scores_on
 
 CPU = torch.device("cpu")
 RANGE = (1e-3, 10.0)
+LIMITS = Limits(RANGE)
 
 
 def scene(height=48, width=64):
@@ -34,10 +35,11 @@ def maps(kind):
     return pred, gt, mask
 
 
-def agree(device, method, kind, max_res=None, limit=RANGE):
+def agree(device, method, kind, max_res=None, limit=RANGE, floor="published"):
     pred, gt, mask = maps(kind)
-    there, scores = score_on(device, method, pred, gt, mask, kind, limit, max_res)
-    here = align(method, pred, gt, mask, kind, limit, max_res)
+    limits = Limits(limit, max_res, floor)
+    there, scores = score_on(device, method, pred, gt, mask, kind, limits)
+    here = align(method, pred, gt, mask, kind, limits)
     wanted = image_metrics(here.depth, gt, mask)
     assert (there.method, there.space, there.fitted) == (here.method, here.space, here.fitted)
     assert (there.scale, there.shift) == pytest.approx((here.scale, here.shift), rel=1e-10)
@@ -49,6 +51,8 @@ def agree(device, method, kind, max_res=None, limit=RANGE):
 
 CASES = [
     ("auto", "disparity", None, RANGE),
+    ("auto", "disparity", None, RANGE, "image"),
+    ("least-squares-disparity", "depth", 32, (1e-3, 5.0), "range"),
     ("auto", "disparity", 32, RANGE),
     ("least-squares-disparity", "metric", None, (0.0, float("inf"))),
     ("auto", "depth", None, RANGE),
@@ -57,24 +61,24 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("method", "kind", "max_res", "limit"), CASES)
-def test_tensors_score_as_arrays_do(method, kind, max_res, limit):
-    agree(CPU, method, kind, max_res, limit)
+@pytest.mark.parametrize("case", CASES)
+def test_tensors_score_as_arrays_do(case):
+    agree(CPU, *case)
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize(("method", "kind", "max_res", "limit"), CASES)
-def test_a_gpu_scores_as_the_cpu_does(method, kind, max_res, limit):
+@pytest.mark.parametrize("case", CASES)
+def test_a_gpu_scores_as_the_cpu_does(case):
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
-    agree(torch.device("cuda"), method, kind, max_res, limit)
+    agree(torch.device("cuda"), *case)
 
 
 def test_flat_and_negative_predictions():
     gt, mask, _ = scene()
     for values, kind in ((np.ones_like(gt), "depth"), (-np.ones_like(gt), "disparity")):
-        there, scores = score_on(CPU, "auto", values, gt, mask, kind, RANGE)
-        here = align("auto", values, gt, mask, kind, RANGE)
+        there, scores = score_on(CPU, "auto", values, gt, mask, kind, LIMITS)
+        here = align("auto", values, gt, mask, kind, LIMITS)
         assert (there.scale, there.shift, there.fitted) == pytest.approx((here.scale, here.shift, here.fitted))
         assert scores == pytest.approx(image_metrics(here.depth, gt, mask))
 
@@ -87,9 +91,9 @@ def test_the_same_is_refused():
         (gt[:-1], mask, "depth", "one size"),
     ):
         with pytest.raises(CcdError, match=word):
-            score_on(CPU, "auto", pred, gt, valid, kind, RANGE)
+            score_on(CPU, "auto", pred, gt, valid, kind, LIMITS)
     with pytest.raises(UsageProblem, match="unknown shift"):
-        score_on(CPU, "least-squares", gt, gt, mask, "disparity", RANGE)
+        score_on(CPU, "least-squares", gt, gt, mask, "disparity", LIMITS)
 
 
 def test_only_what_has_float64_and_is_ported_runs_there():

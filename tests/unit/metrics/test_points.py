@@ -8,7 +8,8 @@ from ccd_cli.geometry.depth_map import Camera
 from ccd_cli.geometry.unproject import unproject
 from ccd_cli.metrics import alignment_moge as align_moge
 from ccd_cli.metrics.alignment_moge import affine_l1, nearest_valid, scale_l1
-from ccd_cli.metrics.points import align_points, local_point_metrics, point_metrics, temporal_alignment_error
+from ccd_cli.metrics.points import align_points, local_point_metrics, point_metrics
+from tests.peers import temporal_alignment_error
 
 
 @pytest.mark.parametrize("width", [1, 3])

@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ccd_cli.metrics.alignment import align, kept_columns
+from ccd_cli.metrics.alignment import Limits, align, kept_columns
 from ccd_cli.metrics.alignment_moge import affine_l1, nearest_valid, scale_l1
-from ccd_cli.metrics.boundary import boundary_errors, depth_pro_f1, depth_pro_recall, moge_f1, planarity
-from ccd_cli.metrics.depth import error_percent, image_metrics, moge_depth_metrics, pair_accuracy
+from ccd_cli.metrics.boundary import depth_pro_f1, moge_f1
+from ccd_cli.metrics.depth import image_metrics, moge_depth_metrics, pair_accuracy
+from ccd_cli.metrics.ibims import boundary_errors, planarity
 from ccd_cli.metrics.points import align_points, local_point_metrics, point_metrics
+from tests.peers import depth_pro_recall, error_percent
 
 SHARED = Path(os.environ.get("CCD_SHARED") or Path(__file__).resolve().parents[3].parent / "shared")
 FOLDER = SHARED / "parity" / "eval"
@@ -66,7 +68,7 @@ def test_every_marigold_vector():
         methods = {"none": "none", "depth LS": "least-squares", "disparity LS": "least-squares-disparity"}
         kind = "disparity" if mode == "disparity LS" else "depth"
         max_res = int(option) if option.isdigit() else None
-        fit = align(methods[mode], pred, gt, mask, kind, tuple(case["range"]), max_res)
+        fit = align(methods[mode], pred, gt, mask, kind, Limits(tuple(case["range"]), max_res))
         if "scale" in case:
             assert (fit.scale, fit.shift) == pytest.approx((case["scale"], case["shift"]), rel=MARIGOLD), name
         assert mask.sum() == case["n_valid"], name
@@ -255,7 +257,7 @@ def test_the_other_lines():
     for name, (pred, gt, mask, cap) in cases.items():
         want, ground_truth = misc[f"midas_style|{name}"], arrays[gt]
         known = np.ones(ground_truth.shape, bool) if mask is None else arrays[mask]
-        fit = align("midas", arrays[pred], ground_truth, known, "disparity", (1e-3, cap))
+        fit = align("midas", arrays[pred], ground_truth, known, "disparity", Limits((1e-3, cap)))
         scores = image_metrics(fit.depth, ground_truth, known)
         assert (fit.scale, fit.shift) == pytest.approx((want["scale"], want["shift"]), rel=2e-5), name
         assert (scores["abs_rel"], scores["delta1"]) == pytest.approx((want["abs_rel"], want["delta1"]), rel=2e-5), name
@@ -264,7 +266,7 @@ def test_the_other_lines():
         )
         assert np.count_nonzero(fit.depth[known] >= cap * (1 - 1e-6)) == want["n_at_cap"], name
     constant = misc["midas_style|constant prediction (det<=0)"]
-    fit = align("midas", np.full((2, 3), 0.1), GT, ALL, "disparity", (1e-3, 10.0))
+    fit = align("midas", np.full((2, 3), 0.1), GT, ALL, "disparity", Limits((1e-3, 10.0)))
     assert fit.depth.tolist() == constant["depth"]
     assert image_metrics(fit.depth, GT)["abs_rel"] == pytest.approx(constant["abs_rel"])
 

@@ -16,8 +16,8 @@ import numpy as np
 from ccd_cli.benchmarks.base import Sample, Spec
 from ccd_cli.benchmarks.decode import decode_rgb, known
 from ccd_cli.benchmarks.members import FolderMembers, safe_name
-from ccd_cli.benchmarks.moge_png import decode_depth_png, normalized_intrinsics
-from ccd_cli.benchmarks.moge_view import rectify
+from ccd_cli.benchmarks.moge.png import decode_depth_png, normalized_intrinsics
+from ccd_cli.benchmarks.moge.view import rectify
 from ccd_cli.benchmarks.zero_shot import MAX_LIST_BYTES, same_size
 from ccd_cli.core.errors import CcdError, ImageError
 from ccd_cli.geometry.depth_map import Camera

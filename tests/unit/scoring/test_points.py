@@ -7,8 +7,8 @@ import pytest
 
 from ccd_cli.benchmarks import Sample, Spec
 from ccd_cli.benchmarks.predictors import Prediction
-from ccd_cli.evaluate.points import point_scores
 from ccd_cli.geometry.depth_map import Camera
+from ccd_cli.scoring.points import point_scores
 
 SPEC = Spec("own", "Own", (1e-3, 10.0), None, None, False, "all of it", points=True)
 LENS = Camera(50.0, 50.0, 25.0, 20.0)

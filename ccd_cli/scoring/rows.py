@@ -7,10 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from ccd_cli.evaluate.store import Record
 from ccd_cli.metrics.depth import METRICS
+from ccd_cli.scoring.geometry import EDGES, PLANES
+
+Record = dict[str, Any]
+"""What is known of one scored image: `index`, `image`, `alignment`, `scores` and more (see `score`)."""
 
 PAIRS, STEADY = "pair_accuracy", "tae"
+OPTIONAL = frozenset({*EDGES, *PLANES, "local_points_rel", "local_points_delta1"})
+"""Scores that an image need not have: their mean is over the images that do."""
 NOT_SCORES = frozenset({"model", "dataset", "n", "alignment"})
 """Keys of a row that are no scores."""
 HEADLINES: dict[str, int] = {"abs_rel": -1, "delta1": 1, PAIRS: 1, STEADY: -1}
@@ -32,6 +37,8 @@ def summary_row(model: str, dataset: str, records: Sequence[Record], alignment: 
     extra = [key for key in dict.fromkeys(key for r in records for key in r["scores"]) if key not in METRICS]
     for key in (*METRICS, *(key for key in extra if key not in (PAIRS, STEADY))):
         values = np.array([record["scores"].get(key, np.nan) for record in records], np.float64)
+        if key in OPTIONAL:
+            values = values[np.isfinite(values)]
         row[key] = float(values.mean()) if values.size else float("nan")
     if PAIRS in extra:
         row |= _pair_scores(records)

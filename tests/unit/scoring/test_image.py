@@ -11,12 +11,13 @@ import torch
 from ccd_cli.benchmarks import Sample, Spec, spread
 from ccd_cli.benchmarks.predictors import Prediction
 from ccd_cli.core.errors import UsageProblem
-from ccd_cli.evaluate import scoring as evaluate_score
-from ccd_cli.evaluate.protocol import in_words
 from ccd_cli.evaluate.published import FILE, published
-from ccd_cli.evaluate.rows import mean_ranks, summary_row
-from ccd_cli.evaluate.scoring import Alignment, score
 from ccd_cli.metrics.depth import METRICS
+from ccd_cli.scoring import image as evaluate_score
+from ccd_cli.scoring.alignment import Alignment
+from ccd_cli.scoring.image import ScoringOptions, score
+from ccd_cli.scoring.protocol import in_words
+from ccd_cli.scoring.rows import mean_ranks, summary_row
 
 SPEC = Spec("own", "Own", (1e-3, 10.0), None, None, False, "all of it")
 
@@ -30,6 +31,10 @@ def scene():
 def said(values, kind):
     values = values.astype(np.float32)
     return Prediction(values, kind, np.isfinite(values))
+
+
+def by(method, suite, max_res):
+    return ScoringOptions(Alignment(method, suite, max_res))
 
 
 def row(model, dataset, abs_rel, delta1, n=1):
@@ -74,9 +79,9 @@ def test_disparity_is_never_fitted_as_depth(method):
 def test_negative_depth_is_right_for_moge_alone():
     sample = scene()
     wrong = np.where(np.arange(50) < 30, sample.depth, -0.2 * sample.depth)
-    ours, _ = score(SPEC, sample, said(wrong, "metric"), Alignment("none", "zero-shot", None))
+    ours, _ = score(SPEC, sample, said(wrong, "metric"), by("none", "zero-shot", None))
     assert ours["scores"]["delta1"] == pytest.approx(0.6, abs=0.01)
-    theirs, aligned = score(SPEC, sample, said(wrong, "metric"), Alignment("auto", "moge", None))
+    theirs, aligned = score(SPEC, sample, said(wrong, "metric"), by("auto", "moge", None))
     assert (aligned[:, 30:] < 0).all() and theirs["alignment"] == "moge-scale"
     assert theirs["scores"]["delta1"] == 1.0, "its tables count them as correct"
     assert theirs["scores"]["delta2"] == pytest.approx(0.6, abs=0.01), "only what its harness computes"
@@ -85,7 +90,7 @@ def test_negative_depth_is_right_for_moge_alone():
 def test_unknown_pixels_are_wrong_and_counted():
     sample = scene()
     half = np.where(np.arange(50) < 25, sample.depth, np.nan)
-    made, _ = score(SPEC, sample, said(half, "metric"), Alignment("auto", "own", None))
+    made, _ = score(SPEC, sample, said(half, "metric"), by("auto", "own", None))
     assert made["scores"]["missing"] == made["scores"]["delta1"] == 0.5 and made["scores"]["abs_rel"] == 0
     assert made["pixels"] == 2000 and made["alignment"] == "none"
 
@@ -94,9 +99,9 @@ def test_boundaries_are_scored_where_the_truth_is_sharp():
     y, x = np.mgrid[:64, :64]
     depth = np.where((x - 32) ** 2 + (y - 32) ** 2 < 300, 2.0, 6.0).astype(np.float32)
     sample = Sample("a", np.zeros((64, 64, 3), np.uint8), depth, np.ones(depth.shape, bool))
-    made, _ = score(replace(SPEC, boundary=True), sample, said(depth, "metric"), Alignment("auto", "own", None))
+    made, _ = score(replace(SPEC, boundary=True), sample, said(depth, "metric"), by("auto", "own", None))
     assert made["scores"]["boundary_f1"] > 0.99 and made["scores"]["moge_boundary_f1"] > 0.99
-    assert "boundary_f1" not in score(SPEC, sample, said(depth, "metric"), Alignment("auto", "own", None))[0]["scores"]
+    assert "boundary_f1" not in score(SPEC, sample, said(depth, "metric"), by("auto", "own", None))[0]["scores"]
 
 
 def test_each_image_weighs_the_same():
@@ -140,7 +145,7 @@ def test_scores_of_a_device_are_those_of_the_cpu(monkeypatch):
     """The way a GPU takes, taken on the CPU: the same record; and back to arrays where its memory is full."""
     sample = scene()
     noisy = sample.depth * np.exp(np.random.default_rng(1).normal(0, 0.2, sample.depth.shape))
-    sharp, auto = replace(SPEC, boundary=True), Alignment("auto", "zero-shot", None)
+    sharp, auto = replace(SPEC, boundary=True), by("auto", "zero-shot", None)
     plain, depth = score(sharp, sample, said(1 / noisy, "disparity"), auto)
     monkeypatch.setattr(evaluate_score, "scores_on", lambda device, method: True)
     there, its_depth = score(sharp, sample, said(1 / noisy, "disparity"), auto)
@@ -184,7 +189,7 @@ def test_published_numbers_are_those_of_the_notes(shared):
 
 
 def test_the_protocol_is_told_in_words():
-    plain = {"task": "depth", "points": False, "metric": True}
+    plain = {"task": "depth", "points": False, "metric": True, "floor": "published", "extras": []}
     made = {
         "alignment_max_res": 0,
         "resolution": 518,

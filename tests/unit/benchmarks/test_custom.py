@@ -1,12 +1,14 @@
 """A user's own pairs as a suite file."""
 
+import re
+
 import numpy as np
 import pytest
 import yaml
 from PIL import Image
 
 from ccd_cli.benchmarks import open_suite
-from ccd_cli.benchmarks.own import read_suite
+from ccd_cli.benchmarks.custom_schema import CustomSet, read_suite
 from ccd_cli.core.errors import CcdError, ImageError, RecipeError
 from ccd_cli.core.paths import shipped_folder
 from tests.tiny_sets import photo, put_codes, put_rgb, ramp
@@ -183,6 +185,60 @@ def test_damaged_files_are_named(folder):
         one(folder, image="rgb/a*", depth="mask/a*", min=1e5, max=1e6).read(0)
 
 
+def test_ground_truth_of_another_size_must_have_the_photos_shape(folder):
+    """Half and twice the size pass, crops do not; masks and crops are those of the ground truth, intrinsics of the photo."""
+    put_rgb(folder / "set/big.png", photo(120, 161))
+    for name, size in {"half": (60, 81), "twice": (240, 322), "cropped": (119, 160), "wide": (60, 100)}.items():
+        np.save(folder / f"set/{name}.npy", ramp(*size, 1, 5).astype(np.float32))
+        np.save(folder / f"set/{name}-mask.npy", np.ones(size, np.float32))
+    keys = {"image": "big.png", "intrinsics": [100.0, 100.0, 80.0, 60.0]}
+    for name, size in {"half": (60, 81), "twice": (240, 322)}.items():
+        sample = one(folder, **keys, depth=f"{name}.npy", mask=f"{name}-mask.npy", crop={"rows": [0, 50]}).read(0)
+        assert sample.rgb.shape[:2] == (120, 161) and sample.depth.shape == size and sample.mask.sum() == 50 * size[1]
+        assert sample.camera.fx == 100.0 and sample.depth_camera.fx == pytest.approx(100 * size[1] / 161)
+    for name in ("cropped", "wide"):
+        with pytest.raises(ImageError, match=f"{name}.*its photo has 161x120"):
+            one(folder, **keys, depth=f"{name}.npy").read(0)
+    stereo = {"kind": "disparity", "baseline": 0.1, "min": 0.5}
+    with pytest.raises(ImageError, match="focal"):
+        one(folder, **keys, **stereo, depth="half.npy").read(0)
+    assert one(folder, **keys, **stereo, depth="half.npy", focal=50.0).read(0).depth.max() == pytest.approx(5.0)
+
+
+def test_where_an_aligned_prediction_ends(folder):
+    assert one(folder, divisor=1000).spec.floor == "image"
+    capped = one(folder, divisor=1000, cap=6.0).spec
+    assert capped.floor == "range" and capped.limits().depth_range == (1e-3, 6.0)
+    with pytest.raises(RecipeError) as error:
+        read_suite(folder / write(folder, min=2.0, cap=1.5))
+    assert "cap: 1.5 is not beyond" in error.value.problems[0][1]
+
+
+def test_edges_planes_and_segments_are_read_with_their_photo(folder):
+    for name in "ab":
+        edges = np.zeros((30, 40), np.uint8)
+        edges[:, 20] = 255
+        put_rgb(folder / f"set/edges/{name}.png", edges)
+        put_codes(folder / f"set/labels/{name}.png", np.full((30, 40), 3 if name == "a" else 300))
+    keys = {"divisor": 1000, "edges": "edges/*.png", "planes": "labels/*.png", "segments": "labels/*.png"}
+    found = one(folder, **keys, intrinsics=[50.0, 50.0, 20.0, 15.0])
+    sample = found.read(1)
+    assert found.spec.extras == ("edges", "planes", "segments")
+    assert sample.edges.sum() == 30 and (sample.planes == 300).all() and (sample.segments == 300).all()
+    before = found.fingerprint(0)
+    put_codes(folder / "set/labels/a.png", np.full((30, 40), 77))
+    assert found.fingerprint(0) != before, "another label map is another sample"
+    for wrong, words in (
+        (keys, "planes: needs intrinsics"),
+        ({"clip": True, "edges": "edges/*.png"}, "not for clips"),
+        ({"kind": "disparity", "planes": "x", "intrinsics": [50.0, 50.0, 20.0, 15.0]}, "planes: needs depth in meters"),
+        ({"edges": "../x"}, "edges: a glob below root"),
+    ):
+        with pytest.raises(RecipeError) as error:
+            read_suite(folder / write(folder, **wrong))
+        assert words in error.value.problems[0][1]
+
+
 SHIPPED = sorted((shipped_folder() / "suites").rglob("*.yaml"))
 
 
@@ -195,6 +251,12 @@ def test_a_suite_that_ships_is_valid_and_says_how_to_use_it(path):
     about, launch = path.read_text().splitlines()[:2]
     assert about.startswith("# ") and about.endswith(".") and f"ccd eval --suite recipes/suites/{path.name}" in launch
     assert read_suite(path)
+
+
+def test_the_shipped_example_has_every_key_with_a_comment():
+    lines = (shipped_folder() / "suites/own-pairs.yaml").read_text().splitlines()
+    for key in CustomSet.model_fields:
+        assert any(re.search(rf"\b{key}: .*#", line.lstrip(" #-")) for line in lines), key
 
 
 def test_the_shipped_example_reads_what_it_describes(tmp_path):

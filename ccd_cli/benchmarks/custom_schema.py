@@ -1,4 +1,7 @@
-"""What a suite file of one's own pairs may say: typed keys, unknown ones refused, all problems reported together."""
+"""What a suite file of a user's own pairs may say: typed keys, unknown ones refused, all problems reported together.
+
+The same file serves `ccd eval --suite FILE` and `eval.pairs` of a recipe (docs/PAIRS.md).
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
 
 from ccd_cli.benchmarks.layouts import LAYOUTS
-from ccd_cli.benchmarks.moge import BUNDLE
+from ccd_cli.benchmarks.moge.bundle import BUNDLE
 from ccd_cli.config.common import Section
 from ccd_cli.config.yaml_loader import read_yaml
 from ccd_cli.core.errors import RecipeError
@@ -17,6 +20,8 @@ from ccd_cli.core.errors import RecipeError
 Positive = Annotated[float, Field(gt=0)]
 Span = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=2, max_length=2)]
 RESERVED = frozenset({*LAYOUTS, *BUNDLE, "builtin", "da-2k"})
+EXTRAS = ("edges", "planes", "segments")
+"""Keys of maps beside the depth, which add scores."""
 FEWEST = 4.0
 """Pixels of a focal length: less is no lens, but one over the photo's size."""
 _PAIRS, _CLIP = "(pairs)", "(clip)"  # which of the two a set was taken for; no part of a key's path
@@ -66,6 +71,9 @@ class CustomSet(Section):
     """Smallest valid value after scaling; 0, NaN and infinity are never valid."""
     max: Positive = 1e4
     """Largest valid value after scaling."""
+    cap: Positive | None = None
+    """Largest depth of an aligned prediction, in the unit of the ground truth. Default: the largest ground truth of each image
+    after a fit in disparity, `max` after any other."""
     unknown: list[float] = Field(default_factory=list)
     """Further values of the file that mean unknown, for instance `[65535]`."""
     baseline: Positive | None = None
@@ -80,6 +88,12 @@ class CustomSet(Section):
     """Side in pixels at which models see photos, as `--resolution`; default: the model's own."""
     boundary: bool = False
     """Whether the ground truth is sharp enough for boundary scores."""
+    edges: str | None = None
+    """Glob of maps of true depth edges (pixels that are not 0): adds the depth boundary errors of iBims-1."""
+    planes: str | None = None
+    """Glob of label maps of true planes (0: none): adds the planarity errors of iBims-1; needs `intrinsics` and meters."""
+    segments: str | None = None
+    """Glob of label maps of objects (0: none): adds MoGe's points of each object on its own; needs `intrinsics`."""
 
     @model_validator(mode="after")
     def _agree(self) -> CustomSet:
@@ -87,6 +101,26 @@ class CustomSet(Section):
         if problems:
             raise ValueError("; ".join(problems))
         return self
+
+    @property
+    def metric(self) -> bool:
+        """Whether depth is in meters."""
+        return self.kind == "depth" or self.baseline is not None
+
+    @property
+    def reach(self) -> float:
+        """Depth at a disparity of one pixel: meters where the baseline is known."""
+        if self.baseline is None:
+            return 1.0
+        return self.baseline * (self.focal or (self.intrinsics or [1.0])[0])
+
+    @property
+    def depth_range(self) -> tuple[float, float]:
+        """(nearest, farthest) depth of an aligned prediction."""
+        low, high = self.min, self.max
+        if self.kind == "disparity":
+            low, high = self.reach / self.max, self.reach / self.min if self.min > 0 else float("inf")
+        return low, high if self.cap is None else self.cap
 
 
 class CustomClip(CustomSet):
@@ -164,7 +198,14 @@ def _contradictions(rule: CustomSet) -> Iterator[str]:
         yield "intrinsics: fx and fy must be above 0"
     elif rule.intrinsics is not None and min(rule.intrinsics[:2]) < FEWEST:
         yield "intrinsics: fx and fy are in pixels of the photo; these look like shares of its size"
-    texts = {"image": rule.image, "depth": rule.depth, "mask": rule.mask}
+    if rule.cap is not None and rule.depth_range[0] >= rule.cap:
+        yield f"cap: {rule.cap:g} is not beyond the nearest valid depth, {rule.depth_range[0]:g}"
+    for key in ("planes", "segments"):
+        if getattr(rule, key) is not None and rule.intrinsics is None:
+            yield f"{key}: needs intrinsics"
+    if rule.planes is not None and not rule.metric:
+        yield "planes: needs depth in meters (baseline)"
+    texts = {key: getattr(rule, key) for key in ("image", "depth", "mask", *EXTRAS)}
     if isinstance(rule, CustomClip):
         yield from _clip_contradictions(rule)
         texts = {key: text or None for key, text in {**texts, "video": rule.video, "poses": rule.poses}.items()}
@@ -184,3 +225,4 @@ def _clip_contradictions(rule: CustomClip) -> Iterator[str]:
         yield "depth, poses: without both there is nothing to score"
     if not rule.depth and rule.kind == "disparity":
         yield "kind: useless without depth"
+    yield from (f"{key}: is for photos, not for clips" for key in EXTRAS if getattr(rule, key) is not None)

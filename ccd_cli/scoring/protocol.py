@@ -1,16 +1,26 @@
-"""What was done, for files and in words."""
+"""What was done, for files and in words: the same for `ccd eval` and for the scores of a training run."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import ccd_cli
 from ccd_cli.benchmarks import Benchmark, Spec
-from ccd_cli.evaluate.points import ABOUT
 from ccd_cli.geometry.kinds import DIRECTION
-from ccd_cli.metrics.alignment import SUBSAMPLED, UNCLIPPED, Method, describe
+from ccd_cli.metrics.alignment import IN_DISPARITY, SUBSAMPLED, UNCLIPPED, Limits, Method, describe, floor_in_words
+from ccd_cli.scoring.points import ABOUT
+
+EXTRA_SCORES = {
+    "edges": "Edges (iBims-1): dbe_acc, mean distance in pixels of predicted depth edges to true ones (those over 10 px away are "
+    "ignored), dbe_comp, of true edges to predicted ones; mean over images that have an edge.",
+    "planes": "Planes (iBims-1): pe_flat, deviation in cm of predicted points from their plane, pe_ori, angle in degrees between "
+    "that plane and the one fitted to the ground truth; planes of at least 5 % of the image, scaled by the ratio of the medians.",
+    "segments": "Objects (MoGe): local_points, each object's points aligned by a scale and a shift of their own, errors over its "
+    "extent; metric and depth models.",
+}
+"""What the further maps of a user's own sets add, in words."""
 
 
 def protocol(asked: dict[str, Any], sets: Sequence[Benchmark], missing: Sequence[tuple[str, str]]) -> dict[str, Any]:
@@ -28,17 +38,24 @@ def protocol(asked: dict[str, Any], sets: Sequence[Benchmark], missing: Sequence
 def in_words(made: dict[str, Any]) -> list[str]:
     """Return sentences about a protocol: how predictions were aligned, what is scored in each set, how it is averaged."""
     tasks = {rules["task"] for rules in made["datasets"].values()}
+    own = any(rules["floor"] != "published" for rules in made["datasets"].values())
     by_method: dict[Method, list[str]] = {}
     for label, facts in made["models"].items():
         by_method.setdefault(facts["alignment"], []).append(f"{label} ({facts['kind'] or 'kind not told'})")
     lines = (
-        [f"{', '.join(who)}: {_words(method, tasks)}." for method, who in by_method.items()]
+        [f"{', '.join(who)}: {_words(method, tasks, own)}." for method, who in by_method.items()]
         if tasks - {"pairs"}
         else []
     )
-    clipped = any(method not in UNCLIPPED for method in by_method)
     for rules in made["datasets"].values():
-        lines.append(f"{rules['title']}, {rules['images']} here: {rules['about'].rstrip('.')}{_clip(rules, clipped)}.")
+        lines.append(
+            f"{rules['title']}, {rules['images']} here: {rules['about'].rstrip('.')}{_clip(rules, by_method)}."
+        )
+    if own and tasks - {"clip"}:
+        lines.append(
+            "Where ground truth has another size than its photo, the prediction is resized to it bilinearly before the fit, and "
+            "the camera with it."
+        )
     lines += _more(made, tasks)
     if (asked := made["alignment_max_res"]) is not None and set(by_method) & SUBSAMPLED:
         lines.append(
@@ -48,7 +65,8 @@ def in_words(made: dict[str, Any]) -> list[str]:
         lines.append(f"Models see photos at a resolution of {made['resolution']}.")
     if made["limit"]:
         how = "of a clip the first ones" if tasks == {"clip"} else "spread evenly"
-        lines.append(f"Only {made['limit']} images of each set, {how}: not comparable with published numbers.")
+        of = made.get("limit_of", "each set")
+        lines.append(f"Only {made['limit']} images of {of}, {how}: not comparable with published numbers.")
     return [*lines, f"Metrics: {made['mean']}."] if tasks - {"pairs"} else lines
 
 
@@ -67,6 +85,8 @@ def _more(made: dict[str, Any], tasks: set[str]) -> list[str]:
             for label, facts in made["models"].items()
         )
         lines.append(f"Pairs of points, no alignment: {who}.")
+    extras = {key for rules in made["datasets"].values() for key in rules["extras"]}
+    lines += [EXTRA_SCORES[key] for key in EXTRA_SCORES if key in extras]
     if "clip" in tasks:
         lines.append(
             "Clips: one scale and one shift for all frames. TAE, the temporal alignment error (Video Depth Anything): depth "
@@ -87,19 +107,37 @@ def _rules(spec: Spec) -> dict[str, Any]:
         "task": spec.task,
         "points": spec.points,
         "metric": spec.metric,
+        "floor": spec.floor,
+        "extras": list(spec.extras),
     }
 
 
-def _words(method: Method, tasks: set[str]) -> str:
-    """What `describe` says about a method, without the range, which is the set's."""
+def _words(method: Method, tasks: set[str], own: bool) -> str:
+    """What `describe` says about a method, without the range and the floor of a user's `own` sets, which is theirs."""
     if method == "none":
         return "none, depth as predicted"
     each = "for each image" if tasks - {"clip"} else "for the whole clip"
-    return f"{method}, {describe(method).split(', per image')[0]}, {each}"
+    words = describe(method, Limits(floor="image" if own else "published")).split(", per image")[0]
+    if own:
+        words = words.split(", floor ")[0]
+    return f"{method}, {words}, {each}"
 
 
-def _clip(rules: dict[str, Any], clipped: bool) -> str:
+def _clip(rules: dict[str, Any], methods: Collection[Method]) -> str:
+    """What happens to aligned depth on a set: the floor of its disparity, and where it is clipped."""
     least, most = rules["depth_range"]
-    if not clipped or rules["task"] == "pairs":
+    if rules["task"] == "pairs":
         return ""
-    return f"; aligned depth clipped to {least:g} - {most:g} m" if most else f"; aligned depth not below {least:g} m"
+    floor = ""
+    if rules["floor"] != "published" and IN_DISPARITY & set(methods):
+        floor = (
+            f"; fitted disparity not below {floor_in_words(Limits((least, most or math.inf), None, rules['floor']))}"
+        )
+        if rules["task"] == "clip":
+            floor = floor.replace("of the image", "of the clip")
+    if all(method in UNCLIPPED for method in methods):
+        return floor
+    unit = " m" if rules["metric"] else ""
+    if not most:
+        return f"{floor}; aligned depth not below {least:g}{unit}"
+    return f"{floor}; aligned depth clipped to {least:g} - {most:g}{unit}"

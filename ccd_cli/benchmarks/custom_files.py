@@ -1,0 +1,111 @@
+"""The files of a user's own sets: found by globs, matched with each other, read as maps."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from glob import glob
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ccd_cli.benchmarks.decode import FloatMap, decode_npy, one_channel
+from ccd_cli.benchmarks.members import MAX_MEMBER
+from ccd_cli.core.errors import CcdError, ImageError
+
+
+def match_files(root: Path, patterns: Mapping[str, str], pair: str) -> dict[str, list[str]]:
+    """Return {key: files below `root`, relative to it} for {key: glob}, all of one length and in one order.
+
+    `pair` is `order` (sorted files belong together) or `match` (what wildcards stand for must be the same text; every file of
+    the first glob must find its partners). Raises CcdError where nothing is found or the numbers differ.
+    """
+    lists = {key: find(root, pattern) for key, pattern in patterns.items()}
+    for key, names in lists.items():
+        if not names:
+            raise CcdError(f"nothing matches '{patterns[key]}' in {root}.")
+    if pair == "match":
+        return dict(zip(lists, _matched(list(patterns.values()), list(lists.values()), root), strict=True))
+    if len({len(names) for names in lists.values()}) > 1:
+        counts = ", ".join(f"{len(names)} match '{patterns[key]}'" for key, names in lists.items())
+        raise CcdError(
+            f"{counts} in {root}.", "Every glob must find the same number; or pair them by name: pair: match."
+        )
+    return lists
+
+
+def read_values(path: Path) -> FloatMap:
+    """Return float32 [H, W] of a PNG, TIFF, PFM or `.npy` file in its own unit; raises ImageError."""
+    try:
+        if path.stat().st_size > MAX_MEMBER:
+            raise ImageError(f"{path}: over the limit of {MAX_MEMBER:,} bytes")
+        data = path.read_bytes()
+        if path.suffix.lower() == ".npy":
+            return one_channel(decode_npy(data, str(path)), str(path)).astype(np.float32)
+        values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
+    except OSError as error:
+        raise ImageError(f"{path}: {error.strerror or error}") from error
+    except cv2.error as error:
+        raise ImageError(f"{path}: not readable as a map") from error
+    if values is None:
+        raise ImageError(f"{path}: not readable as a map")
+    return one_channel(values, str(path)).astype(np.float32)
+
+
+def find(root: Path, pattern: str) -> list[str]:
+    """Return the files below a folder that match a glob, sorted, relative to it. Raises CcdError for names not in UTF-8."""
+    found = (Path(text) for text in glob(str(Path(glob_escape(root)) / pattern), recursive=True))
+    names = sorted(Path(os.path.relpath(path, root)).as_posix() for path in found if path.is_file())
+    for name in names:
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise CcdError(f"{root} holds {name!a}, a name that is not UTF-8.", "Rename it.") from None
+    return names
+
+
+def file_fingerprint(path: Path) -> str:
+    """Return a file's size and time, `none` where there is none."""
+    try:
+        about = path.stat()
+    except OSError:
+        return "none"
+    return f"{about.st_size} {about.st_mtime_ns}"
+
+
+def glob_escape(root: Path) -> str:
+    """Return a folder as a glob that means this folder alone."""
+    return re.sub(r"([*?[])", r"[\1]", str(root))
+
+
+def _matched(patterns: list[str], lists: list[list[str]], root: Path) -> list[list[str]]:
+    """Return the lists cut to what all of them have, in one order; every photo must find its partners."""
+    tables = [_by_wildcards(pattern, names) for pattern, names in zip(patterns, lists, strict=True)]
+    lonely = [name for key, name in tables[0].items() if any(key not in table for table in tables[1:])]
+    if lonely:
+        shown = ", ".join(lonely[:5]) + (", ..." if len(lonely) > 5 else "")
+        raise CcdError(f"{len(lonely)} photos in {root} have no partner whose name matches: {shown}.")
+    return [[table[key] for key in tables[0]] for table in tables]
+
+
+def _by_wildcards(pattern: str, names: Iterable[str]) -> dict[tuple[str, ...], str]:
+    rule = re.compile(_expression(pattern))
+    table: dict[tuple[str, ...], str] = {}
+    for name in names:
+        match = rule.fullmatch(name)
+        key = tuple(text or "" for text in match.groups()) if match else (name,)
+        if key in table:
+            raise CcdError(f"{table[key]} and {name} are the same to '{pattern}'.")
+        table[key] = name
+    return table
+
+
+def _expression(pattern: str) -> str:
+    """Return a glob as a regular expression in which every wildcard is a group."""
+    pieces = {"**/": "(.*/)?", "**": "(.*)", "*": "([^/]*)", "?": "([^/])"}
+    parts = re.split(r"(\*\*/|\*\*|\*|\?|\[[^]]+\])", pattern)
+    return "".join(
+        pieces.get(part) or (f"({part.replace('[!', '[^')})" if part[:1] == "[" else re.escape(part)) for part in parts
+    )

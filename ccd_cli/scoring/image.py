@@ -1,0 +1,102 @@
+"""From one prediction to its scores."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ccd_cli.benchmarks import Sample, Spec
+from ccd_cli.benchmarks.base import camera_at
+from ccd_cli.benchmarks.predictors import Prediction
+from ccd_cli.metrics.alignment import Aligned, align
+from ccd_cli.metrics.boundary import depth_pro_f1, moge_f1
+from ccd_cli.metrics.depth import image_metrics, moge_depth_metrics
+from ccd_cli.metrics.depth_gpu import score_on, scores_on
+from ccd_cli.metrics.methods import CameraChoice
+from ccd_cli.scoring.alignment import Alignment
+from ccd_cli.scoring.geometry import geometry_scores
+from ccd_cli.scoring.points import point_scores
+
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class ScoringOptions:
+    """How maps are scored: the alignment, the camera for points, and where alignment and metrics are computed."""
+
+    alignment: Alignment
+    camera_choice: CameraChoice = "set"
+    device: torch.device = CPU
+
+
+def score(
+    spec: Spec, sample: Sample, prediction: Prediction, options: ScoringOptions
+) -> tuple[dict[str, Any], NDArray[np.float64]]:
+    """Return a record (without index and mark) of one image, and the prediction as depth [h, w] in the ground truth's unit.
+
+    A prediction of another size than the ground truth is resized to it. Alignment and metrics run on the device where it can
+    (see `scores_on`). Raises CcdError where nothing can be scored.
+    """
+    prediction = resized(prediction, sample.depth.shape)
+    method = options.alignment.method(prediction.kind)
+    values = np.where(prediction.known, prediction.values, np.float32("nan"))
+    aligned, scores = _aligned(spec, sample, prediction, values, options)
+    scores |= more_scores(spec, sample, aligned.depth)
+    if method.startswith("moge-"):  # as its tables count: a negative depth is correct in delta1
+        own = moge_depth_metrics(aligned.depth, sample.depth, sample.mask)
+        scores["abs_rel"], scores["delta1"] = own["rel"], own["delta1"]
+    scores |= point_scores(spec, sample, prediction, values, options.camera_choice)
+    record = {
+        "image": sample.name,
+        "pixels": int(np.count_nonzero(sample.mask)),
+        "alignment": method,
+        "scale": aligned.scale,
+        "shift": aligned.shift,
+        "scores": scores,
+    }
+    return record, aligned.depth
+
+
+def resized(prediction: Prediction, size: tuple[int, ...]) -> Prediction:
+    """Return a prediction at the (height, width) `size` of the ground truth: values bilinearly, its camera with them.
+
+    A pixel that draws on an unknown one is unknown.
+    """
+    shape = prediction.values.shape
+    if shape == size:
+        return prediction
+    known = np.where(prediction.known, prediction.values, np.float32("nan"))
+    values = np.asarray(cv2.resize(known, dsize=(size[1], size[0]), interpolation=cv2.INTER_LINEAR), np.float32)
+    camera = None if prediction.camera is None else camera_at(prediction.camera, shape, size)
+    return replace(prediction, values=values, known=np.isfinite(values), camera=camera)
+
+
+def more_scores(spec: Spec, sample: Sample, depth: NDArray[np.float64]) -> dict[str, float]:
+    """Return what else is scored of an aligned depth [h, w]: boundary scores on sets with sharp ground truth, and the geometry
+    errors of iBims where a sample knows edges or planes.
+    """
+    scores = geometry_scores(sample, depth)
+    if spec.boundary:
+        scores["boundary_f1"] = depth_pro_f1(depth, sample.depth, sample.mask)
+        scores["moge_boundary_f1"] = moge_f1(depth, sample.depth, sample.mask)
+    return scores
+
+
+def _aligned(
+    spec: Spec, sample: Sample, prediction: Prediction, values: NDArray[np.float32], options: ScoringOptions
+) -> tuple[Aligned, dict[str, float]]:
+    """The aligned map and its metrics: on the device, and where its memory is full or it does not know how, on the CPU."""
+    alignment, gt, mask = options.alignment, sample.depth, sample.mask
+    method, kind = alignment.method(prediction.kind), alignment.taken_as(prediction.kind)
+    limits = alignment.limits(spec, method)
+    if scores_on(options.device, method):
+        with suppress(torch.OutOfMemoryError):
+            return score_on(options.device, method, values, gt, mask, kind, limits)
+    aligned = align(method, values, gt, mask, kind, limits)
+    return aligned, image_metrics(aligned.depth, gt, mask)
