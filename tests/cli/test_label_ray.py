@@ -141,7 +141,7 @@ def test_a_killed_worker_changes_nothing(write_recipe, slow_values, tmp_path):
 @on_a_cluster
 @pytest.mark.parametrize(
     ("number", "code"),
-    [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, fingerprints=pytest.mark.slow), (signal.SIGKILL, -9)],
+    [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow), (signal.SIGKILL, -9)],
 )
 def test_stopped_it_leaves_no_process_and_the_local_engine_goes_on(write_recipe, slow_values, tmp_path, number, code):
     before, path, folder = traces(), write_recipe(slow_values), tmp_path / "labels"
