@@ -30,6 +30,12 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
+def golden() -> Path:
+    """The folder of reference numbers that ship with the tests; its README says where each is from."""
+    return Path(__file__).parent / "golden"
+
+
+@pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of reference material beside a checkout; the test is skipped where it is absent."""
     if not SHARED.is_dir():
