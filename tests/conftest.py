@@ -9,6 +9,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as `ccd` sets it, before torch loads
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # two workers; the commands that tests start have it, too
+
 import numpy as np
 import pytest
 import torch
