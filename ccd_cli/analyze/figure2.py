@@ -18,8 +18,8 @@ from ccd_cli.geometry.kinds import Kind
 from ccd_cli.metrics.alignment import AUTO, SUBSAMPLED, Aligned, Method, align, describe
 from ccd_cli.metrics.depth import image_metrics
 
-LEAST = 100
-"""Valid pixels that a crop must have to be fitted and scored."""
+MIN_CROP_PIXELS = 100
+"""Valid pixels that a crop needs to be fitted and scored."""
 SCORES = ("abs_rel", "delta1")
 FITS = ("whole", "crop")
 
@@ -43,13 +43,13 @@ def central(shape: Sequence[int]) -> tuple[slice, slice]:
 def crop_scores(prediction: Prediction, sample: Sample, spec: Spec) -> dict[str, Any]:
     """Return `whole_abs_rel`, `crop_abs_rel`, `whole_delta1`, `crop_delta1` of one image, all on the central crop.
 
-    Raises CcdError where the crop has fewer than `LEAST` valid pixels, or nothing is predicted on it.
+    Raises CcdError where the crop has fewer than `MIN_CROP_PIXELS` valid pixels, or nothing is predicted on it.
     """
     kind: Kind = prediction.kind or "disparity"
     crop = central(sample.depth.shape)
     gt, mask = sample.depth[crop], sample.mask[crop]
-    if (valid := int(np.count_nonzero(mask))) < LEAST:
-        raise CcdError(f"{valid} valid pixels in the central crop, {LEAST} are needed")
+    if (valid := int(np.count_nonzero(mask))) < MIN_CROP_PIXELS:
+        raise CcdError(f"{valid} valid pixels in the central crop, {MIN_CROP_PIXELS} are needed")
     values = np.where(prediction.known, prediction.values, np.float32("nan"))
     whole = _aligned(values, sample.depth, sample.mask, kind, spec)
     local = _aligned(values[crop], gt, mask, kind, spec)
@@ -69,7 +69,7 @@ def score_image(source: ModelSource, benchmark: Benchmark, sample: Sample) -> di
 
 
 def summarize(images: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return a row for each set, and with several sets one for all images: means, and on how many images the crop wins.
+    """Return a row for each dataset, and with several one for all images: means, and on how many images the crop wins.
 
     `gain` is the mean of AbsRel after the fit to the whole map minus that after the fit to the crop.
     """

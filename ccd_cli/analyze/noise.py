@@ -1,7 +1,7 @@
-"""How much loss noise in a label puts on pixels that are right, for every normalization and context family.
+"""How much loss noise in a label causes on clean pixels, for every normalization and context family.
 
 The true map is the prediction of a perfect student and a corrupted copy the label. The per-pixel losses are those of
-training (`core.losses.normalized_l1`), contexts come from the corrupted label. All losses are in MADs.
+training (`losses.terms.normalized_l1`), contexts come from the corrupted label. All losses are in MADs.
 """
 
 from __future__ import annotations
@@ -19,17 +19,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ccd_cli.benchmarks import Sample
-from ccd_cli.data.corruptions import RANDOM, Corruption, Noisy, corrupt
+from ccd_cli.data.corruptions import RANDOM, CorruptedLabel, Corruption, corrupt
 from ccd_cli.losses.context_l1 import MIN_PIXELS
 from ccd_cli.losses.contexts import Family
 from ccd_cli.losses.normalize import statistics, unit_scale
 from ccd_cli.losses.terms import Normalization, normalized_l1
 
 VALID_FRACTION = 0.4
-"""Images with a smaller share of valid pixels are left out: contexts would be full of holes."""
-SIDE = 256
-"""Pixels of the longer side that are looked at: of larger maps every second, third, ... pixel is taken. Statistics hardly
-change."""
+"""Images with a smaller fraction of valid pixels are skipped: contexts would be full of holes."""
+MAX_SIDE = 256
+"""Pixels of the longer side, at most: larger maps are subsampled to every second, third, ... pixel. Statistics hardly change."""
 LEVELS = (1, 2, 4)
 CASES: tuple[tuple[Corruption, float], ...] = (
     ("outliers", 0.05),
@@ -44,7 +43,7 @@ CASES: tuple[tuple[Corruption, float], ...] = (
 """(corruption, amount), the milder first. Raw scales of one published family differ by a factor of about 20."""
 
 
-TOGETHER = 8
+BATCH = 8
 """Draws whose losses are in memory at a time."""
 
 
@@ -82,8 +81,8 @@ SCHEMES: tuple[Scheme, ...] = (
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """Mean losses in MADs of one draw on one image; `noisy` NaN without spoiled pixels, `noisy_fraction` of the valid pixels."""
+class Measurement:
+    """Mean losses in MADs of one draw on one image; `noisy` NaN without corrupted pixels, `noisy_fraction` of the valid pixels."""
 
     dataset: str
     image: str
@@ -98,7 +97,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Example:
-    """What a picture shows of one case: photo-sized maps [H,W] of the label, the spoiled pixels and the losses by scheme."""
+    """What a figure shows of one case: maps [H,W] of the label, its valid and its corrupted pixels, and the losses by scheme."""
 
     label: NDArray[np.float32]
     mask: NDArray[np.bool_]
@@ -107,11 +106,11 @@ class Example:
 
 
 def true_map(sample: Sample) -> tuple[NDArray[np.float32], NDArray[np.bool_]] | None:
-    """Return (disparity [h,w] over its median, mask [h,w]), at most `SIDE` a side; None where too little is valid or varies.
+    """Return (disparity [h,w] over its median, mask [h,w]), at most `MAX_SIDE` a side; None where too little is valid or varies.
 
     Invalid pixels are 1.
     """
-    stride = -(-max(sample.depth.shape) // SIDE)
+    stride = -(-max(sample.depth.shape) // MAX_SIDE)
     depth, mask = sample.depth[::stride, ::stride], sample.mask[::stride, ::stride]
     mask = mask & (depth > 0)
     if not mask.mean() > VALID_FRACTION:
@@ -127,7 +126,7 @@ def corrupt_labels(
     case: tuple[Corruption, float],
     draws: int,
     seed: Sequence[int],
-) -> Iterator[Noisy]:
+) -> Iterator[CorruptedLabel]:
     """Yield corrupted copies, one a draw (one in all where nothing is drawn); each draw depends on `seed` and itself alone."""
     kind, amount = case
     number = CASES.index(case) if case in CASES else len(CASES)
@@ -136,7 +135,7 @@ def corrupt_labels(
 
 
 def losses(
-    disparity: NDArray[np.float32], mask: NDArray[np.bool_], labels: Sequence[Noisy], device: torch.device
+    disparity: NDArray[np.float32], mask: NDArray[np.bool_], labels: Sequence[CorruptedLabel], device: torch.device
 ) -> dict[Scheme, NDArray[np.float32]]:
     """Return for each scheme the losses [draws,h,w], in MADs: those of the true map where nothing is normalized."""
     true = torch.from_numpy(disparity)[None].to(device)
@@ -150,10 +149,10 @@ def losses(
 
 def measure(
     sample: Sample, dataset: str, draws: int, seed: int, device: torch.device, examples: dict[Any, Example] | None
-) -> Iterator[Measured]:
-    """Yield what one image shows; nothing where `true_map` gives none. Fills `examples` (by case) where it is given.
+) -> Iterator[Measurement]:
+    """Yield the measurements of one image; none where `true_map` gives none. Fills `examples` (by case) where it is given.
 
-    The draws of an image depend on `seed` and its name, not on which other images are looked at.
+    The draws of an image depend on `seed` and its name, not on which other images are analyzed.
     """
     found = true_map(sample)
     if found is None:
@@ -169,29 +168,29 @@ def measure(
                 clean = mask & ~one.noisy
                 if np.count_nonzero(clean) < MIN_PIXELS or (case[0] != "jitter" and not one.noisy.any()):
                     continue  # nothing to spread, or nothing to spread to
-                share = float(one.noisy.sum() / mask.sum())
+                fraction = float(one.noisy.sum() / mask.sum())
                 for scheme, maps in by_scheme.items():
                     noisy = float(maps[at][one.noisy].mean(dtype=np.float64)) if one.noisy.any() else math.nan
                     loss = float(maps[at][clean].mean(dtype=np.float64))
-                    yield Measured(dataset, sample.name, first + at, *case, scheme, loss, noisy, share)
+                    yield Measurement(dataset, sample.name, first + at, *case, scheme, loss, noisy, fraction)
 
 
-def _groups(made: Iterator[Noisy]) -> Iterator[tuple[int, list[Noisy]]]:
-    """Yield (number of the first, following labels), `TOGETHER` at a time."""
+def _groups(made: Iterator[CorruptedLabel]) -> Iterator[tuple[int, list[CorruptedLabel]]]:
+    """Yield (number of the first, following labels), `BATCH` at a time."""
     first = 0
-    while group := list(islice(made, TOGETHER)):
+    while group := list(islice(made, BATCH)):
         yield first, group
         first += len(group)
 
 
-def summarize(measured: Sequence[Measured]) -> list[dict[str, Any]]:
+def summarize(measured: Sequence[Measurement]) -> list[dict[str, Any]]:
     """Return one row for each case and scheme, in their order: the mean over images of the mean over their draws.
 
     `std` is over all images and draws; `std_error` is that of the mean over images, as draws on one image are not
-    independent (NaN with one image). `of_global`: the loss over that of global normalization; `below_global`: on which share
+    independent (NaN with one image). `of_global`: the loss over that of global normalization; `below_global`: on which fraction
     of the same draws it is smaller (both NaN for jitter).
     """
-    groups: dict[tuple[Any, ...], list[Measured]] = {}
+    groups: dict[tuple[Any, ...], list[Measurement]] = {}
     for m in measured:
         groups.setdefault((m.corruption, m.amount, m.scheme), []).append(m)
     rows = []
@@ -222,7 +221,7 @@ def summarize(measured: Sequence[Measured]) -> list[dict[str, Any]]:
                     "of_global": clean / reference if not jitter and reference > 0 else math.nan,
                     "below_global": math.nan if jitter else float(np.mean(below)),
                     "noisy_loss": float(np.mean([m.noisy for m in mine])),
-                    "noisy_share": float(np.mean([m.noisy_fraction for m in mine])),
+                    "noisy_fraction": float(np.mean([m.noisy_fraction for m in mine])),
                     "images": len(means),
                     "n": len(mine),
                 }
@@ -230,8 +229,10 @@ def summarize(measured: Sequence[Measured]) -> list[dict[str, Any]]:
     return rows
 
 
-def _example(made: Sequence[Noisy], mask: NDArray[np.bool_], by_scheme: dict[Scheme, NDArray[np.float32]]) -> Example:
-    """The draw that shows most without normalization: one in the middle of the range of factors would show nothing."""
+def _example(
+    made: Sequence[CorruptedLabel], mask: NDArray[np.bool_], by_scheme: dict[Scheme, NDArray[np.float32]]
+) -> Example:
+    """The draw with the largest loss without normalization: one in the middle of the range of factors would show nothing."""
     raw = by_scheme[Scheme("none")]
     draw = int(np.argmax([loss.mean() for loss in raw]))
     return Example(made[draw].label, mask, made[draw].noisy, {s: maps[draw] for s, maps in by_scheme.items()})

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ccd_cli.analyze import noise as analyze_noise
-from ccd_cli.analyze.noise import CASES, LEVELS, SCHEMES, SIDE, VALID_FRACTION, Example, Measured, Scheme
+from ccd_cli.analyze.noise import CASES, LEVELS, MAX_SIDE, SCHEMES, VALID_FRACTION, Example, Measurement, Scheme
 from ccd_cli.analyze.settings import Settings
 from ccd_cli.benchmarks import Benchmark
 from ccd_cli.core.files import plain
@@ -18,26 +19,32 @@ if TYPE_CHECKING:
     from ccd_cli.benchmarks.predictors import ModelSource
 
 Row = dict[str, Any]
+_NAMES = {
+    "outliers": "outliers {1:g} %",
+    "affine": "wrong affine {1:g} %",
+    "blur": "blurred edges {1:g} %",
+    "jitter": "scale jitter x{0:g}",
+}
 
 
 @dataclass
 class Analysis:
-    """Every measurement, the scores of Figure 2 (`fitted`: a model was given), what was left out, and maps for a picture."""
+    """Every measurement, the scores of Figure 2 (`fitted`: a model was given), skipped images, and maps for a figure."""
 
     protocol: dict[str, Any]
     fitted: bool = False
-    measured: list[Measured] = field(default_factory=list)
+    measurements: list[Measurement] = field(default_factory=list)
     fits: list[Row] = field(default_factory=list)
-    left_out: list[dict[str, str]] = field(default_factory=list)
+    skipped: list[dict[str, str]] = field(default_factory=list)
     examples: dict[Any, Example] = field(default_factory=dict)
     example_name: str = ""
 
     def noise(self) -> list[Row]:
         """Return a row for each corruption, amount and normalization."""
-        return analyze_noise.summarize(self.measured)
+        return analyze_noise.summarize(self.measurements)
 
     def figure2(self) -> list[Row]:
-        """Return a row for each set, and one for all images of several; nothing without a model."""
+        """Return a row for each dataset, and one for all images of several; nothing without a model."""
         if not self.fits:
             return []
         from ccd_cli.analyze.figure2 import summarize  # timm: seconds that an analysis without a model saves
@@ -48,52 +55,74 @@ class Analysis:
         """Return the JSON document: NaN is null; `figure2` is null without a model."""
         figure2 = {"rows": self.figure2(), "images": self.fits} if self.fitted else None
         made: dict[str, Any] = plain(
-            {"protocol": self.protocol, "noise": self.noise(), "figure2": figure2, "left_out": self.left_out}
+            {"protocol": self.protocol, "noise": self.noise(), "figure2": figure2, "skipped": self.skipped}
         )
         return made
 
     def findings(self) -> list[str]:
         """Return what the numbers say, in sentences; both sides of `none` among them."""
         rows = {(r["corruption"], r["amount"], _scheme(r)): r for r in self.noise()}
-        table = {key: row["clean_loss"] for key, row in rows.items()}
-        said = []
-        for amount in (0.05, 0.2):
-            whole, hybrid, local = (
-                table.get(("outliers", amount, scheme), math.nan)
-                for scheme in (Scheme("global"), Scheme("hybrid", "range"), Scheme("local", "range"))
+        loss = {key: row["clean_loss"] for key, row in rows.items()}
+        return [*_outliers(rows, loss), *_blur(loss), *_jitter(loss), *_figure2(self.figure2())]
+
+
+Key = tuple[str, float, Scheme]
+GLOBAL, HYBRID, LOCAL = Scheme("global"), Scheme("hybrid", "range"), Scheme("local", "range")
+RAW, UNIT = Scheme("none"), Scheme("none", unit=True)
+
+
+def _outliers(rows: dict[Key, Row], loss: dict[Key, float]) -> Iterator[str]:
+    for amount in (0.05, 0.2):
+        whole, hybrid, local = (loss.get(("outliers", amount, scheme), math.nan) for scheme in (GLOBAL, HYBRID, LOCAL))
+        if whole > 0:
+            often = 100 * rows["outliers", amount, HYBRID]["below_global"]
+            yield (
+                f"Outliers in {100 * amount:g} % of a label cause a loss of {whole:.2f} MADs on its clean pixels with global "
+                f"normalization; {hybrid / whole:.2f} times that with hybrid by range (less on {often:.0f} % of the draws), "
+                f"{local / whole:.2f} times with local by range."
             )
-            if math.isfinite(whole) and whole > 0:
-                often = 100 * rows["outliers", amount, Scheme("hybrid", "range")]["below_global"]
-                said.append(
-                    f"Outliers in {100 * amount:g} % of a label cost its clean pixels {whole:.2f} MADs under global "
-                    f"normalization; hybrid by range spreads {hybrid / whole:.2f} of that (less on {often:.0f} % of the draws), "
-                    f"local by range {local / whole:.2f}."
-                )
-        whole, hybrid = (table.get(("blur", 0.03, s), math.nan) for s in (Scheme("global"), Scheme("hybrid", "range")))
-        if math.isfinite(whole) and whole > 0:
-            verdict = "more" if hybrid > whole else "less"
-            said.append(
-                f"Blurred edges cost the other pixels {whole:.3f} MADs under global normalization and {hybrid:.3f}, {verdict}, "
-                "under hybrid by range."
-            )
-        raw, unit = Scheme("none"), Scheme("none", unit=True)
-        jitter, noise = table.get(("jitter", 20.0, raw), math.nan), table.get(("outliers", 0.2, raw), math.nan)
-        if math.isfinite(jitter) and math.isfinite(noise):
-            normalized = max(table[("jitter", 20.0, s)] for s in SCHEMES if s.normalization != "none")
-            said.append(
-                f"Without normalization nothing is spread ({noise:.3f}), but labels whose scales differ by up to a factor of "
-                f"20 cost every pixel {jitter:.2f} MADs; normalized losses do not notice them ({normalized:.4f} at most). "
-                f"Dividing each label by its MAD first (none unit) mends that ({table['jitter', 20.0, unit]:.4f}) and spreads "
-                f"noise again ({table['outliers', 0.2, unit]:.2f} under outliers in 20 %)."
-            )
-        if fits := self.figure2():
-            row = fits[-1]
-            said.append(
-                f"Figure 2: on the central crop AbsRel is {row['whole_abs_rel']:.4f} after a fit to the whole map and "
-                f"{row['crop_abs_rel']:.4f} after a fit to the crop alone, which is better on {row['crop_better']} of "
-                f"{row['n']} images."
-            )
-        return said
+
+
+def _blur(loss: dict[Key, float]) -> Iterator[str]:
+    whole, hybrid = (loss.get(("blur", 0.03, scheme), math.nan) for scheme in (GLOBAL, HYBRID))
+    if whole > 0:
+        yield (
+            f"Blurred edges cause {whole:.3f} MADs on the other pixels with global normalization and {hybrid:.3f}, "
+            f"{'more' if hybrid > whole else 'less'}, with hybrid by range."
+        )
+
+
+def _jitter(loss: dict[Key, float]) -> Iterator[str]:
+    jitter, noise = loss.get(("jitter", 20.0, RAW), math.nan), loss.get(("outliers", 0.2, RAW), math.nan)
+    if math.isfinite(jitter) and math.isfinite(noise):
+        normalized = max(loss["jitter", 20.0, scheme] for scheme in SCHEMES if scheme.normalization != "none")
+        yield (
+            f"Without normalization no loss reaches clean pixels ({noise:.3f}), but labels whose scales differ by up to a factor "
+            f"of 20 cause {jitter:.2f} MADs on every pixel; normalized losses are invariant to scale (at most {normalized:.4f}). "
+            f"Dividing each label by its MAD first (none unit) removes that ({loss['jitter', 20.0, UNIT]:.4f}) and spreads "
+            f"noise again ({loss['outliers', 0.2, UNIT]:.2f} under outliers in 20 %)."
+        )
+
+
+def _figure2(rows: list[Row]) -> Iterator[str]:
+    for row in rows[-1:]:
+        yield (
+            f"Figure 2: on the central crop AbsRel is {row['whole_abs_rel']:.4f} after a fit to the whole map and "
+            f"{row['crop_abs_rel']:.4f} after a fit to the crop alone, which is better on {row['crop_better']} of "
+            f"{row['n']} images."
+        )
+
+
+def noise_table(rows: list[Row]) -> list[Row]:
+    """Return a line for each corruption, for a page: its `name`, the `corrupted` fraction, and `rows` (or None) by scheme."""
+    cells = {(row["corruption"], row["amount"], _scheme(row)): row for row in rows}
+    lines = []
+    for kind, amount in CASES if rows else ():
+        found = [cells.get((kind, amount, scheme)) for scheme in SCHEMES]
+        fraction = next((row["noisy_fraction"] for row in found if row), math.nan)
+        corrupted = "none" if kind == "jitter" else f"{100 * fraction:.1f} %" if math.isfinite(fraction) else "–"
+        lines.append({"name": _NAMES[kind].format(amount, 100 * amount), "corrupted": corrupted, "rows": found})
+    return lines
 
 
 def noise_lines(rows: list[Row], jitter: bool) -> list[dict[str, object]]:
@@ -110,10 +139,10 @@ def noise_lines(rows: list[Row], jitter: bool) -> list[dict[str, object]]:
 
 
 def figure2_lines(rows: list[Row]) -> list[dict[str, object]]:
-    """Return a line for each set: scores of the central crop after both fits."""
+    """Return a line for each dataset: metrics of the central crop after both fits."""
     return [
         {
-            "set": row["dataset"],
+            "dataset": row["dataset"],
             "images": row["n"],
             "AbsRel\nwhole fit": row["whole_abs_rel"],
             "AbsRel\ncrop fit": row["crop_abs_rel"],
@@ -125,29 +154,20 @@ def figure2_lines(rows: list[Row]) -> list[dict[str, object]]:
     ]
 
 
-def case_name(corruption: str, amount: float) -> str:
-    """Return a corruption with its amount in words."""
-    if corruption == "jitter":
-        return f"scale jitter x{amount:g}"
-    if corruption == "blur":
-        return f"edges blurred {100 * amount:g} %"
-    return f"{'wrong affine' if corruption == 'affine' else corruption} {100 * amount:g} %"
-
-
 def protocol(
     settings: Settings, sets: list[Benchmark], missing: list[tuple[str, str]], source: ModelSource | None
 ) -> dict[str, Any]:
     """Return how the analysis is made: what decides the numbers, and the same `in_words`."""
     words = [
-        f"At most {settings.images} images of each set, spread evenly; noise: those with more than {100 * VALID_FRACTION:g} % "
-        f"valid pixels, at most {SIDE} pixels a side (every k-th pixel), disparity over its median.",
-        "The true map is the student, a corrupted copy the label; losses and contexts (of the corrupted label) are those of "
-        f"training, levels {', '.join(map(str, LEVELS))}, contexts under {MIN_PIXELS} pixels skipped.",
-        "outliers: a factor U(0.2, 4) a pixel in a random rectangle of that share of the image. wrong affine: 1.6 d + 0.5 in "
-        f"it. edges blurred: a box mean around jumps over {100 * (EDGE - 1):.0f} % of radius that share of the shorter side. "
+        f"At most {settings.images} images per dataset, spread evenly; noise: those with more than {100 * VALID_FRACTION:g} % "
+        f"valid pixels, subsampled to at most {MAX_SIDE} pixels a side, disparity over its median.",
+        "The ground-truth map is the student, a corrupted copy the label; losses and contexts (of the corrupted label) are "
+        f"those of training, levels {', '.join(map(str, LEVELS))}, contexts under {MIN_PIXELS} pixels skipped.",
+        "outliers: a factor U(0.2, 4) per pixel in a random rectangle of that fraction of the image. wrong affine: 1.6 d + 0.5 in "
+        f"it. blurred edges: a box mean around steps over {100 * (EDGE - 1):.0f} %, radius that fraction of the shorter side. "
         "scale jitter: the whole label times one factor, log-uniform, the largest that many times the smallest.",
         f"Mean loss on clean pixels in MADs (none: of the true map), {settings.draws} draws (blur: one), seed {settings.seed}, "
-        "draws averaged for each image, images weighted alike. none unit: both maps divided by their MAD first.",
+        "averaged over draws, then over images. none unit: both maps divided by their MAD first.",
     ]
     made: dict[str, Any] = {
         "suite": settings.suite,
@@ -156,21 +176,21 @@ def protocol(
         "images": settings.images,
         "draws": settings.draws,
         "seed": settings.seed,
-        "valid_share": VALID_FRACTION,
-        "side": SIDE,
+        "valid_fraction": VALID_FRACTION,
+        "max_side": MAX_SIDE,
         "levels": list(LEVELS),
         "corruptions": list(CORRUPTIONS),
         "normalizations": [asdict(scheme) for scheme in SCHEMES],
         "model": None,
     }
     if source is not None:
-        from ccd_cli.analyze.figure2 import LEAST, in_words, method_of
+        from ccd_cli.analyze.figure2 import MIN_CROP_PIXELS, in_words, method_of
 
         assert source.kind is not None
         made["model"] = {"name": source.label, **source.facts(), "alignment": method_of(source.kind)}
         words.append(
             f"Figure 2: {source.label} ({source.kind}), {in_words(source.kind)}; on the whole map, or on the central crop of "
-            f"half height and half width; scored on the crop either way, where it has {LEAST} valid pixels."
+            f"half height and half width; scored on the crop either way, where it has {MIN_CROP_PIXELS} valid pixels."
         )
     return {**made, "in_words": words}
 

@@ -1,4 +1,4 @@
-"""`ccd analyze`: what noise in labels costs under each normalization, without training; with a model, the paper's Figure 2."""
+"""`ccd analyze`: the loss that label noise causes with each normalization, without training; with a model, Figure 2."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
-from ccd_cli.analyze import noise as analyze_noise
-from ccd_cli.analyze.noise import Example, Measured
+from ccd_cli.analyze.noise import VALID_FRACTION, Example, measure
 from ccd_cli.analyze.report import write_results
 from ccd_cli.analyze.results import Analysis, protocol
 from ccd_cli.analyze.settings import Settings
@@ -23,8 +22,8 @@ if TYPE_CHECKING:
     from ccd_cli.benchmarks.predictors import ModelSource
 
 READ_AHEAD = 2
-UNFIT = f"not more than {100 * analyze_noise.VALID_FRACTION:g} % of the pixels are valid, or they are all the same"
-NAMED = 10  # damaged images that are named on the terminal when they are left out
+UNFIT = f"not more than {100 * VALID_FRACTION:g} % of the pixels are valid, or they are all the same"
+MAX_WARNINGS = 10  # damaged images that are named on the terminal
 
 
 def run(settings: Settings, report: Report) -> Analysis:
@@ -38,14 +37,14 @@ def run(settings: Settings, report: Report) -> Analysis:
         check_runnable(resolve_model(settings.model, settings.arch))  # a typing error fails here
     sets, missing = open_suite(settings.suite, settings.data_root)
     for name, reason in missing:
-        report.note(f"{name} is left out: {reason}")
+        report.note(f"{name} is skipped: {reason}")
     runtime = choose_runtime(settings.device, settings.precision, settings.threads)
     source = None if settings.model is None else _source(settings, settings.model, runtime, report)
     with exclusive_lock(settings.out / ".lock", f"Another analysis writes into {settings.out}."), Signals() as signals:
         analysis = Analysis(protocol(settings, sets, missing, source), source is not None)
-        _look(settings, sets, source, runtime, analysis, signals, report)
-        if not analysis.measured and not analysis.fits:
-            reasons = "; ".join(dict.fromkeys(entry["reason"].rstrip(".") for entry in analysis.left_out))
+        _analyze(settings, sets, source, runtime, analysis, signals, report)
+        if not analysis.measurements and not analysis.fits:
+            reasons = "; ".join(dict.fromkeys(entry["reason"].rstrip(".") for entry in analysis.skipped))
             raise CcdError(f"No image of the suite '{settings.suite}' can be analyzed ({reasons}).")
         write_results(analysis, settings.out, settings.command, runtime.describe())
     return analysis
@@ -59,7 +58,7 @@ def _source(settings: Settings, word: str, runtime: Runtime, report: Report) -> 
     return ModelSource(model.teacher.name, model, settings.resolution, settings.suite, runtime)
 
 
-def _look(
+def _analyze(
     settings: Settings,
     sets: list[Benchmark],
     source: ModelSource | None,
@@ -68,17 +67,22 @@ def _look(
     signals: Signals,
     report: Report,
 ) -> None:
-    """Look at every image once: read it, measure what noise does on it, and score the model's fits."""
+    """Read every image once, measure the loss that noise causes on it, and score the model's fits."""
     todo = [(benchmark, index) for benchmark in sets for index in spread(len(benchmark), settings.images)]
     report.begin("Analyzing", len(todo))
     for done, (benchmark, name, sample) in enumerate(_read(todo), start=1):
-        label = benchmark.spec.name
+        dataset = benchmark.spec.name
         if isinstance(sample, CcdError):
-            _leave_out(analysis, report, label, name, "everything", sample)
+            _skip(analysis, report, {"dataset": dataset, "image": name, "stage": "all"}, sample)
         else:
-            measured = _measured(settings, label, sample, runtime, analysis, signals)
-            if not measured:
-                analysis.left_out.append({"dataset": label, "image": name, "of": "noise", "reason": UNFIT})
+            examples: dict[Any, Example] | None = None if analysis.examples else {}  # the first image with any is shown
+            found = measure(sample, dataset, settings.draws, settings.seed, runtime.device, examples)
+            measurements = list(takewhile(lambda _: signals.received is None, found))
+            analysis.measurements += measurements
+            if examples:
+                analysis.examples, analysis.example_name = examples, f"{dataset}, {sample.name}"
+            if not measurements:
+                analysis.skipped.append({"dataset": dataset, "image": name, "stage": "noise", "reason": UNFIT})
             if source is not None:
                 _fit(source, benchmark, sample, analysis, report)
         if signals.received is not None:
@@ -87,26 +91,14 @@ def _look(
     report.end()
 
 
-def _measured(
-    settings: Settings, dataset: str, sample: Sample, runtime: Runtime, analysis: Analysis, signals: Signals
-) -> list[Measured]:
-    """What noise does on one image until a signal comes, kept in `analysis`; the first that can be used is in the pictures."""
-    examples: dict[Any, Example] | None = None if analysis.examples else {}
-    coming = analyze_noise.measure(sample, dataset, settings.draws, settings.seed, runtime.device, examples)
-    found = list(takewhile(lambda _: signals.received is None, coming))
-    analysis.measured += found
-    if examples:
-        analysis.examples, analysis.example_name = examples, f"{dataset}, {sample.name}"
-    return found
-
-
 def _fit(source: ModelSource, benchmark: Benchmark, sample: Sample, analysis: Analysis, report: Report) -> None:
     from ccd_cli.analyze.figure2 import score_image
 
     try:
         analysis.fits.append(score_image(source, benchmark, sample))
     except CcdError as error:
-        _leave_out(analysis, report, benchmark.spec.name, sample.name, "figure 2", error)
+        entry = {"dataset": benchmark.spec.name, "image": sample.name, "stage": "figure 2"}
+        _skip(analysis, report, entry, error)
 
 
 def _read(todo: list[tuple[Benchmark, int]]) -> Iterator[tuple[Benchmark, str, Sample | CcdError]]:
@@ -123,12 +115,13 @@ def _read(todo: list[tuple[Benchmark, int]]) -> Iterator[tuple[Benchmark, str, S
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _leave_out(analysis: Analysis, report: Report, dataset: str, image: str, of: str, error: CcdError) -> None:
-    """Keep why an image is not part of something, and say it unless many were named already."""
-    reason = str(error).removeprefix(f"{image}: ")
-    analysis.left_out.append({"dataset": dataset, "image": image, "of": of, "reason": reason})
-    known = sum(entry["reason"] != UNFIT for entry in analysis.left_out)
-    if known <= NAMED:
-        report.warn(f"{dataset} {image}: left out of {of}: {reason}")
-    if known == NAMED:
-        report.warn("further images that are left out are in the page and not named here")
+def _skip(analysis: Analysis, report: Report, entry: dict[str, str], error: CcdError) -> None:
+    """List an image (`dataset`, `image`, `stage`) as skipped with the reason, and say it unless many were named already."""
+    reason = str(error).removeprefix(f"{entry['image']}: ")
+    analysis.skipped.append({**entry, "reason": reason})
+    count = sum(other["reason"] != UNFIT for other in analysis.skipped)
+    stage = "" if entry["stage"] == "all" else f" for {entry['stage']}"
+    if count <= MAX_WARNINGS:
+        report.warn(f"{entry['dataset']} {entry['image']}: skipped{stage}: {reason}")
+    if count == MAX_WARNINGS:
+        report.warn("further skipped images are listed on the page and not named here")

@@ -139,14 +139,14 @@ def prepare(
     if as_json:
         facts = {
             "set": name,
-            "place": str(done.place),
+            "place": str(done.folder),
             "written": done.written,
-            "kept": done.kept,
+            "kept": done.skipped,
             "absent": done.absent,
         }
         click.echo(json.dumps({**facts, "published": done.checked.good, "problems": done.checked.problems}, indent=2))
         return
-    report.note(f"{done.place}: {done.written} files written, {done.kept} were there")
+    report.note(f"{done.folder}: {done.written} files written, {done.skipped} skipped")
     _show_checked(done.checked)
 
 

@@ -1,4 +1,4 @@
-"""How pipelines tell what they are doing; the command line shows it, tests keep it, library users may ignore it."""
+"""How a running command reports progress; the command line shows it, tests keep it, library users may ignore it."""
 
 from __future__ import annotations
 

@@ -1,10 +1,9 @@
-"""Labels that are wrong in a known way: what a normalized loss makes of them can be measured without training.
+"""Synthetic label noise with a known mask, to measure without training how a normalized loss spreads it.
 
-A true map is the label of a perfect teacher. `corrupt` spoils it and says which pixels it spoiled; all others keep their
-value bit for bit, so that loss on them is loss that the normalization carried there (`ccd analyze`, docs/ANALYSIS.md).
+A ground-truth map is the label of a perfect teacher. `corrupt` changes it and returns the mask of the corrupted pixels; all
+other pixels are unchanged bit for bit, so any loss on them is due to the normalization (`ccd analyze`, docs/analysis.md).
 
-The kinds `outliers` and `affine` are those of the trial that this analysis repeats; `blur` and `jitter` are this project's.
-Maps are disparity [H,W] float32 over its median (so that the constants below mean the same on every image).
+Maps are disparity [H,W] float32 divided by its median, so that the constants below mean the same on every image.
 """
 
 from __future__ import annotations
@@ -21,93 +20,93 @@ from ccd_cli.core.errors import UsageProblem
 Corruption = Literal["outliers", "affine", "blur", "jitter"]
 CORRUPTIONS: tuple[Corruption, ...] = get_args(Corruption)
 RANDOM: frozenset[str] = frozenset({"outliers", "affine", "jitter"})
-"""Corruptions that differ from draw to draw."""
+"""Corruptions with a random component."""
 
 OUTLIER_FACTORS = (0.2, 4.0)
-"""Ends of the uniform factor of each outlier pixel."""
+"""Bounds of the uniformly distributed factor of each outlier pixel."""
 WRONG_AFFINE = (1.6, 0.5)
-"""Scale and shift of a region with the wrong affine map; the shift in medians of the map."""
+"""Scale and shift of a rectangle with a wrong affine transform; the shift in medians of the map."""
 EDGE = 1.1
-"""Neighbors whose disparities differ by more than this factor are at an object's boundary."""
+"""Neighbors whose disparities differ by more than this factor lie on an occlusion boundary."""
 
 Map = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Noisy:
-    """A spoiled label [H,W] in the unit of the true map, and the valid pixels that were spoiled, bool [H,W].
+class CorruptedLabel:
+    """A corrupted label [H,W] in the unit of the ground truth, and the mask of corrupted valid pixels, bool [H,W].
 
-    Under `jitter` no pixel is spoiled: the label is right up to its scale.
+    Under `jitter` no pixel counts as corrupted: the label is correct up to scale.
     """
 
     label: Map
     noisy: Mask
 
 
-def corrupt(kind: Corruption, disparity: Map, mask: Mask, amount: float, rng: np.random.Generator) -> Noisy:
-    """Return `disparity` [H,W] (over its median, positive where `mask` [H,W] is true) spoiled by `kind`.
+def corrupt(kind: Corruption, disparity: Map, mask: Mask, amount: float, rng: np.random.Generator) -> CorruptedLabel:
+    """Return `disparity` [H,W] (over its median, positive where `mask` [H,W] is true) with a corruption.
 
-    `outliers`: each pixel of a random rectangle times a factor U(.2, 4) of its own. `affine`: 1.6 d + .5 in a random
-    rectangle. `amount` of both: the rectangle's share of the image, 0..1. `blur`: a box mean around object boundaries;
-    `amount`: its radius as a share of the shorter side. `jitter`: the whole map times one factor, log-uniform in
-    1 / sqrt(amount) .. sqrt(amount), so that labels differ by up to the factor `amount`. Invalid pixels keep what they
-    held. Raises UsageProblem for an unknown kind or an amount out of range.
+    `outliers`: each pixel of a random rectangle times an independent factor U(.2, 4). `affine`: 1.6 d + .5 in a random
+    rectangle. `amount` of both: the rectangle's fraction of the image area, 0..1. `blur`: a box filter around occlusion
+    boundaries; `amount`: its radius as a fraction of the shorter side. `jitter`: the whole map times one factor, log-uniform
+    in 1 / sqrt(amount) .. sqrt(amount), so that labels differ by up to the factor `amount`. Invalid pixels are unchanged.
+    Raises UsageProblem for an unknown kind or an amount out of range.
     """
     check_amount(kind, amount)
     if kind == "jitter":
-        return Noisy((disparity * np.float32(amount ** rng.uniform(-0.5, 0.5))), np.zeros_like(mask))
+        return CorruptedLabel((disparity * np.float32(amount ** rng.uniform(-0.5, 0.5))), np.zeros_like(mask))
     if kind == "blur":
-        spoiled, region = _smeared(disparity, mask, max(1, round(amount * min(mask.shape))))
+        changed, area = _blurred(disparity, mask, max(1, round(amount * min(mask.shape))))
     else:
-        region = rectangle(mask.shape, amount, rng)
+        area = rectangle(mask.shape, amount, rng)
         if kind == "outliers":
-            spoiled = disparity * rng.uniform(*OUTLIER_FACTORS, mask.shape).astype(np.float32)
+            changed = disparity * rng.uniform(*OUTLIER_FACTORS, mask.shape).astype(np.float32)
         else:
-            spoiled = np.float32(WRONG_AFFINE[0]) * disparity + np.float32(WRONG_AFFINE[1])
-    noisy = region & mask
-    return Noisy(np.where(noisy, spoiled, disparity).astype(np.float32), noisy & (spoiled != disparity))
+            changed = np.float32(WRONG_AFFINE[0]) * disparity + np.float32(WRONG_AFFINE[1])
+    noisy = area & mask
+    return CorruptedLabel(np.where(noisy, changed, disparity).astype(np.float32), noisy & (changed != disparity))
 
 
 def check_amount(kind: str, amount: float) -> None:
-    """Raise UsageProblem for an unknown kind, and for an amount that it cannot have."""
+    """Raise UsageProblem for an unknown kind, and for an amount out of range."""
     if kind not in CORRUPTIONS:
         raise UsageProblem(f"Unknown corruption {kind!r}.", f"Choose one of: {', '.join(CORRUPTIONS)}.")
     if kind == "jitter" and not 1 <= amount < float("inf"):
-        raise UsageProblem(f"A jitter of {amount} is no ratio of two scales.", "It is 1 or more.")
+        raise UsageProblem(f"A jitter of {amount} is not a ratio of scales.", "It must be 1 or more.")
     if kind != "jitter" and not 0 < amount <= 1:
-        raise UsageProblem(f"An amount of {amount} is no share.", "It is above 0 and at most 1.")
+        raise UsageProblem(f"An amount of {amount} is not a fraction.", "It must be above 0 and at most 1.")
 
 
-def rectangle(shape: tuple[Any, ...], share: float, rng: np.random.Generator) -> Mask:
-    """Return bool [H,W], true in a rectangle of the image's own proportions and of `share` of its area, at a random place."""
-    height, width = (max(1, min(side, round(side * share**0.5))) for side in shape)
-    top, left = (int(rng.integers(0, side - part + 1)) for side, part in zip(shape, (height, width), strict=True))
-    region = np.zeros(shape, bool)
-    region[top : top + height, left : left + width] = True
-    return region
+def rectangle(shape: tuple[Any, ...], fraction: float, rng: np.random.Generator) -> Mask:
+    """Return bool [H,W], true in a rectangle with the image's aspect ratio and `fraction` of its area, at a random position."""
+    height, width = (max(1, min(size, round(size * fraction**0.5))) for size in shape)
+    top, left = (int(rng.integers(0, size - part + 1)) for size, part in zip(shape, (height, width), strict=True))
+    area = np.zeros(shape, bool)
+    area[top : top + height, left : left + width] = True
+    return area
 
 
 def boundaries(disparity: Map, mask: Mask) -> Mask:
-    """Return bool [H,W]: valid pixels with a valid neighbor whose disparity is more than `EDGE` times theirs, or less."""
+    """Return bool [H,W]: valid pixels with a valid neighbor whose disparity differs by more than the factor `EDGE`."""
     found = np.zeros_like(mask)
     for axis in (0, 1):
-        near, far = (_cut(disparity, axis, end) for end in (slice(None, -1), slice(1, None)))
-        both = _cut(mask, axis, slice(None, -1)) & _cut(mask, axis, slice(1, None))
-        jump = both & (np.maximum(near, far) > EDGE * np.minimum(near, far))
+        first, second = (_slice(disparity, axis, end) for end in (slice(None, -1), slice(1, None)))
+        both = _slice(mask, axis, slice(None, -1)) & _slice(mask, axis, slice(1, None))
+        jump = both & (np.maximum(first, second) > EDGE * np.minimum(first, second))
         for end in (slice(None, -1), slice(1, None)):
-            _cut(found, axis, end)[jump] = True
+            _slice(found, axis, end)[jump] = True
     return found
 
 
-def _smeared(disparity: Map, mask: Mask, radius: int) -> tuple[Map, Mask]:
-    """The mean of the valid pixels within `radius` pixels (a square), and where such a square touches a boundary."""
-    side = (2 * radius + 1, 2 * radius + 1)
-    total = cv2.boxFilter(np.where(mask, disparity, 0).astype(np.float64), -1, side, normalize=False)
-    count = cv2.boxFilter(mask.astype(np.float64), -1, side, normalize=False)
-    near = cv2.dilate(boundaries(disparity, mask).astype(np.uint8), np.ones(side, np.uint8)) > 0
+def _blurred(disparity: Map, mask: Mask, radius: int) -> tuple[Map, Mask]:
+    """The mean of the valid pixels in a square of this radius, and the mask of squares that touch a boundary."""
+    size = (2 * radius + 1, 2 * radius + 1)
+    total = cv2.boxFilter(np.where(mask, disparity, 0).astype(np.float64), -1, size, normalize=False)
+    count = cv2.boxFilter(mask.astype(np.float64), -1, size, normalize=False)
+    near = cv2.dilate(boundaries(disparity, mask).astype(np.uint8), np.ones(size, np.uint8)) > 0
     return (total / np.maximum(count, 1)).astype(np.float32), near
 
 
-def _cut(values: NDArray[Any], axis: int, part: slice) -> NDArray[Any]:
+def _slice(values: NDArray[Any], axis: int, part: slice) -> NDArray[Any]:
     return values[part] if axis == 0 else values[:, part]

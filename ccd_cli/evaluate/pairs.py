@@ -50,7 +50,7 @@ def draw_pairs(sample: Sample, prediction: Prediction, kind: Kind) -> Panels:
         right.append(ends[0] > ends[1] if near else ends[0] < ends[1])
     shrink = size[0] / sample.rgb.shape[1]
     return {
-        "photo": jpeg(_marked(photo, sample.pairs, right, shrink)),
+        "image": jpeg(_marked(photo, sample.pairs, right, shrink)),
         "prediction": jpeg(_marked(colorize(small, seen, kind), sample.pairs, right, shrink)),
     }
 

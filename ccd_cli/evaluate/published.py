@@ -16,7 +16,7 @@ FILE = Path(__file__).with_name("published.yaml")
 
 @dataclass(frozen=True)
 class Published:
-    """One table. `rows` are (method, {set: `scores`}) as fractions with the digits that were printed."""
+    """One table. `rows` are (method, {dataset: `scores`}) as fractions with the digits that were printed."""
 
     title: str
     source: str
@@ -25,12 +25,12 @@ class Published:
     scores: str = "AbsRel / δ1"
 
     def sets(self) -> set[str]:
-        """Return the sets that any row has."""
+        """Return the datasets that any row has."""
         return {name for _, cells in self.rows for name in cells}
 
 
 def published(sets: Collection[str]) -> list[Published]:
-    """Return the tables that say something about these sets."""
+    """Return the tables that have scores of these datasets."""
     return [table for table in _tables() if table.sets() & set(sets)]
 
 

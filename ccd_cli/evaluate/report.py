@@ -1,45 +1,41 @@
-"""The files of an evaluation: results.json, per_image.csv and report.html; and the same as rows for a terminal."""
+"""The files of an evaluation: results.json, per_image.csv and report.html; and the scores as rows for a terminal."""
 
 from __future__ import annotations
 
 import csv
 import math
-import os
-import platform
-import sys
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import ccd_cli
 from ccd_cli.benchmarks.predictors import is_custom_suite
 from ccd_cli.core.files import atomic_write, write_json, write_text
-from ccd_cli.evaluate.page import SHORT, page
+from ccd_cli.evaluate.page import NAMES, page
 from ccd_cli.evaluate.published import Published, published
 from ccd_cli.evaluate.results import Results
 from ccd_cli.evaluate.rows import headline, mean_ranks
 from ccd_cli.metrics.depth import METRICS
+from ccd_cli.reports.html import number
+from ccd_cli.reports.provenance import provenance
 
 JSON, CSV, HTML = "results.json", "per_image.csv", "report.html"
-_PACKAGES = ("torch", "timm", "numpy", "opencv-python", "transformers", "diffusers")
 
 
 def write_results(results: Results, out: Path, command: str, device: str) -> None:
     """Write the three files into `out`. The first two say nothing about when and where: the same scores are the same bytes."""
     write_json(out / JSON, results.document())
     _write_csv(out / CSV, results)
-    write_text(out / HTML, page(results, references(results), surroundings(command, device)))
+    write_text(out / HTML, page(results, references(results), provenance(command, device)))
 
 
 def references(results: Results) -> list[Published]:
-    """Return the published tables for the sets that were scored; none for pairs of one's own, whatever they are called."""
+    """Return the published tables for the datasets that were scored; none for a suite of one's own, whatever its names."""
     if is_custom_suite(results.protocol["suite"]):
         return []
     return published([row["dataset"] for row in results.rows])
 
 
 def summary(results: Results) -> list[dict[str, object]]:
-    """Return a line for each model: its headline scores on every set, and with several models their mean rank."""
+    """Return a line for each model: its headline metrics on every dataset, and with several models their mean rank."""
     ranks = mean_ranks(results.rows)
     cells = {(row["model"], row["dataset"]): row for row in results.rows}
     sets = list(dict.fromkeys(row["dataset"] for row in results.rows))
@@ -50,7 +46,7 @@ def summary(results: Results) -> list[dict[str, object]]:
             row = cells.get((model, name))
             keys = headline([row for row in results.rows if row["dataset"] == name])
             line[_named(name, keys)] = (
-                "–" if row is None else " / ".join(number(row.get(key, math.nan), 4) for key in keys) + _count(row)
+                "–" if row is None else " / ".join(number(row.get(key, math.nan)) for key in keys) + _count(row)
             )
         if ranks:
             line["mean rank"] = f"{ranks[model]:.2f}" if model in ranks else "–"
@@ -59,8 +55,8 @@ def summary(results: Results) -> list[dict[str, object]]:
 
 
 def _named(name: str, keys: list[str]) -> str:
-    """A set's heading: its name, and its scores where they are not AbsRel and delta1."""
-    return name if keys == ["abs_rel", "delta1"] else f"{name}: {' / '.join(SHORT[key] for key in keys) or 'nothing'}"
+    """A dataset's heading: its name, and its metrics where they are not AbsRel and delta1."""
+    return name if keys == ["abs_rel", "delta1"] else f"{name}: {' / '.join(NAMES[key] for key in keys) or 'nothing'}"
 
 
 def _count(row: dict[str, Any]) -> str:
@@ -68,37 +64,12 @@ def _count(row: dict[str, Any]) -> str:
 
 
 def published_lines(table: Published, sets: list[str]) -> list[dict[str, object]]:
-    """Return a line for each method of a published table: its scores of the sets, as printed."""
+    """Return a line for each method of a published table: its scores, as printed."""
     known = [name for name in sets if name in table.sets()]
     return [
         {"method": method, **{name: " / ".join(cells.get(name, ("–", "–"))) for name in known}}
         for method, cells in table.rows
     ]
-
-
-def number(value: float, digits: int) -> str:
-    """Return a number for eyes."""
-    return f"{value:.{digits}f}" if math.isfinite(value) else "–"
-
-
-def surroundings(command: str, device: str) -> dict[str, str]:
-    """Return what a report says about where it was made: command, versions, hardware."""
-    found = {name: _version(name) for name in _PACKAGES}
-    return {
-        "Command": command or "–",
-        "ccd": ccd_cli.__version__,
-        "Python": platform.python_version(),
-        "Packages": ", ".join(f"{name} {version}" for name, version in found.items() if version),
-        "Device": device,
-        "Machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs",
-    }
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return getattr(sys.modules.get("cv2"), "__version__", "") if package == "opencv-python" else ""
 
 
 def _write_csv(path: Path, results: Results) -> None:

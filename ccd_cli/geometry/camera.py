@@ -1,4 +1,4 @@
-"""Which pinhole camera took a photo: from flags, EXIF, the model, or a guess that is said aloud.
+"""The pinhole camera of an image: from flags, a stored file, EXIF, the model, or an assumed field of view.
 
 One convention everywhere: pixel (0, 0) has its center at (0.5, 0.5), so the image spans 0..W and 0..H, the middle is
 (W / 2, H / 2), and resizing an image only multiplies its intrinsics. Calibrations that put the center of the first
@@ -18,19 +18,19 @@ Source = Literal["flag", "fov", "file", "exif", "model", "guess"]
 FILM_DIAGONAL = math.hypot(36.0, 24.0)
 """Millimeters: 43.27, the diagonal of a 35-mm film frame."""
 GUESSED_FOV = 60.0
-"""Degrees across the longer side, where nothing tells; a phone's main lens has 65 to 70, a 35-mm lens 54."""
+"""Degrees across the longer side where nothing else is available; a phone's main lens has 65 to 70, a 35-mm lens 54."""
 ABOUT: dict[str, str] = {
-    "flag": "given by --intrinsics",
-    "fov": "given by --fov",
+    "flag": "from --intrinsics",
+    "fov": "from --fov",
     "file": "stored with the depth map",
     "exif": "from the photo's EXIF focal length",
     "model": "predicted by the model",
-    "guess": f"assumed: {GUESSED_FOV:g} degrees across the longer side; give --intrinsics or --fov",
+    "guess": f"assumed: {GUESSED_FOV:g} degrees across the longer side; set --intrinsics or --fov",
 }
 
 
 def parse_intrinsics(text: str) -> Camera:
-    """Return the camera written as "fx,fy,cx,cy" (pixels of the photo).
+    """Parse "fx,fy,cx,cy" (pixels of the image).
 
     Raises UsageProblem for anything but four finite numbers with positive focal lengths.
     """
@@ -56,14 +56,14 @@ def camera_from_fov(degrees: float, height: int, width: int) -> Camera:
 def camera_from_focal_35mm(millimeters: float, height: int, width: int) -> Camera:
     """Return the camera of a 35-mm equivalent focal length: f = mm * image diagonal / 43.27 mm.
 
-    The equivalent is defined by the angle across the diagonal (CIPA DCG-001; Depth Pro computes the same), so that the
-    formula needs no aspect ratio and neither rotation nor uniform resizing changes it.
+    The equivalent is defined by the angle across the diagonal (CIPA DCG-001; Depth Pro computes the same), so the formula
+    does not depend on the aspect ratio, on rotation or on uniform resizing.
     """
     return _centered(millimeters * math.hypot(height, width) / FILM_DIAGONAL, height, width)
 
 
 def resize_camera(camera: Camera, size: tuple[int, int], to: tuple[int, int]) -> Camera:
-    """Return the camera of the same photo after resizing it from `size` to `to`, both (height, width)."""
+    """Return the camera of the same image after resizing it from `size` to `to`, both (height, width)."""
     down, across = to[0] / size[0], to[1] / size[1]
     return Camera(camera.fx * across, camera.fy * down, camera.cx * across, camera.cy * down)
 
@@ -78,14 +78,14 @@ def resolve_camera(
     focal_35mm: float | None = None,
     model: Camera | None = None,
 ) -> tuple[Camera, Source]:
-    """Return (camera in pixels of the upright photo, where it comes from): the first that is known of
+    """Return (camera in pixels of the upright image, its source).
 
-    the user's intrinsics, the user's field of view, what was `stored` with a depth map when it was made (with the
-    source it had then), the EXIF 35-mm equivalent, the model's own, and 60 degrees across the longer side.
-    Raises UsageProblem where both flags are given or the angle is impossible.
+    The first one available is used: the user's intrinsics, the user's field of view, the camera `stored` with an existing
+    depth map (with its original source), the EXIF 35-mm equivalent focal length, the model's prediction, else 60 degrees
+    across the longer side. Raises UsageProblem where both flags are set or the angle is impossible.
     """
     if intrinsics is not None and fov is not None:
-        raise UsageProblem("--intrinsics and --fov contradict each other: give one.")
+        raise UsageProblem("--intrinsics and --fov contradict each other: use one of them.")
     if intrinsics is not None:
         return intrinsics, "flag"
     if fov is not None:

@@ -1,4 +1,4 @@
-"""One depth map and what it means: checked where it is made, so that nothing downstream has to guess."""
+"""A depth map with its kind, validity mask and camera, validated on construction."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ccd_cli.geometry.kinds import DIRECTION, KINDS, UNIT, Kind
 
 @dataclass(frozen=True)
 class Camera:
-    """Pinhole intrinsics in pixels of a photo: focal lengths and principal point; pixel (0, 0) has its center at
+    """Pinhole intrinsics in pixels of an image: focal lengths and principal point; pixel (0, 0) has its center at
     (0.5, 0.5). Raises `CcdError` for focal lengths that are not positive, and for anything not finite.
     """
 
@@ -30,11 +30,11 @@ class Camera:
 
 @dataclass(frozen=True)
 class DepthMap:
-    """A map float32 [H, W] of one kind, at the size of the photo that it belongs to.
+    """A map float32 [H, W] of one kind, at the size of its image.
 
-    `valid` [H, W] bool is False where the model said that it does not know; None means everywhere valid. Valid values are
-    finite (and positive for `metric`); what is not becomes invalid when the map is made by `checked`. `camera` is set
-    where the model predicts one.
+    `valid` [H, W] bool is False where the model marked a pixel invalid; None means valid everywhere. Valid values are
+    finite (and positive for `metric`); `checked` masks those that are not. `camera` is set where the model predicts one.
+    Raises `CcdError` for an unknown kind, wrong shapes or types, and valid values that are not finite or positive.
     """
 
     values: NDArray[np.float32]
@@ -50,20 +50,20 @@ class DepthMap:
             raise CcdError(f"A depth map is float32 HxW, not {self.values.dtype} {shape}.")
         if self.valid is not None and (self.valid.shape != self.values.shape or self.valid.dtype != np.bool_):
             raise CcdError("The mask of a depth map is bool and of the map's size.")
-        known = self.values if self.valid is None else self.values[self.valid]
-        if not np.isfinite(known).all() or (self.kind == "metric" and (known <= 0).any()):
+        values = self.values if self.valid is None else self.values[self.valid]
+        if not np.isfinite(values).all() or (self.kind == "metric" and (values <= 0).any()):
             raise CcdError(
                 f"A {self.kind} map holds values that are not {'positive' if self.kind == 'metric' else 'finite'}."
             )
 
     @property
     def direction(self) -> str:
-        """Where larger values lie."""
+        """Whether larger values are nearer or farther."""
         return DIRECTION[self.kind]
 
     @property
     def unit(self) -> str:
-        """What one unit is."""
+        """The unit of the values: meter, or relative."""
         return UNIT[self.kind]
 
 
@@ -73,9 +73,9 @@ def checked(
     valid: NDArray[np.bool_] | None = None,
     camera: Camera | None = None,
 ) -> DepthMap:
-    """Return a `DepthMap` whose impossible values (not finite; for metric also not positive) are marked invalid.
+    """Return a `DepthMap` with invalid values (not finite; for metric also not positive) masked.
 
-    `valid` stays None where nothing is. Raises `CcdError` for wrong shapes and types.
+    `valid` stays None where every pixel is valid. Raises `CcdError` for wrong shapes and types.
     """
     possible = np.isfinite(values) & (values > 0) if kind == "metric" else np.isfinite(values)
     if valid is not None:

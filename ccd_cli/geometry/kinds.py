@@ -1,4 +1,4 @@
-"""What a depth map means: its kind, direction and unit. No torch here, so that cards and recipes can use it."""
+"""The kinds of depth map, with direction and unit. Imports no torch, because model cards and recipes use it."""
 
 from __future__ import annotations
 

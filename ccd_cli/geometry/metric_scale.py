@@ -1,4 +1,4 @@
-"""Meters from maps of any kind: by an assumed near and far, or by a robust fit to a reference depth."""
+"""Metric depth from maps of any kind: by assumed near and far distances, or by a robust fit to a reference depth."""
 
 from __future__ import annotations
 
@@ -12,37 +12,37 @@ from ccd_cli.geometry.depth_map import DepthMap
 from ccd_cli.geometry.kinds import Kind
 
 NEAR, FAR = 0.5, 20.0
-"""Meters on which the 99 % and 1 % disparity quantiles land where nothing better is known."""
+"""Default distances in meters for the 99 % and 1 % disparity quantiles."""
 LOW, HIGH = 0.01, 0.99
 MIN_COMMON = 16
-"""Pixels that a map and its reference must share."""
+"""Minimum number of pixels that are valid in both a map and its reference."""
 _TUKEY = 4.685
 _MAD_TO_SIGMA = 1.4826
-_PAIRS, _JUDGES, _MOST = 512, 4096, 262_144
+_PAIRS, _EVALUATED, _MAX_POINTS = 512, 4096, 262_144
 
 
 @dataclass(frozen=True)
 class ToDepth:
-    """How values become meters: z = 1 / (scale * value + shift) for disparity, z = scale * value + shift for the rest."""
+    """Converts values to meters: z = 1 / (scale * value + shift) for disparity, z = scale * value + shift for the rest."""
 
     kind: Kind
     scale: float = 1.0
     shift: float = 0.0
 
     def __call__(self, depth_map: DepthMap) -> NDArray[np.float32]:
-        """Return float32 [H, W] in meters; NaN where the map is invalid or the point not at a finite distance ahead."""
+        """Return float32 [H, W] in meters; NaN where the map is invalid, or z is not finite and positive."""
         linear = depth_map.values.astype(np.float64) * self.scale + self.shift
         with np.errstate(divide="ignore", over="ignore"):
             depth = (1.0 / linear if self.kind == "disparity" else linear).astype(np.float32)
-        known = np.isfinite(depth) & (depth > 0)
+        valid = np.isfinite(depth) & (depth > 0)
         if depth_map.valid is not None:
-            known &= depth_map.valid
-        return np.where(known, depth, np.float32(np.nan))
+            valid &= depth_map.valid
+        return np.where(valid, depth, np.float32(np.nan))
 
 
 @dataclass(frozen=True)
 class Fit:
-    """A robust fit: what it found, how many pixels it saw and the share that it took for sound."""
+    """A robust fit: the conversion, the number of common pixels, and the fraction of inliers among them."""
 
     to_depth: ToDepth
     pixels: int
@@ -50,7 +50,7 @@ class Fit:
 
 
 def value_quantiles(depth_map: DepthMap) -> tuple[float, float]:
-    """Return the 1 % and 99 % quantiles of a map's valid values; for `depth`, whose zero is zero, of the positive ones.
+    """Return the 1 % and 99 % quantiles of a map's valid values; for `depth` and `metric`, of the positive ones.
 
     Raises CcdError where no value is valid.
     """
@@ -64,13 +64,13 @@ def value_quantiles(depth_map: DepthMap) -> tuple[float, float]:
 
 
 def to_depth_by_range(kind: Kind, quantiles: tuple[float, float], near: float = NEAR, far: float = FAR) -> ToDepth:
-    """Return how a map (or a clip) with these 1 % and 99 % value quantiles becomes depth between `near` and `far` meters.
+    """Return the conversion of a map (or clip) with these 1 % and 99 % value quantiles to depth from `near` to `far` meters.
 
-    disparity: 1 / (a * d + b) with the 99 % quantile exactly at `near` and the 1 % quantile exactly at `far`.
-    affine-depth: a * d + b with the 1 % quantile exactly at `near` and the 99 % quantile exactly at `far`.
-    depth has no free shift, and one scale cannot meet both ends: their geometric mean lands on sqrt(near * far), the
-    least-squares answer in log depth, which is exact at both ends where the map has that range.
-    metric stays as it is. Raises UsageProblem unless 0 < near < far, CcdError where the quantiles coincide.
+    disparity: 1 / (a * d + b), the 99 % quantile exactly at `near` and the 1 % quantile exactly at `far`.
+    affine-depth: a * d + b, the 1 % quantile exactly at `near` and the 99 % quantile exactly at `far`.
+    depth: a * d. One scale cannot match both ends, so the quantiles' geometric mean is mapped to sqrt(near * far), the
+    least-squares solution in log depth.
+    metric: unchanged. Raises UsageProblem unless 0 < near < far, CcdError where the quantiles coincide.
     """
     if not (0 < near < far and np.isfinite(far)):
         raise UsageProblem(f"--near and --far must be 0 < near < far, not {near:g} and {far:g}.")
@@ -80,26 +80,25 @@ def to_depth_by_range(kind: Kind, quantiles: tuple[float, float], near: float = 
     if kind == "depth":
         return ToDepth(kind, float(np.sqrt(near * far / (low * high))))
     if not high - low > 1e-6 * max(abs(low), abs(high)):
-        raise CcdError(f"The map is flat: 98 % of its values are {low:g}, so nothing in it tells near from far.")
+        raise CcdError(f"The map is flat: 98 % of its values are {low:g}, so near and far cannot be told apart.")
     at_low, at_high = (1 / far, 1 / near) if kind == "disparity" else (near, far)
     scale = (at_high - at_low) / (high - low)
     return ToDepth(kind, scale, at_low - scale * low)
 
 
 def to_depth_by_reference(depth_map: DepthMap, reference: NDArray[np.float32]) -> Fit:
-    """Return the robust fit of a map to `reference`, float32 [h, w] in meters, NaN or <= 0 where unknown.
+    """Return the robust fit of a map to `reference`, float32 [h, w] in meters, NaN or <= 0 where invalid.
 
-    Every known reference pixel meets the map's pixel under its center (nearest), so that a sparse or small reference
-    counts each measurement once. Fitted: scale and shift against 1 / z for `disparity`, scale and shift for
-    `affine-depth`, scale alone for `depth` and `metric`. A fifth of outliers, and more, does not move it (see
-    `robust_line`). Raises CcdError for another aspect ratio, fewer than 16 common pixels, a flat map, or a negative
-    scale.
+    Every valid reference pixel is paired with the map's nearest pixel, so that a sparse or small reference counts each
+    measurement once. Fitted: scale and shift to 1 / z for `disparity`, scale and shift to z for `affine-depth`, scale
+    alone (in log depth) for `depth` and `metric`. Robust to outliers, see `robust_line`. Raises CcdError for
+    another aspect ratio, fewer than 16 common pixels, a flat map, or a scale that is not positive.
     """
     x, z = _common(depth_map, reference)
     if x.size < MIN_COMMON:
         raise CcdError(
             f"The map and its reference share {x.size} valid pixels; a fit needs {MIN_COMMON}.",
-            "Check --ref-scale (meters = code / S) and that the reference belongs to this photo.",
+            "Check --ref-scale (meters = code / S) and that the reference belongs to this image.",
         )
     if depth_map.kind in ("depth", "metric"):
         log_scale, inliers = _robust_mean(np.log(z / x))
@@ -107,33 +106,33 @@ def to_depth_by_reference(depth_map: DepthMap, reference: NDArray[np.float32]) -
     scale, shift, inliers = robust_line(x, 1 / z if depth_map.kind == "disparity" else z)
     if scale <= 0:
         raise CcdError(
-            f"The fit to the reference has a scale that is not positive ({scale:.3g}): the map and its reference run "
-            "in opposite directions.",
-            "Check the map's kind (disparity: larger = nearer) and that the reference belongs to this photo.",
+            f"The fit to the reference has a scale that is not positive ({scale:.3g}): the map and its reference have "
+            "opposite directions.",
+            "Check the map's kind (disparity: larger = nearer) and that the reference belongs to this image.",
         )
     return Fit(ToDepth(depth_map.kind, scale, shift), x.size, inliers)
 
 
 def robust_line(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[float, float, float]:
-    """Return (scale, shift, share of inliers) of y = scale * x + shift; up to half of the points may be outliers.
+    """Return (scale, shift, fraction of inliers) of y = scale * x + shift; up to half of the points may be outliers.
 
-    Start: least median of squares (Rousseeuw 1984) over 512 seeded pairs. Then iteratively reweighted least squares
-    with Tukey's biweight (4.685 sigma, sigma from the median absolute residual), which gives gross outliers no weight
-    at all. Deterministic. Raises CcdError where x is constant.
+    Initialized by least median of squares (Rousseeuw 1984) over 512 seeded pairs, then iteratively reweighted least
+    squares with Tukey's biweight (4.685 sigma, sigma from the median absolute residual), which gives gross outliers zero
+    weight. Deterministic. Raises CcdError where x is constant.
     """
     rng = np.random.default_rng(0)
-    if x.size > _MOST:
-        picked = rng.choice(x.size, _MOST, replace=False)
+    if x.size > _MAX_POINTS:
+        picked = rng.choice(x.size, _MAX_POINTS, replace=False)
         x, y = x[picked], y[picked]
-    judges = rng.choice(x.size, min(x.size, _JUDGES), replace=False)
+    evaluated = rng.choice(x.size, min(x.size, _EVALUATED), replace=False)
     one, two = rng.integers(0, x.size, (2, _PAIRS))
     rise, run = y[two] - y[one], x[two] - x[one]
     usable = np.abs(run) > 1e-9 * max(float(np.abs(x).max()), 1e-30)
     if not usable.any():
-        raise CcdError("The map is flat where its reference is known, so a scale and shift cannot be fitted.")
+        raise CcdError("The map is flat where its reference is valid, so a scale and shift cannot be fitted.")
     slopes = rise[usable] / run[usable]
     shifts = y[one[usable]] - slopes * x[one[usable]]
-    typical = np.median(np.abs(slopes[:, None] * x[judges] + shifts[:, None] - y[judges]), axis=1)
+    typical = np.median(np.abs(slopes[:, None] * x[evaluated] + shifts[:, None] - y[evaluated]), axis=1)
     scale, shift = float(slopes[typical.argmin()]), float(shifts[typical.argmin()])
     weights = np.ones_like(x)
     for _ in range(30):
@@ -152,7 +151,7 @@ def robust_line(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[float, 
 
 
 def _robust_mean(y: NDArray[np.float64]) -> tuple[float, float]:
-    """Return (Tukey's biweight mean, share of inliers), started at the median."""
+    """Return (Tukey's biweight mean, fraction of inliers), initialized at the median."""
     mean, weights = float(np.median(y)), np.ones_like(y)
     for _ in range(30):
         weights = _biweight(y - mean, 1.0)
@@ -164,26 +163,26 @@ def _robust_mean(y: NDArray[np.float64]) -> tuple[float, float]:
 
 
 def _biweight(residual: NDArray[np.float64], size: float) -> NDArray[np.float64]:
-    """Return Tukey's weights; sigma has a floor of a millionth of `size`, so that an exact fit keeps its points."""
+    """Return Tukey's weights; sigma has a floor of a millionth of `size`, so that an exact fit retains its points."""
     sigma = max(_MAD_TO_SIGMA * float(np.median(np.abs(residual))), 1e-6 * size, 1e-30)
     return np.square(np.clip(1 - np.square(residual / (_TUKEY * sigma)), 0, None))
 
 
 def _common(depth_map: DepthMap, reference: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return map values and meters, vectors, at the pixels of the reference where both are known."""
+    """Return map values and meters, vectors, at the reference pixels where both are valid."""
     height, width = depth_map.values.shape
     h, w = reference.shape
     if abs(height * w - width * h) > 0.02 * width * h:
         raise CcdError(
-            f"The reference is {w}x{h}, which is not the shape of the map ({width}x{height}).",
-            "Both must show the whole of the same photo.",
+            f"The reference is {w}x{h}, which is not the aspect ratio of the map ({width}x{height}).",
+            "Both must cover the whole of the same image.",
         )
     rows = (((np.arange(h) + 0.5) * height / h).astype(np.int64)).clip(0, height - 1)
     columns = (((np.arange(w) + 0.5) * width / w).astype(np.int64)).clip(0, width - 1)
     x = depth_map.values[np.ix_(rows, columns)].astype(np.float64)
-    known = np.isfinite(reference) & (reference > 0) & np.isfinite(x)
+    valid = np.isfinite(reference) & (reference > 0) & np.isfinite(x)
     if depth_map.valid is not None:
-        known &= depth_map.valid[np.ix_(rows, columns)]
+        valid &= depth_map.valid[np.ix_(rows, columns)]
     if depth_map.kind in ("depth", "metric"):
-        known &= x > 0
-    return x[known], reference[known].astype(np.float64)
+        valid &= x > 0
+    return x[valid], reference[valid].astype(np.float64)

@@ -1,7 +1,7 @@
-"""Between depth maps and points: pinhole unprojection, its inverse, flying pixels, normals.
+"""Pinhole unprojection and projection, flying pixels, and normals from depth maps.
 
 Points are in camera coordinates, the unit of the depth: x right, y down, z forward (OpenCV). Depth is z, not distance
-along the ray. Pixel (0, 0) has its center at (0.5, 0.5). Depth [H, W] is float32 with NaN where unknown.
+along the ray. Pixel (0, 0) has its center at (0.5, 0.5). Depth [H, W] is float32 with NaN where invalid.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from ccd_cli.geometry.depth_map import Camera
 
 EDGE_JUMP = 0.03
-"""Share of the nearer depth by which a pixel must differ from both neighbors to be one that flies between surfaces."""
+"""Fraction of the nearer depth by which a flying pixel differs from both neighbors."""
 EDGE_REACH = 9
-"""Pixels: smeared edges narrower than this are found; a steep surface that goes on for longer is a surface."""
+"""Pixels: edges blurred over fewer pixels than this are detected; a longer slope counts as a surface."""
 NORMAL_RADIUS = 3
 """Pixels on each side of the window in which planes are fitted."""
 NORMAL_BAND = 0.03
-"""Share of the center's inverse depth by which pixels of one window may differ for one pixel of distance."""
+"""Fraction of the center's inverse depth by which a pixel of its window may differ, per pixel of distance."""
 
 Floats = NDArray[np.float32]
 
@@ -39,20 +39,20 @@ def project(points: NDArray[np.floating], camera: Camera) -> tuple[NDArray[np.fl
 
 
 def flying_pixels(
-    depth: Floats, grain: float = 1.0, jump: float = EDGE_JUMP, reach: int = EDGE_REACH
+    depth: Floats, upsampling: float = 1.0, jump: float = EDGE_JUMP, reach: int = EDGE_REACH
 ) -> NDArray[np.bool_]:
-    """Return bool [H, W], True where a pixel hangs between two surfaces at a depth edge.
+    """Return bool [H, W], True where a pixel lies between two surfaces at a depth edge (flying pixel).
 
-    Along rows and along columns, a step between neighbors counts when it exceeds `jump` of the nearer depth *after*
-    the steps that go on for `reach` pixels or more are taken off (white top-hat of the steps of 1 / z). On a plane
-    1 / z is linear in the image, so a floor or wall keeps all its pixels at whatever slant. A pixel flies when it has
-    such steps, in one direction (both away or both nearer), on both sides; next to a hole one side is enough. The two
-    sides of a clean step, and thin things that stand out from both neighbors, stay.
+    Along rows and along columns, a difference between neighbors counts when it exceeds the fraction `jump` of the nearer
+    depth *after* differences that persist for `reach` pixels or more are removed (white top-hat of the differences of
+    1 / z). On a plane 1 / z is linear in the image, so a floor or wall retains all its pixels at any slant. A pixel is
+    flying when it has such differences of one sign (both farther or both nearer) on both sides; next to an invalid pixel
+    one side is enough. Both sides of a sharp step, and thin objects in front of both neighbors, are retained.
 
-    `grain` is how many pixels of the map one pixel of its network spans: an enlarged map has edges that much wider, so
-    it is tested, and cut, in blocks of that size.
+    `upsampling` is the upsampling factor of the map: its pixels per pixel of the network's output. An enlarged map has
+    edges that much wider, so it is tested, and masked, in blocks of that size.
     """
-    block = max(1, min(round(grain), *(side // 2 for side in depth.shape)))
+    block = max(1, min(round(upsampling), *(side // 2 for side in depth.shape)))
     coarse = depth[block // 2 :: block, block // 2 :: block]
     inverse: Floats = np.reciprocal(coarse)
     flying = _flying_along_rows(inverse, jump, reach) | _flying_along_rows(inverse.T, jump, reach).T
@@ -83,12 +83,13 @@ def _flying_along_rows(inverse: Floats, jump: float, reach: int) -> NDArray[np.b
 
 
 def normals_from_depth(depth: Floats, camera: Camera) -> Floats:
-    """Return unit normals float32 [H, W, 3] that face the camera; NaN where depth is.
+    """Return unit normals float32 [H, W, 3] that face the camera; NaN where depth is NaN.
 
     A plane n . X = 1 is, in the image, 1 / z = n_x (u - cx) / fx + n_y (v - cy) / fy + n_z: so a least-squares plane
-    of 1 / z in a 7 x 7 window gives the normal exactly on planes of any slant. Pixels of other surfaces (farther from
-    the center's 1 / z than 3 % a pixel) are left out. The map's grid makes this faster than a search for neighbors in
-    space, and the orientation certain. A pixel without two neighbors in different directions gets (0, 0, -1).
+    fit of 1 / z in a 7 x 7 window is exact on planes of any slant. Pixels of other surfaces (differing from the center's
+    1 / z by more than 3 % per pixel of distance) are excluded. Using the pixel grid is faster than a nearest-neighbor
+    search in 3D, and the orientation is unambiguous. A pixel without two neighbors in different directions gets
+    (0, 0, -1).
     """
     inverse = np.where(np.isnan(depth), np.float32(0), np.reciprocal(depth))
     normals = np.empty((*depth.shape, 3), np.float32)
@@ -102,7 +103,7 @@ def normals_from_depth(depth: Floats, camera: Camera) -> Floats:
 
 
 def _band_normals(padded: Floats, camera: Camera, top: int) -> Floats:
-    """Normals of the rows from `top` on, of inverse depth with a margin of the radius; 0 = unknown."""
+    """Normals of the rows from `top` on, from inverse depth padded by the radius; 0 = invalid."""
     r = NORMAL_RADIUS
     height, width = padded.shape[0] - 2 * r, padded.shape[1] - 2 * r
     center = padded[r : r + height, r : r + width]
@@ -122,16 +123,16 @@ def _band_normals(padded: Floats, camera: Camera, top: int) -> Floats:
 
 
 def _solve_planes(sums: list[Floats]) -> tuple[Floats, Floats, Floats]:
-    """Return (change for one pixel right, one pixel down, offset at the center) from the nine weighted sums."""
+    """Return (slope per pixel to the right, slope per pixel down, offset at the center) from the nine weighted sums."""
     s, su, sv, suu, suv, svv, sd, sdu, sdv = sums
     s = np.maximum(s, np.float32(1))
     cuu, cuv, cvv = suu - su * su / s, suv - su * sv / s, svv - sv * sv / s
     cdu, cdv = sdu - sd * su / s, sdv - sd * sv / s
     determinant = cuu * cvv - cuv * cuv
-    sound = determinant > 0.1
-    safe = np.where(sound, determinant, np.float32(1))
-    right = np.where(sound, (cdu * cvv - cdv * cuv) / safe, np.float32(0))
-    down = np.where(sound, (cdv * cuu - cdu * cuv) / safe, np.float32(0))
+    solvable = determinant > 0.1
+    safe = np.where(solvable, determinant, np.float32(1))
+    right = np.where(solvable, (cdu * cvv - cdv * cuv) / safe, np.float32(0))
+    down = np.where(solvable, (cdv * cuu - cdu * cuv) / safe, np.float32(0))
     offset = np.asarray((sd - right * su - down * sv) / s, np.float32)
     return right, down, offset
 

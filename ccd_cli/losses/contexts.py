@@ -1,4 +1,4 @@
-"""Contexts: how a label cuts its map into groups of pixels that are normalized together.
+"""Contexts: groups of pixels, formed from the label, that are normalized together.
 
 Three families, from Zhang et al., *Hierarchical Normalization for Robust Monocular Depth Estimation* (HDN, 2022):
 
@@ -7,10 +7,10 @@ Three families, from Zhang et al., *Hierarchical Normalization for Robust Monocu
 * `grid` (HDN-DS): S x S cells of the image.
 
 Levels such as 1, 2, 4 are nested: every context of a coarse level is a union of fine ones. `layouts` uses that: it
-sorts the pixels of a map once, by their finest context; every context of every level is then a contiguous slice.
+sorts the pixels of a map once by their finest context, so that every context of every level is a contiguous slice.
 
-Two rules: `ccd` uses every valid pixel; `hdn` repeats the HDN authors' code, whose last segment of a range or quantile
-family leaves out the largest label pixel at every level.
+Two variants: `ccd` uses every valid pixel; `hdn` reproduces the HDN authors' code, whose last segment of the range and
+quantile families excludes the largest label pixel at every level.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from ccd_cli.core.errors import UsageProblem
 from ccd_cli.losses.normalize import as_maps, kth_smallest
 
 Family = Literal["range", "quantile", "grid"]
-Rule = Literal["ccd", "hdn"]
+Variant = Literal["ccd", "hdn"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Layout:
 
     `order` [n]: flat indices of the n pixels that belong to contexts, finest context after finest context.
     `spans`: for each level, fine to coarse, the (start, stop) slices of `order` that are its contexts, without empty
-    ones. `by_value`: the label's values do not fall from one of the finest contexts to the next (range and quantile).
+    ones. `by_value`: the finest contexts are in ascending order of label value (range and quantile).
     """
 
     order: Tensor
@@ -46,51 +46,53 @@ class Layout:
     by_value: bool
 
 
-def check_contexts(contexts: str, levels: Sequence[int], rule: str) -> None:
-    """Raise `UsageProblem` for an unknown family or rule, or for levels that are not distinct positive numbers."""
+def check_contexts(contexts: str, levels: Sequence[int], variant: str) -> None:
+    """Raise `UsageProblem` for an unknown family or variant, or for levels that are not distinct positive numbers."""
     if contexts not in get_args(Family):
         raise UsageProblem(f"Unknown contexts {contexts!r}.", f"Choose one of: {', '.join(get_args(Family))}.")
-    if rule not in get_args(Rule):
-        raise UsageProblem(f"Unknown rule {rule!r}.", f"Choose one of: {', '.join(get_args(Rule))}.")
+    if variant not in get_args(Variant):
+        raise UsageProblem(f"Unknown variant {variant!r}.", f"Choose one of: {', '.join(get_args(Variant))}.")
     if not levels or any(s < 1 for s in levels) or len(set(levels)) != len(levels):
-        raise UsageProblem(f"Levels {tuple(levels)} must be distinct numbers from 1 up.", "For example: 1, 2, 4.")
+        raise UsageProblem(f"Levels {tuple(levels)} must be distinct integers of at least 1.", "For example: 1, 2, 4.")
 
 
 def chains(levels: Sequence[int]) -> list[tuple[int, ...]]:
     """`levels` split into chains, each from fine to coarse, in which every level divides the one before it."""
     found: list[list[int]] = []
     for level in sorted(levels, reverse=True):
-        cache_folder = next((chain for chain in found if chain[-1] % level == 0), None)
-        if cache_folder is None:
+        chain = next((chain for chain in found if chain[-1] % level == 0), None)
+        if chain is None:
             found.append([level])
         else:
-            cache_folder.append(level)
+            chain.append(level)
     return [tuple(chain) for chain in found]
 
 
 def context_ids(
-    label: Tensor, mask: Tensor, segments: int, contexts: Family = "range", rule: Rule = "ccd"
+    label: Tensor, mask: Tensor, segments: int, contexts: Family = "range", variant: Variant = "ccd"
 ) -> tuple[Tensor, int]:
     """The context of each pixel at one level: (ids [B,H,W] int, number of contexts).
 
     `label` [B,H,W], `mask` [B,H,W] bool, `segments` the S of the family. Ids count from 0 (range and quantile: from the
-    smallest values up; grid: row by row); pixels outside every context hold the number of contexts itself.
+    smallest values up; grid: row by row); pixels outside every context get the number of contexts.
     """
-    check_contexts(contexts, (segments,), rule)
-    return nested_ids(as_maps(label.detach()), mask, contexts, (segments,), rule)
+    check_contexts(contexts, (segments,), variant)
+    return nested_ids(as_maps(label.detach()), mask, contexts, (segments,), variant)
 
 
-def layouts(label: Tensor, mask: Tensor, contexts: Family, chain: Sequence[int], rule: Rule) -> list[Layout]:
-    """One `Layout` a map for the nested levels of `chain` (fine to coarse); waits for the device once."""
-    ids, total = nested_ids(label, mask, contexts, chain, rule)
+def layouts(label: Tensor, mask: Tensor, contexts: Family, chain: Sequence[int], variant: Variant) -> list[Layout]:
+    """One `Layout` per map for the nested levels of `chain` (fine to coarse); synchronizes with the device once."""
+    ids, total = nested_ids(label, mask, contexts, chain, variant)
     orders, ends = _grouped(ids.flatten(1), total)
     dimensions = 2 if contexts == "grid" else 1
     widths = [(chain[0] // level) ** dimensions for level in chain]
     return [_layout(order, [0, *stops], widths, contexts != "grid") for order, stops in zip(orders, ends, strict=True)]
 
 
-def nested_ids(label: Tensor, mask: Tensor, contexts: Family, chain: Sequence[int], rule: Rule) -> tuple[Tensor, int]:
-    """As `context_ids` for the finest level of `chain`, numbered so that each coarser context is a run of numbers."""
+def nested_ids(
+    label: Tensor, mask: Tensor, contexts: Family, chain: Sequence[int], variant: Variant
+) -> tuple[Tensor, int]:
+    """As `context_ids` for the finest level of `chain`, numbered so that each coarser context is a contiguous range of ids."""
     finest = chain[0]
     total = finest**2 if contexts == "grid" else finest
     if contexts == "grid":
@@ -99,7 +101,7 @@ def nested_ids(label: Tensor, mask: Tensor, contexts: Family, chain: Sequence[in
         low, high = _range(label, mask)
         edges = _quantiles(label, mask, finest) if contexts == "quantile" else _equal_edges(low, high, finest)
         ids = _edges_reached(label, edges)
-        if rule == "hdn":
+        if variant == "hdn":
             mask = mask & (label < high[:, None, None])
     if total > 254:
         return ids.int().masked_fill_(~mask, total), total
@@ -108,7 +110,7 @@ def nested_ids(label: Tensor, mask: Tensor, contexts: Family, chain: Sequence[in
 
 
 def _grouped(ids: Tensor, total: int) -> tuple[list[Tensor], list[list[int]]]:
-    """For each row of `ids` [B,P]: its indices in the order of their ids, and where id 0, 1, ... `total` - 1 ends."""
+    """For each row of `ids` [B,P]: its indices sorted by id, and the end positions of ids 0, 1, ... `total` - 1."""
     if ids.device.type == "cpu" and total <= 16:
         found = [[np.flatnonzero(row == k) for k in range(total)] for row in ids.numpy()]
         orders = [torch.from_numpy(np.concatenate(groups)) for groups in found]
@@ -119,7 +121,7 @@ def _grouped(ids: Tensor, total: int) -> tuple[list[Tensor], list[list[int]]]:
 
 
 def _layout(order: Tensor, ends: list[int], widths: list[int], by_value: bool) -> Layout:
-    """Cut `order` at `ends`, the borders of the finest contexts; a context of a level is `width` of the finest."""
+    """Split `order` at `ends`, the bounds of the finest contexts; a context of a level spans `width` of the finest."""
     spans = []
     for width in widths:
         cuts = ends[::width]
@@ -128,7 +130,7 @@ def _layout(order: Tensor, ends: list[int], widths: list[int], by_value: bool) -
 
 
 def _range(label: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Smallest and largest valid value of each map [B]; anything for a map without valid pixels."""
+    """Smallest and largest valid value of each map [B]; undefined for a map without valid pixels."""
     if label.device.type == "cpu":
         inside = [row[valid] for row, valid in zip(label.numpy(), mask.numpy(), strict=True)]
         ends = [(values.min(), values.max()) if values.size else (0.0, 0.0) for values in inside]
@@ -139,7 +141,7 @@ def _range(label: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _edges_reached(label: Tensor, edges: list[Tensor]) -> Tensor:
-    """How many of the `edges` (each [B]) every label pixel is at or above: [B,H,W] of a small integer type."""
+    """The number of `edges` (each [B]) that are at most the label's value, per pixel: [B,H,W] of a small integer type."""
     if label.device.type == "cpu":  # numpy's comparison is four times faster than torch's
         counted = np.zeros(label.shape, dtype=np.uint8 if len(edges) < 255 else np.int32)
         for edge in edges:
@@ -159,7 +161,7 @@ def _equal_edges(low: Tensor, high: Tensor, segments: int) -> list[Tensor]:
 def _quantiles(label: Tensor, mask: Tensor, segments: int) -> list[Tensor]:
     """The inner edges [B] of `segments` parts of equal count; ties stay together, in the upper part.
 
-    The first label pixel at or above the linearly interpolated quantile: it cuts the pixels just as the quantile does.
+    The smallest label value at or above the linearly interpolated quantile: it separates the pixels as the quantile does.
     """
     edges = torch.full((segments - 1, len(label)), math.inf, dtype=label.dtype, device=label.device)
     for i in range(len(label) if segments > 1 else 0):
@@ -173,7 +175,7 @@ def _quantiles(label: Tensor, mask: Tensor, segments: int) -> list[Tensor]:
 
 
 def _cells(height: int, width: int, chain: Sequence[int], device: torch.device) -> Tensor:
-    """The number [H,W] of each pixel's cell, the cells of a coarser cell of `chain` next to each other."""
+    """The number [H,W] of each pixel's cell, cells within one coarser cell of `chain` numbered consecutively."""
     rows = torch.arange(height, device=device)[:, None]
     columns = torch.arange(width, device=device)[None, :]
     number = torch.zeros(height, width, dtype=torch.long, device=device)

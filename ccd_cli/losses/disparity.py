@@ -1,4 +1,4 @@
-"""Bring labels of any kind to disparity, the domain in which students learn.
+"""Convert labels of any kind to disparity, the domain of the losses.
 
 Depth and metric depth become disparity as 1 / d. Affine depth has an unknown shift, so 1 / d is undefined until a scale
 and shift are fitted to another teacher's depth of the same view.
@@ -15,8 +15,9 @@ from ccd_cli.core.errors import TeacherError
 def to_disparity(label: Tensor, kind: str) -> tuple[Tensor, Tensor]:
     """Return (disparity [B,H,W], valid [B,H,W] bool) for a label of kind disparity, depth or metric.
 
-    Depth at or below a thousandth of the map's median, and anything not finite, is invalid: 1 / d would let it rule the
-    map. Infinite depth is valid and becomes disparity 0. Invalid pixels hold 0. Raises TeacherError for affine depth.
+    Depth at or below a thousandth of the map's median is invalid, because 1 / d would let it dominate the map. So is NaN,
+    and for disparity anything not finite; infinite depth is valid and becomes disparity 0. Invalid pixels hold 0.
+    Raises TeacherError for affine depth.
     """
     label = label.float()
     if kind == "disparity":
@@ -24,20 +25,20 @@ def to_disparity(label: Tensor, kind: str) -> tuple[Tensor, Tensor]:
         return torch.where(valid, label, 0.0), valid
     if kind not in ("depth", "metric"):
         raise TeacherError(f"A label of kind {kind} has no disparity without a fit to another teacher's depth.")
-    known = (label > 0) & ~torch.isnan(label)
-    median = torch.where(torch.isfinite(label) & known, label, torch.nan).flatten(1).nanmedian(1).values
+    positive = (label > 0) & ~torch.isnan(label)
+    median = torch.where(torch.isfinite(label) & positive, label, torch.nan).flatten(1).nanmedian(1).values
     floor = 1e-3 * median.nan_to_num(0.0)[:, None, None]
-    valid = known & (label > floor)
+    valid = positive & (label > floor)
     return torch.where(valid, 1.0 / torch.where(valid, label, 1.0), 0.0), valid
 
 
-def fit_affine_depth(affine: Tensor, reference: Tensor, rounds: int = 16) -> Tensor:
+def fit_affine_depth(affine: Tensor, reference: Tensor, iterations: int = 16) -> Tensor:
     """Return depth [B,H,W] = scale * affine + shift, fitted to `reference` depth [B,H,W] of the same view.
 
     Iteratively reweighted least squares on the *relative* error e = (scale * affine + shift) / reference - 1, so that the
-    far range does not decide: least absolute error first (weight 1 / e), then Cauchy's weight 1 / (1 + (e / c)^2) with c
-    twice the map's median error, so that outliers do not decide either. A map whose best scale is not positive, that is
-    constant, or that has fewer than 16 common pixels, gets NaN everywhere: it has no order that agrees with the reference.
+    far range does not dominate. The first half of the iterations uses least absolute error (weight 1 / e), the rest
+    Cauchy weights 1 / (1 + (e / c)^2) with c twice the map's median error, which suppress outliers. A map that is constant,
+    has fewer than 16 common pixels, or whose best scale is not positive (no agreement with the reference) is NaN everywhere.
     """
     exact = torch.float32 if affine.device.type == "mps" else torch.float64
     x, y = affine.to(exact).flatten(1), reference.to(exact).flatten(1)
@@ -46,8 +47,8 @@ def fit_affine_depth(affine: Tensor, reference: Tensor, rounds: int = 16) -> Ten
     scale = shift = torch.zeros(len(x), 1, dtype=x.dtype, device=x.device)
     usable = valid.sum(1, keepdim=True) >= 16
     error = torch.ones_like(x)
-    for number in range(rounds):
-        if number <= rounds // 2:
+    for iteration in range(iterations):
+        if iteration <= iterations // 2:
             weight = 1.0 / error.clamp_min(1e-3)
         else:
             middle = torch.where(valid, error, torch.nan).nanmedian(1, keepdim=True).values.nan_to_num(1.0)

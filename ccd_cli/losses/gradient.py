@@ -1,8 +1,8 @@
-"""Multi-scale gradient matching: the edges of the student's map follow the edges of the label.
+"""Multi-scale gradient matching: aligns edges of the student's map with edges of the label.
 
 From MiDaS (Ranftl et al., arXiv 1907.01341), as L_grad of Distill Any Depth (eq. 9). Two choices of this project: the
-residual is normalized globally whatever the main normalization is, and means are taken (over pixel pairs, then scales)
-where MiDaS sums.
+residual is always normalized globally, whatever the main normalization is, and the terms are averaged (over pixel pairs,
+then over scales) where MiDaS sums them.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from ccd_cli.losses.terms import check_maps
 
 
 def gradient_loss(pred: Tensor, label: Tensor, mask: Tensor, scales: int = 4) -> Tensor:
-    """Mean absolute x and y difference of `N(pred) - N(label)`, the mean over `scales`: a scalar without unit.
+    """Mean absolute x and y difference of `N(pred) - N(label)`, the mean over `scales`: a dimensionless scalar.
 
     Maps [B,H,W], `mask` [B,H,W] bool. Scale k takes every 2^k-th pixel of each row and column. A pair of neighbors
     counts if both pixels are valid; at each scale the mean is over all horizontal and vertical pairs of the batch.
-    Scales at which no pair is left do not count; 0 with a gradient path where there are no pairs at all.
+    Scales without a valid pair are skipped; without any pair the result is 0, still connected to the graph.
+    Raises `ValueError` for shapes that disagree.
     """
     check_maps(pred, label, mask)
     with torch.autocast(pred.device.type, enabled=False):

@@ -1,12 +1,12 @@
-"""Shift and scale of a map: median, mean absolute deviation (MAD) and the floor below which a scale is not believed.
+"""Shift and scale of a map: median, mean absolute deviation (MAD) and a lower bound on the scale.
 
 `N(d) = (d - median(d)) / MAD(d)` is equation 1 of Distill Any Depth (arXiv 2502.19204). Two details follow the authors
 of hierarchical normalization (HDN): the median is the *lower* of the two middle values, so that it is always the value
 of a pixel, and the sum of absolute deviations is divided by `count + 1`. The extra one keeps a single pixel finite,
-lowers the MAD of a 560 x 560 map by 3e-6 of itself, and cancels between two maps that share a mask.
+lowers the MAD of a 560 x 560 map by a relative 3e-6, and cancels between two maps that share a mask.
 
 A MAD near zero (sky, a wall, an untrained student) would turn rounding noise into loss and gradient. So every scale is
-held above `MAD_FLOOR` times the whole map's range. A map without any contrast has no scale at all: it is left unscaled.
+clamped to at least `MAD_FLOOR` times the whole map's range. A map without any contrast is left unscaled.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-MAD_FLOOR = 1e-3  # share of the map's range; an even spread over a quarter of the range has a MAD of 1/16 of it
-CONTRAST_NOISE = 1e-6  # a range below this share of the largest magnitude is float32 rounding, not contrast
+MAD_FLOOR = 1e-3  # fraction of the map's range; values uniform over a quarter of the range have a MAD of 1/16 of it
+CONTRAST_NOISE = 1e-6  # a range below this fraction of the largest magnitude is float32 rounding, not contrast
 
 
 def as_maps(values: Tensor) -> Tensor:
-    """`values` as float32 (float64 stays float64, for tests of gradients): losses are never computed in half."""
+    """`values` as float32 (float64 stays float64, for tests of gradients): losses are never computed in half precision."""
     return values if values.dtype == torch.float64 else values.float()
 
 
@@ -62,9 +62,9 @@ def ranked_values(values: Tensor, blocks: Sequence[tuple[int, int]], ranks: Sequ
 
 
 def scale_floor(low: Tensor, high: Tensor) -> Tensor:
-    """The smallest scale to believe for maps whose valid pixels span `low` .. `high` (same shape, same unit).
+    """The lower bound on the scale of maps whose valid pixels span `low` .. `high` (same shape, same unit).
 
-    `MAD_FLOOR` times the range; 1 for a map whose range is not above rounding noise, which is thereby left unscaled.
+    `MAD_FLOOR` times the range; 1 for a map whose range is within rounding noise, which leaves it unscaled.
     """
     span = high - low
     has_contrast = span > CONTRAST_NOISE * torch.maximum(low.abs(), high.abs())
@@ -72,10 +72,10 @@ def scale_floor(low: Tensor, high: Tensor) -> Tensor:
 
 
 def statistics(d: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Median, MAD (sum of absolute deviations / (count + 1), no floor) and scale (MAD above the floor) of each map.
+    """Median, MAD (sum of absolute deviations / (count + 1), no floor) and scale (MAD, at least the floor) of each map.
 
     `d` [B,H,W], `mask` [B,H,W] bool; invalid pixels may be NaN. Three tensors [B] in the unit of `d`, differentiable in
-    `d` (the median passes its gradient to the pixels that hold it, in equal parts; the floor passes none). A map with
+    `d` (the median's gradient is split equally among the pixels equal to it; the floor passes none). A map with
     no valid pixel has median 0, MAD 0 and scale 1.
     """
     d = as_maps(d)
@@ -99,8 +99,8 @@ def statistics(d: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def normalize_map(d: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Each map shifted by its median and divided by its MAD: (normalized [B,H,W], median [B], MAD [B]).
 
-    `d` [B,H,W] in any unit, `mask` [B,H,W] bool. Invalid pixels of the result are 0. The returned MAD is the bare
-    statistic; the division uses it floored (`scale_floor`). Differentiable in `d`. Distill Any Depth, eq. 1.
+    `d` [B,H,W] in any unit, `mask` [B,H,W] bool. Invalid pixels of the result are 0. The returned MAD is
+    not floored; the division uses the floored one (`scale_floor`). Differentiable in `d`. Distill Any Depth, eq. 1.
     """
     d = as_maps(d)
     median, mad, scale = statistics(d, mask)
@@ -110,10 +110,10 @@ def normalize_map(d: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def unit_scale(label: Tensor, mask: Tensor) -> Tensor:
-    """`label` [B,H,W] divided by its MAD, not shifted; invalid pixels keep what they held.
+    """`label` [B,H,W] divided by its MAD, not shifted; invalid pixels are divided too.
 
-    Brings the raw output of different teachers to one size before a loss without normalization. A map without contrast
-    comes back as it was. "Unit scale" is this project's definition; the paper leaves it open.
+    Brings the raw output of different teachers to a common scale before a loss without normalization. A map without
+    contrast is returned unchanged. This definition of "unit scale" is this project's; the paper gives none.
     """
     label = as_maps(label)
     return label / statistics(label, mask)[2][:, None, None]

@@ -1,8 +1,8 @@
-"""Losses of distillation between a student's map and a pseudo-label: per-pixel, feature, scale anchor, and drift.
+"""Distillation losses between a student's map and a pseudo-label: per-pixel, feature and scale-anchor losses, and drift.
 
 Formulas: Distill Any Depth (arXiv 2502.19204), equations 1 to 6 and 9. Maps are [B,H,W] in one domain (disparity), of
-any unit; masks are [B,H,W] bool, True = valid. Invalid pixels may be NaN in either map: they give neither loss nor
-gradient. Everything is computed in float32, under autocast too. Gradients flow into the student only.
+any unit; masks are [B,H,W] bool, True = valid. Invalid pixels may be NaN in either map: they contribute neither loss
+nor gradient. Everything is computed in float32, even under autocast. Gradients flow to the student only.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from torch import Tensor
 
 from ccd_cli.core.errors import UsageProblem
 from ccd_cli.losses.context_l1 import context_l1
-from ccd_cli.losses.contexts import Family, Rule, check_contexts
+from ccd_cli.losses.contexts import Family, Variant, check_contexts
 from ccd_cli.losses.normalize import as_maps, kth_smallest, statistics
 
 Normalization = Literal["global", "hybrid", "local", "none"]
-ANCHOR_FLOOR = 1e-3  # share of the label's MAD that the anchor adds to both: its loss stays under log(1e-3)^2 = 48
+ANCHOR_FLOOR = (
+    1e-3  # fraction of the label's MAD that the anchor adds to both MADs: its loss stays under log(1e-3)^2 = 48
+)
 DRIFT_FLOOR = 1e-6  # the smallest ratio of MADs that `drift` reports
 
 
@@ -31,20 +33,20 @@ def normalized_l1(
     normalization: Normalization,
     contexts: Family = "range",
     levels: Sequence[int] = (1, 2, 4),
-    rule: Rule = "ccd",
+    variant: Variant = "ccd",
 ) -> Tensor:
     """Each pixel's absolute difference between the normalized student and the normalized label: [B,H,W], 0 if invalid.
 
-    `normalization`: `global` one context a map (SSI, eq. 1 and 2); `hybrid` the mean over a pixel's contexts at all
+    `normalization`: `global` one context per map (SSI, eq. 1 and 2); `hybrid` the mean over a pixel's contexts at all
     `levels` (eq. 3 and 4); `local` the finest level alone (eq. 5); `none` the raw difference (eq. 6), the only one with
-    a unit. `contexts` and `rule`: see `ccd_cli.losses.contexts`. With rule `ccd` contexts under 16 pixels are skipped
-    and a MAD is held above a thousandth of its map's range; with `hdn` everything is as in the HDN authors' code.
+    a unit. `contexts` and `variant`: see `ccd_cli.losses.contexts`. With variant `ccd` contexts under 16 pixels are
+    skipped and a MAD is at least a thousandth of its map's range; `hdn` follows the HDN authors' code.
     Raises `UsageProblem` for an unknown name or bad levels, `ValueError` for shapes that disagree.
     """
-    check_contexts(contexts, levels, rule)
+    check_contexts(contexts, levels, variant)
     if normalization not in get_args(Normalization):
-        known = ", ".join(get_args(Normalization))
-        raise UsageProblem(f"Unknown normalization {normalization!r}.", f"Choose one of: {known}.")
+        choices = ", ".join(get_args(Normalization))
+        raise UsageProblem(f"Unknown normalization {normalization!r}.", f"Choose one of: {choices}.")
     check_maps(pred, label, mask)
     pred = as_maps(pred)
     label = label.detach().to(pred.dtype)
@@ -52,29 +54,29 @@ def normalized_l1(
         if normalization == "none":
             return (torch.where(mask, pred, 0.0) - torch.where(mask, label, 0.0)).abs()
         if normalization == "global":
-            return context_l1(pred, label, mask, "grid", (1,), rule)  # one cell: the same for every family
-        return context_l1(pred, label, mask, contexts, levels if normalization == "hybrid" else (max(levels),), rule)
+            return context_l1(pred, label, mask, "grid", (1,), variant)  # one cell: the same for every family
+        return context_l1(pred, label, mask, contexts, levels if normalization == "hybrid" else (max(levels),), variant)
 
 
 def reduce_loss(loss_map: Tensor, mask: Tensor, drop_worst: float = 0.0) -> Tensor:
-    """Sum over the batch's valid pixels / their number: a scalar; 0 (that still backpropagates) where there are none.
+    """Mean over the batch's valid pixels: a scalar; 0 (still connected to the graph) where there are none.
 
-    `loss_map` [B,H,W], `mask` [B,H,W] bool. `drop_worst` in [0, 1): the share of each map's valid pixels, rounded down,
-    with the largest losses that is left out (Depth Anything V2 leaves out 0.1). Pixels that tie at the cut share the
-    places that remain, so that the result does not depend on their order. Raises `ValueError` outside [0, 1).
+    `loss_map` [B,H,W], `mask` [B,H,W] bool. `drop_worst` in [0, 1): the fraction of each map's valid pixels, rounded down,
+    with the largest losses that is excluded (0.1 in Depth Anything V2). Pixels tied at the threshold get equal fractional
+    weights, so that the result does not depend on their order. Raises `ValueError` outside [0, 1).
     """
     if not 0 <= drop_worst < 1:
         raise ValueError(f"drop_worst {drop_worst} is not in [0, 1).")
     if drop_worst == 0:
         return torch.where(mask, loss_map, 0.0).sum() / mask.sum().clamp_min(1)
-    weight = _kept(loss_map.detach(), mask, drop_worst)
+    weight = _trim_weights(loss_map.detach(), mask, drop_worst)
     return torch.where(mask, loss_map * weight, 0.0).sum() / weight.sum().clamp_min(1)
 
 
 def feature_loss(student_tokens: Tensor, target_tokens: Tensor, margin: float = 0.85) -> Tensor:
-    """1 - cosine similarity, the mean over the tokens that are not yet more similar than `margin`: a scalar.
+    """1 - cosine similarity, averaged over the tokens whose similarity is at most `margin`: a scalar.
 
-    Both [B,N,C]; no gradient reaches the target. 0, with a gradient path, where every token is past the margin.
+    Both [B,N,C]; no gradient reaches the target. 0, still connected to the graph, where every token is above the margin.
     From Depth Anything (arXiv 2401.10891); L_feat of Distill Any Depth. Raises `ValueError` if shapes disagree.
     """
     if student_tokens.shape != target_tokens.shape:
@@ -82,32 +84,33 @@ def feature_loss(student_tokens: Tensor, target_tokens: Tensor, margin: float = 
     student = as_maps(student_tokens)
     with torch.autocast(student.device.type, enabled=False):
         similarity = F.cosine_similarity(student, target_tokens.detach().to(student.dtype), dim=-1)
-        apart = (similarity.detach() <= margin).to(similarity.dtype)
-        return ((1 - similarity) * apart).sum() / apart.sum().clamp_min(1)
+        below = (similarity.detach() <= margin).to(similarity.dtype)
+        return ((1 - similarity) * below).sum() / below.sum().clamp_min(1)
 
 
 def anchor_loss(pred: Tensor, label: Tensor, mask: Tensor) -> Tensor:
-    """Squared log ratio of the student's MAD to the label's, the mean over maps: a scalar, in log units squared.
+    """Squared log ratio of the student's MAD to the label's, averaged over maps: a scalar, in log units squared.
 
-    Maps [B,H,W]. A thousandth of the label's MAD is added to both sides, so that a flat student costs at most 48. Maps
-    without valid pixels or with a flat label are left out. This project's answer to the free scale of the other losses.
+    Maps [B,H,W]. A thousandth of the label's MAD is added to both sides, which bounds the loss of a flat student by
+    48. Maps without valid pixels or with a flat label are excluded. An addition of this project: the other losses do not
+    constrain the student's scale.
     """
     check_maps(pred, label, mask)
-    p_mad, l_mad, useful = _spreads(pred, label, mask)
+    p_mad, l_mad, usable = _mads(pred, label, mask)
     extra = ANCHOR_FLOOR * l_mad
-    ratio = torch.where(useful, (p_mad + extra) / (l_mad + extra), 1.0)
-    return ratio.log().square().sum() / useful.sum().clamp_min(1)
+    ratio = torch.where(usable, (p_mad + extra) / (l_mad + extra), 1.0)
+    return ratio.log().square().sum() / usable.sum().clamp_min(1)
 
 
 def drift(pred: Tensor, label: Tensor, mask: Tensor) -> Tensor:
-    """Natural log of the student's MAD over the label's, the mean over maps: a scalar without gradient.
+    """Natural log of the student's MAD over the label's, averaged over maps: a scalar without gradient.
 
-    0 = same spread, 2.3 = ten times the label's, at least log(1e-6). Maps as for `anchor_loss`; 0 if none is left.
+    0 = same MAD, 2.3 = ten times the label's, at least log(1e-6). Maps are excluded as in `anchor_loss`; 0 if none is left.
     """
     check_maps(pred, label, mask)
-    p_mad, l_mad, useful = _spreads(pred.detach(), label, mask)
-    ratio = torch.where(useful, p_mad / l_mad, 1.0).clamp_min(DRIFT_FLOOR)
-    return ratio.log().sum() / useful.sum().clamp_min(1)
+    p_mad, l_mad, usable = _mads(pred.detach(), label, mask)
+    ratio = torch.where(usable, p_mad / l_mad, 1.0).clamp_min(DRIFT_FLOOR)
+    return ratio.log().sum() / usable.sum().clamp_min(1)
 
 
 def check_maps(pred: Tensor, label: Tensor, mask: Tensor) -> None:
@@ -117,21 +120,21 @@ def check_maps(pred: Tensor, label: Tensor, mask: Tensor) -> None:
         raise ValueError(f"Expected pred, label and bool mask of one shape [B,H,W]; got {shapes}, mask {mask.dtype}.")
 
 
-def _spreads(pred: Tensor, label: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """MAD of student and label [B] (1 where the label is of no use), and which maps are of use [B] bool."""
+def _mads(pred: Tensor, label: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """MAD of student and label [B] (1 where the label is flat or empty), and which maps are usable [B] bool."""
     p_mad, l_mad = statistics(pred, mask)[1], statistics(label.detach(), mask)[1].to(as_maps(pred).dtype)
-    useful = l_mad > 0
-    return p_mad, torch.where(useful, l_mad, 1.0), useful
+    usable = l_mad > 0
+    return p_mad, torch.where(usable, l_mad, 1.0), usable
 
 
-def _kept(losses: Tensor, mask: Tensor, share: float) -> Tensor:
-    """Weights [B,H,W] in [0, 1] that keep all but the worst `share` of each map's valid pixels."""
+def _trim_weights(losses: Tensor, mask: Tensor, fraction: float) -> Tensor:
+    """Weights [B,H,W] in [0, 1] that exclude the worst `fraction` of each map's valid pixels."""
     weights = torch.zeros_like(losses)
     for i, count in enumerate(mask.sum(dim=(1, 2)).tolist()):
-        keep = count - int(count * share)
+        keep = count - int(count * fraction)
         if keep == 0:
             continue
-        cut = kth_smallest(losses[i][mask[i]], keep - 1)
-        below, at = mask[i] & (losses[i] < cut), mask[i] & (losses[i] == cut)
+        threshold = kth_smallest(losses[i][mask[i]], keep - 1)
+        below, at = mask[i] & (losses[i] < threshold), mask[i] & (losses[i] == threshold)
         weights[i] = below + at * ((keep - below.sum()) / at.sum().clamp_min(1))
     return weights

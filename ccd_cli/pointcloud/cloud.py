@@ -87,7 +87,7 @@ def choose_rule(
     """Return how this map becomes meters. `quantiles`: a whole clip's 1 % and 99 % values, else the map's own.
 
     Metric maps go straight through; a reference is fitted; the rest gets near and far. Raises CcdError (see
-    `core.scale`).
+    `geometry.metric_scale`).
     """
     disparity = depth_map.kind == "disparity"
     ranged = settings.near is not None or settings.far is not None

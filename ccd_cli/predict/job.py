@@ -1,4 +1,4 @@
-"""What `ccd predict` was asked to make, what became of it, and what tells finished results from stale ones."""
+"""Settings, outcome and fingerprints of `ccd predict`: what is requested, what was written, what can be skipped."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any, NamedTuple
 import ccd_cli
 from ccd_cli.core.errors import CcdError, Interrupted, Unwritable, UsageProblem
 from ccd_cli.core.report import Report
-from ccd_cli.core.runtime import Runtime
+from ccd_cli.core.runtime import Runtime, Signals
 from ccd_cli.geometry.camera import Source, resolve_camera
 from ccd_cli.geometry.depth_map import Camera, DepthMap
 from ccd_cli.media.colorize import color_table
 from ccd_cli.media.exif import read_focal_35mm
 from ccd_cli.media.find import Media
 from ccd_cli.media.map_read import find_map
-from ccd_cli.media.map_write import ITEMS, Origin
+from ccd_cli.media.map_write import ITEMS, Origin, with_suffix
 from ccd_cli.media.outputs import read_sidecar
 from ccd_cli.pointcloud.cloud import CloudSettings
 from ccd_cli.pointcloud.files import Format
@@ -72,25 +72,46 @@ class Settings:
 
 @dataclass
 class Outcome:
-    """What became of every input: one record for each that is finished, and the reasons of the others."""
+    """The result of a run: one record per finished or skipped input, and (input, reason) for each failed one."""
 
     done: list[dict[str, Any]] = field(default_factory=list)
     failed: list[tuple[str, str]] = field(default_factory=list)
     skipped: int = 0
 
 
-def failed(item: Media, error: CcdError, outcome: Outcome, report: Report) -> None:
-    """Note that one input could not be done; raises `error` again where it is not about this input alone."""
-    if isinstance(error, Unwritable | Interrupted):
-        raise error
-    reason = error.message.removeprefix(f"{item.path}: ")
-    reason += f"{'' if reason.endswith('.') else '.'} {error.hint}" if error.hint else ""
-    outcome.failed.append((str(item.path), reason))
-    report.warn(f"{item.path}: {reason}")
+@dataclass(frozen=True)
+class Job:
+    """One run of `ccd predict`: the model, the settings, the runtime, and where progress and results are reported."""
+
+    model: Model
+    settings: Settings
+    runtime: Runtime
+    report: Report
+    signals: Signals
+    outcome: Outcome
+
+    def batch(self, gpu_default: int) -> int:
+        """Return the batch size: the user's, else 1 on a CPU and `gpu_default` on a GPU."""
+        return self.settings.batch or (gpu_default if self.runtime.device.type == "cuda" else 1)
+
+    def fail(self, item: Media, error: CcdError) -> None:
+        """Record that one input failed; re-raises `error` where it is not specific to this input."""
+        if isinstance(error, Unwritable | Interrupted):
+            raise error
+        reason = error.message.removeprefix(f"{item.path}: ")
+        reason += f"{'' if reason.endswith('.') else '.'} {error.hint}" if error.hint else ""
+        self.outcome.failed.append((str(item.path), reason))
+        self.report.warn(f"{item.path}: {reason}")
+
+    def skip(self, item: Media) -> None:
+        """Record that the results of one input exist already."""
+        sidecar = with_suffix(self.settings.out / item.stem, ".json")
+        self.outcome.done.append({"input": str(item.path), "sidecar": str(sidecar), "skipped": True})
+        self.outcome.skipped += 1
 
 
-def finished(base: Path, fingerprint: str) -> dict[str, Any] | None:
-    """Return the sidecar of results that are complete and were made with these settings from this input, else None."""
+def existing_results(base: Path, fingerprint: str) -> dict[str, Any] | None:
+    """Return the sidecar of complete results with this fingerprint, else None."""
     found = read_sidecar(base)
     if found is None or found["fingerprint"] != fingerprint:
         return None
@@ -99,17 +120,18 @@ def finished(base: Path, fingerprint: str) -> dict[str, Any] | None:
 
 
 class Fingerprints(NamedTuple):
-    """Hashes: of what decides the values of a map (`map`), and of what decides all results of an input (`all`)."""
+    """Hashes of everything that determines the values of a map (`map`), and all results of an input (`all`)."""
 
     map: str
     all: str
 
 
-def fingerprints_of(item: Media, model: Model, settings: Settings, runtime: Runtime, *extra: object) -> Fingerprints:
-    """Return the marks of an input: its size and time, the model, the settings; `extra` decides the map as well.
+def fingerprints_of(item: Media, job: Job, *extra: object) -> Fingerprints:
+    """Return the fingerprints of an input: file size and time, model, settings; `extra` also determines the map.
 
-    Raises CcdError where the file, or its reference depth, is gone.
+    Raises CcdError where the file, or its reference depth, does not exist.
     """
+    model, settings, runtime = job.model, job.settings, job.runtime
     try:
         about = item.path.stat()
         reference = reference_file(item, settings)
@@ -133,28 +155,28 @@ def fingerprints_of(item: Media, model: Model, settings: Settings, runtime: Runt
 
 
 def reference_file(item: Media, settings: Settings) -> Path | None:
-    """Return the reference depth of an input, None where none is asked for; raises ImageError where it is absent."""
+    """Return the reference depth file of an input, None without --align-to; raises ImageError where it is missing."""
     if settings.align_to is None or not settings.align_to.is_dir():
         return settings.align_to
     return find_map(settings.align_to, (item.stem, item.stem.with_name(item.path.name)), (".png", ".npy"))
 
 
 def origin(model: Model, shape: tuple[int, int], source: Source | None, fingerprints: Fingerprints) -> Origin:
-    """Return what a sidecar says about how a map of `shape` (height, width) was made."""
+    """Return the provenance, for the sidecar, of a map of `shape` (height, width)."""
     teacher = model.teacher
-    seen = model.short_side(*shape)
+    resolution = model.short_side(*shape)
     made_by = (teacher.name, teacher.checkpoint_sha256, teacher.license, ccd_cli.__version__)
-    return Origin(*made_by, seen, source, fingerprints.all, fingerprints.map)
+    return Origin(*made_by, resolution, source, fingerprints.all, fingerprints.map)
 
 
-def photo_camera(
-    item: Media, shape: tuple[int, int], made: DepthMap | None, settings: Settings
+def image_camera(
+    item: Media, shape: tuple[int, int], depth_map: DepthMap | None, settings: Settings
 ) -> tuple[Camera, Source]:
-    """Return a photo's camera and where it comes from; without a map, what is known before prediction."""
+    """Return an image's camera and its source; `depth_map` None: without the model's prediction."""
     return resolve_camera(
         *shape,
         intrinsics=settings.intrinsics,
         fov=settings.fov,
         focal_35mm=None if item.video else read_focal_35mm(item.path),
-        model=None if made is None else made.camera,
+        model=None if depth_map is None else depth_map.camera,
     )

@@ -1,4 +1,4 @@
-"""Photos: read ahead, predict in batches, write behind, so that the network never waits for a disk."""
+"""Images: prefetched, predicted in batches and written in the background, so that the network does not wait for a disk."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 
 from ccd_cli.core.concurrency import BackgroundWork, chunks, prefetch
 from ccd_cli.core.errors import CcdError, Unwritable
-from ccd_cli.core.report import Report
-from ccd_cli.core.runtime import Runtime, Signals
 from ccd_cli.geometry.depth_map import DepthMap
 from ccd_cli.media.find import Media
 from ccd_cli.media.map_read import read_reference
@@ -23,13 +21,12 @@ from ccd_cli.pointcloud.files import write_cloud
 from ccd_cli.pointcloud.preview import write_preview
 from ccd_cli.predict.job import (
     Fingerprints,
-    Outcome,
+    Job,
     Settings,
-    failed,
+    existing_results,
     fingerprints_of,
-    finished,
+    image_camera,
     origin,
-    photo_camera,
     reference_file,
 )
 from ccd_cli.teachers.model import Model, predict_each
@@ -37,114 +34,103 @@ from ccd_cli.teachers.model import Model, predict_each
 READERS = WRITERS = 2
 GPU_BATCH = 8
 
-Photo = NDArray[np.uint8]
+Image = NDArray[np.uint8]
 
 
-def predict_photos(
-    items: list[Media],
-    model: Model,
-    settings: Settings,
-    runtime: Runtime,
-    report: Report,
-    signals: Signals,
-    outcome: Outcome,
-) -> None:
-    """Predict `items` and write their results; records and reasons go to `outcome`.
+def predict_images(items: list[Media], job: Job) -> None:
+    """Predict `items` and write their results; records and reasons of failure go to `job.outcome`.
 
-    Raises Unwritable where nothing more can be written.
+    Raises Unwritable where the output cannot be written.
     """
-    todo = _unfinished(items, model, settings, runtime, outcome, report)
-    if not todo:
+    pending = _pending(items, job)
+    if not pending:
         return
-    size = settings.batch or (GPU_BATCH if runtime.device.type == "cuda" else 1)
-    said: set[str] = set()
+    report, outcome = job.report, job.outcome
+    batch = job.batch(GPU_BATCH)
+    reported: set[str] = set()
 
     def written(result: Any) -> None:
         item, made = result
         if isinstance(made, CcdError):
-            failed(item, made, outcome, report)
+            job.fail(item, made)
             return
         record, notes = made
-        for note in (n for n in notes if n not in said):
-            said.add(note)
+        for note in (n for n in notes if n not in reported):
+            reported.add(note)
             report.note(note)
         outcome.done.append(record)
         report.advance(len(outcome.done) - outcome.skipped)
 
-    report.begin("Photos", len(todo))
+    report.begin("Images", len(pending))
     try:
         with ThreadPoolExecutor(READERS) as readers, ThreadPoolExecutor(WRITERS) as writers:
-            behind = BackgroundWork(writers, 2 * WRITERS + size, written)
-            for chunk in chunks(prefetch(readers, lambda item: read_photo(item.path), todo, READERS + size), size):
-                if signals.received is not None:
+            writing = BackgroundWork(writers, 2 * WRITERS + batch, written)
+            images = prefetch(readers, lambda item: read_photo(item.path), pending, READERS + batch)
+            for chunk in chunks(images, batch):
+                if job.signals.received is not None:
                     break
-                read = _readable(chunk, outcome, report)
-                for item, rgb, made in _predicted(read, model, settings, outcome, report):
-                    behind.add(_written, item, rgb, made, model, settings, todo[item])
-            behind.finish()
+                for item, rgb, depth_map in _predict_batch(_readable(chunk, job), job):
+                    writing.add(_try_write, item, rgb, depth_map, job.model, job.settings, pending[item])
+            writing.finish()
     finally:
         report.end()
 
 
-def _unfinished(
-    items: list[Media], model: Model, settings: Settings, runtime: Runtime, outcome: Outcome, report: Report
-) -> dict[Media, Fingerprints]:
-    """The items without complete results of these settings, and their marks; the others are counted and listed."""
-    todo = {}
+def _pending(items: list[Media], job: Job) -> dict[Media, Fingerprints]:
+    """The items without existing results of the same fingerprint, and their fingerprints; the others are skipped."""
+    pending = {}
     for item in items:
-        base = settings.out / item.stem
         try:
-            fingerprints = fingerprints_of(item, model, settings, runtime)
+            fingerprints = fingerprints_of(item, job)
         except CcdError as error:
-            failed(item, error, outcome, report)
+            job.fail(item, error)
             continue
-        if settings.overwrite or finished(base, fingerprints.all) is None:
-            todo[item] = fingerprints
+        if job.settings.overwrite or existing_results(job.settings.out / item.stem, fingerprints.all) is None:
+            pending[item] = fingerprints
         else:
-            outcome.done.append({"input": str(item.path), "sidecar": str(with_suffix(base, ".json")), "skipped": True})
-            outcome.skipped += 1
-    if outcome.skipped:
-        report.note(
-            f"{outcome.skipped} of {len(items)} photos are already done with these settings (--overwrite redoes them)"
+            job.skip(item)
+    if job.outcome.skipped:
+        job.report.note(
+            f"{job.outcome.skipped} of {len(items)} images have results with the same settings and are skipped "
+            "(--overwrite redoes them)"
         )
-    return todo
+    return pending
 
 
-def _readable(chunk: list[tuple[Media, Future[Photo]]], outcome: Outcome, report: Report) -> list[tuple[Media, Photo]]:
+def _readable(chunk: list[tuple[Media, Future[Image]]], job: Job) -> list[tuple[Media, Image]]:
+    """The images of a batch that could be read; the others fail."""
     read = []
     for item, future in chunk:
         try:
             read.append((item, future.result()))
         except CcdError as error:
-            failed(item, error, outcome, report)
+            job.fail(item, error)
         except MemoryError:
-            failed(item, CcdError(f"{item.path}: does not fit into memory."), outcome, report)
+            job.fail(item, CcdError(f"{item.path}: does not fit into memory."))
     return read
 
 
-def _predicted(
-    read: list[tuple[Media, Photo]], model: Model, settings: Settings, outcome: Outcome, report: Report
-) -> list[tuple[Media, Photo, DepthMap]]:
-    """Predict some photos together; those without a map are named."""
-    focals = [_focal(item, rgb, settings) for item, rgb in read]
-    maps = predict_each(model.teacher, [rgb for _, rgb in read], model.asked, focals)
-    made = []
-    for (item, rgb), result in zip(read, maps, strict=True):
+def _predict_batch(images: list[tuple[Media, Image]], job: Job) -> list[tuple[Media, Image, DepthMap]]:
+    """Predict a batch; images for which the model fails are recorded as failed."""
+    focals = [_focal(item, rgb, job.settings) for item, rgb in images]
+    results = predict_each(job.model.teacher, [rgb for _, rgb in images], job.model.asked, focals)
+    predicted = []
+    for (item, rgb), result in zip(images, results, strict=True):
         if isinstance(result, CcdError):
-            failed(item, result, outcome, report)
+            job.fail(item, result)
         else:
-            made.append((item, rgb, result))
-    return made
+            predicted.append((item, rgb, result))
+    return predicted
 
 
-def _focal(item: Media, rgb: Photo, settings: Settings) -> float | None:
-    """The focal length in pixels that is known before prediction; a guess is none."""
-    camera, source = photo_camera(item, rgb.shape[:2], None, settings)
+def _focal(item: Media, rgb: Image, settings: Settings) -> float | None:
+    """The focal length in pixels from flags or EXIF, an input of some models; None where it would be assumed."""
+    camera, source = image_camera(item, rgb.shape[:2], None, settings)
     return None if source == "guess" else camera.fx
 
 
-def _written(item: Media, *rest: Any) -> tuple[Media, tuple[dict[str, Any], list[str]] | CcdError]:
-    """Write one photo's results, or return why only this one could not be done."""
+def _try_write(item: Media, *rest: Any) -> tuple[Media, tuple[dict[str, Any], list[str]] | CcdError]:
+    """Write one image's results; return the record and notes, or the error where it concerns this image alone."""
     try:
         return item, _write(item, *rest)
     except Unwritable:
@@ -154,14 +140,14 @@ def _written(item: Media, *rest: Any) -> tuple[Media, tuple[dict[str, Any], list
 
 
 def _write(
-    item: Media, rgb: Photo, made: DepthMap, model: Model, settings: Settings, fingerprints: Fingerprints
+    item: Media, rgb: Image, depth_map: DepthMap, model: Model, settings: Settings, fingerprints: Fingerprints
 ) -> tuple[dict[str, Any], list[str]]:
-    """Write all results of one photo, the sidecar last; return a record of them and what is worth saying."""
-    if made.valid is not None and not made.valid.any():
-        raise CcdError("The model gave no valid value for it.", "If it does so for every photo, try --precision fp32.")
+    """Write all results of one image, the sidecar last; return its record and notes for the user."""
+    if depth_map.valid is not None and not depth_map.valid.any():
+        raise CcdError("The model's map has no valid value.", "If that is so for every image, try --precision fp32.")
     base = settings.out / item.stem
     shape = rgb.shape[:2]
-    camera, source = photo_camera(item, shape, made, settings)
+    camera, source = image_camera(item, shape, depth_map, settings)
     about = origin(model, shape, source, fingerprints)
     files: dict[str, str] = {}
     notes: list[str] = []
@@ -170,7 +156,7 @@ def _write(
         cloud_settings = settings.cloud
         if (reference := reference_file(item, settings)) is not None:
             cloud_settings = replace(cloud_settings, reference=read_reference(reference, settings.ref_scale))
-        cloud = cloud_from_map(made, rgb, camera, cloud_settings, camera_source=source, grain=model.grain(*shape))
+        cloud = cloud_from_map(depth_map, rgb, camera, cloud_settings, camera_source=source, grain=model.grain(*shape))
         path = with_suffix(base, f".{settings.cloud_format}")
         write_cloud(path, cloud.points, cloud.colors, cloud.normals, settings.cloud_format, cloud.about)
         files["cloud"] = path.name
@@ -179,13 +165,13 @@ def _write(
         notes += cloud.notes
         extra["cloud"] = {"points": len(cloud.points), "unit": cloud.unit, **vars(cloud.to_depth)}
     content = write_maps(
-        base, made, rgb, settings.save, about, camera=camera, cmap=settings.cmap, files=files, extra=extra
+        base, depth_map, rgb, settings.save, about, camera=camera, cmap=settings.cmap, files=files, extra=extra
     )
     names = [str(base.parent / name) for name in content["files"].values()]
     return {
         "input": str(item.path),
         "sidecar": str(with_suffix(base, ".json")),
-        "kind": made.kind,
+        "kind": depth_map.kind,
         "files": names,
         "skipped": False,
     }, notes

@@ -1,15 +1,17 @@
-"""Steady the maps of a video: one (scale, shift) a frame against flicker, without drift and without decay.
+"""Temporal alignment of a video's maps: one (scale, shift) per frame that removes flicker without drift or decay.
 
-A network that sees single frames gives each its own scale and shift. `align` fits every frame to a slowly updated reference
-map of the scene, in disparity for disparity, in log depth for depth and metric (scale only), as it is for affine depth. The
-reference moves with the picture, so that a tilt over a floor is not mistaken for a change of scale.
+A single-frame network gives each frame its own scale and shift. `align` fits every frame to a slowly updated reference map
+of the scene: in disparity for disparity, in log depth (scale only) for depth and metric, in the values themselves for affine
+depth. The reference is shifted with the estimated image motion, so that a tilt over a floor is not mistaken for a change of
+scale.
 
-Why it does not decay. Least squares from a noisy map to a noisy map gives a slope that is too small by
-signal / (signal + noise), a thousand times over in a chain. Here the line is fitted by Deming regression, which is free of
-that bias when the ratio of the two noises is known; it is, because the reference is an average of a known number of frames
-(Deming, Statistical Adjustment of Data, 1943). Outliers, that is moving edges, are cut at 2.5 robust deviations. What random
-walk is left is pulled back, at most 0.7 % a frame, until the long-run mean of the corrections is again that of the scene's
-first frames: the network's own long-run scale rules, whatever comes into view.
+Decay: ordinary least squares between two noisy maps underestimates the slope by the factor signal / (signal + noise), which
+accumulates over a clip. Deming regression is unbiased when the ratio of the two noise variances is known; here it is,
+because the reference averages a known number of frames (Deming, Statistical Adjustment of Data, 1943). Outliers (moving
+edges) are removed at 2.5 robust standard deviations.
+
+Drift: the remaining random walk is corrected by at most 0.7 % per frame, toward the mean correction of the scene's first
+frames, so that the long-run scale is that of the network.
 """
 
 from __future__ import annotations
@@ -23,47 +25,57 @@ from numpy.typing import NDArray
 
 from ccd_cli.core.errors import UsageProblem
 from ccd_cli.geometry.kinds import KINDS, Kind
-from ccd_cli.predict.motion import COMMON, Array, FrameView, blocks, correlation, is_cut, look, motion_between
+from ccd_cli.predict.deming import fit_line, median_mad
+from ccd_cli.predict.motion import (
+    MIN_COMMON,
+    Array,
+    FrameDescriptor,
+    block_sums,
+    correlation,
+    describe_frame,
+    estimate_motion,
+    is_cut,
+)
 
 Mode = Literal["none", "ema", "align"]
 MODES: tuple[str, ...] = get_args(Mode)
 
-SIDE = 64  # longer side of the maps that are compared
-MEMORY = 9  # the reference averages about so many frames where the scene stands still
-WARM_UP = 120  # frames from which the mean correction of a scene is learned
-PULL = 1 / 150  # a frame: how fast a drift is pulled back
-DRIFT = 1 / 30  # weight of a new frame in the estimate of the drift
-EMA = 0.05  # weight of a new frame in mode ema
+MAP_SIZE = 64  # longer side, in pixels, of the reduced maps that are compared
+REFERENCE_FRAMES = 9  # number of frames that the reference averages, approximately, in a static scene
+WARM_UP = 120  # number of frames from which the mean correction of a scene is estimated
+DRIFT_CORRECTION = 1 / 150  # fraction of the drift that is corrected per frame
+DRIFT_WEIGHT = 1 / 30  # weight of a new frame in the estimate of the drift
+EMA_WEIGHT = 0.05  # weight of a new frame in mode `ema`
 
 
 def default_mode(kind: Kind) -> Mode:
-    """Return the mode for a kind: `align` where the scale is unknown, `none` for metric."""
+    """Return the default mode of a kind: `align` where the scale is unknown, `none` for metric."""
     return "none" if kind == "metric" else "align"
 
 
 @dataclass
 class _Scene:
-    """What is remembered of a scene.
+    """The state of the current scene.
 
-    `reference` and how many `frames` each of its pixels averages (0: unknown); `place`: the full-size offset (down, right),
-    in sampled pixels, at which blocks are cut so that they fall on the reference; `level`: (log scale, center), for
-    `align` of the mean correction, for `ema` of the running spread and median; `drift`: how far from it, smoothed.
+    `reference` [h, w] and the number of `frames` that each of its pixels averages (0: invalid); `offset`: (down, right), in
+    sampled pixels, of the block grid that matches the reference; `level`: (log scale, center), in mode `align` the mean
+    correction, in mode `ema` the running log MAD and median; `drift`: smoothed deviation from `level`.
     """
 
     reference: Array
     frames: Array
-    place: tuple[float, float]
+    offset: tuple[float, float]
     number: int
     level: tuple[float, float]
     drift: tuple[float, float]
 
 
 class Stabilizer:
-    """Gives each frame of a clip the (scale, shift) under which it agrees with those before: steady = scale * map + shift.
+    """Estimates for each frame of a clip the (scale, shift) that aligns it with the preceding ones: scale * map + shift.
 
-    `mode`: `none` always gives (1, 0); `ema` moves every frame's median and MAD to their running means; `align` as in the
-    module's text. The first frame of a scene has (1, 0). Kinds depth and metric get shift 0. Raises UsageProblem for an
-    unknown mode or kind.
+    `mode`: `none` always gives (1, 0); `ema` maps every frame's median and MAD to their exponential moving averages; `align`
+    as described at the top of this module. The first frame of a scene has (1, 0). Kinds depth and metric have shift 0.
+    Raises UsageProblem for an unknown mode or kind.
     """
 
     def __init__(self, mode: Mode, kind: Kind) -> None:
@@ -72,55 +84,57 @@ class Stabilizer:
         self.mode, self.kind = mode, kind
         self._log = kind in ("depth", "metric")
         self._scene: _Scene | None = None
-        self._look: FrameView | None = None
-        self._last: Array | None = None
+        self._descriptor: FrameDescriptor | None = None
+        self._previous: Array | None = None
 
     def update(
         self, rgb: NDArray[np.uint8], values: NDArray[np.float32], valid: NDArray[np.bool_] | None = None
     ) -> tuple[float, float, bool]:
-        """Take the next frame, uint8 RGB [h, w, 3] of any size and its map float32 [H, W]; return (scale, shift, cut).
+        """Process the next frame, uint8 RGB [h, w, 3] of any size and its map float32 [H, W]; return (scale, shift, cut).
 
-        `cut` is True where a new scene begins behind the first frame. Frames with fewer than 32 comparable pixels keep the
-        mean correction of their scene.
+        `cut` is True for the first frame of a new scene, except the clip's first frame. Frames with fewer than 32 comparable
+        pixels get the mean correction of their scene.
         """
-        thin, known, block = _sampled(values, valid, self._log)
-        small = _reduced(thin, known, block, (0, 0), self._log)
-        now, before, last = look(rgb), self._look, self._last
-        self._look, self._last = now, small
-        motion = None if before is None else motion_between(before, now)
-        cut = bool(motion and before and last is not None and is_cut(before, now, motion, correlation(small, last)))
+        sampled, mask, block = _sampled(values, valid, self._log)
+        small = _reduced(sampled, mask, block, (0, 0), self._log)
+        now, before, previous = describe_frame(rgb), self._descriptor, self._previous
+        self._descriptor, self._previous = now, small
+        motion = None if before is None else estimate_motion(before, now)
+        cut = bool(
+            motion and before and previous is not None and is_cut(before, now, motion, correlation(small, previous))
+        )
         if cut or (self._scene is not None and self._scene.reference.shape != small.shape):
             self._scene = None
         if self.mode == "none":
             return 1.0, 0.0, cut
         scene = self._scene
         if scene is None:
-            if np.isfinite(small).sum() >= COMMON:
-                self._scene = _first(small, self._log, self.mode)
+            if np.isfinite(small).sum() >= MIN_COMMON:
+                self._scene = _new_scene(small, self._log, self.mode)
             return 1.0, 0.0, cut
         if self.mode == "ema":
             scale, shift = _ema_step(scene, small, self._log)
         else:
             if motion is not None:
-                offset = _follow(scene, (motion.down * thin.shape[0], motion.right * thin.shape[1]), block)
-                small = _reduced(thin, known, block, offset, self._log)
+                moved = (motion.down * sampled.shape[0], motion.right * sampled.shape[1])
+                small = _reduced(sampled, mask, block, _shift_reference(scene, moved, block), self._log)
             scale, shift = _align_step(scene, small, self._log)
         scene.number += 1
         return (float(np.exp(shift)), 0.0, cut) if self._log else (scale, shift, cut)
 
     def state(self) -> dict[str, Any]:
-        """Return all that a later run needs to go on behind this frame, as JSON (about 60 kB)."""
-        scene, seen = self._scene, self._look
+        """Return what is needed to resume after this frame, as JSON (about 60 kB)."""
+        scene, frame = self._scene, self._descriptor
         return {
             "mode": self.mode,
             "kind": self.kind,
-            "last": _pack(self._last),
-            "look": None if seen is None else [_pack(seen.colors), _pack(seen.gray, "u1")],
+            "last": _pack(self._previous),
+            "look": None if frame is None else [_pack(frame.colors), _pack(frame.gray, "u1")],
             "scene": None
             if scene is None
             else {
                 "arrays": [_pack(scene.reference), _pack(scene.frames)],
-                "place": list(scene.place),
+                "place": list(scene.offset),
                 "number": scene.number,
                 "level": list(scene.level),
                 "drift": list(scene.drift),
@@ -129,164 +143,131 @@ class Stabilizer:
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Stabilizer:
-        """Return the stabilizer that `state` describes; it goes on exactly as that one would have."""
+        """Return a stabilizer in a saved state; it continues exactly as the saved one would have."""
         made = cls(state["mode"], state["kind"])
         if state["last"] is not None:
-            made._last = _unpack(state["last"])
+            made._previous = _unpack(state["last"])
         if state["look"] is not None:
-            made._look = FrameView(*(_unpack(array) for array in state["look"]))
-        if (kept := state["scene"]) is not None:
-            reference, frames = (_unpack(array) for array in kept["arrays"])
-            place, level, drift = ((float(kept[k][0]), float(kept[k][1])) for k in ("place", "level", "drift"))
-            made._scene = _Scene(reference, frames, place, int(kept["number"]), level, drift)
+            made._descriptor = FrameDescriptor(*(_unpack(array) for array in state["look"]))
+        if (saved := state["scene"]) is not None:
+            reference, frames = (_unpack(array) for array in saved["arrays"])
+            offset, level, drift = ((float(saved[k][0]), float(saved[k][1])) for k in ("place", "level", "drift"))
+            made._scene = _Scene(reference, frames, offset, int(saved["number"]), level, drift)
         return made
 
 
-def fit_line(x: Array, y: Array, ratio: float, rounds: int = 5) -> tuple[float, float] | None:
-    """Return (scale, shift) so that scale * x + shift agrees with y, both noisy: Deming regression, outliers cut.
-
-    `x`, `y`: vectors. `ratio`: variance of y's noise over that of (scaled) x's noise. Starts from median and MAD. None
-    where the two do not agree in order or one is constant.
-    """
-    (mid_x, mad_x), (mid_y, mad_y) = _spread(x), _spread(y)
-    if mad_x <= 0 or mad_y <= 0:
-        return None
-    scale = mad_y / mad_x
-    shift = mid_y - scale * mid_x
-    for _ in range(rounds):
-        moved = scale * x + shift
-        error = np.abs(moved - y)
-        keep = error <= 2.5 * 1.4826 * np.median(error) + 1e-9 * mad_y
-        a, b = moved[keep], y[keep]
-        da, db = a - a.mean(), b - b.mean()
-        aa, bb, ab = float(da @ da), float(db @ db), float(da @ db)
-        if ab <= 0.3 * np.sqrt(aa * bb) or ab <= 0:
-            return None
-        gap = bb - ratio * aa
-        slope = (gap + np.sqrt(gap * gap + 4 * ratio * ab * ab)) / (2 * ab)
-        scale, shift = slope * scale, float(b.mean() + slope * (shift - a.mean()))
-    return float(scale), float(shift)
-
-
 def _align_step(scene: _Scene, small: Array, log: bool) -> tuple[float, float]:
-    """Fit to the reference, pull a drift back, update the reference."""
-    known = np.isfinite(small)
-    common = known & (scene.frames > 0)
+    """Fit to the reference, correct drift, update the reference."""
+    valid = np.isfinite(small)
+    common = valid & (scene.frames > 0)
     mean, level = scene.level
     line = None
-    if common.sum() >= COMMON:
+    if common.sum() >= MIN_COMMON:
         x, y = small[common], scene.reference[common]
         line = (1.0, float(np.median(y - x))) if log else fit_line(x, y, float((1 / scene.frames[common]).mean()))
-    middle, spread = _spread(small[known]) if known.any() else (0.0, 0.0)
-    if line is None:  # nothing comparable: the scene's mean correction
+    middle, spread = median_mad(small[valid]) if valid.any() else (0.0, 0.0)
+    if line is None:  # too few comparable pixels: use the mean correction of the scene
         scale, shift = float(np.exp(mean)), level
-        _remember(scene, scale * small + shift)
+        _update_reference(scene, scale * small + shift)
         return scale, shift
-    size, center = float(np.log(line[0])), line[0] * middle + line[1]
+    log_scale, center = float(np.log(line[0])), line[0] * middle + line[1]
     unit = 1.0 if log else max(line[0] * spread, 1e-30)
     offset = center - float(np.exp(mean)) * middle
     if scene.number < WARM_UP:
-        part = 1 / (scene.number + 1)
-        scene.level = (mean + part * (size - mean), level + part * (offset - level))
+        weight = 1 / (scene.number + 1)
+        scene.level = (mean + weight * (log_scale - mean), level + weight * (offset - level))
     else:
-        away = (float(np.clip(size - mean, -1, 1)), float(np.clip((offset - level) / unit, -1, 1)))
+        deviation = (float(np.clip(log_scale - mean, -1, 1)), float(np.clip((offset - level) / unit, -1, 1)))
         scene.drift = (
-            scene.drift[0] + DRIFT * (away[0] - scene.drift[0]),
-            scene.drift[1] + DRIFT * (away[1] - scene.drift[1]),
+            scene.drift[0] + DRIFT_WEIGHT * (deviation[0] - scene.drift[0]),
+            scene.drift[1] + DRIFT_WEIGHT * (deviation[1] - scene.drift[1]),
         )
-        size -= PULL * scene.drift[0]
-        center -= PULL * scene.drift[1] * unit
-    scale = float(np.exp(size))
+        log_scale -= DRIFT_CORRECTION * scene.drift[0]
+        center -= DRIFT_CORRECTION * scene.drift[1] * unit
+    scale = float(np.exp(log_scale))
     shift = center - scale * middle
-    _remember(scene, scale * small + shift)
+    _update_reference(scene, scale * small + shift)
     return scale, shift
 
 
 def _ema_step(scene: _Scene, small: Array, log: bool) -> tuple[float, float]:
-    """Move the frame's median (and, but for log depth, MAD) to their running means."""
+    """Map the frame's median (and MAD, except in log depth) to their exponential moving averages."""
     log_mean, mean = scene.level
-    known = small[np.isfinite(small)]
-    if known.size < COMMON:
+    valid = small[np.isfinite(small)]
+    if valid.size < MIN_COMMON:
         return 1.0, 0.0
-    middle, spread = _spread(known)
-    mean += EMA * (middle - mean)
+    middle, spread = median_mad(valid)
+    mean += EMA_WEIGHT * (middle - mean)
     scale = 1.0
     if not log and spread > 0:
-        log_mean += EMA * (float(np.log(spread)) - log_mean)
+        log_mean += EMA_WEIGHT * (float(np.log(spread)) - log_mean)
         scale = float(np.exp(log_mean)) / spread
     scene.level = (log_mean, mean)
     return scale, mean - scale * middle
 
 
-def _first(small: Array, log: bool, mode: Mode) -> _Scene:
-    known = np.isfinite(small)
-    middle, spread = _spread(small[known])
+def _new_scene(small: Array, log: bool, mode: Mode) -> _Scene:
+    valid = np.isfinite(small)
+    middle, spread = median_mad(small[valid])
     level = (0.0, 0.0) if mode == "align" else (0.0 if log else float(np.log(max(spread, 1e-30))), middle)
-    return _Scene(np.where(known, small, 0.0), known.astype(np.float64), (0.0, 0.0), 1, level, (0.0, 0.0))
+    return _Scene(np.where(valid, small, 0.0), valid.astype(np.float64), (0.0, 0.0), 1, level, (0.0, 0.0))
 
 
-def _follow(scene: _Scene, moved: tuple[float, float], block: int) -> tuple[int, int]:
-    """Move the reference by whole blocks with the picture; return the offset in sampled pixels that is left."""
+def _shift_reference(scene: _Scene, moved: tuple[float, float], block: int) -> tuple[int, int]:
+    """Shift the reference by whole blocks along with the image; return the remaining offset in sampled pixels."""
     rest: list[int] = []
-    place: list[float] = []
+    offset: list[float] = []
     for axis in (0, 1):
-        there = scene.place[axis] + moved[axis]
-        steps = int(np.floor((there + 0.5) / block))
+        total = scene.offset[axis] + moved[axis]
+        steps = int(np.floor((total + 0.5) / block))
         if steps:
             scene.reference, scene.frames = np.roll(scene.reference, steps, axis), np.roll(scene.frames, steps, axis)
             gone = slice(0, steps) if steps > 0 else slice(steps, None)
-            scene.frames[(slice(None), gone) if axis else gone] = 0.0  # a full roll leaves nothing either
-        place.append(there - steps * block)
-        rest.append(min(max(round(place[-1]), 0), block - 1))
-    scene.place = (place[0], place[1])
+            scene.frames[(slice(None), gone) if axis else gone] = 0.0  # a shift by the whole size clears everything
+        offset.append(total - steps * block)
+        rest.append(min(max(round(offset[-1]), 0), block - 1))
+    scene.offset = (offset[0], offset[1])
     return rest[0], rest[1]
 
 
-def _remember(scene: _Scene, steady: Array) -> None:
-    """Average a stabilized map into the reference; pixels that disagree (motion) or are new are replaced."""
-    known = np.isfinite(steady)
-    error = np.where(known, steady - scene.reference, 0.0)
-    common = known & (scene.frames > 0)
+def _update_reference(scene: _Scene, aligned: Array) -> None:
+    """Average an aligned map into the reference; pixels that disagree (motion) or were invalid are replaced."""
+    valid = np.isfinite(aligned)
+    error = np.where(valid, aligned - scene.reference, 0.0)
+    common = valid & (scene.frames > 0)
     limit = 3 * 1.4826 * float(np.median(np.abs(error[common]))) if common.any() else 0.0
-    fresh = known & ((scene.frames == 0) | (np.abs(error) > limit))
-    # a running mean of n frames, then an exponential one whose noise is that of MEMORY frames
-    weight = np.where(fresh, 1.0, np.maximum(1 / (scene.frames + 1), 2 / (MEMORY + 1)))
-    scene.reference = scene.reference + np.where(known, weight * error, 0.0)
-    scene.frames = np.where(fresh, 1.0, np.minimum(scene.frames + known, MEMORY))
+    fresh = valid & ((scene.frames == 0) | (np.abs(error) > limit))
+    # a cumulative mean, then an exponential one with the noise of an average of REFERENCE_FRAMES frames
+    weight = np.where(fresh, 1.0, np.maximum(1 / (scene.frames + 1), 2 / (REFERENCE_FRAMES + 1)))
+    scene.reference = scene.reference + np.where(valid, weight * error, 0.0)
+    scene.frames = np.where(fresh, 1.0, np.minimum(scene.frames + valid, REFERENCE_FRAMES))
 
 
 def _sampled(
     values: NDArray[np.float32], valid: NDArray[np.bool_] | None, log: bool
 ) -> tuple[Array, NDArray[np.bool_], int]:
-    """Return every n-th pixel of a map, which of them are known (with `log`: and positive), and the side of a block."""
-    stride = max(1, max(values.shape) // (5 * SIDE))
-    thin = values[::stride, ::stride].astype(np.float64)
-    known = np.isfinite(thin) if valid is None else np.isfinite(thin) & valid[::stride, ::stride]
+    """Return every n-th pixel of a map, their validity (with `log` also positive), and the block size."""
+    stride = max(1, max(values.shape) // (5 * MAP_SIZE))
+    sampled = values[::stride, ::stride].astype(np.float64)
+    mask = np.isfinite(sampled) if valid is None else np.isfinite(sampled) & valid[::stride, ::stride]
     if log:
-        known &= thin > 0
-    return np.where(known, thin, 0.0), known, -(-max(thin.shape) // SIDE)
+        mask &= sampled > 0
+    return np.where(mask, sampled, 0.0), mask, -(-max(sampled.shape) // MAP_SIZE)
 
 
-def _reduced(thin: Array, known: NDArray[np.bool_], block: int, offset: tuple[int, int], log: bool) -> Array:
-    """Return means over blocks that begin at `offset`; NaN where less than half is known. With `log`, their logarithms."""
-    height, width = (max(block, side // block * block) for side in thin.shape)
-    spare = [
-        (0, max(0, height + o - side)) for side, o, height in zip(thin.shape, offset, (height, width), strict=True)
+def _reduced(sampled: Array, mask: NDArray[np.bool_], block: int, offset: tuple[int, int], log: bool) -> Array:
+    """Return means over blocks from `offset` on; NaN where less than half is valid. With `log`, their logarithms."""
+    height, width = (max(block, size // block * block) for size in sampled.shape)
+    padding = [
+        (0, max(0, end + start - size)) for size, start, end in zip(sampled.shape, offset, (height, width), strict=True)
     ]
-    cut = (slice(offset[0], offset[0] + height), slice(offset[1], offset[1] + width))
-    total = blocks(np.pad(thin, spare)[cut], block)
+    window = (slice(offset[0], offset[0] + height), slice(offset[1], offset[1] + width))
+    total = block_sums(np.pad(sampled, padding)[window], block)
     count = np.full(total.shape, float(block * block))
-    if any(end for _, end in spare) or not known.all():
-        count = blocks(np.pad(known, spare)[cut].astype(np.float64), block)
+    if any(end for _, end in padding) or not mask.all():
+        count = block_sums(np.pad(mask, padding)[window].astype(np.float64), block)
     mean = np.where(count >= block * block / 2, total / np.maximum(count, 1.0), np.nan)
     return np.log(mean) if log else mean
-
-
-def _spread(values: Array) -> tuple[float, float]:
-    """Return (median, MAD); the standard deviation stands in for a MAD of zero."""
-    middle = float(np.median(values))
-    mad = float(np.median(np.abs(values - middle)))
-    return middle, mad if mad > 0 else float(values.std())
 
 
 def _pack(array: Array | None, kind: str = "<f8") -> Any:

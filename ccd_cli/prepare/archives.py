@@ -1,7 +1,7 @@
-"""Files inside folders, zips and tars as one list, read in the order in which they lie; nothing is unpacked blindly.
+"""Files in folders, zips and tars as one list, read in archive order; nothing is extracted unchecked.
 
-Links and devices are left out, names that lead out of their archive refuse the whole archive, and never more bytes are
-read than an archive announces.
+Links and devices are skipped, an archive with path traversal is refused, and never more bytes are read than an archive's
+headers declare.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CHUNK = 1 << 20
 
 @dataclass(frozen=True)
 class Item:
-    """A plain file of `size` bytes in a folder or archive."""
+    """A regular file of `size` bytes in a folder or archive."""
 
     container: Path
     name: str
@@ -35,14 +35,14 @@ class Item:
 
 
 def list_items(source: Path) -> list[Item]:
-    """Return every plain file below a folder, in its folders and in its zips and tars; or those of one archive.
+    """Return every regular file below a folder, including those in its zips and tars; or those of one archive.
 
-    Raises CcdError where `source` does not exist, and for archives that are damaged or hold names that lead out of them.
+    Raises CcdError where `source` does not exist, and for archives that are damaged or hold path traversal.
     """
     if source.is_file():
         return list(_archive(source))
     if not source.is_dir():
-        raise CcdError(f"{source} does not exist.", "Give the folder of the downloaded archives: --from DIR")
+        raise CcdError(f"{source} does not exist.", "Name the folder of the downloaded archives: --from DIR")
     items: list[Item] = []
     for here, folders, files in os.walk(source):
         folders.sort()
@@ -56,12 +56,12 @@ def list_items(source: Path) -> list[Item]:
 
 
 def open_items(container: Path, names: Collection[str]) -> Iterator[tuple[str, IO[bytes]]]:
-    """Yield (name, open file) of the named items of one container, in the container's own order."""
-    with _plain_errors(container):
+    """Yield (name, open file) of the named items of one folder or archive, in the order in which it stores them."""
+    with _archive_errors(container):
         if container.is_dir():
             for name in names:
-                with (container / name).open("rb") as plain:
-                    yield name, plain
+                with (container / name).open("rb") as file:
+                    yield name, file
         elif _is_zip(container):
             with zipfile.ZipFile(container) as archive:
                 for info in archive.infolist():
@@ -77,22 +77,22 @@ def open_items(container: Path, names: Collection[str]) -> Iterator[tuple[str, I
 
 
 def copy_item(file: IO[bytes], size: int, target: Path, name: str) -> None:
-    """Write exactly `size` bytes to `target`, whole or not at all; raises CcdError where the file is shorter or longer."""
+    """Write exactly `size` bytes to `target` atomically; raises CcdError where the file is shorter or longer."""
     with atomic_write(target) as temporary, temporary.open("wb") as out:
-        left = size
-        while left:
-            piece = file.read(min(CHUNK, left))
-            if not piece:
-                raise CcdError(f"{name}: cut off.", "Download its archive again; finished files are kept.")
-            out.write(piece)
-            left -= len(piece)
+        remaining = size
+        while remaining:
+            data = file.read(min(CHUNK, remaining))
+            if not data:
+                raise CcdError(f"{name}: truncated.", "Download its archive again; finished files are retained.")
+            out.write(data)
+            remaining -= len(data)
         if file.read(1):
-            raise CcdError(f"{name}: longer than its archive announces, refused.")
+            raise CcdError(f"{name}: longer than its archive declares, refused.")
 
 
 def _archive(path: Path) -> Iterator[Item]:
-    with _plain_errors(path):
-        for count, (name, size, plain) in enumerate(_zip_names(path) if _is_zip(path) else _tar_names(path)):
+    with _archive_errors(path):
+        for count, (name, size, regular) in enumerate(_zip_names(path) if _is_zip(path) else _tar_names(path)):
             if count >= MAX_MEMBERS:
                 raise CcdError(f"{path}: more than {MAX_MEMBERS:,} members, refused.")
             if not PurePosixPath(name).parts:
@@ -100,8 +100,8 @@ def _archive(path: Path) -> Iterator[Item]:
             try:
                 safe_name(name)
             except ImageError as error:
-                raise CcdError(f"{path}: {error.message}.", "This is no official archive.") from error
-            if plain:
+                raise CcdError(f"{path}: {error.message}.", "It is not an official archive.") from error
+            if regular:
                 yield Item(path, name, size)
 
 
@@ -123,12 +123,12 @@ def _is_zip(path: Path) -> bool:
 
 
 @contextmanager
-def _plain_errors(path: Path) -> Iterator[None]:
-    """Turn what archive readers raise for damaged files into one plain error."""
+def _archive_errors(path: Path) -> Iterator[None]:
+    """Convert what archive readers raise for damaged files to one CcdError."""
     try:
         yield
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CcdError(
-            f"{path}: damaged or not an archive ({reason}).", "Download it again; finished files are kept."
+            f"{path}: damaged or not an archive ({reason}).", "Download it again; finished files are retained."
         ) from error

@@ -1,4 +1,4 @@
-"""NYUv2's labeled photos out of `nyu_depth_v2_labeled.mat`, named as in the published split."""
+"""NYUv2's labeled images from `nyu_depth_v2_labeled.mat`, named as in the published split."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from ccd_cli.core.report import Report
 
 LABELED, SPLITS = "nyu_depth_v2_labeled.mat", "splits.mat"
 WIDTH, HEIGHT = 640, 480
-BYTES = WIDTH * HEIGHT * 7  # a photo and two maps, uncompressed: the most that PNGs take
+BYTES = WIDTH * HEIGHT * 7  # an image and two maps, uncompressed: an upper bound for the PNGs
 INSTALL = 'pip install -e ".[data]"'
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One labeled photo: its row in the file and its folder in the set; files are numbered from 1."""
+    """One labeled image: its row in the file and its folder in the set; files are numbered from 1."""
 
     row: int
     scene: str
@@ -35,7 +35,7 @@ class Frame:
 
 
 def find(source: Path, name: str) -> Path:
-    """Return the file of that name in a folder or below; raises CcdError where it is not there."""
+    """Return the file `name` in a folder or below it; raises CcdError where there is none."""
     found = sorted(source.rglob(name)) if source.is_dir() else []
     if not found:
         raise CcdError(f"{source} holds no {name}.", "`ccd data list` says where it comes from.")
@@ -44,7 +44,7 @@ def find(source: Path, name: str) -> Path:
 
 @contextmanager
 def labeled(source: Path) -> Iterator[Any]:
-    """Open the labeled file; raises CcdError where h5py is missing or the file is not it."""
+    """Open the labeled file; raises CcdError where h5py is missing or the file has other arrays."""
     try:
         import h5py
     except ImportError as error:
@@ -52,20 +52,22 @@ def labeled(source: Path) -> Iterator[Any]:
     path = find(source, LABELED)
     try:
         with h5py.File(path, "r") as file:
-            for name, sides in (
+            for name, shape in (
                 ("images", (3, WIDTH, HEIGHT)),
                 ("rawDepths", (WIDTH, HEIGHT)),
                 ("depths", (WIDTH, HEIGHT)),
             ):
-                if not isinstance(file.get(name, getlink=True), h5py.HardLink) or file[name].shape[1:] != sides:
-                    raise CcdError(f"{path}: no array '{name}' of N x {' x '.join(map(str, sides))}.")
+                if not isinstance(file.get(name, getlink=True), h5py.HardLink) or file[name].shape[1:] != shape:
+                    raise CcdError(f"{path}: no array '{name}' of N x {' x '.join(map(str, shape))}.")
             yield file
     except (OSError, KeyError) as error:
-        raise CcdError(f"{path}: not a whole {LABELED}.", "Download it again; finished files are kept.") from error
+        raise CcdError(
+            f"{path}: not a complete {LABELED}.", "Download it again; finished files are retained."
+        ) from error
 
 
 def split_frames(source: Path, file: Any) -> list[Frame]:
-    """Return the frames of the test split, by `splits.mat`; raises CcdError for anything else than such a file."""
+    """Return the frames of the test split in `splits.mat`; raises CcdError where it is missing or not that file."""
     try:
         from scipy.io import loadmat
         from scipy.io.matlab import MatReadError
@@ -78,21 +80,21 @@ def split_frames(source: Path, file: Any) -> list[Frame]:
         raise CcdError(f"{path}: holds no 'testNdxs': not NYUv2's split.", "Download it again.") from error
     count = file["images"].shape[0]
     if not len(rows) or rows.min() < 0 or rows.max() >= count:
-        raise CcdError(f"{path}: its rows do not fit the {count} photos of {LABELED}.")
+        raise CcdError(f"{path}: its rows do not fit the {count} images of {LABELED}.")
     return [Frame(int(row), _scene(file, int(row))) for row in sorted(rows)]
 
 
-def write_frames(file: Any, frames: list[Frame], place: Path, report: Report) -> int:
-    """Write what is not there yet of all frames; return how many files were written."""
+def write_frames(file: Any, frames: list[Frame], target_folder: Path, report: Report) -> int:
+    """Write the missing files of all frames below `target_folder`; return how many were written."""
     written = 0
     report.begin("preparing nyuv2", len(frames))
     try:
         for done, frame in enumerate(frames, 1):
             for kind in ("rgb", "depth", "filled"):
-                target = place / frame.path(kind)
+                target = target_folder / frame.path(kind)
                 if not target.exists():
                     with atomic_write(target) as temporary:
-                        Image.fromarray(_picture(file, frame.row, kind)).save(temporary, format="PNG")
+                        Image.fromarray(_pixels(file, frame.row, kind)).save(temporary, format="PNG")
                     written += 1
             report.advance(done)
     finally:
@@ -100,18 +102,18 @@ def write_frames(file: Any, frames: list[Frame], place: Path, report: Report) ->
     return written
 
 
-def _picture(file: Any, row: int, kind: str) -> np.ndarray:
-    """Return uint8 [H, W, 3], or uint16 millimeters [H, W] where 0 is unknown; MATLAB stores columns first."""
+def _pixels(file: Any, row: int, kind: str) -> np.ndarray:
+    """Return uint8 [H, W, 3], or uint16 millimeters [H, W] where 0 is invalid; MATLAB stores columns first."""
     if kind == "rgb":
         return np.ascontiguousarray(file["images"][row].transpose(2, 1, 0).astype(np.uint8))
     meters = file["rawDepths" if kind == "depth" else "depths"][row].T
-    known = np.isfinite(meters) & (meters > 0)
-    return np.where(known, np.round(np.where(known, meters, 0) * 1000.0).clip(0, 65535), 0).astype(np.uint16)
+    valid = np.isfinite(meters) & (meters > 0)
+    return np.where(valid, np.round(np.where(valid, meters, 0) * 1000.0).clip(0, 65535), 0).astype(np.uint16)
 
 
 def _scene(file: Any, row: int) -> str:
     codes = file[file["scenes"][0, row]][()].ravel()
     name = "".join(chr(int(code)) for code in codes)
     if not re.fullmatch(r"[A-Za-z0-9_]{1,64}", name):
-        raise CcdError(f"{LABELED}: photo {row + 1} has the scene name {name!r}, refused.")
+        raise CcdError(f"{LABELED}: image {row + 1} has the scene name {name!r}, refused.")
     return name

@@ -1,4 +1,4 @@
-"""Which file of the official archives becomes which file of a set."""
+"""The mapping from files of the official archives to files of a set."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ccd_cli.core.errors import CcdError
 from ccd_cli.prepare.archives import Item
 
 SCANNET_SIZE = (640, 480)
-"""Width and height of ScanNet's depth, to which its photos are brought."""
+"""Width and height of ScanNet's depth, to which its images are resized."""
 SCANNET_EVERY = 100
 """Without a list: every frame whose number is a multiple of this, as in the published sample."""
 
@@ -26,7 +26,7 @@ Change = Callable[[bytes, str], bytes]
 
 @dataclass(frozen=True)
 class Job:
-    """Write `item` to `target` inside the set, changed by `change` where there is one."""
+    """Write `item` to `target` inside the set, converted by `change` where there is one."""
 
     item: Item
     target: str
@@ -35,7 +35,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Move:
-    """Files whose name ends as `pattern` says become `target`; `number` groups are written with six digits."""
+    """Files whose name matches `pattern` become `target`; the group `number` (0: none) fills its {} with six digits."""
 
     pattern: re.Pattern[str]
     target: str
@@ -43,10 +43,10 @@ class Move:
     change: Change | None = None
 
 
-def shrink_photo(data: bytes, name: str) -> bytes:
-    """Return a ScanNet photo at its depth's size as JPEG; one that has that size already stays as it is.
+def shrink_image(data: bytes, name: str) -> bytes:
+    """Return a ScanNet image as JPEG at the size of its depth; one of that size is returned unchanged.
 
-    Raises ImageError for a damaged photo.
+    Raises ImageError for a damaged image.
     """
     rgb = decode_rgb(data, name)
     if (rgb.shape[1], rgb.shape[0]) == SCANNET_SIZE:
@@ -70,7 +70,7 @@ MOVES: dict[str, tuple[Move, ...]] = {
         ),
     ),
     "scannet": (
-        Move(re.compile(r"(?:^|/)(scene\d{4}_\d\d)/color/(\d{1,6})\.jpg$"), r"\1/color/{}.jpg", 2, shrink_photo),
+        Move(re.compile(r"(?:^|/)(scene\d{4}_\d\d)/color/(\d{1,6})\.jpg$"), r"\1/color/{}.jpg", 2, shrink_image),
         Move(re.compile(r"(?:^|/)(scene\d{4}_\d\d)/depth/(\d{1,6})\.png$"), r"\1/depth/{}.png", 2),
     ),
     "diode": (Move(re.compile(r"(?:^|/)((?:indoors|outdoors?)/.+(?:\.png|_depth\.npy|_depth_mask\.npy))$"), r"\1"),),
@@ -80,13 +80,13 @@ MOVES: dict[str, tuple[Move, ...]] = {
 def plan(layout: Layout, items: Iterable[Item], listed: list[Entry] | None) -> tuple[list[Job], list[str]]:
     """Return (jobs, listed files that are in no archive).
 
-    With a list its samples are taken, otherwise every photo that has its depth. Raises CcdError where nothing is found.
+    With a list its samples are taken, otherwise every image that has depth. Raises CcdError where nothing is found.
     """
     jobs: dict[str, Job] = {}
     for item in items:
         for move in MOVES[layout.spec.name]:
             match = move.pattern.search(item.name)
-            if match and (listed is not None or _usual(move, match)):
+            if match and (listed is not None or _sampled(move, match)):
                 target = safe_name(_target(move, match))
                 jobs.setdefault(target, Job(item, target, move.change))
     entries = pair(layout, jobs.keys())[0] if listed is None else listed
@@ -94,13 +94,13 @@ def plan(layout: Layout, items: Iterable[Item], listed: list[Entry] | None) -> t
     found = [jobs[path] for path in wanted if path in jobs]
     if not found:
         raise CcdError(
-            f"No photo of {layout.spec.title} with its depth was found among the files.",
+            f"No image of {layout.spec.title} with its depth was found among the files.",
             "`ccd data list` says what to download; .7z archives must be unpacked first (7z x FILE).",
         )
     return found, [path for path in wanted if path not in jobs]
 
 
-def _usual(move: Move, match: re.Match[str]) -> bool:
+def _sampled(move: Move, match: re.Match[str]) -> bool:
     return not move.number or int(match.group(move.number)) % SCANNET_EVERY == 0
 
 

@@ -1,4 +1,4 @@
-"""Contact sheets: rows of pictures under titles, as one PNG."""
+"""Contact sheets: rows of panels under titles, as one PNG."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from PIL import Image, ImageDraw
 
 from ccd_cli.core.files import atomic_write
 
-Picture = NDArray[np.uint8]
-SIDE = 192  # pixels of a cell's longer side
+Panel = NDArray[np.uint8]
+SIDE = 192  # pixels of a panel's longer side
 _GAP, _LINE = 6, 16
 
 
-def sheet(rows: Sequence[Sequence[Picture]], titles: Sequence[str], captions: Sequence[str]) -> Picture:
-    """Return one picture uint8 RGB: `rows` of pictures [H, W, 3] of any size, a title over each column, a caption over
-    each row. Text that its small font does not have is shown as question marks. Raises ValueError without rows.
+def sheet(rows: Sequence[Sequence[Panel]], titles: Sequence[str], captions: Sequence[str]) -> Panel:
+    """Return one figure uint8 RGB: `rows` of panels [H, W, 3] of any size, a title over each column, a caption over each
+    row. Text that its small font does not have is shown as question marks. Raises ValueError without rows.
     """
     if not rows:
-        raise ValueError("nothing to show")
-    small = [[_fitted(picture) for picture in row] for row in rows]
+        raise ValueError("a contact sheet needs rows")
+    small = [[_fitted(panel) for panel in row] for row in rows]
     columns = max(len(row) for row in small)
-    heights = [max(picture.shape[0] for picture in row) for row in small]
+    heights = [max(panel.shape[0] for panel in row) for row in small]
     width = columns * (SIDE + _GAP) + _GAP
     height = _LINE + _GAP + sum(h + _LINE + _GAP for h in heights)
     canvas = Image.new("RGB", (width, height), "white")
@@ -35,26 +35,26 @@ def sheet(rows: Sequence[Sequence[Picture]], titles: Sequence[str], captions: Se
     top = _LINE + _GAP
     for row, caption, tall in zip(small, captions, heights, strict=True):
         draw.text((_GAP, top), _plain(caption, width // 6), fill=(90, 90, 90))
-        for column, picture in enumerate(row):
-            canvas.paste(Image.fromarray(picture), (_GAP + column * (SIDE + _GAP), top + _LINE))
+        for column, panel in enumerate(row):
+            canvas.paste(Image.fromarray(panel), (_GAP + column * (SIDE + _GAP), top + _LINE))
         top += tall + _LINE + _GAP
     return np.asarray(canvas)
 
 
-def write_sheet(path: Path, picture: Picture) -> None:
-    """Write a sheet as PNG, whole or not at all."""
+def write_sheet(path: Path, figure: Panel) -> None:
+    """Write a sheet uint8 [H, W, 3] as PNG, whole or not at all."""
     with atomic_write(path) as temporary:
-        Image.fromarray(picture).save(temporary, format="PNG")
+        Image.fromarray(figure).save(temporary, format="PNG")
 
 
-def _fitted(picture: Picture) -> Picture:
-    height, width = picture.shape[:2]
+def _fitted(panel: Panel) -> Panel:
+    height, width = panel.shape[:2]
     scale = SIDE / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    rule = cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST
-    return np.asarray(cv2.resize(picture, dsize=size, interpolation=rule), np.uint8)
+    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST
+    return np.asarray(cv2.resize(panel, dsize=size, interpolation=interpolation), np.uint8)
 
 
-def _plain(text: str, most: int) -> str:
-    shown = text if len(text) <= most else "..." + text[3 - most :]
+def _plain(text: str, limit: int) -> str:
+    shown = text if len(text) <= limit else "..." + text[3 - limit :]
     return shown.encode("ascii", "replace").decode()

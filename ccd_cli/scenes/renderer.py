@@ -1,4 +1,4 @@
-"""Seeds in, pictures with exact depth out."""
+"""Render seeded scenes: images with exact depth and intrinsics."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from ccd_cli.scenes.render import camera, light, tiles, trace
 from ccd_cli.scenes.render.packing import Scenes, pack
 from ccd_cli.scenes.world.compose import FAMILIES, compose
 
-_CPU_PIXELS = 32_768  # rendered at once: what fits a core's cache
+_CPU_PIXELS = 32_768  # rendered at once: fits a core's cache
 _GPU_PIXELS = 2_000_000
 
 
 @dataclass(frozen=True)
 class Rendered:
-    """Pictures and their geometry, all on one device."""
+    """Images and their geometry, all on one device."""
 
     rgb: Tensor  # uint8 [B,3,H,W]
     depth: Tensor  # float32 [B,H,W], z-depth in meters at the pixel's center; sky is inf
@@ -38,42 +38,42 @@ def render(
     """Render one generated scene per seed: rgb uint8 [B,3,H,W], depth float32 [B,H,W] in meters, intrinsics [B,4].
 
     `room` draws interiors, `ground` streets and open land, `table` tables from above, `close` people and things at arm's
-    length, `yard` parks and lanes; `mixed` is one of the first two and `varied` any, by the seed. A scene depends on its
-    own seed, the family and the size alone; on a CPU it is the same to the byte in any batch and with any number of
+    length, `yard` parks and lanes; `mixed` is one of the first two and `varied` any, by the seed. A scene depends only
+    on its seed, the family and the size; on a CPU it is identical to the byte in any batch and with any number of
     threads. Raises UsageProblem for an unknown family, no seeds or a size below 2.
     """
     if family not in FAMILIES:
         raise UsageProblem(f"Unknown family of scenes: {family}.", f"Use one of {', '.join(FAMILIES)}.")
     if not seeds or height < 2 or width < 2:
         raise UsageProblem(
-            f"Cannot render {len(seeds)} scenes of {height}x{width}.", "Give a seed and 2 pixels a side."
+            f"Cannot render {len(seeds)} scenes of {height}x{width}.", "It takes at least one seed and 2 pixels a side."
         )
-    place = torch.device(device)
+    target = torch.device(device)
     drafts = [compose(int(seed), family) for seed in seeds]
-    most = max(1, (_CPU_PIXELS if place.type == "cpu" else _GPU_PIXELS) // (height * width))
+    batch = max(1, (_CPU_PIXELS if target.type == "cpu" else _GPU_PIXELS) // (height * width))
     groups: dict[str, list[int]] = {}
     for number, draft in enumerate(drafts):
         groups.setdefault(draft.base, []).append(number)
-    rgb = torch.empty(len(drafts), 3, height, width, dtype=torch.uint8, device=place)
-    depth = torch.empty(len(drafts), height, width, device=place)
-    lens = torch.empty(len(drafts), 4, device=place)
+    rgb = torch.empty(len(drafts), 3, height, width, dtype=torch.uint8, device=target)
+    depth = torch.empty(len(drafts), height, width, device=target)
+    intrinsics = torch.empty(len(drafts), 4, device=target)
     with torch.no_grad():
         for members in groups.values():
-            for start in range(0, len(members), most):
-                part = members[start : start + most]
-                made = render_scenes(pack([drafts[n] for n in part], place), height, width)
-                rgb[part], depth[part], lens[part] = made.rgb, made.depth, made.intrinsics
-    return Rendered(rgb, depth, lens)
+            for start in range(0, len(members), batch):
+                part = members[start : start + batch]
+                made = render_scenes(pack([drafts[n] for n in part], target), height, width)
+                rgb[part], depth[part], intrinsics[part] = made.rgb, made.depth, made.intrinsics
+    return Rendered(rgb, depth, intrinsics)
 
 
 def render_scenes(scenes: Scenes, height: int, width: int) -> Rendered:
     """Render packed scenes, all at once."""
-    lens = camera.intrinsics(scenes.fov, height, width)
-    grid = tiles.grid(height, width, lens.device)
-    origin, direction = camera.rays(scenes, lens, grid)
-    depth, index = trace.nearest(scenes, origin, direction, lens, grid)
-    pixel = (1 / lens[:, 0])[:, None, None]
+    intrinsics = camera.intrinsics(scenes.fov, height, width)
+    grid = tiles.grid(height, width, intrinsics.device)
+    origin, direction = camera.rays(scenes, intrinsics, grid)
+    depth, index = trace.nearest(scenes, origin, direction, intrinsics, grid)
+    pixel = (1 / intrinsics[:, 0])[:, None, None]
     colors = light.radiance(scenes, origin, direction, depth, index, pixel)
-    red, green, blue = (grid.picture(color, height, width) for color in colors)
+    red, green, blue = (grid.image(color, height, width) for color in colors)
     rgb = light.develop(scenes, (red, green, blue))
-    return Rendered(rgb, grid.picture(depth, height, width), lens)
+    return Rendered(rgb, grid.image(depth, height, width), intrinsics)

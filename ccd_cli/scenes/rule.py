@@ -22,7 +22,7 @@ class SceneSource:
     cache_bytes: int = 0
 
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return (uint8 RGB (H,W,3), true disparity float32 (H,W) in 1 / meter; sky is 0) of scene `index`."""
+        """Return (uint8 RGB (H,W,3), ground-truth disparity float32 (H,W) in 1 / meter; sky is 0) of scene `index`."""
         made = render([self.first + index], self.height, self.width, family=self.family)
         depth = made.depth[0].numpy()
         return np.ascontiguousarray(made.rgb[0].permute(1, 2, 0).numpy()), (1.0 / depth).astype(np.float32)
@@ -30,4 +30,4 @@ class SceneSource:
     @property
     def kept(self) -> int:
         """Return how many scenes fit into the cache."""
-        return self.cache_bytes // (self.height * self.width * 7)  # three bytes of color, four of disparity a pixel
+        return self.cache_bytes // (self.height * self.width * 7)  # three bytes of color, four of disparity per pixel

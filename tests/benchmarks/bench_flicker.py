@@ -1,4 +1,4 @@
-"""How much does `--temporal` steady a clip, and does the map's range survive a long one?
+"""How much does `--temporal` reduce flicker, and is the map's range preserved over a long clip?
 
     python tests/benchmarks/bench_flicker.py [--shared DIR] [--frames 1000] [--noise 0.05] [--jitter 0.2] [--model builtin:tiny]
 
@@ -6,13 +6,14 @@ Prints a table for each clip: a window moving over a generated room; with --shar
 hand-held RGB-D clip played to and fro, and real videos with the model's own maps. The first two have a true disparity, which
 gets noise (in parts of its standard deviation, new in every frame) and a random scale and shift for each frame.
 
-* range: spread of the stabilized map over that of the truth, last 50 frames against the first (1: kept). Without a truth,
-  the spread of the last frames over that of the network's own maps, against the first.
-* gain: mean change from frame to frame of the stabilized map's scale against the truth, in per cent.
-* jump: mean of |median(d_t - d_t-1)| over still pixels, in per cent of the range: flicker of the whole picture.
+* range: spread of the stabilized map over that of the ground truth, last 50 frames relative to the first (1: preserved). Without
+  ground truth, the spread of the last frames over that of the network's own maps, against the first.
+* gain: mean change from frame to frame of the stabilized map's scale relative to the ground truth, in per cent.
+* jump: mean of |median(d_t - d_t-1)| over still pixels, in per cent of the range: flicker of the whole image.
 * flicker: mean of |d_t - d_t-1| over still pixels, in per cent of the range (what noise causes stays in it).
 
-Still pixels: true disparity changed by less than 1 % of its range, or, without a truth, the photo by less than 3 gray levels.
+Still pixels: ground-truth disparity changed by less than 1 % of its range, or, without it, the image by less than 3 gray
+levels.
 `chained` is what must not be done: a least-squares fit to the frame before.
 """
 
@@ -33,7 +34,7 @@ from ccd_cli.metrics.alignment import least_squares
 from ccd_cli.predict.temporal import Stabilizer
 from ccd_cli.scenes import render
 
-Clip = list[tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[Any] | None]]  # rgb, map, truth
+Clip = list[tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[Any] | None]]  # rgb, map, ground truth
 
 
 def main() -> None:
@@ -76,12 +77,12 @@ def window() -> Clip:
 
 
 def rgbd(folder: Path) -> Clip:
-    """Return the RGB-D clip at half size: photo and disparity 1 / meters, NaN where the sensor saw nothing."""
+    """Return the RGB-D clip at half size: image and disparity 1 / meters, NaN where the sensor has no value."""
     clip: Clip = []
     for path in sorted(folder.glob("*.color.jpg")):
         depth = np.asarray(Image.open(path.with_name(path.name.replace("color.jpg", "depth_registered.png")))) / 1000.0
-        known = (depth > 0.1) & (depth < 20)
-        ground_truth = np.where(known, 1 / np.where(known, depth, 1), np.nan).astype(np.float32)[::2, ::2]
+        valid = (depth > 0.1) & (depth < 20)
+        ground_truth = np.where(valid, 1 / np.where(valid, depth, 1), np.nan).astype(np.float32)[::2, ::2]
         clip.append((np.asarray(Image.open(path).convert("RGB"))[::2, ::2], ground_truth, ground_truth))
     return clip
 
@@ -101,9 +102,9 @@ def shaken(clip: Clip, frames: int, noise: float, jitter: float) -> Iterator[Any
     for t in range(frames):
         rgb, values, ground_truth = clip[there_and_back[t % len(there_and_back)]]
         spread = float(np.nanstd(values))
-        grain = rng.normal(size=values.shape) * noise * spread
+        noise_map = rng.normal(size=values.shape) * noise * spread
         scale, shift = np.exp(jitter * rng.normal()), jitter * spread * rng.normal()
-        yield rgb, (scale * (values + grain) + shift).astype(np.float32), ground_truth
+        yield rgb, (scale * (values + noise_map) + shift).astype(np.float32), ground_truth
 
 
 def measure(mode: str, clip: Iterator[Any], count: int) -> str:
@@ -118,27 +119,27 @@ def measure(mode: str, clip: Iterator[Any], count: int) -> str:
         if mode == "chained" and before is not None:
             both = np.isfinite(values) & np.isfinite(before[0])
             scale, shift = least_squares(values[both], before[0][both])
-        steady, cuts = scale * values.astype(np.float64) + shift, cuts + cut
-        known = np.isfinite(steady)
+        aligned, cuts = scale * values.astype(np.float64) + shift, cuts + cut
+        valid = np.isfinite(aligned)
         shown = values if ground_truth is None else ground_truth
-        width = float(np.ptp(np.quantile(shown[known], (0.02, 0.98))))
-        ratios.append(float(np.ptp(np.quantile(steady[known], (0.02, 0.98)))) / width)
+        width = float(np.ptp(np.quantile(shown[valid], (0.02, 0.98))))
+        ratios.append(float(np.ptp(np.quantile(aligned[valid], (0.02, 0.98)))) / width)
         if ground_truth is not None:
-            gains.append(np.log(max(least_squares(ground_truth[known], steady[known])[0], 1e-9)))
+            gains.append(np.log(max(least_squares(ground_truth[valid], aligned[valid])[0], 1e-9)))
         if before is not None:
             if ground_truth is not None:
                 still = np.abs(ground_truth - before[1]) < 0.01 * width
             else:
                 still = np.abs(rgb.astype(int) - before[2]).max(-1) < 3
-            still &= known & np.isfinite(before[0])
-            change = (steady - before[0])[still] / (ratios[0] * width)
+            still &= valid & np.isfinite(before[0])
+            change = (aligned - before[0])[still] / (ratios[0] * width)
             jumps.append(abs(float(np.median(change))) if change.size else 0.0)
             flickers.append(float(np.abs(change).mean()) if change.size else 0.0)
-        before = (steady, ground_truth, rgb)
-    kept = np.mean(ratios[-min(50, count // 4) :]) / ratios[0]
+        before = (aligned, ground_truth, rgb)
+    preserved = np.mean(ratios[-min(50, count // 4) :]) / ratios[0]
     gain = f"{100 * np.abs(np.diff(gains)).mean():.2f}" if gains else "-"
     return (
-        f"{count} | {kept:.3f} | {gain} | {100 * np.mean(jumps):.2f} | {100 * np.mean(flickers):.2f} | {cuts} "
+        f"{count} | {preserved:.3f} | {gain} | {100 * np.mean(jumps):.2f} | {100 * np.mean(flickers):.2f} | {cuts} "
         f"| {1000 * spent / count:.1f} |"
     )
 

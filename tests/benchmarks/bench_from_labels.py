@@ -1,9 +1,9 @@
-"""What does a distillation step cost from labels made earlier, against live teachers?
+"""The cost of a distillation step with precomputed labels, relative to online teachers.
 
     python tests/benchmarks/bench_from_labels.py [--teacher depth-anything-v2-small] [--student tf_efficientnet_lite0]
         [--size 280] [--batch 2] [--patches 4] [--steps 6] [--photos 12] [--device cpu] [--threads 1]
 
-Labels generated pictures with a teacher of random weights (time does not depend on them) by `ccd label`, then runs whole
+Labels generated images with a teacher of random weights (time does not depend on them) by `ccd label`, then runs whole
 steps of `ccd distill`'s own loop twice from the same seed: with the live teacher and from the labels. Prints the median
 step of each, their ratio, what labeling cost, how many bytes the labels take, and how far the first losses are apart.
 """
@@ -44,11 +44,11 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
-    student_side = -(-args.size // 32) * 32 if args.size % 32 else args.size
+    student_resolution = -(-args.size // 32) * 32 if args.size % 32 else args.size
     with tempfile.TemporaryDirectory() as text:
         folder = Path(text)
         photos, teacher = _photos(folder, args.photos, 2 * args.size), _teacher(folder, args.teacher)
-        crops = {"size": student_side, "min_side": student_side, "patches": args.patches}
+        crops = {"size": student_resolution, "min_side": student_resolution, "patches": args.patches}
         asked = {"model": str(teacher), "arch": args.teacher, "resolution": args.size}
         raw = {"task": "label", "name": "bench", "images": str(photos), "crops": crops, "threads": args.threads}
         began = time.perf_counter()
@@ -62,17 +62,17 @@ def main() -> None:
         late = _run(folder / "late", {"labels": str(folder / "labels")}, args)
     a, b = (statistics.median(row["seconds"] for row in rows[1:]) for rows in (live, late))
     print(
-        f"teacher {args.teacher} at {args.size} px, student {args.student} at {student_side} px, batch {args.batch}, ",
+        f"teacher {args.teacher} at {args.size} px, student {args.student} at {student_resolution} px, batch {args.batch}, ",
         end="",
     )
     print(f"1 + {args.patches} crops, {args.device}, {args.threads} threads, torch {torch.__version__}")
     print(f"step, live teacher  {a:8.3f} s")
     print(f"step, from labels   {b:8.3f} s   {a / b:.2f} times as fast")
     print(
-        f"labeling           {labeling:8.3f} s a photo, once; {size / args.photos / 1e6:.2f} MB a photo beside the photo itself"
+        f"labeling           {labeling:8.3f} s per image, once; {size / args.photos / 1e6:.2f} MB per image beside the image itself"
     )
     passes = labeling / ((a - b) / args.batch) if a > b else float("inf")
-    print(f"it pays after       {passes:8.1f} passes over the photos (each with the crops of the first)")
+    print(f"break-even after    {passes:8.1f} epochs (each with the crops of the first)")
     print(f"loss of step 1      {live[0]['loss']:.6f} live, {late[0]['loss']:.6f} from labels")
 
 
@@ -83,8 +83,8 @@ def _photos(folder: Path, count: int, side: int) -> Path:
     y, x = np.mgrid[:side, : side * 4 // 3].astype(np.float32) / side
     for i in range(count):
         wave = [np.sin(rng.uniform(3, 30) * x + rng.uniform(3, 30) * y + i) for _ in range(3)]
-        picture = 128 + 90 * np.stack(wave, -1) + rng.normal(0, 6, (*y.shape, 3))
-        Image.fromarray(picture.clip(0, 255).astype(np.uint8)).save(made / f"{i:03d}.jpg", quality=92)
+        image = 128 + 90 * np.stack(wave, -1) + rng.normal(0, 6, (*y.shape, 3))
+        Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(made / f"{i:03d}.jpg", quality=92)
     return made
 
 

@@ -1,4 +1,4 @@
-"""Hybrid loss, forward and backward: this project's against the two plain ways, in one interleaved run on a CPU.
+"""Hybrid loss, forward and backward: this project's against two plain implementations, in one interleaved run on a CPU.
 
 python tests/benchmarks/bench_hybrid_loss.py [--size 560 --batch 8 --threads N --repeats 5 --contexts range]
 Prints the median time of each, both ratios, and the largest differences of losses and gradients (sum-reduced gradients
@@ -98,7 +98,7 @@ def main() -> None:
     if reference.is_file():
         compare_reference(reference)
     else:
-        print(f"  no reference results at {reference}: comparison with the HDN authors' code left out")
+        print(f"  no reference results at {reference}: comparison with the HDN authors' code skipped")
 
 
 if __name__ == "__main__":

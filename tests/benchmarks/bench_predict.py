@@ -1,8 +1,8 @@
-"""What `ccd predict` adds to the bare network: photos a second, as ratios measured in one run.
+"""What `ccd predict` adds to the bare network: images per second, as ratios measured in one run.
 
 python tests/benchmarks/bench_predict.py [--photos 50] [--resolution 518] [--threads 2]
 
-Depth Anything V2 small with random weights on generated photos of up to one megapixel. In turns, so that a busy machine is
+Depth Anything V2 small with random weights on generated images of up to one megapixel. In turns, so that a busy machine is
 busy for all: the bare network on prepared inputs, `predict` with raw and with default outputs, and, where `transformers` is
 installed, its depth pipeline with the same weights.
 """
@@ -123,7 +123,7 @@ def main() -> None:
         times: dict[str, float] = {}
         for first in range(0, args.photos, part):
             some, ready = paths[first : first + part], inputs[first : first + part]
-            ways = {
+            variants = {
                 "bare network": lambda ready=ready: bare(teacher, ready),
                 "predict --save npy": lambda some=some: predicted(some, model, ("npy",), root / "npy"),
                 "predict, default outputs": lambda some=some: predicted(
@@ -131,15 +131,15 @@ def main() -> None:
                 ),
             }
             if pipe is not None:
-                ways["transformers pipeline, npy"] = lambda some=some: piped(pipe, some, root / "hf")
-            for name, way in ways.items():
-                times[name] = times.get(name, 0.0) + way()
+                variants["transformers pipeline, npy"] = lambda some=some: piped(pipe, some, root / "hf")
+            for name, timed in variants.items():
+                times[name] = times.get(name, 0.0) + timed()
     print(
-        f"{args.photos} photos of up to 1 megapixel, {args.resolution} px, {args.threads} threads, torch {torch.__version__}"
+        f"{args.photos} images of up to 1 megapixel, {args.resolution} px, {args.threads} threads, torch {torch.__version__}"
     )
     for name, seconds in times.items():
         print(
-            f"{name:<28} {args.photos / seconds:6.2f} photos/s   {times['bare network'] / seconds:5.2f} of the bare network"
+            f"{name:<28} {args.photos / seconds:6.2f} images/s   {times['bare network'] / seconds:5.2f} of the bare network"
         )
     if pipe is None:
         print("transformers is not installed: no comparison with its pipeline")

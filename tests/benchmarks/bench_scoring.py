@@ -1,10 +1,10 @@
-"""How long does scoring a photo take beside predicting it?
+"""The time to score an image relative to the time to predict it.
 
     python tests/benchmarks/bench_scoring.py [--height 480] [--width 640] [--arch depth-anything-v2-small] [--rounds 5]
                                              [--threads N]
 
 Times, in turns in one process on the CPU, the forward pass of a network with random weights (time does not depend on them)
-on a photo of that size, as `ccd` would resize it, and the default protocol on its map: alignment of a disparity and all
+on an image of that size, as `ccd` would resize it, and the default protocol on its map: alignment of a disparity and all
 metrics. Prints the smallest time of each and the ratio, then the other alignments and the boundary scores. The aim is a
 tenth.
 """
@@ -43,12 +43,12 @@ def main() -> None:
     arch = get_arch(args.arch)
     network = DepthNet(arch).eval()
     size = network_size(arch, args.height, args.width, None)
-    photo = torch.rand(1, 3, *size)
+    image = torch.rand(1, 3, *size)
     gt, disparity, mask = _scene(args.height, args.width)
 
     def predict() -> None:
         with torch.inference_mode():
-            network(photo)
+            network(image)
 
     def score() -> None:
         image_metrics(align("auto", disparity, gt, mask, "disparity", RANGE).depth, gt, mask)

@@ -1,11 +1,11 @@
-"""How much of a distillation step is spent outside the two networks?
+"""The fraction of a distillation step that is spent outside the two networks.
 
     python tests/benchmarks/bench_step.py [--size 518] [--arch depth-anything-v2-small] [--teacher ARCH] [--batch 1]
                                           [--patches 4] [--steps 3] [--device cpu] [--precision fp32]
 
 Runs whole steps of `ccd distill`'s own loop (random weights: time does not depend on them) and, between them in the same
 process, the bare networks on inputs of the same shapes: the teacher forward, the student forward and backward. Prints
-the median of each and the share outside: loss, labels, crops, augmentation, optimizer, metrics, waiting for photos.
+the median of each and the fraction outside: loss, labels, crops, augmentation, optimizer, metrics, waiting for images.
 """
 
 from __future__ import annotations

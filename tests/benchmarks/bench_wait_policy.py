@@ -1,9 +1,9 @@
-"""What waiting threads cost when the machine is shared: a small network's step with spinning and with sleeping waits.
+"""The cost of waiting threads on a shared machine: a small network's step with spinning and with sleeping waits.
 
     python tests/benchmarks/bench_wait_policy.py [--busy N]
 
 Runs the same training step in fresh processes under OMP_WAIT_POLICY=ACTIVE and PASSIVE (ccd's default), first on the
-machine as it is, then with N processes (default: one for each core) computing beside it. Prints seconds a step.
+machine as it is, then with N processes (default: one for each core) computing beside it. Prints seconds per step.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ for _ in range(4):
 
 
 def seconds(policy: str) -> float:
-    """Return the median step of a fresh process, its first step left out."""
+    """Return the median step of a fresh process, without its first step."""
     done = subprocess.run(
         [sys.executable, "-c", STEP],
         env={**os.environ, "OMP_WAIT_POLICY": policy},
@@ -52,7 +52,7 @@ def main() -> None:
                 other.kill()
                 other.wait()
         print(
-            f"{busy} busy processes beside it: spinning {active:.3f} s, sleeping {passive:.3f} s, ratio {active / passive:.2f}"
+            f"{busy} other busy processes: spinning {active:.3f} s, sleeping {passive:.3f} s, ratio {active / passive:.2f}"
         )
 
 

@@ -1,10 +1,10 @@
-"""Does a student learn as well from labels made earlier as from live teachers? Seeds of both, the same scenes to score on.
+"""Precomputed labels against online teachers: several seeds of both, scored on the same scenes.
 
     python tests/benchmarks/compare_labels.py PHOTOS [--seeds 3] [--steps 200] [--epochs 8] [--out runs/compare-labels]
 
 Labels PHOTOS once with both built-in teachers (`epochs` passes of crops), then trains the quick start's student from each
 seed twice: with the live teachers and from the labels. Prints AbsRel and delta1 on held-out scenes, mean and spread.
-Finished runs are kept and not repeated.
+Existing results are skipped.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ def main() -> None:
     ways = {"live teachers": live, "labels made earlier": {"labels": str(args.out / "labels")}}
     for name, values in ways.items():
         scores = [_run(args, name, seed, values) for seed in range(args.seeds)]
-        told = [f"{metric} {_spread([score[metric] for score in scores])}" for metric in ("abs_rel", "delta1")]
-        print(f"{name:20} {', '.join(told)}   ({args.seeds} seeds)")
+        means = [f"{metric} {_spread([score[metric] for score in scores])}" for metric in ("abs_rel", "delta1")]
+        print(f"{name:20} {', '.join(means)}   ({args.seeds} seeds)")
 
 
 def _run(args: argparse.Namespace, name: str, seed: int, values: dict[str, Any]) -> dict[str, float]:

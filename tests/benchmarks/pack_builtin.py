@@ -17,7 +17,7 @@ from ccd_cli.models.files import read_metadata
 
 
 def main(runs: list[Path], target: Path) -> None:
-    """Write `target`; the side that the student was trained at becomes its default resolution."""
+    """Write `target`; the training resolution becomes the model's default."""
     files = [run / "student.safetensors" for run in runs]
     notes = {key: value for key, value in read_metadata(files[0]).items() if key != "ccd_arch"}
     models = [load_model(file) for file in files]

@@ -30,11 +30,11 @@ def write_report(
     for table in tables:
         rows = collect(table, seeds, out)
         file = out / table / "references.json"
-        known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
-        made[table] = {"rows": rows, "references": known}
-        text[table] = markdown(table, rows, known, seeds, recipe_of(table))
+        references = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
+        made[table] = {"rows": rows, "references": references}
+        text[table] = markdown(table, rows, references, seeds, recipe_of(table))
         for folder in {out} | ({into.parent} if into else set()):
-            plot(TITLES[table], rows, known, folder / f"tiny-{table}.png")
+            plot(TITLES[table], rows, references, folder / f"tiny-{table}.png")
         print(text[table], flush=True)
     write_json(out / "results.json", made)
     write_text(out / "RESULTS.md", "\n".join(text.values()))
@@ -66,7 +66,7 @@ def _summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def markdown(
-    table: str, rows: list[dict[str, Any]], known: list[dict[str, Any]], seeds: int, recipe: DistillRecipe
+    table: str, rows: list[dict[str, Any]], references: list[dict[str, Any]], seeds: int, recipe: DistillRecipe
 ) -> str:
     """Return a table as Markdown, a line that tells the setting above it."""
     done, wanted = sum(len(row["runs"]) for row in rows), len(rows) * seeds
@@ -105,9 +105,9 @@ def markdown(
             row["paper"],
         ]
         lines.append(f"| {' | '.join(cells)} |")
-    if known:
+    if references:
         lines.append("| *no training* | | | | | | | |")
-    for row in known:
+    for row in references:
         lines.append(f"| {row['name']} | {_number(row['abs_rel'], 4)} | {_number(row['f1'], 4)} | | | | | |")
     return "\n".join([*lines, ""])
 
@@ -129,7 +129,7 @@ def _number(value: float | None, digits: int) -> str:
     return "" if value is None else f"{value:.{digits}f}"
 
 
-def plot(title: str, rows: list[dict[str, Any]], known: list[dict[str, Any]], file: Path) -> None:
+def plot(title: str, rows: list[dict[str, Any]], references: list[dict[str, Any]], file: Path) -> None:
     """Write a PNG: AbsRel and boundary F1 of every row, each seed a dot, mean and standard deviation a bar."""
     rows = [row for row in rows if row["seeds"]]
     figure, axes = plt.subplots(1, 2, figsize=(11, 1.2 + 0.32 * max(len(rows), 2)), sharey=True, layout="constrained")
@@ -141,7 +141,7 @@ def plot(title: str, rows: list[dict[str, Any]], known: list[dict[str, Any]], fi
             values = [run[key] for run in row["runs"] if "stopped" not in run]
             axis.plot(values, [place] * len(values), ".", color=color, alpha=0.5)
             axis.errorbar(row[key], place, xerr=row[f"{key}_std"] or 0, fmt="o", color=color, capsize=3)
-        for one in known:
+        for one in references:
             if one["name"].startswith("teacher") and one[key] is not None:
                 axis.axvline(one[key], color="gray", linestyle=":", linewidth=1)
         axis.set_xlabel(name)

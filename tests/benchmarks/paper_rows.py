@@ -30,7 +30,7 @@ INVARIANT = (
 class Row:
     """A row of a table: its name, the part of the table it stands in, its overrides, the paper's AbsRel on ETH3D and DIODE.
 
-    `like` names the row whose time per run this row is given, in steps of its own cost.
+    `like` names the row whose training time this row gets, in steps of its own cost.
     """
 
     group: str
@@ -102,7 +102,7 @@ TITLES = {
 def size_sets(size: str) -> list[str]:
     """Return the overrides of a size: none for `tiny`, else `STUDENT-SIDE`, for instance `25m-224`.
 
-    Sides are rounded to the student's multiple; photos are 1.5 x 2 sides large, crops two thirds of a side and more.
+    Resolutions are rounded to the student's multiple; images are 1.5 x 2 times as large, crops at least two thirds of it.
     Raises ValueError for an unknown size.
     """
     if size == "tiny":

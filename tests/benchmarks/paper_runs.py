@@ -71,7 +71,7 @@ class HeldOut:
         return len(self.images)
 
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return (photo, depth, valid)."""
+        """Return (image, depth, valid)."""
         return self.images[index]
 
 
@@ -95,7 +95,7 @@ def held_out(shape: Scenes, count: int) -> HeldOut:
 
 
 def run_row(recipe: DistillRecipe, folder: Path, machine: Machine) -> dict[str, Any]:
-    """Train (or go on), score, and write `folder`.json; a run that a guard stops is a result too.
+    """Train (or resume), score, and write `folder`.json; a run stopped by a guard is a result too.
 
     Raises Interrupted after a signal, with the state saved.
     """
@@ -148,7 +148,7 @@ def weights(recipe: DistillRecipe) -> dict[str, str]:
 
 
 def references(recipe: DistillRecipe, machine: Machine) -> list[dict[str, Any]]:
-    """Return scores of the recipe's teachers at the student's side, and of maps that do not look at the photo."""
+    """Return scores of the recipe's teachers at the student's resolution, and of the trivial baselines."""
     scenes = _scenes(recipe)
     rows: list[dict[str, Any]] = []
     for entry in recipe.teachers:

@@ -5,9 +5,9 @@
     python tests/benchmarks/paper_tables.py table2 --quick --out /tmp/quick                  # two steps a row
     python tests/benchmarks/paper_tables.py table1 --size 25m-224 --device cuda --budget 540 --out runs/gpu
 
-Rows are overrides (paper_rows.py) of recipes/paper/tiny-TABLE.yaml. Run again, it goes on where it was: finished runs are
-kept, a stopped one resumes from its saved state, a killed one loses its steps since then. Processes that make different
-tables may share --out. --budget ends by itself, state saved, with exit code 3 while runs are left: repeat until 0. Tables
+Rows are overrides (paper_rows.py) of recipes/paper/tiny-TABLE.yaml. A second call resumes: finished runs are
+skipped, a stopped one resumes from its checkpoint, a killed one loses its steps since then. Processes that make different
+tables may share --out. --budget stops with a checkpoint and exit code 3 while runs remain: repeat until 0. Tables
 go to OUT/RESULTS.md, OUT/results.json and OUT/tiny-TABLE.png; with --into FILE also between the markers of that file.
 """
 
@@ -76,7 +76,7 @@ def recipe_of(table: str, row: Row, seed: int, args: argparse.Namespace) -> Dist
 
 
 def cost_ratio(table: str, row: Row, args: argparse.Namespace) -> float:
-    """Return how many times the steps of `row` go into the time of the row it is `like`; measured once, then kept.
+    """Return how many times the steps of `row` go into the time of the row it is `like`; measured once, then stored.
 
     Cost: seconds a step of the cores on a CPU (a busy machine does not change it), of the wall elsewhere; the mean over
     the finished seeds of the row of the same name at equal steps. 1 before there are any.

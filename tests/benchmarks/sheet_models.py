@@ -1,4 +1,4 @@
-"""A contact sheet: photos beside the maps that models make of them, each map in its own colors, near is warm.
+"""A contact sheet: photos beside the models' maps, each with its own color range, near is warm.
 
 python tests/benchmarks/sheet_models.py assets/photos docs/builtin.jpg --model builtin:sharp --model builtin:tiny
 """
@@ -17,7 +17,7 @@ from ccd_cli.teachers.load import load_teacher
 
 
 def main() -> None:
-    """Predict every photo at the models' own sides and write the sheet."""
+    """Predict every photo at the models' default resolutions and write the sheet."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", type=Path)
     parser.add_argument("target", type=Path)

@@ -82,7 +82,7 @@ def test_prepare_then_check(ccd_here, tmp_path):
     write_diode(tmp_path / "x", "val")
     pack(tmp_path / "x", tmp_path / "downloads/val.tar.gz", "", "w:gz")
     result = ccd_here("data", "prepare", "diode", "--from", "downloads")
-    assert result.exit_code == 0 and "6 files written, 0 were there" in result.output
+    assert result.exit_code == 0 and "6 files written, 0 skipped" in result.output
     assert "NOT as published" in result.output, "two of 771"
     facts = json.loads(ccd_here("data", "prepare", "diode", "--from", "downloads", "--json").stdout)
     assert (facts["written"], facts["kept"], facts["published"]) == (0, 6, False)

@@ -35,6 +35,8 @@ def test_recipes_models_and_photos_are_inside(unpacked):
         for p in (ROOT / d).rglob("*")
         if p.is_file()
     }
+    here |= {p.relative_to(ROOT).as_posix() for p in (ROOT / "ccd_cli/reports/templates").iterdir()}
+    assert {"ccd_cli/reports/templates/base.html", "ccd_cli/reports/templates/style.css"} <= here
     assert len(here) > 10
     assert here <= inside
     assert sum(p.stat().st_size for p in (unpacked / "ccd_cli" / "assets").rglob("*")) < 30e6

@@ -18,12 +18,12 @@ def intrinsics(fov: Tensor, height: int, width: int) -> Tensor:
     return torch.tensor([[f, f, width / 2, height / 2] for f in focal], device=fov.device)
 
 
-def rays(scenes: Scenes, lens: Tensor, grid: Grid) -> tuple[Vec, Vec]:
+def rays(scenes: Scenes, intrinsics: Tensor, grid: Grid) -> tuple[Vec, Vec]:
     """Return origins ([B,1,1] each) and directions ([B,T,S] each) of the pixel centers in world coordinates.
 
     Directions have length 1 along the optical axis, so that the ray parameter t is z-depth in meters.
     """
-    fx, fy, cx, cy = (lens[:, i, None, None] for i in range(4))
+    fx, fy, cx, cy = (intrinsics[:, i, None, None] for i in range(4))
     x = (grid.column + 0.5 - cx) / fx
     y = (grid.row + 0.5 - cy) / fy
     right, up, forward = (scenes.frame[:, i, :, None, None] for i in range(3))

@@ -1,4 +1,4 @@
-"""The description of one scene while it is being drawn up: rows of plain numbers, no tensors.
+"""The description of one scene: rows of plain numbers, no tensors.
 
 World axes: x right, y up, z forward, meters. A primitive is a row of `PRIM` columns, a material a row of `MATERIAL`.
 """
@@ -44,7 +44,7 @@ MATERIAL = (
     *("glow", "gloss"),
 )
 LIMIT = 72
-"""Most primitives a scene holds; what would exceed it is left out."""
+"""Maximum number of primitives in a scene; further ones are dropped."""
 
 Materials = tuple[int, int, int, int]
 
@@ -54,12 +54,12 @@ class Draft:
     """A scene under construction: primitives by shape, materials, and the numbers of light, air and camera."""
 
     rng: random.Random
-    base: str = "room"  # what encloses or carries everything: "room" (a box seen from inside), "plane", "terrain"
+    base: str = "room"  # the enclosing or supporting surface: "room" (a box seen from inside), "plane", "terrain"
     prims: list[list[float]] = field(default_factory=list)
     materials: list[list[float]] = field(default_factory=list)
     waves: list[tuple[float, float, float, float]] = field(default_factory=list)  # terrain: amplitude, fx, fz, phase
     tilt: tuple[float, float] = (0.0, 0.0)  # slope of the ground along x and z
-    look: dict[str, float] = field(default_factory=dict)  # light, air, sky, exposure
+    appearance: dict[str, float] = field(default_factory=dict)  # light, air, sky, exposure
     camera: dict[str, float] = field(default_factory=dict)  # position, yaw, pitch, roll, field of view, radians
 
     def add(self, row: list[float]) -> int:
@@ -68,11 +68,11 @@ class Draft:
         return len(self.materials) - 1
 
     def full(self, more: int = 1) -> bool:
-        """Tell whether `more` further primitives would pass the limit."""
+        """Return whether `more` further primitives would exceed the limit."""
         return len(self.prims) + more > LIMIT
 
     def at(self, x: float, z: float, yaw: float = 0.0, y: float = 0.0) -> Place:
-        """Return a place whose shapes are given in its own axes, turned by `yaw` about the vertical."""
+        """Return a local coordinate frame at a position, rotated by `yaw` (radians) about the vertical."""
         return Place(self, x, y, z, yaw)
 
     def height(self, x: float, z: float) -> float:
@@ -84,7 +84,7 @@ class Draft:
 
 @dataclass(frozen=True)
 class Place:
-    """A spot in a draft; positions and half sizes are meters in its own axes."""
+    """A local coordinate frame in a draft; positions and half sizes are meters in its axes."""
 
     draft: Draft
     x: float
@@ -93,7 +93,7 @@ class Place:
     yaw: float
 
     def world(self, x: float, y: float, z: float) -> tuple[float, float, float]:
-        """Turn a point of this place into world coordinates."""
+        """Return the world coordinates of a local point."""
         c, s = _turn(self.yaw)
         return self.x + c * x + s * z, self.y + y, self.z - s * x + c * z
 
@@ -184,7 +184,7 @@ class Place:
 
 
 def _turn(yaw: float) -> tuple[float, float]:
-    """Cosine and sine, exact at quarter turns so that parallel furniture shares its rotated rays."""
+    """Cosine and sine, exact at multiples of 90 degrees, so that axis-aligned objects have exact axes."""
     quarter = round(yaw / (math.pi / 2))
     if abs(yaw - quarter * math.pi / 2) < 1e-6:
         return ((1.0, 0.0), (0.0, 1.0), (-1.0, 0.0), (0.0, -1.0))[quarter % 4]

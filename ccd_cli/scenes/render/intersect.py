@@ -1,4 +1,4 @@
-"""Rays against convex shapes: where each ray enters and leaves, by IEEE-exact operations only.
+"""Intersection of rays with convex shapes: entry and exit parameters, by IEEE-exact operations only.
 
 Origins and directions are triples of tensors that broadcast against each other (a scalar per scene or one value per
 ray), already in the shape's own axes and relative to its center; sizes are scalars per scene. A ray o + t d misses

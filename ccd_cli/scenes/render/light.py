@@ -66,7 +66,7 @@ def background(scenes: Scenes, view: Vec) -> Vec:
 
 
 def develop(scenes: Scenes, colors: Vec) -> Tensor:
-    """Turn linear light [B,H,W] into uint8 [B,3,H,W]: soft lens, exposure, color cast, vignette, film curve, grain."""
+    """Turn linear light [B,H,W] into uint8 [B,3,H,W]: blur, exposure, color cast, vignette, tone curve, noise."""
     height, width = colors[0].shape[1:]
     row = torch.arange(height, dtype=torch.int32, device=colors[0].device)[:, None]
     column = torch.arange(width, dtype=torch.int32, device=colors[0].device)
@@ -86,7 +86,7 @@ def develop(scenes: Scenes, colors: Vec) -> Tensor:
 
 
 def _lamp(scenes: Scenes, name: str, point: Vec, normal: Vec) -> tuple[Vec, Tensor]:
-    """Unit direction to a lamp and the strength of its light on a surface, shadows apart."""
+    """Unit direction to a lamp and the strength of its light on a surface, without shadows."""
     is_point = scenes.value(f"{name}_point")
     at = scenes.triple(name)
     way = (at[0] - is_point * point[0], at[1] - is_point * point[1], at[2] - is_point * point[2])
@@ -118,7 +118,7 @@ def _highlight(lamp: Vec, view: Vec, normal: Vec) -> Tensor:
 
 
 def _through(x: Tensor) -> Tensor:
-    """About exp(-x), by a rational function."""
+    """Approximately exp(-x), by a rational function."""
     y = 1 + x * (0.25 + x * (0.03125 + x * 0.0026))
     y = y * y
     return 1 / (y * y)

@@ -1,7 +1,7 @@
-"""Tiling noise pictures in several grains and sharpnesses, and band-limited look-ups in them.
+"""Tileable noise textures of several kinds with mipmap levels, and band-limited lookup.
 
-The tables are made once per device from fixed seeds with NumPy; a look-up picks the sharpness that suits the size of a
-pixel's footprint, so that distant surfaces turn smooth rather than sparkle.
+The tables are made once per device from fixed seeds with NumPy; a lookup selects the level by the size of a pixel's
+footprint, so that distant surfaces are smooth instead of aliased.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LEVELS = 8
 @lru_cache(maxsize=4)
 def table(device: torch.device) -> Tensor:
     """Return the tables [kinds * LEVELS * SIZE * SIZE], float32; mean 0, deviation about 1 at the sharpest level."""
-    made = np.stack([_levels(_picture(kind, number)) for number, kind in enumerate(KINDS)])
+    made = np.stack([_levels(_texture(kind, number)) for number, kind in enumerate(KINDS)])
     return torch.from_numpy(made.astype(np.float32).reshape(-1)).to(device)
 
 
@@ -39,7 +39,7 @@ def sample(kind: Tensor, u: Tensor, v: Tensor, footprint: Tensor) -> Tensor:
 
 
 def scatter(x: Tensor, y: Tensor, salt: Tensor) -> Tensor:
-    """Return a value in [0, 1) for every pair of int32 numbers, without visible order."""
+    """Return a hash value in [0, 1) for every pair of int32 numbers."""
     h = x * 374761393 + y * 668265263 + salt * 1274126177
     h = (h ^ ((h >> 13) & 0x7FFFF)) * 1103515245
     h = (h ^ ((h >> 15) & 0x1FFFF)) * 668265263
@@ -50,7 +50,7 @@ def _take(spot: Tensor) -> Tensor:
     return table(spot.device).index_select(0, spot.reshape(-1)).reshape(spot.shape)
 
 
-def _picture(kind: str, seed: int) -> np.ndarray:
+def _texture(kind: str, seed: int) -> np.ndarray:
     rough = np.random.default_rng(1000 + seed).standard_normal((SIZE, SIZE))
     fy, fx = (np.fft.fftfreq(SIZE)[:, None] * SIZE, np.fft.rfftfreq(SIZE)[None, :] * SIZE)
     radius = np.hypot(fx, fy) + 1e-9
@@ -79,10 +79,10 @@ def _unit(values: np.ndarray) -> np.ndarray:
     return (values - values.mean()) / values.std()
 
 
-def _levels(picture: np.ndarray) -> np.ndarray:
-    """Blur a tiling picture to half its sharpness LEVELS - 1 times."""
+def _levels(texture: np.ndarray) -> np.ndarray:
+    """Return LEVELS versions of a tileable texture, each with half the resolution (by blur) of the one before."""
     fy, fx = np.fft.fftfreq(SIZE)[:, None], np.fft.rfftfreq(SIZE)[None, :]
-    spectrum = np.fft.rfft2(picture)
+    spectrum = np.fft.rfft2(texture)
     sigmas = [0.0] + [0.35 * 2.0**level for level in range(1, LEVELS)]
     blurs = [np.exp(-2 * (np.pi * s) ** 2 * (fx**2 + fy**2)) for s in sigmas]
     return np.stack([np.fft.irfft2(spectrum * blur, s=(SIZE, SIZE)) for blur in blurs])

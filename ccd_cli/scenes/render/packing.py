@@ -12,14 +12,14 @@ from torch import Tensor
 from ccd_cli.scenes.render.draft import MATERIAL, PRIM, Draft, wave_height
 from ccd_cli.scenes.render.intersect import Vec
 
-LOOK = (
+APPEARANCE = (
     *("lamp_x", "lamp_y", "lamp_z", "lamp_point", "lamp_r", "lamp_g", "lamp_b", "lamp_reach"),
     *("fill_x", "fill_y", "fill_z", "fill_point", "fill_r", "fill_g", "fill_b", "fill_reach"),
     *("amb_r", "amb_g", "amb_b", "amb_x", "amb_y", "amb_z", "corner"),
     *("haze", "haze_r", "haze_g", "haze_b", "low_r", "low_g", "low_b", "high_r", "high_g", "high_b"),
     *("cloud", "cloud_size", "cloud_x", "cloud_z", "sun", "exposure", "warm", "vignette", "grain", "salt", "blur"),
 )
-"""Light, air and picture: `lamp` is the light that casts shadows, `fill` one without; *_point is 1 for a lamp in meters
+"""Light, air and image formation: `lamp` is the light that casts shadows, `fill` one without; *_point is 1 for a lamp in meters
 and 0 for a direction; `corner` darkens the edges of a room; `haze` is per meter."""
 
 
@@ -28,12 +28,12 @@ _MISSING = [0.0, -1e6, 0.0, *[1e-3] * 3, *[1.0, 0, 0, 0, 1, 0, 0, 0, 1], *[0.0] 
 
 @dataclass(frozen=True)
 class Scenes:
-    """Scenes that share one kind of base. Index 0 of the primitives is the base; missing ones are tiny and far away."""
+    """Scenes that share one kind of base. Index 0 of the primitives is the base; padding primitives are tiny and far away."""
 
     base: str
     prims: Tensor  # [B,N,len(PRIM)]
     materials: Tensor  # [B,M,len(MATERIAL)]
-    look: Tensor  # [B,len(LOOK)]
+    appearance: Tensor  # [B,len(APPEARANCE)]
     origin: Tensor  # [B,3] camera position
     frame: Tensor  # [B,3,3] rows: right, up and forward in world coordinates
     fov: Tensor  # [B] field of view of the longer side, radians
@@ -42,16 +42,16 @@ class Scenes:
     steepest: Tensor  # [B]
 
     def value(self, name: str) -> Tensor:
-        """Return one column of `look` as [B,1,1]."""
-        return self.look[:, LOOK.index(name), None, None]
+        """Return one column of `appearance` as [B,1,1]."""
+        return self.appearance[:, APPEARANCE.index(name), None, None]
 
     def triple(self, stem: str, ends: str = "xyz") -> Vec:
-        """Return three columns of `look`, such as lamp_x, lamp_y and lamp_z, as [B,1,1] each."""
+        """Return three columns of `appearance`, such as lamp_x, lamp_y and lamp_z, as [B,1,1] each."""
         a, b, c = (self.value(f"{stem}_{end}") for end in ends)
         return a, b, c
 
     def ground(self) -> tuple[Vec, tuple[Tensor, ...]]:
-        """Return tilt and waves of the ground in the form `terrain` takes."""
+        """Return tilt and waves of the ground in the form that `terrain` expects."""
         a, b, c = (self.tilt[:, i, None, None] for i in range(3))
         return (a, b, c), tuple(self.waves[:, i].t()[:, :, None, None] for i in range(self.waves.shape[1]))
 
@@ -75,7 +75,7 @@ def pack(drafts: Sequence[Draft], device: torch.device) -> Scenes:
         base=base,
         prims=tensor(rows),
         materials=tensor(materials),
-        look=tensor([[d.look.get(name, 0.0) for name in LOOK] for d in drafts]),
+        appearance=tensor([[d.appearance.get(name, 0.0) for name in APPEARANCE] for d in drafts]),
         origin=tensor([[d.camera[name] for name in ("x", "y", "z")] for d in drafts]),
         frame=tensor(views),
         fov=tensor([d.camera["fov"] for d in drafts]),
@@ -95,7 +95,7 @@ def view(camera: dict[str, float]) -> list[list[float]]:
 
 
 def _offset(draft: Draft) -> float:
-    """What to add to the waves so that the ground is at 0 below the origin."""
+    """The offset that puts the ground at height 0 below the origin."""
     return -sum(wave_height(wave, 0.0, 0.0) for wave in draft.waves)
 
 

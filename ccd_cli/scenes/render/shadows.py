@@ -1,4 +1,4 @@
-"""Cast shadows, and the darkness where things touch."""
+"""Cast shadows and contact darkening (ambient occlusion near other primitives)."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from ccd_cli.scenes.render.packing import Scenes
 from ccd_cli.scenes.render.tiles import Pairs, extents, pairs, turn
 
 _CONTACT = 0.35
-"""Reach, in meters, of the darkness around things that touch a surface."""
+"""Reach, in meters, of the darkening around a contact."""
 
-_UNIT = 1 << 16  # darkness is summed in whole numbers, so that the order of the sum does not matter
+_UNIT = 1 << 16  # darkening is summed as integers, so that the result does not depend on the order
 
 
 def shadows(scenes: Scenes, point: Vec, index: Tensor, lit: Tensor, sky: Tensor) -> tuple[Tensor, Tensor]:
     """Return, for points [B,T,S], whether `lamp` reaches them, and their openness 0..1 near contacts.
 
-    index tells which primitive a point lies on, which never darkens itself. Points with `lit` False need no shadow,
-    those with `sky` True need neither.
+    `index` is the primitive that a point lies on, which does not darken itself. Points with `lit` False are skipped for
+    shadows, those with `sky` True for both.
     """
     shape = index.shape
     hidden = torch.zeros(index.numel() // shape[2], shape[2], dtype=torch.int32, device=index.device)
@@ -57,8 +57,8 @@ def _tile(group: Pairs, like: Tensor) -> Tensor:
 def _reached(scenes: Scenes, point: Vec, lit: Tensor, sky: Tensor) -> tuple[Tensor, Tensor]:
     """Which primitives can shade points of which tiles, and which can darken them by contact: [B,N,T] each.
 
-    A tile's points are taken as a ball; a primitive's box, enlarged by the ball's radius, must meet the way from the
-    ball's middle to the lamp, or the ball itself.
+    A tile's points are bounded by a sphere; a primitive's box, enlarged by the sphere's radius, must intersect the segment
+    from the sphere's center to the lamp, or the sphere itself.
     """
     low = [torch.where(sky, torch.inf, p).amin(2)[:, None] for p in point]
     high = [torch.where(sky, -torch.inf, p).amax(2)[:, None] for p in point]

@@ -1,4 +1,4 @@
-"""What lies at a hit: normal, surface coordinates, pixel footprint and material."""
+"""Surface attributes at a hit: normal, surface coordinates, pixel footprint and material."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Surface:
     size_u: Tensor
     size_v: Tensor
     material: Tensor  # int64 index
-    corner: Tensor  # how near an edge of the enclosing room, 0..1
+    corner: Tensor  # proximity to an edge of the enclosing room, 0..1
 
 
 def surface(scenes: Scenes, point: Vec, direction: Vec, depth: Tensor, index: Tensor, pixel: Tensor) -> Surface:
@@ -36,8 +36,8 @@ def surface(scenes: Scenes, point: Vec, direction: Vec, depth: Tensor, index: Te
     p = scenes.prims.transpose(1, 2).gather(2, spot).reshape(count, len(PRIM), height, width).unbind(1)
     away = (point[0] - p[0], point[1] - p[1], point[2] - p[2])
     local, way = _turned(away, p[6:15]), _turned(direction, p[6:15])
-    share = (local[0] / p[3], local[1] / p[4], local[2] / p[5])
-    normal, face_x, face_y = _normals(p, local, share)
+    relative = (local[0] / p[3], local[1] / p[4], local[2] / p[5])
+    normal, face_x, face_y = _normals(p, local, relative)
     base = index == 0
     if scenes.base != "room":
         face_x, face_y = face_x & ~base, face_y | base
@@ -61,10 +61,10 @@ def surface(scenes: Scenes, point: Vec, direction: Vec, depth: Tensor, index: Te
     return Surface(world, u, v, size_u, size_v, material, _corner(local, p, face_x, face_y) * inside_out)
 
 
-def _normals(p: tuple[Tensor, ...], local: Vec, share: Vec) -> tuple[Vec, Tensor, Tensor]:
+def _normals(p: tuple[Tensor, ...], local: Vec, relative: Vec) -> tuple[Vec, Tensor, Tensor]:
     """Local unit normals, and whether a point belongs to an x or a y face."""
-    sx, sy, sz = (s.abs() for s in share)
-    x, y, z = (torch.copysign(torch.ones_like(s), s) for s in share)
+    sx, sy, sz = (s.abs() for s in relative)
+    x, y, z = (torch.copysign(torch.ones_like(s), s) for s in relative)
     kind, taper = p[_AT["shape"]], p[_AT["taper"]]
     radius = p[3] + taper * local[1]
     sx = torch.where(kind == _WEDGE, local[0].abs() / radius.clamp(min=1e-4), sx)
@@ -77,8 +77,8 @@ def _normals(p: tuple[Tensor, ...], local: Vec, share: Vec) -> tuple[Vec, Tensor
     # round shapes
     is_ball = kind == _BALL
     is_round = is_ball | (kind == _CONE) | (kind == _ROD)
-    rx, rz = torch.where(is_ball, share[0] / p[3], local[0]), torch.where(is_ball, share[2] / p[5], local[2])
-    ry = torch.where(is_ball, share[1] / p[4], -taper * radius)
+    rx, rz = torch.where(is_ball, relative[0] / p[3], local[0]), torch.where(is_ball, relative[2] / p[5], local[2])
+    ry = torch.where(is_ball, relative[1] / p[4], -taper * radius)
     length = 1 / torch.sqrt(rx * rx + ry * ry + rz * rz).clamp(min=1e-9)
     cap = ~is_ball & ((1 - sy) * p[4] < 1e-4 * (1 + radius) + 1e-3 * radius) & (sy > 0.999)
     side = is_round & ~cap

@@ -1,4 +1,4 @@
-"""Ground given by a formula: a tilted plane plus smooth waves, and rays against it."""
+"""Procedural ground: a tilted plane plus smooth waves, and its intersection with rays."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ def plane_hit(origin: Vec, direction: Vec, tilt: Vec) -> Tensor:
 
 
 def terrain_hit(origin: Vec, direction: Vec, tilt: Vec, waves: tuple[Tensor, ...], steepest: Tensor) -> Tensor:
-    """Distance t of each ray to the ground, inf where it finds none within FAR; directions are [B,T,S].
+    """Distance t of each ray to the ground, inf where there is no hit within FAR; directions are [B,T,S].
 
-    Steps are as long as the steepest slope allows, and at least a tenth of the distance so far; the crossing is then
-    halved and finished by false position, which leaves about float32 precision. Only rays still under way are stepped.
+    Step lengths are bounded by the steepest slope, and at least a tenth of the distance so far; the crossing is refined by
+    bisection and then false position, to about float32 precision. Only rays without a hit are advanced.
     """
     shape = direction[0].shape
     closing = steepest * torch.sqrt(direction[0] * direction[0] + direction[2] * direction[2]) - direction[1]
@@ -80,7 +80,7 @@ def terrain_hit(origin: Vec, direction: Vec, tilt: Vec, waves: tuple[Tensor, ...
 
 
 def _gap(rays: Tensor, origin: Vec, direction: Vec, tilt: Vec, waves: tuple[Tensor, ...]) -> Callable[[Tensor], Tensor]:
-    """Return the height above ground of some rays, given as flat numbers, as a function of t."""
+    """Return the height above ground of some rays, selected by flat indices, as a function of t."""
     batch = direction[0].shape[0]
     scene = rays // (direction[0].numel() // batch)
 
@@ -95,7 +95,7 @@ def _gap(rays: Tensor, origin: Vec, direction: Vec, tilt: Vec, waves: tuple[Tens
 
 
 def _refine(above: Callable[[Tensor], Tensor], low: Tensor, high: Tensor, gap: Tensor, gap_high: Tensor) -> Tensor:
-    """Narrow crossings between low, still above the ground, and high, below it."""
+    """Refine crossings between `low`, above the ground, and `high`, below it."""
     for step in range(_HALVINGS + 3):
         middle = (low + high) / 2
         if step >= _HALVINGS:

@@ -1,4 +1,4 @@
-"""Surface color: one pattern of cells with gaps covers tiles, bricks, planks, checks, stripes, facades and lane marks.
+"""Surface color: one pattern of cells with gaps models tiles, bricks, planks, checks, stripes, facades and lane marks.
 
 Cells have metric sizes and are filtered over the footprint of a pixel; noise of a near and a far scale is added.
 """
@@ -40,7 +40,7 @@ def color(m: dict[str, Tensor], u: Tensor, v: Tensor, size_u: Tensor, size_v: Te
     mix = (0.5 - 0.5 * turns) * (m["pu"] + m["pv"]).clamp(max=1) + m["blend"] * (0.5 + (chance - 0.5) * fade)
     second = chance * 7.13
     light = 1 + m["vary"] * fade * inside * (second - torch.floor(second) - 0.5)
-    light = light * _grain(m, u, v, 0.7 * torch.sqrt(size_u * size_v))
+    light = light * _noise_factor(m, u, v, 0.7 * torch.sqrt(size_u * size_v))
     red, green, blue = (_layer(m, name, mix, inside) * light for name in "rgb")
     return red, green, blue
 
@@ -51,7 +51,7 @@ def _layer(m: dict[str, Tensor], name: str, mix: Tensor, inside: Tensor) -> Tens
     return gap + (cell - gap) * inside
 
 
-def _grain(m: dict[str, Tensor], u: Tensor, v: Tensor, size: Tensor) -> Tensor:
+def _noise_factor(m: dict[str, Tensor], u: Tensor, v: Tensor, size: Tensor) -> Tensor:
     kind = m["kind"].to(torch.int32)
     texel, tall = m["texel"], m["texel"] * m["stretch"]
     near = noise.sample(kind, u / texel, v / tall, size / texel)
@@ -61,7 +61,7 @@ def _grain(m: dict[str, Tensor], u: Tensor, v: Tensor, size: Tensor) -> Tensor:
 
 
 def _cover(x: Tensor, gap: Tensor, size: Tensor) -> Tensor:
-    """Share of [x - size/2, x + size/2] inside cells: unit cells with half of `gap` missing at either end."""
+    """Fraction of [x - size/2, x + size/2] inside cells: unit cells with half of `gap` missing at either end."""
     size = size.clamp(min=1e-4)
     return (_filled(x + size / 2, gap) - _filled(x - size / 2, gap)) / size
 

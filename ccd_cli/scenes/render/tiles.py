@@ -1,7 +1,7 @@
-"""Pictures in tiles of 8 by 8 pixels, and the primitives that matter to each tile.
+"""Images in tiles of 8 by 8 pixels, and the primitives that overlap each tile.
 
-Everything per pixel is kept as [B,T,S]: B scenes, T tiles, S = 64 pixels of a tile. Work is then done for the pairs
-of a primitive and a tile that can meet, all primitives of one shape at once.
+Per-pixel values are [B,T,S]: B scenes, T tiles, S = 64 pixels of a tile. Intersections are computed for the pairs of a
+primitive and a tile that can overlap, all primitives of one shape at once.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ _AT = {name: number for number, name in enumerate(PRIM)}
 
 @dataclass(frozen=True)
 class Grid:
-    """Where the pixels of a picture are in tiles."""
+    """The mapping between the pixels of an image and tiles."""
 
-    row: Tensor  # int32 [1,T,S]; the last row and column repeat where a tile sticks out of the picture
+    row: Tensor  # int32 [1,T,S]; the last row and column repeat where a tile extends beyond the image
     column: Tensor  # int32 [1,T,S]
-    spot: Tensor  # int64 [H*W], place of every pixel in the tiles
+    spot: Tensor  # int64 [H*W], index of every pixel in the tiles
 
-    def picture(self, values: Tensor, height: int, width: int) -> Tensor:
-        """Turn [B,T,S] into [B,H,W]."""
+    def image(self, values: Tensor, height: int, width: int) -> Tensor:
+        """Rearrange [B,T,S] to [B,H,W]."""
         return values.reshape(values.shape[0], -1)[:, self.spot].reshape(-1, height, width)
 
 
 @lru_cache(maxsize=16)
 def grid(height: int, width: int, device: torch.device) -> Grid:
-    """Cut a picture into tiles."""
+    """Divide an image into tiles."""
     tall, wide = -(-height // SIDE), -(-width // SIDE)
     y, x = torch.arange(tall * SIDE, device=device), torch.arange(wide * SIDE, device=device)
     rows, columns = torch.meshgrid(y, x, indexing="ij")
@@ -97,7 +97,7 @@ class Pairs:
 
 
 def pairs(prims: Tensor, mask: Tensor) -> Iterator[Pairs]:
-    """List the pairs of a mask [B,N,T] over primitives [B,N,len(PRIM)], shape by shape; the base, number 0, is left out."""
+    """List the pairs of a mask [B,N,T] over primitives [B,N,len(PRIM)], shape by shape, without the base (number 0)."""
     kind = prims[:, :, _AT["shape"], None]
     mask = mask.clone()
     mask[:, 0] = False

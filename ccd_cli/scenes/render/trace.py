@@ -14,14 +14,14 @@ NEAR = 0.02
 """Hits nearer than this, in meters, are ignored."""
 
 
-def nearest(scenes: Scenes, origin: Vec, direction: Vec, lens: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
+def nearest(scenes: Scenes, origin: Vec, direction: Vec, intrinsics: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
     """Return z-depth [B,T,S] (inf for sky) and the int32 index [B,T,S] of the primitive hit (0: the base)."""
     best = _base_hit(scenes, origin, direction)
     shape = best.shape
     best = best.reshape(-1, shape[2])
     index = torch.zeros_like(best, dtype=torch.int32)
     found = []
-    for group in pairs(scenes.prims, _seen(scenes, lens, grid)):
+    for group in pairs(scenes.prims, _visible(scenes, intrinsics, grid)):
         start = (group.take(origin[0]), group.take(origin[1]), group.take(origin[2]))
         way = (group.take(direction[0]), group.take(direction[1]), group.take(direction[2]))
         enter, leave = group.span(start, way)
@@ -47,8 +47,8 @@ def _base_hit(scenes: Scenes, origin: Vec, direction: Vec) -> Tensor:
     return intersect.box(local, inv, (row[3], row[4], row[5]))[1]
 
 
-def _seen(scenes: Scenes, lens: Tensor, grid: Grid) -> Tensor:
-    """Tell which primitives can show in which tiles, [B,N,T], from the corners of their boxes on the screen."""
+def _visible(scenes: Scenes, intrinsics: Tensor, grid: Grid) -> Tensor:
+    """Return which primitives can be visible in which tiles, [B,N,T], by their projected bounding boxes."""
     prims = scenes.prims.double()
     size = extents(prims)
     signs = torch.tensor([(i, j, k) for i in (-1, 1) for j in (-1, 1) for k in (-1, 1)], device=prims.device).double()
@@ -59,7 +59,7 @@ def _seen(scenes: Scenes, lens: Tensor, grid: Grid) -> Tensor:
     right, up, forward = ((corners * frame[..., i, :]).sum(-1) for i in range(3))
     behind = (forward < 0.05).any(-1)
     away = (forward < 0).all(-1)
-    fx, fy, cx, cy = (lens[:, i, None, None].double() for i in range(4))
+    fx, fy, cx, cy = (intrinsics[:, i, None, None].double() for i in range(4))
     depth = forward.clamp(min=0.05)
     x, y = right / depth * fx + cx, cy - up / depth * fy
     box = [b[..., None] for b in (x.amin(-1) - 1, x.amax(-1) + 1, y.amin(-1) - 1, y.amax(-1) + 1)]

@@ -9,17 +9,17 @@ from ccd_cli.scenes.render.draft import Draft
 
 def daylight(draft: Draft) -> None:
     """Choose sun, sky and haze for an outdoor draft, from clear noon to low sun and overcast."""
-    rng, look = draft.rng, draft.look
+    rng, appearance = draft.rng, draft.appearance
     gray = rng.random() < 0.25
     rise = math.radians(rng.uniform(12, 65))
     turn = rng.uniform(0, 2 * math.pi)
     sun = (math.cos(rise) * math.sin(turn), math.sin(rise), math.cos(rise) * math.cos(turn))
-    look.update({f"lamp_{axis}": v for axis, v in zip("xyz", sun, strict=True)})
+    appearance.update({f"lamp_{axis}": v for axis, v in zip("xyz", sun, strict=True)})
     low = max(0.0, 1 - math.degrees(rise) / 35)  # how orange a low sun is
     strength = rng.uniform(0.1, 0.35) if gray else rng.uniform(0.9, 1.5)
     for name, part in zip("rgb", (1.0, 0.95 - 0.2 * low, 0.85 - 0.4 * low), strict=True):
-        look[f"lamp_{name}"] = strength * part
-    look.update({"lamp_reach": 1.0, "fill_y": 1.0, "fill_reach": 1.0})
+        appearance[f"lamp_{name}"] = strength * part
+    appearance.update({"lamp_reach": 1.0, "fill_y": 1.0, "fill_reach": 1.0})
     pale = rng.uniform(0.0, 0.6)
     if gray:
         white = rng.uniform(0.55, 0.9)
@@ -28,17 +28,17 @@ def daylight(draft: Draft) -> None:
         deep = rng.uniform(0.6, 1.1)
         horizon = (0.7 + 0.15 * low, 0.78, 0.88 - 0.2 * low)
         zenith = tuple(deep * (c + (0.7 - c) * pale) for c in (0.12, 0.28, 0.62))  # type: ignore[assignment]
-    look.update({f"low_{c}": v for c, v in zip("rgb", horizon, strict=True)})
-    look.update({f"high_{c}": v for c, v in zip("rgb", zenith, strict=True)})
-    look.update({f"haze_{c}": v * 0.97 for c, v in zip("rgb", horizon, strict=True)})
+    appearance.update({f"low_{c}": v for c, v in zip("rgb", horizon, strict=True)})
+    appearance.update({f"high_{c}": v for c, v in zip("rgb", zenith, strict=True)})
+    appearance.update({f"haze_{c}": v * 0.97 for c, v in zip("rgb", horizon, strict=True)})
     see = rng.choice([rng.uniform(60, 200), rng.uniform(150, 600), rng.uniform(150, 600), 1500.0])
-    look["haze"] = 1 / see
-    look.update({"cloud": 0.0 if rng.random() < 0.2 else rng.uniform(0.1, 0.9), "cloud_size": rng.uniform(8, 25)})
-    look.update({"cloud_x": rng.uniform(0, 256), "cloud_z": rng.uniform(0, 256), "sun": 0.0 if gray else 1.0})
+    appearance["haze"] = 1 / see
+    appearance.update({"cloud": 0.0 if rng.random() < 0.2 else rng.uniform(0.1, 0.9), "cloud_size": rng.uniform(8, 25)})
+    appearance.update({"cloud_x": rng.uniform(0, 256), "cloud_z": rng.uniform(0, 256), "sun": 0.0 if gray else 1.0})
     shade = rng.uniform(0.5, 0.75) if gray else rng.uniform(0.25, 0.42)
-    look.update({f"amb_{c}": shade * v for c, v in zip("rgb", (0.92, 0.98, 1.1), strict=True)})
-    look.update({"amb_x": rng.uniform(-0.15, 0.15), "amb_y": 0.3, "amb_z": rng.uniform(-0.15, 0.15)})
-    look["exposure"] = rng.uniform(0.7, 1.15) * (1.15 if gray else 1.0)
+    appearance.update({f"amb_{c}": shade * v for c, v in zip("rgb", (0.92, 0.98, 1.1), strict=True)})
+    appearance.update({"amb_x": rng.uniform(-0.15, 0.15), "amb_y": 0.3, "amb_z": rng.uniform(-0.15, 0.15)})
+    appearance["exposure"] = rng.uniform(0.7, 1.15) * (1.15 if gray else 1.0)
 
 
 def eye(draft: Draft, x: float, z: float, yaw: float) -> None:

@@ -1,4 +1,4 @@
-"""Photos of something: a person, an animal, a chair or a heap of things at 0.5 to 4 m, before a room or open land."""
+"""Close-ups: a person, an animal, a chair or a heap of things at 0.5 to 4 m, before a room or open land."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from ccd_cli.scenes.world.tabletop import tabletop
 from ccd_cli.scenes.world.yard import lane, park
 
 FAMILIES: tuple[str, ...] = get_args(Family)
-"""`mixed` is rooms as often as streets and open land; `varied` is all of them, with cameras held less level."""
+"""`mixed` has rooms as often as streets and open land; `varied` has all families, with more camera tilt and roll."""
 
 _VARIED = {"room": 0.22, "ground": 0.2, "table": 0.16, "close": 0.24, "yard": 0.18}
 
@@ -31,12 +31,12 @@ def compose(seed: int, family: str = "mixed") -> Draft:
     elif family == "varied":
         kind = rng.choices(list(_VARIED), list(_VARIED.values()))[0]
     _fill(draft, kind)
-    look = draft.look
-    look["salt"] = float(rng.randrange(1 << 20))
-    look["vignette"] = rng.choice([0.0, rng.uniform(0, 0.8)])
-    look["grain"] = rng.choice([0.0, rng.uniform(0, 0.04)])
-    look["blur"] = rng.uniform(0.05, 0.22)
-    look["warm"] = rng.gauss(0, 0.05)
+    appearance = draft.appearance
+    appearance["salt"] = float(rng.randrange(1 << 20))
+    appearance["vignette"] = rng.choice([0.0, rng.uniform(0, 0.8)])
+    appearance["grain"] = rng.choice([0.0, rng.uniform(0, 0.04)])
+    appearance["blur"] = rng.uniform(0.05, 0.22)
+    appearance["warm"] = rng.gauss(0, 0.05)
     if family == "varied":
         _vary(draft)
     return draft
@@ -58,8 +58,8 @@ def _fill(draft: Draft, kind: str) -> None:
 
 
 def _vary(draft: Draft) -> None:
-    """Hold the camera as people do, and expose as cameras do: tilted at times, dark or washed out at times."""
-    rng, camera, look = draft.rng, draft.camera, draft.look
+    """Vary the camera as in hand-held photos: sometimes tilted or rolled, sometimes under- or overexposed."""
+    rng, camera, appearance = draft.rng, draft.camera, draft.appearance
     if rng.random() < 0.3:
         camera["pitch"] = max(-1.4, min(0.6, camera["pitch"] + rng.gauss(0, 0.12)))
     if rng.random() < 0.3:
@@ -67,4 +67,4 @@ def _vary(draft: Draft) -> None:
     if rng.random() < 0.2:
         camera["fov"] = math.radians(rng.uniform(28, 100))
     if rng.random() < 0.25:
-        look["exposure"] *= rng.choice([rng.uniform(0.25, 0.7), rng.uniform(1.2, 1.7)])
+        appearance["exposure"] *= rng.choice([rng.uniform(0.25, 0.7), rng.uniform(1.2, 1.7)])

@@ -114,14 +114,9 @@ def cupboard(place: Place) -> Size:
     high = rng.choice([tall, tall, tall / 3])
     front = mat.material(
         place.draft,
-        tone,
-        tone,
-        (0.12, 0.1, 0.09),
-        (width / doors, high),
-        (0.012, 0.012),
-        kind="grain",
-        texel=0.008,
-        fine=0.05,
+        mat.Pattern(
+            tone, tone, (0.12, 0.1, 0.09), (width / doors, high), (0.012, 0.012), kind="grain", texel=0.008, fine=0.05
+        ),
     )
     place.box((0, tall / 2, -deep / 2), (width / 2, tall / 2, deep / 2), (body, body, body, front))
     place.draft.prims[-1][-2] = width / 2  # so that the doors begin at an edge
@@ -144,10 +139,10 @@ def teachers_folder(place: Place) -> Size:
         y = 0.02 + number * (tall - 0.03) / boards
         place.box((0, y, -deep / 2), (width / 2 - 0.02, 0.012, deep / 2 - 0.005), paint)
         if number < boards and rng.random() < 0.75:
-            share = rng.uniform(0.4, 0.97)
-            x = (share - 1) * (width / 2 - 0.03) * rng.choice([-1, 1])
+            fraction = rng.uniform(0.4, 0.97)
+            x = (fraction - 1) * (width / 2 - 0.03) * rng.choice([-1, 1])
             high = rng.uniform(0.1, 0.135)
-            place.box((x, y + 0.012 + high, -deep * 0.42), (share * (width / 2 - 0.03), high, deep * 0.34), spines)
+            place.box((x, y + 0.012 + high, -deep * 0.42), (fraction * (width / 2 - 0.03), high, deep * 0.34), spines)
     return width, deep
 
 
@@ -155,7 +150,9 @@ def floor_lamp(place: Place) -> Size:
     """A standing lamp, about 1.6 m, with a glowing shade."""
     rng = place.draft.rng
     metal = mat.plain(place.draft, mat.near(rng, (0.25, 0.25, 0.25), 0.2), gloss=0.5)
-    shade = mat.material(place.draft, mat.near(rng, (0.95, 0.88, 0.7), 0.05), fine=0.03, glow=rng.choice([0.1, 0.9]))
+    shade = mat.material(
+        place.draft, mat.Pattern(mat.near(rng, (0.95, 0.88, 0.7), 0.05), fine=0.03, glow=rng.choice([0.1, 0.9]))
+    )
     tall = rng.uniform(1.35, 1.75)
     place.cone((0, 0.015, -0.2), 0.14, 0.015, metal)
     place.cone((0, tall / 2, -0.2), 0.013, tall / 2, metal)
@@ -193,9 +190,10 @@ def counter(place: Place) -> Size:
     rng = place.draft.rng
     width = rng.choice([1.2, 1.8, 2.4])
     tone = mat.near(rng, rng.choice([(0.9, 0.9, 0.88), (0.35, 0.4, 0.45), (0.65, 0.5, 0.35)]))
-    front = mat.material(place.draft, tone, None, (0.15, 0.14, 0.13), (0.6, 0.85), (0.01, 0.01), gloss=0.2)
+    front = mat.material(place.draft, mat.Pattern(tone, None, (0.15, 0.14, 0.13), (0.6, 0.85), (0.01, 0.01), gloss=0.2))
     top = mat.material(
-        place.draft, mat.near(rng, (0.4, 0.38, 0.36), 0.2), kind="speckle", texel=0.003, fine=0.15, gloss=0.4
+        place.draft,
+        mat.Pattern(mat.near(rng, (0.4, 0.38, 0.36), 0.2), kind="speckle", texel=0.003, fine=0.15, gloss=0.4),
     )
     place.box((0, 0.43, -0.3), (width / 2, 0.43, 0.3), front)
     place.box((0, 0.88, -0.31), (width / 2, 0.02, 0.31), top)

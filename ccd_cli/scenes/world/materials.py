@@ -5,6 +5,7 @@ from __future__ import annotations
 import colorsys
 import random
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from ccd_cli.scenes.render.draft import Draft
 from ccd_cli.scenes.render.noise import KINDS
@@ -24,35 +25,45 @@ def near(rng: random.Random, color: Color, spread: float = 0.08) -> Color:
     return r, g, b
 
 
-def material(
-    draft: Draft,
-    cell: Color,
-    other: Color | None = None,
-    gap: Color | None = None,
-    size: tuple[float, float] = (1.0, 1.0),
-    gaps: tuple[float, float] = (0.0, 0.0),
-    shift: float = 0.0,
-    turns: tuple[float, float] = (0.0, 0.0),
-    blend: float = 0.0,
-    vary: float = 0.0,
-    kind: str = "cloudy",
-    texel: float = 0.01,
-    stretch: float = 1.0,
-    fine: float = 0.05,
-    coarse: float = 0.06,
-    glow: float = 0.0,
-    gloss: float = 0.0,
-) -> int:
-    """Add a material: cells of `size` meters with `gaps` between them, and noise. Returns its index."""
-    other, gap = other or cell, gap or cell
-    linear = [c * c for c in (*gap, *cell, *other)]
-    noise = [float(KINDS.index(kind)), texel, stretch, fine, coarse]
-    return draft.add([*linear, *size, *gaps, shift, *turns, blend, vary, *noise, glow, gloss])
+@dataclass(frozen=True)
+class Pattern:
+    """Cells of `size` meters with `gaps` between them, and noise: see the columns of `render.draft.MATERIAL`.
+
+    `cell`, `other` and `gap` are display colors (None: as `cell`). `shift`: offset of each row in cells. `turns`: 1 where the
+    two colors alternate along u, v. `blend`: random mixing of the colors, `vary`: random lightness of the cells. Noise:
+    `kind`, `texel` in meters, aspect ratio `stretch`, amplitudes `fine` and `coarse`. `glow`: emitted light, `gloss`:
+    strength of the highlight.
+    """
+
+    cell: Color
+    other: Color | None = None
+    gap: Color | None = None
+    size: tuple[float, float] = (1.0, 1.0)
+    gaps: tuple[float, float] = (0.0, 0.0)
+    shift: float = 0.0
+    turns: tuple[float, float] = (0.0, 0.0)
+    blend: float = 0.0
+    vary: float = 0.0
+    kind: str = "cloudy"
+    texel: float = 0.01
+    stretch: float = 1.0
+    fine: float = 0.05
+    coarse: float = 0.06
+    glow: float = 0.0
+    gloss: float = 0.0
+
+
+def material(draft: Draft, pattern: Pattern) -> int:
+    """Add a material to a draft; returns its index."""
+    p = pattern
+    linear = [c * c for c in (*(p.gap or p.cell), *p.cell, *(p.other or p.cell))]
+    noise = [float(KINDS.index(p.kind)), p.texel, p.stretch, p.fine, p.coarse]
+    return draft.add([*linear, *p.size, *p.gaps, p.shift, *p.turns, p.blend, p.vary, *noise, p.glow, p.gloss])
 
 
 def plain(draft: Draft, color: Color, fine: float = 0.03, coarse: float = 0.05, gloss: float = 0.0) -> int:
     """Paint, plastic or metal: one color, slightly uneven."""
-    return material(draft, color, texel=0.008, fine=fine, coarse=coarse, gloss=gloss)
+    return material(draft, Pattern(color, texel=0.008, fine=fine, coarse=coarse, gloss=gloss))
 
 
 def wood(draft: Draft, color: Color | None = None) -> int:
@@ -60,7 +71,7 @@ def wood(draft: Draft, color: Color | None = None) -> int:
     rng = draft.rng
     tone = color or near(rng, rng.choice([(0.62, 0.45, 0.3), (0.45, 0.3, 0.2), (0.78, 0.65, 0.48), (0.3, 0.2, 0.15)]))
     return material(
-        draft, tone, kind="grain", texel=0.006, stretch=0.5, fine=0.1, coarse=0.08, gloss=0.1 * rng.random()
+        draft, Pattern(tone, kind="grain", texel=0.006, stretch=0.5, fine=0.1, coarse=0.08, gloss=0.1 * rng.random())
     )
 
 
@@ -72,14 +83,16 @@ def cloth(draft: Draft, color: Color | None = None) -> int:
     turns = rng.choice([(0, 0), (0, 0), (0, 0), (1, 0), (0, 1), (1, 1)])
     return material(
         draft,
-        tone,
-        near(rng, tone, 0.25),
-        size=(step, step),
-        turns=turns,
-        kind="speckle",
-        texel=0.004,
-        fine=0.07,
-        coarse=0.1,
+        Pattern(
+            tone,
+            near(rng, tone, 0.25),
+            size=(step, step),
+            turns=turns,
+            kind="speckle",
+            texel=0.004,
+            fine=0.07,
+            coarse=0.1,
+        ),
     )
 
 
@@ -88,10 +101,11 @@ def planks(draft: Draft) -> int:
     rng = draft.rng
     tone = near(rng, rng.choice([(0.6, 0.44, 0.3), (0.72, 0.58, 0.42), (0.42, 0.29, 0.2), (0.6, 0.56, 0.5)]))
     size = (rng.uniform(0.8, 1.8), rng.uniform(0.08, 0.2))
-    return material(
-        draft, tone, near(rng, tone, 0.1), (0.15, 0.1, 0.08), size, (0.004, 0.004), rng.choice([0.5, 0.37, 0.618]),
-        blend=0.6, vary=0.35, kind="grain", texel=0.008, stretch=0.4, fine=0.09, coarse=0.07, gloss=rng.choice([0, 0.1, 0.3]),
-    )  # fmt: skip
+    return material(draft, Pattern(
+        tone, near(rng, tone, 0.1), (0.15, 0.1, 0.08), size, (0.004, 0.004), rng.choice([0.5, 0.37, 0.618]),
+        blend=0.6, vary=0.35, kind="grain", texel=0.008, stretch=0.4, fine=0.09, coarse=0.07,
+        gloss=rng.choice([0, 0.1, 0.3]),
+    ))  # fmt: skip
 
 
 def tiles(draft: Draft, side: float = 0.0) -> int:
@@ -100,11 +114,11 @@ def tiles(draft: Draft, side: float = 0.0) -> int:
     side = side or rng.choice([0.2, 0.3, 0.33, 0.45, 0.6])
     tone = rng.choice([near(rng, (0.8, 0.77, 0.72)), near(rng, (0.6, 0.6, 0.6), 0.15), hue(rng, 0.35)])
     chess = rng.random() < 0.35
-    return material(
-        draft, tone, near(rng, tone, 0.35 if chess else 0.08), near(rng, (0.5, 0.5, 0.48), 0.2), (side, side),
+    return material(draft, Pattern(
+        tone, near(rng, tone, 0.35 if chess else 0.08), near(rng, (0.5, 0.5, 0.48), 0.2), (side, side),
         (0.006, 0.006), rng.choice([0, 0, 0.5]), (float(chess), float(chess)), 0.0 if chess else 0.5, 0.15,
         rng.choice(["cloudy", "veins"]), 0.006, 1.0, 0.05, 0.06, gloss=rng.choice([0, 0.15, 0.4]),
-    )  # fmt: skip
+    ))  # fmt: skip
 
 
 def carpet(draft: Draft) -> int:
@@ -115,14 +129,16 @@ def carpet(draft: Draft) -> int:
     turns = rng.choice([(0, 0), (0, 0), (1, 1), (1, 0)])
     return material(
         draft,
-        tone,
-        near(rng, tone, 0.2),
-        size=(side, side),
-        turns=turns,
-        kind="speckle",
-        texel=0.005,
-        fine=0.12,
-        coarse=0.1,
+        Pattern(
+            tone,
+            near(rng, tone, 0.2),
+            size=(side, side),
+            turns=turns,
+            kind="speckle",
+            texel=0.005,
+            fine=0.12,
+            coarse=0.1,
+        ),
     )
 
 
@@ -136,18 +152,20 @@ def wall(draft: Draft) -> int:
     if style < 0.35:
         side = rng.uniform(0.06, 0.4)
         turns = rng.choice([(1, 0), (1, 0), (1, 1)])
-        return material(draft, tone, near(rng, tone, 0.12), size=(side, side), turns=turns, fine=0.03, coarse=0.05)
-    return material(draft, tone, texel=rng.choice([0.004, 0.012]), fine=rng.choice([0.02, 0.06]), coarse=0.05)
+        return material(
+            draft, Pattern(tone, near(rng, tone, 0.12), size=(side, side), turns=turns, fine=0.03, coarse=0.05)
+        )
+    return material(draft, Pattern(tone, texel=rng.choice([0.004, 0.012]), fine=rng.choice([0.02, 0.06]), coarse=0.05))
 
 
 def brick(draft: Draft) -> int:
     """Brickwork, 25 by 7.5 cm."""
     rng = draft.rng
     tone = near(rng, rng.choice([(0.6, 0.3, 0.22), (0.68, 0.45, 0.33), (0.75, 0.7, 0.62), (0.5, 0.47, 0.45)]))
-    return material(
-        draft, tone, near(rng, tone, 0.15), near(rng, (0.7, 0.68, 0.64), 0.1), (0.25, 0.075), (0.012, 0.012), 0.5,
+    return material(draft, Pattern(
+        tone, near(rng, tone, 0.15), near(rng, (0.7, 0.68, 0.64), 0.1), (0.25, 0.075), (0.012, 0.012), 0.5,
         blend=0.8, vary=0.4, kind="speckle", texel=0.006, fine=0.1, coarse=0.1,
-    )  # fmt: skip
+    ))  # fmt: skip
 
 
 def facade(draft: Draft) -> int:
@@ -157,30 +175,30 @@ def facade(draft: Draft) -> int:
     glass = near(rng, (0.2, 0.23, 0.28), 0.1)
     size = (rng.uniform(2.0, 3.6), rng.uniform(2.8, 3.3))
     gaps = (size[0] - rng.uniform(0.9, 1.7), size[1] - rng.uniform(1.3, 1.9))
-    return material(
-        draft, glass, near(rng, (0.45, 0.5, 0.58), 0.15), tone, size, gaps, blend=0.7, vary=0.5,
+    return material(draft, Pattern(
+        glass, near(rng, (0.45, 0.5, 0.58), 0.15), tone, size, gaps, blend=0.7, vary=0.5,
         kind=rng.choice(["cloudy", "speckle"]), texel=0.04, fine=0.06, coarse=0.07,
-    )  # fmt: skip
+    ))  # fmt: skip
 
 
 def roof(draft: Draft) -> int:
     """Roof tiles."""
     rng = draft.rng
     tone = near(rng, rng.choice([(0.6, 0.3, 0.22), (0.35, 0.33, 0.33), (0.45, 0.3, 0.22)]))
-    return material(
-        draft, tone, near(rng, tone, 0.1), near(rng, (0.2, 0.17, 0.15), 0.05), (0.25, 0.3), (0.02, 0.04), 0.5,
-        blend=0.7, vary=0.3, kind="speckle", texel=0.02, fine=0.07, coarse=0.1,
-    )  # fmt: skip
+    return material(draft, Pattern(
+        tone, near(rng, tone, 0.1), near(rng, (0.2, 0.17, 0.15), 0.05), (0.25, 0.3), (0.02, 0.04), 0.5, blend=0.7,
+        vary=0.3, kind="speckle", texel=0.02, fine=0.07, coarse=0.1,
+    ))  # fmt: skip
 
 
 def grass(draft: Draft) -> int:
     """Grass, green to dry."""
     rng = draft.rng
     tone = near(rng, rng.choice([(0.36, 0.46, 0.2), (0.42, 0.5, 0.25), (0.6, 0.55, 0.32), (0.3, 0.4, 0.17)]))
-    return material(
-        draft, tone, near(rng, tone, 0.1), size=(rng.uniform(1, 4), rng.uniform(1, 4)), blend=0.4,
+    return material(draft, Pattern(
+        tone, near(rng, tone, 0.1), size=(rng.uniform(1, 4), rng.uniform(1, 4)), blend=0.4,
         kind=rng.choice(["blades", "clumps", "speckle"]), texel=rng.uniform(0.012, 0.025), fine=0.22, coarse=0.16,
-    )  # fmt: skip
+    ))  # fmt: skip
 
 
 def crops(draft: Draft) -> int:
@@ -189,25 +207,27 @@ def crops(draft: Draft) -> int:
     soil = near(rng, (0.42, 0.32, 0.23))
     plant = rng.choice([near(rng, (0.4, 0.5, 0.22)), near(rng, (0.7, 0.6, 0.35)), near(rng, soil, 0.08)])
     width = rng.uniform(0.5, 1.2)
-    return material(
-        draft, plant, near(rng, plant), soil, (width, rng.uniform(0.3, 0.9)), (width * 0.45, 0.08), blend=0.6, vary=0.3,
+    return material(draft, Pattern(
+        plant, near(rng, plant), soil, (width, rng.uniform(0.3, 0.9)), (width * 0.45, 0.08), blend=0.6, vary=0.3,
         kind="clumps", texel=0.02, fine=0.2, coarse=0.14,
-    )  # fmt: skip
+    ))  # fmt: skip
 
 
 def soil(draft: Draft) -> int:
     """Earth, sand or gravel."""
     tone = near(draft.rng, draft.rng.choice([(0.5, 0.4, 0.3), (0.72, 0.64, 0.5), (0.55, 0.53, 0.5)]))
-    return material(draft, tone, kind=draft.rng.choice(["speckle", "clumps"]), texel=0.015, fine=0.2, coarse=0.12)
+    return material(
+        draft, Pattern(tone, kind=draft.rng.choice(["speckle", "clumps"]), texel=0.015, fine=0.2, coarse=0.12)
+    )
 
 
 def asphalt(draft: Draft, lane: float = 3.5) -> int:
     """A road along v: dashed white lines every `lane` meters, 3 m long with 6 m between."""
     tone = near(draft.rng, (0.36, 0.36, 0.37), 0.1)
-    return material(
-        draft, near(draft.rng, (0.9, 0.9, 0.85), 0.06), None, tone, (lane, 9.0), (lane - 0.14, 6.0),
-        kind="speckle", texel=0.012, fine=0.13, coarse=0.1,
-    )  # fmt: skip
+    return material(draft, Pattern(
+        near(draft.rng, (0.9, 0.9, 0.85), 0.06), None, tone, (lane, 9.0), (lane - 0.14, 6.0), kind="speckle",
+        texel=0.012, fine=0.13, coarse=0.1,
+    ))  # fmt: skip
 
 
 def paving(draft: Draft) -> int:
@@ -215,10 +235,10 @@ def paving(draft: Draft) -> int:
     rng = draft.rng
     tone = near(rng, rng.choice([(0.62, 0.6, 0.57), (0.68, 0.6, 0.52)]))
     size = rng.choice([(0.4, 0.4), (0.6, 0.3), (0.2, 0.1), (1.0, 1.0)])
-    return material(
-        draft, tone, near(rng, tone, 0.08), near(rng, (0.35, 0.34, 0.32)), size, (0.012, 0.012), rng.choice([0, 0.5]),
+    return material(draft, Pattern(
+        tone, near(rng, tone, 0.08), near(rng, (0.35, 0.34, 0.32)), size, (0.012, 0.012), rng.choice([0, 0.5]),
         blend=0.6, vary=0.25, kind="speckle", texel=0.01, fine=0.09, coarse=0.1,
-    )  # fmt: skip
+    ))  # fmt: skip
 
 
 def leaves(draft: Draft, size: float = 0.03) -> int:
@@ -226,22 +246,22 @@ def leaves(draft: Draft, size: float = 0.03) -> int:
     tone = near(
         draft.rng, draft.rng.choice([(0.25, 0.38, 0.14), (0.33, 0.42, 0.17), (0.2, 0.3, 0.15), (0.55, 0.4, 0.15)])
     )
-    return material(draft, tone, kind="clumps", texel=size, fine=0.4, coarse=0.12)
+    return material(draft, Pattern(tone, kind="clumps", texel=size, fine=0.4, coarse=0.12))
 
 
 def bark(draft: Draft) -> int:
     """Bark, with streaks along v."""
     tone = near(draft.rng, (0.35, 0.28, 0.22))
-    return material(draft, tone, kind="blades", texel=0.01, stretch=4.0, fine=0.25, coarse=0.1)
+    return material(draft, Pattern(tone, kind="blades", texel=0.01, stretch=4.0, fine=0.25, coarse=0.1))
 
 
 def books(draft: Draft) -> int:
     """Spines of books in a row."""
     rng = draft.rng
-    return material(
-        draft, hue(rng, 0.8, (0.2, 0.8)), hue(rng, 0.8, (0.3, 0.95)), (0.08, 0.06, 0.05), (rng.uniform(0.025, 0.05), 3.0),
+    return material(draft, Pattern(
+        hue(rng, 0.8, (0.2, 0.8)), hue(rng, 0.8, (0.3, 0.95)), (0.08, 0.06, 0.05), (rng.uniform(0.025, 0.05), 3.0),
         (0.004, 0.0), blend=1.0, vary=1.0, fine=0.05,
-    )  # fmt: skip
+    ))  # fmt: skip
 
 
 def picture(draft: Draft) -> int:
@@ -249,10 +269,10 @@ def picture(draft: Draft) -> int:
     rng = draft.rng
     side = (rng.uniform(0.1, 0.4), rng.uniform(0.1, 0.4))
     kind = rng.choice(["cloudy", "clumps", "veins"])
-    return material(
-        draft, hue(rng, 0.9), hue(rng, 0.9), size=side, turns=rng.choice([(0, 0), (1, 0), (0, 1), (1, 1)]), blend=rng.random(),
-        kind=kind, texel=rng.uniform(0.004, 0.012), fine=0.25, coarse=0.1,
-    )  # fmt: skip
+    return material(draft, Pattern(
+        hue(rng, 0.9), hue(rng, 0.9), size=side, turns=rng.choice([(0, 0), (1, 0), (0, 1), (1, 1)]),
+        blend=rng.random(), kind=kind, texel=rng.uniform(0.004, 0.012), fine=0.25, coarse=0.1,
+    ))  # fmt: skip
 
 
 def pick(draft: Draft, *choices: Callable[[Draft], int]) -> int:

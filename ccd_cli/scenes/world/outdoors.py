@@ -83,9 +83,13 @@ def tree(place: Place, bare: bool = False) -> None:
     place.ball((0, tall - size, 0), (size * rng.uniform(0.7, 1.0), size, size * rng.uniform(0.7, 1.0)), green)
     turn = rng.uniform(0, 6.28)
     for number in range(rng.randint(2, 4)):
-        out, share = rng.uniform(0.45, 0.9) * size, rng.uniform(0.4, 0.7)
+        out, fraction = rng.uniform(0.45, 0.9) * size, rng.uniform(0.4, 0.7)
         x, z = out * math.cos(turn + 2.1 * number), out * math.sin(turn + 2.1 * number)
-        place.ball((x, tall - size * rng.uniform(0.8, 1.6), z), (size * share, size * share * 0.8, size * share), green)
+        place.ball(
+            (x, tall - size * rng.uniform(0.8, 1.6), z),
+            (size * fraction, size * fraction * 0.8, size * fraction),
+            green,
+        )
 
 
 def person(place: Place) -> None:
@@ -179,7 +183,8 @@ def rock(place: Place) -> None:
     rng = place.draft.rng
     size = rng.uniform(0.2, 1.0)
     tone = mat.material(
-        place.draft, mat.near(rng, (0.52, 0.5, 0.47), 0.12), kind="clumps", texel=0.02, fine=0.15, coarse=0.15
+        place.draft,
+        mat.Pattern(mat.near(rng, (0.52, 0.5, 0.47), 0.12), kind="clumps", texel=0.02, fine=0.15, coarse=0.15),
     )
     half = (size, size * rng.uniform(0.5, 0.9), size * rng.uniform(0.6, 1.1))
     place.ball((0, size * 0.3, 0), half, tone)
@@ -188,7 +193,8 @@ def rock(place: Place) -> None:
 def bale(place: Place) -> None:
     """A round bale of straw, 1.4 m."""
     straw = mat.material(
-        place.draft, mat.near(place.draft.rng, (0.78, 0.66, 0.4)), kind="blades", texel=0.01, fine=0.2, coarse=0.1
+        place.draft,
+        mat.Pattern(mat.near(place.draft.rng, (0.78, 0.66, 0.4)), kind="blades", texel=0.01, fine=0.2, coarse=0.1),
     )
     place.rod((-0.6, 0.68, 0), (0.6, 0.68, 0), 0.7, straw)
 

@@ -95,7 +95,8 @@ def _door(place: Place) -> None:
     rng = place.draft.rng
     tone = mat.near(rng, rng.choice([(0.92, 0.92, 0.9), (0.55, 0.38, 0.25), mat.hue(rng, 0.5)]))
     leaf = mat.material(
-        place.draft, tone, None, mat.near(rng, tone, 0.1), (0.42, 0.95), (0.1, 0.12), kind="grain", fine=0.05
+        place.draft,
+        mat.Pattern(tone, None, mat.near(rng, tone, 0.1), (0.42, 0.95), (0.1, 0.12), kind="grain", fine=0.05),
     )
     frame = mat.plain(place.draft, mat.near(rng, (0.9, 0.9, 0.88), 0.1))
     place.box((0, 1.04, 0), (0.52, 1.04, 0.025), frame)
@@ -112,7 +113,8 @@ def _window(place: Place, wide: float, high: float) -> None:
     panes = rng.choice([1, 2, 2, 3])
     size = (wide / panes, 2 * tall / rng.choice([1, 1, 2]))
     glass = mat.material(
-        place.draft, sky, None, white, size, (0.06, 0.06), fine=0.02, coarse=0.12, texel=0.02, glow=1.1, gloss=0.3
+        place.draft,
+        mat.Pattern(sky, None, white, size, (0.06, 0.06), fine=0.02, coarse=0.12, texel=0.02, glow=1.1, gloss=0.3),
     )
     place.box((0, middle, 0), (wide / 2 + 0.07, tall + 0.07, 0.03), mat.plain(place.draft, white))
     place.box((0, middle, 0), (wide / 2, tall, 0.036), glass)
@@ -122,7 +124,7 @@ def _window(place: Place, wide: float, high: float) -> None:
         for side in (-1, 1):
             place.box((side * (wide / 2 + 0.12), (top + 0.15) / 2, -0.08), (0.2, (top + 0.1) / 2, 0.04), curtain)
     elif low > 0.5 and rng.random() < 0.6:
-        metal = mat.material(place.draft, white, None, (0.45, 0.45, 0.44), (0.06, 2.0), (0.015, 0.0))
+        metal = mat.material(place.draft, mat.Pattern(white, None, (0.45, 0.45, 0.44), (0.06, 2.0), (0.015, 0.0)))
         place.box((0, 0.4, -0.06), (min(wide / 2, 0.6), 0.28, 0.05), metal)
 
 
@@ -228,17 +230,17 @@ def _camera(draft: Draft, width: float, length: float, high: float, rects: list[
 def _light(draft: Draft, width: float, length: float, high: float, windows: list[Place]) -> None:
     """Light a room by a lamp below its ceiling and by the first of its windows."""
     rng = draft.rng
-    look = draft.look
+    appearance = draft.appearance
     white = [rng.uniform(0.95, 1.05), rng.uniform(0.93, 1.0), rng.uniform(0.7, 1.05)]
     ceiling = (rng.uniform(-0.2, 0.2) * width, high - rng.uniform(0.15, 0.5), rng.uniform(-0.2, 0.2) * length)
     window = windows[0].world(0, 1.6, -0.35)
     key, other = (ceiling, window) if rng.random() < 0.6 else (window, ceiling)
     reach = rng.uniform(0.6, 1.0) * math.sqrt(width * length)
     for name, at, strength in (("lamp", key, rng.uniform(1.0, 1.8)), ("fill", other, rng.uniform(0.0, 0.8))):
-        look.update({f"{name}_{axis}": v for axis, v in zip("xyz", at, strict=True)})
-        look.update({f"{name}_{c}": v * strength for c, v in zip("rgb", white, strict=True)})
-        look.update({f"{name}_point": 1.0, f"{name}_reach": reach})
-    shade = mat.material(draft, (0.98, 0.95, 0.85), fine=0.02, glow=rng.choice([0.3, 1.2]))
+        appearance.update({f"{name}_{axis}": v for axis, v in zip("xyz", at, strict=True)})
+        appearance.update({f"{name}_{c}": v * strength for c, v in zip("rgb", white, strict=True)})
+        appearance.update({f"{name}_point": 1.0, f"{name}_reach": reach})
+    shade = mat.material(draft, mat.Pattern((0.98, 0.95, 0.85), fine=0.02, glow=rng.choice([0.3, 1.2])))
     y = ceiling[1]
     lamp = draft.at(ceiling[0], ceiling[2])
     if rng.random() < 0.5:
@@ -247,11 +249,11 @@ def _light(draft: Draft, width: float, length: float, high: float, windows: list
     else:
         lamp.cone((0, high - 0.04, 0), rng.uniform(0.15, 0.3), 0.04, shade, casts=False)
     dim = rng.uniform(0.22, 0.45)
-    look.update({f"amb_{c}": dim * v for c, v in zip("rgb", white[::-1], strict=True)})
-    look.update({f"amb_{axis}": rng.uniform(-0.25, 0.25) for axis in "xyz"})
-    look.update({"corner": rng.uniform(0.2, 0.5), "exposure": rng.uniform(0.75, 1.25)})
+    appearance.update({f"amb_{c}": dim * v for c, v in zip("rgb", white[::-1], strict=True)})
+    appearance.update({f"amb_{axis}": rng.uniform(-0.25, 0.25) for axis in "xyz"})
+    appearance.update({"corner": rng.uniform(0.2, 0.5), "exposure": rng.uniform(0.75, 1.25)})
     gray = rng.uniform(0.4, 0.7)
-    look.update({"haze": rng.choice([0.0, 0.0, rng.uniform(0, 0.02)]), **{f"haze_{c}": gray for c in "rgb"}})
+    appearance.update({"haze": rng.choice([0.0, 0.0, rng.uniform(0, 0.02)]), **{f"haze_{c}": gray for c in "rgb"}})
 
 
 def _shifted(place: Place, x: float, z: float = 0.0) -> Place:

@@ -1,4 +1,4 @@
-"""What a photo can be of: things that fill a large part of the picture, in real sizes, their middle at the local origin.
+"""Subjects of a photo: things that fill a large part of the image, in real sizes, their middle at the local origin.
 
 Each function adds one to a place on the ground and returns (height, radius) in meters, for the camera to aim at.
 """
@@ -48,7 +48,9 @@ def animal(place: Place) -> Extent:
     s = rng.choice([rng.uniform(0.25, 0.4), rng.uniform(0.4, 0.7), rng.uniform(0.8, 1.3)])
     tone = mat.near(rng, rng.choice([(0.5, 0.36, 0.22), (0.12, 0.11, 0.1), (0.85, 0.82, 0.75), (0.55, 0.52, 0.5)]))
     other = tone if rng.random() < 0.6 else (0.9, 0.88, 0.85)
-    fur = mat.material(place.draft, tone, other, size=(s / 2, s / 2), blend=0.8, kind="blades", texel=0.008, fine=0.15)
+    fur = mat.material(
+        place.draft, mat.Pattern(tone, other, size=(s / 2, s / 2), blend=0.8, kind="blades", texel=0.008, fine=0.15)
+    )
     leg = s * rng.uniform(0.4, 0.6)
     place.ball((0, leg + 0.28 * s, 0), (0.27 * s, 0.3 * s, 0.65 * s), fur)
     for x in (-0.16, 0.16):
@@ -66,7 +68,7 @@ def statue(place: Place) -> Extent:
     """A bust or figure on a plinth, in one stone."""
     rng = place.draft.rng
     tone = mat.near(rng, rng.choice([(0.85, 0.83, 0.78), (0.5, 0.48, 0.45), (0.35, 0.28, 0.2)]))
-    stone = mat.material(place.draft, tone, kind="veins", texel=0.01, fine=0.06, coarse=0.08)
+    stone = mat.material(place.draft, mat.Pattern(tone, kind="veins", texel=0.01, fine=0.06, coarse=0.08))
     base, s = rng.uniform(0.1, 1.1), rng.uniform(0.6, 1.6)
     place.box((0, base / 2, 0), (0.22 * s, base / 2, 0.22 * s), mat.pick(place.draft, mat.paving, mat.wood))
     place.ball((0, base + 0.16 * s, 0), (0.24 * s, 0.18 * s, 0.13 * s), stone)
@@ -108,7 +110,7 @@ def tripod(place: Place) -> Extent:
 
 
 def column(place: Place) -> Extent:
-    """A pillar, post or trunk that passes out of the picture."""
+    """A pillar, post or trunk that extends beyond the image."""
     rng = place.draft.rng
     radius, half = rng.uniform(0.06, 0.35), rng.uniform(1.2, 3.0)
     paint = mat.pick(place.draft, mat.bark, mat.brick, mat.wood, lambda d: mat.plain(d, mat.hue(d.rng, 0.4)))

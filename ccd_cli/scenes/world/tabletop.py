@@ -34,7 +34,7 @@ def tabletop(draft: Draft) -> None:
 
 
 def _lay(draft: Draft, x: float, z: float, yaw: float, top: float, half: tuple[float, float]) -> None:
-    """Lay things side by side: a new one keeps 8 to 15 cm from those already there, or is left out."""
+    """Lay things side by side: a new one keeps 8 to 15 cm from existing ones, or is dropped."""
     rng = draft.rng
     laid: list[tuple[float, float]] = []
     table = draft.at(x, z, yaw)

@@ -84,7 +84,9 @@ def book(place: Place) -> None:
 
 
 def _pages(place: Place) -> int:
-    return mat.material(place.draft, (0.9, 0.88, 0.82), gap=(0.5, 0.48, 0.44), size=(5.0, 0.004), gaps=(0.0, 0.001))
+    return mat.material(
+        place.draft, mat.Pattern((0.9, 0.88, 0.82), gap=(0.5, 0.48, 0.44), size=(5.0, 0.004), gaps=(0.0, 0.001))
+    )
 
 
 def device(place: Place) -> None:
@@ -92,7 +94,7 @@ def device(place: Place) -> None:
     rng = place.draft.rng
     dark = mat.near(rng, rng.choice([(0.08, 0.08, 0.09), (0.75, 0.75, 0.75)]))
     case = mat.plain(place.draft, dark, gloss=0.4)
-    keys = mat.material(place.draft, mat.near(rng, dark, 0.2), None, dark, (0.019, 0.019), (0.004, 0.004))
+    keys = mat.material(place.draft, mat.Pattern(mat.near(rng, dark, 0.2), None, dark, (0.019, 0.019), (0.004, 0.004)))
     kind = rng.random()
     if kind < 0.35:
         place.box((0, 0.005, 0), (0.037, 0.005, 0.075), case)
@@ -141,8 +143,8 @@ def pot(place: Place) -> None:
     green = mat.leaves(place.draft, 0.006)
     for _ in range(rng.choice([1, 2, 3])):
         x, z = rng.uniform(-0.5, 0.5) * size, rng.uniform(-0.5, 0.5) * size
-        share = rng.uniform(0.5, 1.0) * size
-        place.ball((x, size * rng.uniform(1.7, 2.4), z), (share, share * rng.uniform(0.8, 1.6), share), green)
+        fraction = rng.uniform(0.5, 1.0) * size
+        place.ball((x, size * rng.uniform(1.7, 2.4), z), (fraction, fraction * rng.uniform(0.8, 1.6), fraction), green)
 
 
 THINGS: tuple[Callable[[Place], None], ...] = (

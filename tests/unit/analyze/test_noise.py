@@ -11,10 +11,10 @@ import pytest
 import torch
 import yaml
 
-from ccd_cli.analyze.noise import CASES, SCHEMES, TOGETHER, Measured, Scheme, losses, measure, summarize, true_map
+from ccd_cli.analyze.noise import BATCH, CASES, SCHEMES, Measurement, Scheme, losses, measure, summarize, true_map
 from ccd_cli.benchmarks import Sample
 from ccd_cli.benchmarks.generated import GeneratedSet
-from ccd_cli.data.corruptions import Noisy
+from ccd_cli.data.corruptions import CorruptedLabel
 
 CPU = torch.device("cpu")
 GLOBAL, RANGE, NONE, UNIT = Scheme("global"), Scheme("hybrid", "range"), Scheme("none"), Scheme("none", unit=True)
@@ -61,7 +61,7 @@ def scene(index: int) -> Sample:
     return GeneratedSet().read(index)
 
 
-def measured(index: int = 0, draws: int = 1, seed: int = 0) -> list[Measured]:
+def measured(index: int = 0, draws: int = 1, seed: int = 0) -> list[Measurement]:
     return list(measure(scene(index), "builtin", draws, seed, CPU, None))
 
 
@@ -73,14 +73,14 @@ def test_losses_equal_a_slow_plain_version(scheme):
     label, noisy = pred.copy(), np.zeros_like(mask)
     noisy[5:15, 6:20] = True
     label[noisy] *= rng.uniform(0.2, 4, noisy.sum()).astype(np.float32)
-    found = losses(pred, mask, [Noisy(label, noisy)], CPU)[scheme][0]
+    found = losses(pred, mask, [CorruptedLabel(label, noisy)], CPU)[scheme][0]
     np.testing.assert_allclose(found, plain_loss(scheme, pred, label, mask), atol=2e-4)
     assert scheme.normalization == "none" or found[mask & ~noisy].mean() > 0.01
 
 
 def test_a_label_without_noise_costs_nothing():
     disparity, mask = true_map(scene(0))
-    found = losses(disparity, mask, [Noisy(disparity.copy(), np.zeros_like(mask))], CPU)
+    found = losses(disparity, mask, [CorruptedLabel(disparity.copy(), np.zeros_like(mask))], CPU)
     assert all(maps.max() == 0 for maps in found.values())
 
 
@@ -110,7 +110,7 @@ def test_none_spreads_nothing_and_breaks_where_scales_differ():
 
 
 def test_draws_depend_on_seed_and_image_alone():
-    count = TOGETHER + 2
+    count = BATCH + 2
     first, more, other = measured(draws=1), measured(draws=count), measured(draws=1, seed=1)
     kept = [m for m in more if m.draw == 0]
     assert all((a.clean, a.noisy_fraction) == (b.clean, b.noisy_fraction) for a, b in zip(first, kept, strict=True))
@@ -149,7 +149,7 @@ def test_which_maps_are_looked_at():
 
 def test_rows_average_draws_before_images():
     made = [
-        Measured("set", image, draw, "outliers", 0.05, scheme, value * (2 if scheme == GLOBAL else 1), 1.0, 0.05)
+        Measurement("set", image, draw, "outliers", 0.05, scheme, value * (2 if scheme == GLOBAL else 1), 1.0, 0.05)
         for scheme in (GLOBAL, RANGE)
         for image, draw, value in (("a", 0, 1.0), ("a", 1, 3.0), ("b", 0, 6.0))
     ]
@@ -189,7 +189,7 @@ def test_a_trial_on_real_pairs_is_repeated(shared, tmp_path):
     ]
     suite = tmp_path / "real.yaml"
     suite.write_text(yaml.safe_dump({"sets": sets}))
-    found: list[Measured] = []
+    found: list[Measurement] = []
     for benchmark in open_suite(str(suite), tmp_path)[0]:
         found += measure(benchmark.read(0), benchmark.spec.name, 3, 0, CPU, None)
     assert len({m.dataset for m in found}) == 16

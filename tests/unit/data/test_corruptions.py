@@ -1,4 +1,4 @@
-"""Labels that are wrong in a known way: what is spoiled is said, and all else keeps its value."""
+"""Synthetic label noise: the mask marks exactly the corrupted pixels, and all others keep their value."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def true_map() -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("kind", [k for k in CORRUPTIONS if k != "jitter"])
-def test_pixels_that_are_not_spoiled_keep_their_value_bit_for_bit(true_map, kind):
+def test_pixels_that_are_not_corrupted_keep_their_value_bit_for_bit(true_map, kind):
     disparity, mask = true_map
     made = corrupt(kind, disparity, mask, AMOUNT[kind], np.random.default_rng(0))
     assert made.label.dtype == np.float32 and made.noisy.any() and not made.noisy.all()
@@ -66,7 +66,7 @@ def test_blur_lies_at_boundaries_and_nowhere_else(true_map):
     assert not corrupt("blur", np.ones_like(disparity), mask, 0.1, np.random.default_rng(0)).noisy.any()
 
 
-def test_jitter_is_one_factor_and_spoils_no_pixel(true_map):
+def test_jitter_is_one_factor_and_corrupts_no_pixel(true_map):
     disparity, mask = true_map
     factors = []
     for seed in range(200):

@@ -118,10 +118,10 @@ def test_the_gallery_ends_with_the_extremes_whatever_the_order(tmp_path):
 
 
 def test_a_new_gallery_removes_its_own_pictures_only(tmp_path):
-    for name in ("00003-photo.jpg", "00004-error.jpg", "holiday.jpg", "00004-notes.txt"):
+    for name in ("00003-image.jpg", "00004-error.jpg", "holiday.jpg", "00004-notes.txt"):
         (tmp_path / name).write_bytes(b"x")
     Gallery(tmp_path, [record(3)])
-    assert {p.name for p in tmp_path.iterdir()} == {"00003-photo.jpg", "holiday.jpg", "00004-notes.txt"}
+    assert {p.name for p in tmp_path.iterdir()} == {"00003-image.jpg", "holiday.jpg", "00004-notes.txt"}
 
 
 def decoded(content):
@@ -144,7 +144,7 @@ def test_panels_show_errors_where_they_are():
     error = panels["error"].astype(int)
     assert abs(error[20, 40] - 128).max() < 12, "not scored is gray"
     assert error[20, 200].max() < 30 and error[20, 400].sum() > 550, "none is black, 100 % is bright"
-    ground_truth = panels["truth"].astype(int)
+    ground_truth = panels["ground-truth"].astype(int)
     assert ground_truth[10, 240].sum() > ground_truth[40, 240].sum(), "near is bright"
     assert abs(panels["prediction"].astype(int)[10, 240] - ground_truth[10, 240]).max() < 12
     assert abs(ground_truth[10, 40] - ground_truth[10, 240]).max() < 12, "sparse truth is filled from what is known"

@@ -24,10 +24,12 @@ def test_quantiles_land_exactly_on_near_and_far(near, far):
     values = RNG.normal(size=(101, 100)).astype(np.float32)
     low, high = value_quantiles(DepthMap(values, "disparity"))
     assert (low, high) == pytest.approx(tuple(np.quantile(values, [0.01, 0.99])))
-    rule = to_depth_by_range("disparity", (low, high), near, far)
-    assert (1 / (rule.scale * low + rule.shift), 1 / (rule.scale * high + rule.shift)) == pytest.approx((far, near))
-    rule = to_depth_by_range("affine-depth", (low, high), near, far)
-    assert (rule.scale * low + rule.shift, rule.scale * high + rule.shift) == pytest.approx((near, far))
+    to_depth = to_depth_by_range("disparity", (low, high), near, far)
+    assert (1 / (to_depth.scale * low + to_depth.shift), 1 / (to_depth.scale * high + to_depth.shift)) == pytest.approx(
+        (far, near)
+    )
+    to_depth = to_depth_by_range("affine-depth", (low, high), near, far)
+    assert (to_depth.scale * low + to_depth.shift, to_depth.scale * high + to_depth.shift) == pytest.approx((near, far))
 
 
 def test_quantiles_of_the_depth_made_are_near_and_far():
@@ -46,24 +48,24 @@ def test_disparity_follows_the_stated_formula():
 
 
 def test_depth_keeps_its_zero_and_meets_the_range_in_the_middle():
-    rule = to_depth_by_range("depth", (0.1, 4.0), 0.5, 20)
-    assert rule.shift == 0
-    assert (rule.scale * 0.1, rule.scale * 4) == pytest.approx((0.5, 20))
+    to_depth = to_depth_by_range("depth", (0.1, 4.0), 0.5, 20)
+    assert to_depth.shift == 0
+    assert (to_depth.scale * 0.1, to_depth.scale * 4) == pytest.approx((0.5, 20))
     other = to_depth_by_range("depth", (1.0, 2.0), 0.5, 20)
     assert other.scale**2 * 2 == pytest.approx(0.5 * 20)
 
 
 def test_metric_passes_through_and_invalid_is_nan():
-    rule = to_depth_by_range("metric", (1, 2))
-    made = rule(checked(np.array([[1.5, np.nan, -1, np.inf, 0]], np.float32), "metric"))
+    to_depth = to_depth_by_range("metric", (1, 2))
+    made = to_depth(checked(np.array([[1.5, np.nan, -1, np.inf, 0]], np.float32), "metric"))
     assert made.dtype == np.float32
     assert made[0, 0] == 1.5 and np.isnan(made[0, 1:]).all()
 
 
 def test_what_lies_behind_infinity_is_left_out():
-    rule = to_depth_by_range("disparity", (1.0, 2.0), 0.5, 20)
-    at_infinity = -rule.shift / rule.scale
-    made = rule(DepthMap(np.array([[at_infinity - 0.5, 0.99, 1.0]], np.float32), "disparity"))
+    to_depth = to_depth_by_range("disparity", (1.0, 2.0), 0.5, 20)
+    at_infinity = -to_depth.shift / to_depth.scale
+    made = to_depth(DepthMap(np.array([[at_infinity - 0.5, 0.99, 1.0]], np.float32), "disparity"))
     assert np.isnan(made[0, 0]) and made[0, 1] > 20 and made[0, 2] == pytest.approx(20)
 
 
@@ -97,9 +99,9 @@ def test_a_fit_recovers_meters_exactly_with_a_fifth_of_outliers(kind):
 def test_one_sided_outliers_move_a_noisy_fit_by_less_than_a_percent(kind):
     noisy = DEPTH * np.exp(RNG.normal(0, 0.02, DEPTH.shape)).astype(np.float32)
     clean = to_depth_by_reference(as_kind(kind), noisy).to_depth
-    spoiled = noisy.copy()
-    spoiled[RNG.random(DEPTH.shape) < 0.2] = 0.4
-    moved = to_depth_by_reference(as_kind(kind), spoiled).to_depth
+    corrupted = noisy.copy()
+    corrupted[RNG.random(DEPTH.shape) < 0.2] = 0.4
+    moved = to_depth_by_reference(as_kind(kind), corrupted).to_depth
     change = moved(as_kind(kind)) / clean(as_kind(kind)) - 1
     assert np.abs(change).max() < 0.01
 
@@ -133,7 +135,7 @@ def test_opposite_directions_flat_maps_and_other_shapes_are_errors():
         to_depth_by_reference(DepthMap(DEPTH, "disparity"), DEPTH)
     with pytest.raises(CcdError, match="flat"):
         to_depth_by_reference(DepthMap(np.ones_like(DEPTH), "affine-depth"), DEPTH)
-    with pytest.raises(CcdError, match="80x30, which is not the shape"):
+    with pytest.raises(CcdError, match="80x30, which is not the aspect ratio"):
         to_depth_by_reference(as_kind("depth"), DEPTH[:30])
 
 

@@ -30,12 +30,12 @@ def centers(height: int, width: int) -> np.ndarray:
 
 def assert_round_trip(depth: np.ndarray, camera: Camera) -> None:
     points = unproject(depth, camera)
-    known = ~np.isnan(depth)
+    valid = ~np.isnan(depth)
     assert points.dtype == np.float32
-    assert (np.isnan(points).any(-1) == ~known).all()
-    pixels, z = project(points[known], camera)
-    assert np.abs(pixels - centers(*depth.shape)[known]).max() < 0.01
-    assert (z.astype(np.float32) == depth[known]).all()
+    assert (np.isnan(points).any(-1) == ~valid).all()
+    pixels, z = project(points[valid], camera)
+    assert np.abs(pixels - centers(*depth.shape)[valid]).max() < 0.01
+    assert (z.astype(np.float32) == depth[valid]).all()
 
 
 def plane(normal: tuple[float, float, float], distance: float, camera: Camera = CAMERA, size=SIZE) -> np.ndarray:
@@ -102,8 +102,8 @@ def smeared_step(width: int = 60, ramp: int = 1) -> np.ndarray:
     inverse = np.full((40, width), 1 / 2, np.float32)
     inverse[:, 30:] = 1 / 5
     for i in range(ramp):
-        share = (i + 1) / (ramp + 1)
-        inverse[:, 30 + i] = (1 - share) / 2 + share / 5
+        fraction = (i + 1) / (ramp + 1)
+        inverse[:, 30 + i] = (1 - fraction) / 2 + fraction / 5
     return 1 / inverse
 
 
@@ -126,19 +126,19 @@ def test_an_enlarged_map_is_cut_at_the_size_of_its_network(factor):
     large = 1 / cv2.resize(small, dsize=(width, height), interpolation=cv2.INTER_LINEAR)
     hanging = (large > 2.2) & (large < 4.5)
     assert hanging.sum() > 2 * factor * height * 0.8
-    cut = flying_pixels(large, grain=factor)
+    cut = flying_pixels(large, upsampling=factor)
     assert (cut & hanging).sum() > 0.75 * hanging.sum()
     assert (cut & ~hanging).sum() < 1.6 * factor * height
     if factor == 7:
         assert (flying_pixels(large) & hanging).sum() < 0.1 * hanging.sum(), (
             "as wide as a surface for one who does not know"
         )
-    assert flying_pixels(plane((0, 1, 0.02), 1.2), grain=3).sum() <= 0.01 * SIZE[0] * SIZE[1]
+    assert flying_pixels(plane((0, 1, 0.02), 1.2), upsampling=3).sum() <= 0.01 * SIZE[0] * SIZE[1]
 
 
 def test_maps_too_small_for_edges_are_left_alone():
     for size in ((1, 1), (2, 2), (1, 50), (3, 3)):
-        assert not flying_pixels(np.ones(size, np.float32), grain=8).any()
+        assert not flying_pixels(np.ones(size, np.float32), upsampling=8).any()
 
 
 def test_clean_steps_thin_poles_and_noise_stay():
@@ -154,9 +154,9 @@ def test_clean_steps_thin_poles_and_noise_stay():
 def test_slopes_stay_however_steep(normal):
     depth = plane(normal, 1.2)
     assert (~np.isnan(depth)).sum() > 3000
-    known = depth[~np.isnan(depth)]
-    assert known.max() / known.min() > 10, "a slope worth the name"
-    assert flying_pixels(depth).sum() <= 0.005 * known.size
+    valid = depth[~np.isnan(depth)]
+    assert valid.max() / valid.min() > 10, "a slope worth the name"
+    assert flying_pixels(depth).sum() <= 0.005 * valid.size
 
 
 def test_a_column_that_flies_beside_a_hole_is_cut():
@@ -198,16 +198,16 @@ def test_smeared_scenes_lose_their_flying_pixels(scenes):
 def test_normals_of_planes_are_exact_and_face_the_camera(normal):
     depth = plane(normal, 2)
     normals = normals_from_depth(depth, CAMERA)
-    known = ~np.isnan(depth) & (depth < 20)
+    valid = ~np.isnan(depth) & (depth < 20)
     wanted = -np.array(normal) / np.linalg.norm(normal)
-    assert np.abs(normals[known] @ wanted - 1).max() < 1e-3
+    assert np.abs(normals[valid] @ wanted - 1).max() < 1e-3
     assert (np.isnan(normals).any(-1) == np.isnan(depth)).all()
 
 
 def test_normals_stay_unit_and_facing_on_scenes_and_do_not_bend_over_edges(scenes):
     for depth, camera in scenes:
-        known = ~np.isnan(depth)
-        normals, points = normals_from_depth(depth, camera)[known], unproject(depth, camera)[known]
+        valid = ~np.isnan(depth)
+        normals, points = normals_from_depth(depth, camera)[valid], unproject(depth, camera)[valid]
         assert np.linalg.norm(normals, axis=1) == pytest.approx(1, abs=1e-5)
         assert ((normals * points).sum(1) < 0).all()
     step = normals_from_depth(smeared_step(ramp=0), CAMERA)

@@ -54,12 +54,12 @@ def test_grid_ids_are_cells() -> None:
 
 
 @pytest.mark.parametrize("contexts", ["range", "quantile", "grid"])
-@pytest.mark.parametrize("rule", ["ccd", "hdn"])
-def test_slices_of_a_layout_are_the_contexts_of_each_level(contexts: str, rule: str) -> None:
+@pytest.mark.parametrize("variant", ["ccd", "hdn"])
+def test_slices_of_a_layout_are_the_contexts_of_each_level(contexts: str, variant: str) -> None:
     label, mask = label_and_mask()
-    found = layouts(label, mask, contexts, (4, 2, 1), rule)
+    found = layouts(label, mask, contexts, (4, 2, 1), variant)
     for level, segments in enumerate((4, 2, 1)):
-        ids, total = context_ids(label, mask, segments, contexts, rule)
+        ids, total = context_ids(label, mask, segments, contexts, variant)
         for i, layout in enumerate(found):
             slices = {frozenset(layout.order[a:b].tolist()) for a, b in layout.spans[level]}
             wanted = {frozenset((ids[i].flatten() == k).nonzero()[:, 0].tolist()) for k in range(total)}
@@ -82,9 +82,9 @@ def test_rule_hdn_leaves_out_the_largest_pixel() -> None:
 
 
 @pytest.mark.parametrize(
-    ("contexts", "segments", "rule"), [("depth", 2, "ccd"), ("range", 0, "ccd"), ("range", 2, "x")]
+    ("contexts", "segments", "variant"), [("depth", 2, "ccd"), ("range", 0, "ccd"), ("range", 2, "x")]
 )
-def test_unknown_names_are_refused(contexts: str, segments: int, rule: str) -> None:
+def test_unknown_names_are_refused(contexts: str, segments: int, variant: str) -> None:
     label, mask = label_and_mask()
     with pytest.raises(UsageProblem):
-        context_ids(label, mask, segments, contexts, rule)
+        context_ids(label, mask, segments, contexts, variant)

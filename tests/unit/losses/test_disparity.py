@@ -29,9 +29,9 @@ def test_affine_fit_recovers_scale_and_shift_despite_outliers():
     rng = np.random.default_rng(0)
     true = torch.from_numpy(rng.uniform(1, 20, (3, 40, 40)))
     affine = (true - 2.5) / 30
-    spoiled = affine.clone()
-    spoiled[:, :8] = torch.from_numpy(rng.uniform(0, 1, (3, 8, 40)))  # a fifth of every map is wrong
-    fitted = fit_affine_depth(spoiled, true)
+    corrupted = affine.clone()
+    corrupted[:, :8] = torch.from_numpy(rng.uniform(0, 1, (3, 8, 40)))  # a fifth of every map is wrong
+    fitted = fit_affine_depth(corrupted, true)
     assert torch.allclose(fitted[:, 8:], true[:, 8:].float(), rtol=1e-2)
 
 

@@ -24,14 +24,14 @@ def test_reduce_is_the_mean_over_the_batch() -> None:
     assert reduce_loss(loss, mask).item() == pytest.approx(loss[mask].double().mean().item(), rel=1e-6)
 
 
-@pytest.mark.parametrize("share", [0.1, 0.37, 0.9])
-def test_drop_worst_against_numpy(share: float) -> None:
+@pytest.mark.parametrize("fraction", [0.1, 0.37, 0.9])
+def test_drop_worst_against_numpy(fraction: float) -> None:
     loss, _, mask = maps()
-    kept = []
+    retained = []
     for values, valid in zip(loss.double().numpy(), mask.numpy(), strict=True):
         inside = np.sort(values[valid])
-        kept.append(inside[: len(inside) - int(len(inside) * share)])
-    assert reduce_loss(loss, mask, share).item() == pytest.approx(np.concatenate(kept).mean(), rel=1e-6)
+        retained.append(inside[: len(inside) - int(len(inside) * fraction)])
+    assert reduce_loss(loss, mask, fraction).item() == pytest.approx(np.concatenate(retained).mean(), rel=1e-6)
 
 
 def test_drop_worst_shares_ties_and_stops_their_gradient() -> None:
@@ -48,8 +48,8 @@ def test_drop_worst_shares_ties_and_stops_their_gradient() -> None:
 
 def test_reduce_of_nothing_is_a_zero_with_a_gradient() -> None:
     loss = torch.full((1, 3, 3), torch.nan, requires_grad=True)
-    for share in (0.0, 0.1):
-        reduced = reduce_loss(loss, torch.zeros(1, 3, 3, dtype=torch.bool), share)
+    for fraction in (0.0, 0.1):
+        reduced = reduce_loss(loss, torch.zeros(1, 3, 3, dtype=torch.bool), fraction)
         reduced.backward()
         assert reduced.item() == 0
 
@@ -140,10 +140,10 @@ def test_drift_is_the_log_ratio_of_spreads() -> None:
 def test_saturated_plateaus_are_masked() -> None:
     _, label, mask = maps((2, 20, 20))
     label[0, :5], label[1, :, :6] = 0.0, label.max() + 1
-    kept = saturated_mask(label, mask)
+    retained = saturated_mask(label, mask)
     wanted = mask.clone()
     wanted[0, :5], wanted[1, :, :6] = False, False
-    assert torch.equal(kept, wanted)
+    assert torch.equal(retained, wanted)
     assert torch.equal(saturated_mask(label, mask, max_fraction=0.5), mask)
     assert not saturated_mask(torch.full_like(label, torch.nan), torch.zeros_like(mask)).any()
 

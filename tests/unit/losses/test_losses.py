@@ -53,19 +53,19 @@ def loss_and_gradient(loss_map: Tensor, pred: Tensor, seed: int = 5) -> tuple[Te
 @pytest.mark.parametrize("kind", ["plain", "odd", "sparse", "tiny", "ties", "flat"])
 @pytest.mark.parametrize("contexts", FAMILIES)
 @pytest.mark.parametrize("normalization", NORMALIZED)
-@pytest.mark.parametrize("rule", ["ccd", "hdn"])
-def test_fused_equals_both_plain_versions(kind: str, contexts: str, normalization: str, rule: str) -> None:
+@pytest.mark.parametrize("variant", ["ccd", "hdn"])
+def test_fused_equals_both_plain_versions(kind: str, contexts: str, normalization: str, variant: str) -> None:
     pred, label, mask = case(kind)
-    if kind == "flat" and rule == "hdn":
+    if kind == "flat" and variant == "hdn":
         pytest.skip("without a floor a flat context divides by 1e-6: equality means nothing there")
     levels = plain.levels_of(normalization, (1, 2, 4))
     results = []
     for loss in (plain.indexed, plain.whole_map, None):
         leaf = pred.clone().requires_grad_()
         if loss is None:
-            loss_map = normalized_l1(leaf, label, mask, normalization, contexts, (1, 2, 4), rule)
+            loss_map = normalized_l1(leaf, label, mask, normalization, contexts, (1, 2, 4), variant)
         else:
-            loss_map = loss(leaf, label, mask, contexts, levels, rule, leave_out=normalization != "global")
+            loss_map = loss(leaf, label, mask, contexts, levels, variant, exclude_largest=normalization != "global")
         results.append(loss_and_gradient(loss_map, leaf))
     (b_loss, b_gradient), (a_loss, a_gradient), (loss, gradient) = results
     assert torch.allclose(loss, b_loss, atol=1e-5) and torch.allclose(loss, a_loss, atol=1e-5)
@@ -118,12 +118,12 @@ def test_none_is_the_raw_difference() -> None:
 
 @pytest.mark.parametrize("normalization", [*NORMALIZED, "none"])
 @pytest.mark.parametrize("contexts", FAMILIES)
-@pytest.mark.parametrize("rule", ["ccd", "hdn"])
-def test_invalid_pixels_give_no_loss_and_no_gradient(normalization: str, contexts: str, rule: str) -> None:
+@pytest.mark.parametrize("variant", ["ccd", "hdn"])
+def test_invalid_pixels_give_no_loss_and_no_gradient(normalization: str, contexts: str, variant: str) -> None:
     pred, label, mask = case("plain")
-    clean = normalized_l1(pred, label, mask, normalization, contexts, rule=rule)
+    clean = normalized_l1(pred, label, mask, normalization, contexts, variant=variant)
     pred, label = pred.masked_fill(~mask, torch.nan).requires_grad_(), label.masked_fill(~mask, torch.nan)
-    loss_map = normalized_l1(pred, label, mask, normalization, contexts, rule=rule)
+    loss_map = normalized_l1(pred, label, mask, normalization, contexts, variant=variant)
     reduce_loss(loss_map, mask).backward()
     assert torch.equal(loss_map, clean) and (loss_map[~mask] == 0).all()
     assert pred.grad is not None and pred.grad.isfinite().all() and (pred.grad[~mask] == 0).all()
@@ -171,7 +171,7 @@ def test_contexts_under_16_pixels_are_skipped() -> None:
     mask[1].view(-1)[:15] = True
     loss = normalized_l1(pred, label, mask, "hybrid")
     assert (loss[1] == 0).all() and loss[0].sum() > 0
-    assert normalized_l1(pred, label, mask, "hybrid", rule="hdn")[1].sum() > 0
+    assert normalized_l1(pred, label, mask, "hybrid", variant="hdn")[1].sum() > 0
 
 
 def test_runs_are_bit_identical() -> None:
@@ -233,5 +233,5 @@ RESULTS = [
 def test_agrees_with_the_hdn_authors(name: str, result: str) -> None:
     pred, label, mask = (torch.from_numpy(HDN[f"{name}_{part}"])[:, 0] for part in ("pred", "gt", "mask"))
     contexts = {"dr": "range", "dp": "quantile", "ds": "grid"}.get(result[4:6], "range")
-    loss_map = normalized_l1(pred, label, mask, "global" if result == "ssi" else "hybrid", contexts, rule="hdn")
+    loss_map = normalized_l1(pred, label, mask, "global" if result == "ssi" else "hybrid", contexts, variant="hdn")
     assert reduce_loss(loss_map, mask).item() == pytest.approx(float(HDN[f"{name}_{result}"]), abs=1e-6)

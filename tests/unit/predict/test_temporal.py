@@ -8,8 +8,9 @@ import pytest
 
 from ccd_cli.core.errors import UsageProblem
 from ccd_cli.geometry.kinds import KINDS
-from ccd_cli.predict.motion import look, motion_between
-from ccd_cli.predict.temporal import Stabilizer, default_mode, fit_line
+from ccd_cli.predict.deming import fit_line
+from ccd_cli.predict.motion import describe_frame, estimate_motion
+from ccd_cli.predict.temporal import Stabilizer, default_mode
 from ccd_cli.scenes import render
 
 HEIGHT, WIDTH = 96, 128
@@ -23,7 +24,7 @@ def scene():
 
 
 def clip(scene, frames, kind="disparity", noise=0.05, jitter=0.2, moving=True, seed=0):
-    """Yield (rgb, map, truth, jitter's scale): a window that moves over a still, noisy map with a random scale and shift."""
+    """Yield (rgb, map, ground truth, jitter's scale): a window that moves over a still, noisy map with a random scale and shift."""
     rng = np.random.default_rng(seed)
     rgb, depth = scene
     ground_truth = 1 / depth if kind == "disparity" else depth
@@ -40,16 +41,16 @@ def clip(scene, frames, kind="disparity", noise=0.05, jitter=0.2, moving=True, s
 
 
 def levels(frames, stabilizer):
-    """Return the stabilized clip's scale against the truth for each frame (1 at the first), and the number of cuts."""
+    """Return the stabilized clip's scale against the ground truth for each frame (1 at the first), and the number of cuts."""
     found, cuts = [], 0
     for rgb, shown, true, _ in frames:
         scale, shift, cut = stabilizer.update(rgb, shown)
         cuts += cut
-        steady = scale * shown.astype(np.float64) + shift
+        aligned = scale * shown.astype(np.float64) + shift
         found.append(
-            np.polyfit(true.ravel(), steady.ravel(), 1)[0]
+            np.polyfit(true.ravel(), aligned.ravel(), 1)[0]
             if stabilizer.kind == "disparity"
-            else np.exp(np.median(np.log(steady / true)))
+            else np.exp(np.median(np.log(aligned / true)))
         )
     return np.array(found) / found[0], cuts
 
@@ -98,8 +99,8 @@ def test_ema_follows_median_and_mad_only(scene):
 @pytest.mark.parametrize("mode", ["none", "ema", "align"])
 def test_kinds_keep_their_meaning(scene, kind, mode):
     stabilizer = Stabilizer(mode, kind)
-    given = "disparity" if kind in ("disparity", "affine-depth") else "depth"
-    results = [stabilizer.update(rgb, shown)[:2] for rgb, shown, *_ in clip(scene, 20, given)]
+    scene_kind = "disparity" if kind in ("disparity", "affine-depth") else "depth"
+    results = [stabilizer.update(rgb, shown)[:2] for rgb, shown, *_ in clip(scene, 20, scene_kind)]
     assert results[0] == (1.0, 0.0) and all(scale > 0 for scale, _ in results)
     if mode == "none":
         assert set(results) == {(1.0, 0.0)}
@@ -193,12 +194,12 @@ def test_strange_frames_do_no_harm(scene):
 def test_motion_of_the_picture_is_measured(scene):
     rgb = scene[0]
     for down, right in ((0, 0), (3, -5), (-8, 11)):
-        before = look(rgb[20:140, 40:200])
-        now = look(rgb[20 - down : 140 - down, 40 - right : 200 - right])
-        found = motion_between(before, now)[:2]
+        before = describe_frame(rgb[20:140, 40:200])
+        now = describe_frame(rgb[20 - down : 140 - down, 40 - right : 200 - right])
+        found = estimate_motion(before, now)[:2]
         assert np.allclose(found, (down / 120, right / 160), atol=0.008)
-    noise = [look(np.random.default_rng(i).integers(0, 256, (120, 160, 3)).astype(np.uint8)) for i in (0, 1)]
-    assert motion_between(*noise)[:2] == (0.0, 0.0)
+    noise = [describe_frame(np.random.default_rng(i).integers(0, 256, (120, 160, 3)).astype(np.uint8)) for i in (0, 1)]
+    assert estimate_motion(*noise)[:2] == (0.0, 0.0)
 
 
 def test_fast_enough():

@@ -64,11 +64,11 @@ def diode(tmp_path):
 def test_diode(diode):
     report = Silent()
     done = prepare.run("diode", diode / "downloads", diode / "data", report=report)
-    assert (done.written, done.kept, done.absent) == (6, 0, [])
+    assert (done.written, done.skipped, done.absent) == (6, 0, [])
     same(opened("diode", diode / "data"), opened("diode", diode / "want"))
     assert done.checked is not None and done.checked.found == 2 and not done.checked.good
     again = prepare.run("diode", diode / "downloads", diode / "data", report=report)
-    assert (again.written, again.kept) == (0, 6)
+    assert (again.written, again.skipped) == (0, 6)
 
 
 def test_finished_files_are_kept_and_others_made(diode):
@@ -78,7 +78,7 @@ def test_finished_files_are_kept_and_others_made(diode):
     files[1].unlink()
     files[2].write_bytes(b"half")
     done = prepare.run("diode", diode / "downloads", diode / "data", report=Silent())
-    assert (done.written, done.kept) == (2, 4) and files[0].stat().st_mtime_ns == before
+    assert (done.written, done.skipped) == (2, 4) and files[0].stat().st_mtime_ns == before
     same(opened("diode", diode / "data"), opened("diode", diode / "want"))
 
 
@@ -174,7 +174,7 @@ def test_scannet_from_exported_frames(tmp_path):
     assert (target / "color/000200.jpg").read_bytes() == (scene / "color/200.jpg").read_bytes(), "right sizes stay"
     assert (target / "depth/000100.png").read_bytes() == (scene / "depth/100.png").read_bytes()
     assert done.written == 6
-    assert prepare.run("scannet", tmp_path / "downloads", tmp_path / "data", report=Silent()).kept == 6
+    assert prepare.run("scannet", tmp_path / "downloads", tmp_path / "data", report=Silent()).skipped == 6
 
 
 @pytest.fixture
@@ -203,7 +203,7 @@ def test_nyuv2(nyu):
     done = prepare.run("nyuv2", nyu / "downloads", nyu / "data", report=Silent())
     found = opened("nyuv2", nyu / "data")
     assert found.names() == ["test/kitchen_0004/rgb_0001.png", "test/office_0001/rgb_0003.png"], "numbered from 1"
-    assert (done.written, done.kept) == (6, 0)
+    assert (done.written, done.skipped) == (6, 0)
     sample = found.read(1)
     np.testing.assert_array_equal(sample.rgb, photo(480, 640, 2))
     expected = ramp(480, 640, 0, 11.9)
@@ -211,13 +211,13 @@ def test_nyuv2(nyu):
     assert np.isnan(sample.depth[:20]).all(), "raw depth, not filled"
     filled = np.asarray(Image.open(nyu / "data/nyuv2/test/office_0001/filled_0003.png"))
     assert filled.min() == 1000
-    assert prepare.run("nyuv2", nyu / "downloads", nyu / "data", report=Silent()).kept == 6
+    assert prepare.run("nyuv2", nyu / "downloads", nyu / "data", report=Silent()).skipped == 6
 
 
 def test_nyuv2_files_that_are_none(nyu):
     data = (nyu / "downloads/nyu_depth_v2_labeled.mat").read_bytes()
     splits = nyu / "downloads/splits.mat"
-    kept = splits.read_bytes()
+    original = splits.read_bytes()
     for text, action in (
         ("splits.mat", lambda: splits.unlink()),
         ("testNdxs", lambda: splits.write_bytes(b"x" * 500)),
@@ -226,7 +226,7 @@ def test_nyuv2_files_that_are_none(nyu):
         action()
         with pytest.raises(CcdError, match=text):
             prepare.run("nyuv2", nyu / "downloads", nyu / "data", report=Silent())
-        splits.write_bytes(kept)
+        splits.write_bytes(original)
 
 
 @pytest.mark.parametrize("name", ["../../evil.png", "/tmp/evil.png", "indoors/../../evil.png"])
@@ -264,7 +264,7 @@ def test_damaged_archives_are_named(tmp_path, name):
 
 
 def test_a_file_that_is_longer_or_shorter_than_announced(tmp_path):
-    for size, word in ((3, "longer"), (5, "cut off")):
+    for size, word in ((3, "longer"), (5, "truncated")):
         with pytest.raises(CcdError, match=word):
             copy_item(io.BytesIO(b"1234"), size, tmp_path / "x", "x.png")
     assert list(tmp_path.iterdir()) == []

@@ -84,9 +84,9 @@ def compare(draft, reach=40.0, step=0.1, around=360):
     lens = camera.intrinsics(scenes.fov, HEIGHT, WIDTH)
     grid = tiles.grid(HEIGHT, WIDTH, torch.device("cpu"))
     origin, direction = camera.rays(scenes, lens, grid)
-    depth, index = (grid.picture(v, HEIGHT, WIDTH)[0] for v in trace.nearest(scenes, origin, direction, lens, grid))
+    depth, index = (grid.image(v, HEIGHT, WIDTH)[0] for v in trace.nearest(scenes, origin, direction, lens, grid))
     rays = torch.stack(
-        [*(o.expand(1, HEIGHT, WIDTH)[0] for o in origin), *(grid.picture(d, HEIGHT, WIDTH)[0] for d in direction)], -1
+        [*(o.expand(1, HEIGHT, WIDTH)[0] for o in origin), *(grid.image(d, HEIGHT, WIDTH)[0] for d in direction)], -1
     )
     caster = o3d.t.geometry.RaycastingScene()
     for number, row in enumerate(draft.prims):
@@ -96,13 +96,13 @@ def compare(draft, reach=40.0, step=0.1, around=360):
         vertices, faces = local_mesh(row, around)
         add(o3d, caster, vertices @ np.array(row[6:15]).reshape(3, 3) + row[:3], faces)
     cast = caster.cast_rays(o3d.core.Tensor(rays.numpy()))
-    truth, which = (torch.from_numpy(cast[name].numpy()) for name in ("t_hit", "geometry_ids"))
-    truth = torch.where(truth < FAR, truth, torch.inf)
+    expected, which = (torch.from_numpy(cast[name].numpy()) for name in ("t_hit", "geometry_ids"))
+    expected = torch.where(expected < FAR, expected, torch.inf)
     kinds = torch.tensor([row[PRIM.index("shape")] >= 2 for row in draft.prims])
-    hit = torch.isfinite(depth) & torch.isfinite(truth)
+    hit = torch.isfinite(depth) & torch.isfinite(expected)
     both = hit & (which.long() == index.long())
-    error = torch.where(both, (depth - truth).abs() / truth, 1.0)
-    error = torch.where(torch.isinf(depth) & torch.isinf(truth), 0.0, error)
+    error = torch.where(both, (depth - expected).abs() / expected, 1.0)
+    error = torch.where(torch.isinf(depth) & torch.isinf(expected), 0.0, error)
     return error, both & ~kinds[index.long()], both & kinds[index.long()], hit
 
 

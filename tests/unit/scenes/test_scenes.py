@@ -103,7 +103,7 @@ def test_a_pixel_is_the_same_ray_at_any_size():
 
 
 def test_back_projected_floor_lies_on_the_floor():
-    shares = []
+    fractions = []
     for seed in range(4):
         draft = compose(seed, "room")
         made = render([seed], *SIZE, family="room")
@@ -113,9 +113,9 @@ def test_back_projected_floor_lies_on_the_floor():
         frame = pack([draft], torch.device("cpu")).frame[0]
         height = draft.camera["y"] + made.depth[0] * (x * frame[0, 1] - y * frame[1, 1] + frame[2, 1])
         assert height.min() > -1e-4
-        shares.append((height.abs() < 1e-4).float().mean())
+        fractions.append((height.abs() < 1e-4).float().mean())
         assert height.max() < 3.2
-    assert sum(shares) / len(shares) > 0.1
+    assert sum(fractions) / len(fractions) > 0.1
 
 
 @pytest.mark.parametrize("family", ["mixed", "table", "close", "yard", "varied"])
@@ -134,7 +134,7 @@ def test_the_scenes_of_published_tables_stay_what_they_are():
     """Recipes and their tables name seeds of `mixed`: new families leave its drafts, to six digits, as they were."""
     rows = [
         [[round(value, 6) + 0.0 for value in row] for row in (*draft.prims, *draft.materials)]
-        + sorted((name, round(value, 6) + 0.0) for name, value in (draft.camera | draft.look).items())
+        + sorted((name, round(value, 6) + 0.0) for name, value in (draft.camera | draft.appearance).items())
         for draft in (compose(seed) for seed in (0, 1, 2, 3, 5_000_000, 2**40))
     ]
     assert (
