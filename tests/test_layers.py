@@ -116,8 +116,8 @@ def test_names_in_strings_are_modules():
     for name, path in MODULES.items():
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.startswith("ccd_cli."):
-                if node.value != "ccd_cli.cli.":  # main.py adds the command's name
-                    assert node.value in MODULES, f"{name} names {node.value}"
+                is_prefix = node.value == "ccd_cli.cli."  # main.py adds the command's name
+                assert is_prefix or node.value in MODULES, f"{name} names {node.value}"
 
 
 @pytest.mark.parametrize("name", [name for name in MODULES if room(f"{name}.x") != "cli" and name != "ccd_cli"])

@@ -1,10 +1,9 @@
-"""`ccd doctor`: what to paste into a bug report."""
+"""`ccd doctor`: versions and devices, for bug reports."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
-import json
 import os
 import platform
 import shutil
@@ -12,7 +11,8 @@ import shutil
 import click
 
 import ccd_cli
-from ccd_cli.cli.options import json_option
+from ccd_cli.cli.options import Command, options_from
+from ccd_cli.cli.screen import JsonScreen
 
 PACKAGES = (
     "torch",
@@ -30,16 +30,16 @@ PACKAGES = (
 EXTRAS = {"transformers": "transformers", "diffusion": "diffusers", "moge": "moge", "data": "h5py", "ray": "ray"}
 
 
-@click.command()
-@json_option
-def command(as_json: bool) -> None:
-    """Show versions, devices, extras and folders: what to paste into a bug report.
+@click.command(cls=Command)
+@options_from(screen=JsonScreen)
+def command(screen: JsonScreen) -> None:
+    """Print versions, devices, optional dependencies and cache folder, for bug reports.
 
     Example: ccd doctor --json
     """
     facts = _facts()
-    if as_json:
-        click.echo(json.dumps(facts, indent=2))
+    if screen.as_json:
+        screen.document(facts)
         return
     for section, rows in facts.items():
         click.echo(section)
@@ -48,12 +48,12 @@ def command(as_json: bool) -> None:
 
 
 def _reachable() -> str:
-    """Ask the hub for nothing but an answer, for three seconds at most."""
+    """Return whether the hub answers within three seconds."""
     import urllib.error
     import urllib.request
 
     if os.environ.get("HF_HUB_OFFLINE", "0").lower() in ("1", "true", "yes", "on"):
-        return "not asked: offline"
+        return "not checked: offline"
     address = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
     try:
         urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=3).close()
@@ -74,7 +74,7 @@ def _facts() -> dict[str, dict[str, object]]:
         try:
             return importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
-            return "missing"
+            return "not installed"
 
     devices: dict[str, object] = {
         "cpu": f"{os.cpu_count()} cores, {torch.get_num_threads()} threads, {platform.processor() or platform.machine()}"

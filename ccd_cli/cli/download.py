@@ -35,7 +35,7 @@ class DownloadReport(RichReport):
         if self.quiet:
             return
         if not self.console.is_terminal:
-            here = f", {_megabytes(done)} are here" if done else ""
+            here = f", {_megabytes(done)} already downloaded" if done else ""
             self.console.print(f"{what}: {_megabytes(total)}{here}", markup=False)
             return
         progress = Progress(
@@ -50,7 +50,7 @@ class DownloadReport(RichReport):
         progress.start()
 
     def advance(self, done: int, **figures: float | str) -> None:
-        """`done` bytes are here now."""
+        """`done` bytes are downloaded."""
         if self._bar is not None:
             progress, task = self._bar
             progress.update(task, completed=done)
@@ -59,7 +59,7 @@ class DownloadReport(RichReport):
             self.console.print(f"{self._file}: {_megabytes(done)} of {_megabytes(self._bytes)}", markup=False)
 
     def end(self) -> None:
-        """Take the bar away, leaving its last state."""
+        """Stop the bar, leaving its last state."""
         if self._bar is not None:
             self._bar[0].stop()
             self._bar = None

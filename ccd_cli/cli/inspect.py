@@ -2,46 +2,39 @@
 
 from __future__ import annotations
 
-import json
+from pathlib import Path
 
 import click
 
-from ccd_cli.cli.options import json_option, verbosity
-from ccd_cli.cli.report import RichReport
+from ccd_cli.cli.options import Command, options_from
+from ccd_cli.cli.screen import JsonScreen
+from ccd_cli.inspection.settings import Settings
 
 
-@click.command()
-@click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False))
-@click.option("--out", type=click.Path(file_okay=False), help="Where contact.png and inspect.html go; default DIR.")
-@click.option(
-    "--rows", type=click.IntRange(1, 100), default=8, show_default=True, help="Photos on the sheet, spread evenly."
-)
-@verbosity
-@json_option
-def command(folder: str, out: str | None, rows: int, verbose: bool, quiet: bool, as_json: bool) -> None:
-    """Look into a folder of labels or a run: contact sheet, statistics, summary page.
+@click.command(cls=Command)
+@click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@options_from(settings=Settings, screen=JsonScreen)
+def command(folder: Path, settings: Settings, screen: JsonScreen) -> None:
+    """Inspect a folder of labels or a training run: contact sheet, statistics, summary page.
 
-    Writes contact.png and inspect.html, a page that needs nothing else.
+    Writes contact.png and inspect.html, a self-contained page.
 
     \b
     Examples:
       ccd inspect labels/mine
       ccd inspect runs/indoor --out look --json
     """
-    from pathlib import Path
-
     from rich.markup import escape
 
-    report = RichReport(quiet=quiet, verbose=verbose)
+    report = screen.report()
     from ccd_cli.inspection.run import run
 
-    seen = run(Path(folder), None if out is None else Path(out), rows, report)
+    seen = run(folder, settings.out, settings.rows, report)
     for title, lines in seen.shown().items():
         shown = [
             {escape(k): escape(v) if isinstance(v, str) else "-" if v is None else v for k, v in line.items()}
             for line in lines
         ]
         report.table(escape(title), shown)
-    report.note(f"Sheet and page: {seen.contact}, {seen.page}")
-    if as_json:
-        click.echo(json.dumps(seen.document(), indent=2, allow_nan=False))
+    report.note(f"Contact sheet and page: {seen.contact}, {seen.page}")
+    screen.document(seen.document())

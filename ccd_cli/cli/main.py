@@ -15,17 +15,17 @@ import ccd_cli
 from ccd_cli.core.errors import CcdError, Interrupted, RecipeError
 
 COMMANDS = {
-    "distill": "Train a student on photos that teachers label.",
-    "label": "Label photos with several teachers, into shards to learn from.",
-    "inspect": "Look into labels or a run: contact sheet, statistics, summary page.",
-    "predict": "Depth for photos and videos, with point clouds.",
-    "pointcloud": "Turn photos and depth maps into colored point clouds.",
-    "eval": "Score models, or predictions made elsewhere, on benchmark sets.",
-    "analyze": "Show how much label noise each normalization spreads, without training.",
-    "data": "See, check and prepare the sets that eval scores on.",
-    "teachers": "List teachers; download, verify and remove their weights.",
+    "distill": "Train a student by distillation from one or several teachers.",
+    "label": "Write multi-teacher pseudo-labels into shards for training.",
+    "inspect": "Inspect labels or a training run: contact sheet, statistics, summary page.",
+    "predict": "Predict depth for images and videos, with point clouds.",
+    "pointcloud": "Turn images and depth maps into colored point clouds.",
+    "eval": "Score models, or precomputed predictions, on datasets with ground-truth depth.",
+    "analyze": "Measure how much label noise each normalization spreads, without training.",
+    "data": "List, check and prepare the evaluation datasets.",
+    "teachers": "List the model catalog; download, verify and remove weights.",
     "recipes": "List, show and check recipes.",
-    "doctor": "Show versions, devices and folders: what to paste into a bug report.",
+    "doctor": "Print versions, devices and cache folder, for bug reports.",
 }
 
 
@@ -80,9 +80,9 @@ def show(error: CcdError) -> None:
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(ccd_cli.__version__, prog_name="ccd")
 def cli() -> None:
-    """Distil, evaluate and use monocular depth models.
+    """Distill, evaluate and run monocular depth models.
 
-    Example: ccd distill recipes/indoor.yaml --set images=PHOTOS
+    Example: ccd predict image.jpg
     """
 
 

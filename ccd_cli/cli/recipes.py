@@ -1,17 +1,26 @@
-"""`ccd recipes`: see and check before running."""
-
-from __future__ import annotations
+"""`ccd recipes`: list, show and check recipes before running them."""
 
 import json
+from dataclasses import dataclass
+from typing import Literal
 
 import click
 from rich.console import Console
 from rich.table import Table
 
-from ccd_cli.cli.options import json_option
+from ccd_cli.cli.options import Group, options_from
+from ccd_cli.cli.screen import JsonScreen, Overrides, Screen
+from ccd_cli.core.options import option
 
 
-@click.group()
+@dataclass(frozen=True, kw_only=True)
+class SchemaSettings:
+    """Which recipes are described."""
+
+    task: Literal["distill", "label"] = option("distill", "Task of the recipe.", "Input")
+
+
+@click.group(cls=Group)
 def command() -> None:
     """List, show and check recipes.
 
@@ -20,8 +29,8 @@ def command() -> None:
 
 
 @command.command("list")
-@json_option
-def list_recipes(as_json: bool) -> None:
+@options_from(screen=JsonScreen)
+def list_recipes(screen: JsonScreen) -> None:
     """List the shipped recipes.
 
     Example: ccd recipes list --json
@@ -29,13 +38,12 @@ def list_recipes(as_json: bool) -> None:
     from ccd_cli.config.load import shipped
 
     found = shipped()
-    if as_json:
-        rows = [{"name": r.name, "path": str(r.path), "about": r.about, "launch": r.launch} for r in found]
-        click.echo(json.dumps(rows, indent=2))
+    if screen.as_json:
+        screen.document([{"name": r.name, "path": str(r.path), "about": r.about, "launch": r.launch} for r in found])
         return
     table = Table(box=None, pad_edge=False)
     table.add_column("recipe", no_wrap=True)
-    table.add_column("what it is")
+    table.add_column("description")
     for recipe in found:
         table.add_row(recipe.name, recipe.about)
     Console().print(table)
@@ -43,8 +51,9 @@ def list_recipes(as_json: bool) -> None:
 
 @command.command()
 @click.argument("name")
-def show(name: str) -> None:
-    """Print a recipe as it is written; `ccd distill NAME --dry-run` (or `ccd label`) prints it resolved.
+@options_from(screen=Screen)
+def show(name: str, screen: Screen) -> None:
+    """Print the file of a recipe; `ccd distill NAME --dry-run` (or `ccd label`) prints it with all defaults.
 
     Example: ccd recipes show paper/table5-nyu
     """
@@ -55,12 +64,9 @@ def show(name: str) -> None:
 
 @command.command()
 @click.argument("file")
-@click.option(
-    "--set", "overrides", multiple=True, metavar="KEY.PATH=VALUE", help="Override one recipe key; may be repeated."
-)
-@json_option
-def check(file: str, overrides: tuple[str, ...], as_json: bool) -> None:
-    """Check a recipe and list all its problems at once.
+@options_from(changes=Overrides, screen=JsonScreen)
+def check(file: str, changes: Overrides, screen: JsonScreen) -> None:
+    """Check a recipe and list all of its problems.
 
     Example: ccd recipes check mine.yaml
     """
@@ -68,28 +74,26 @@ def check(file: str, overrides: tuple[str, ...], as_json: bool) -> None:
     from ccd_cli.core.errors import RecipeError
 
     try:
-        recipe = load_any_recipe(file, overrides)
+        recipe = load_any_recipe(file, changes.overrides)
     except RecipeError as error:
-        if not as_json:
+        if not screen.as_json:
             raise
         problems = [{"key": key, "problem": problem} for key, problem in error.problems]
-        click.echo(json.dumps({"valid": False, "problems": problems}, indent=2))
+        screen.document({"valid": False, "problems": problems})
         raise click.exceptions.Exit(error.exit_code) from error
-    if as_json:
-        click.echo(json.dumps({"valid": True, "problems": [], "recipe": recipe.model_dump(mode="json")}, indent=2))
-    else:
+    if screen.as_json:
+        screen.document({"valid": True, "problems": [], "recipe": recipe.model_dump(mode="json")})
+    elif not screen.quiet:
         click.echo(f"{file}: valid ({recipe.task} recipe '{recipe.name}')")
 
 
 @command.command()
-@click.option(
-    "--task", type=click.Choice(["distill", "label"]), default="distill", show_default=True, help="Whose keys."
-)
-def schema(task: str) -> None:
-    """Print the JSON schema of recipes, for editors.
+@options_from(settings=SchemaSettings, screen=Screen)
+def schema(settings: SchemaSettings, screen: Screen) -> None:
+    """Print the JSON schema of recipes, for completion and checks in editors.
 
     Example: ccd recipes schema --task label > label.schema.json
     """
     from ccd_cli.config.load import TASKS
 
-    click.echo(json.dumps(TASKS[task].model_json_schema(), indent=2))
+    click.echo(json.dumps(TASKS[settings.task].model_json_schema(), indent=2))

@@ -1,4 +1,4 @@
-"""Shows what pipelines report, on stderr: a progress bar with figures on a terminal, sparse lines elsewhere."""
+"""Shows what commands report, on stderr: a progress bar with metrics on a terminal, sparse lines elsewhere."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class RichReport:
         self._progress.start()
 
     def advance(self, done: int, **figures: float | str) -> None:
-        """Move the bar; figures are shown with three significant digits."""
+        """Move the bar; metrics are shown with three significant digits."""
         text = "  ".join(
             f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in figures.items()
         )
@@ -85,7 +85,7 @@ class RichReport:
             self.console.print(f"{self._what} {done}/{self._total}  {text}  ETA {_clock(left)}", markup=False)
 
     def end(self) -> None:
-        """Take the bar away, leaving its last state."""
+        """Stop the bar, leaving its last state."""
         if self._progress is not None:
             self._progress.stop()
             self._progress = self._task = None

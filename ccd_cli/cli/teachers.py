@@ -1,82 +1,87 @@
-"""`ccd teachers`: which teachers there are, under which license, and their weights."""
+"""`ccd teachers`: the model catalog, licenses and weights."""
 
-from __future__ import annotations
-
-import json
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 import click
 
-from ccd_cli.cli.options import json_option, verbosity
+from ccd_cli.cli.options import Group, options_from
+from ccd_cli.cli.screen import JsonScreen, Screen
 from ccd_cli.core.errors import CcdError
-
-if TYPE_CHECKING:
-    from ccd_cli.core.report import Report
+from ccd_cli.core.options import option
 
 WIDTH = 160  # what the whole table needs; a narrow terminal wraps its lines, which is better than cut names
 
 
-@click.group()
+@dataclass(frozen=True, kw_only=True)
+class Filter:
+    """Which models of the catalog are listed, and how."""
+
+    family: str | None = option(None, "Only families whose name contains this.", "Input", metavar="NAME")
+    commercial: bool | None = option(
+        None,
+        "Only models whose license allows commercial use, or only the others (including disputed licenses).",
+        "Input",
+        flags="--commercial/--noncommercial",
+    )
+    pulled: bool = option(False, "Only models whose weights are on this machine.", "Input")
+    markdown: bool = option(False, "Print the README's table of all published models.", "Output")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PullSettings:
+    """What is downloaded beside the named models."""
+
+    recipe: str | None = option(
+        None, "Also the models that this recipe's teachers and student need.", "Input", metavar="RECIPE"
+    )
+    all_permissive: bool = option(False, "Also every model whose license allows commercial use.", "Input")
+    allow_noncommercial: bool = option(False, "Allow models whose license forbids commercial use.", "Input")
+    offline: bool = option(False, "No network access: only verify weights on this machine.", "Other")
+
+
+@click.group(cls=Group)
 def command() -> None:
-    """List teachers, and download, verify and remove their weights.
+    """List the model catalog; download, verify and remove weights.
 
     Example: ccd teachers pull depth-anything-v2-small
     """
 
 
 @command.command("list")
-@click.option("--family", metavar="NAME", help="Only this family; may be a part of its name.")
-@click.option(
-    "--commercial/--noncommercial",
-    "commercial",
-    default=None,
-    help="Only those that allow commercial use, or only the others (disputed ones are among these).",
-)
-@click.option("--pulled", is_flag=True, help="Only those whose weights are on this machine.")
-@click.option("--markdown", is_flag=True, help="Print the README's table of all published teachers.")
-@json_option
-@verbosity
-def list_teachers(
-    family: str | None,
-    commercial: bool | None,
-    pulled: bool,
-    markdown: bool,
-    as_json: bool,
-    verbose: bool,
-    quiet: bool,
-) -> None:
-    """List the catalog: published teachers, built-in ones and your own.
+@options_from(chosen=Filter, screen=JsonScreen)
+def list_teachers(chosen: Filter, screen: JsonScreen) -> None:
+    """List the model catalog: published, built-in and custom models.
 
     Example: ccd teachers list --commercial
     """
     from ccd_cli.teachers.custom import custom_problems
     from ccd_cli.teachers.listing import markdown_table, rows
 
-    if markdown:
+    if chosen.markdown:
         click.echo(markdown_table(), nl=False)
         return
-    report = _report(verbose, quiet)
+    report = screen.report()
     for problem in custom_problems():
         report.warn(problem)
     found = [
         row
         for row in rows()
-        if (family is None or family.lower() in row["family"].lower())
-        and (commercial is None or row["commercial"] is commercial)
-        and (not pulled or row["pulled"])
+        if (chosen.family is None or chosen.family.lower() in row["family"].lower())
+        and (chosen.commercial is None or row["commercial"] is chosen.commercial)
+        and (not chosen.pulled or row["pulled"])
     ]
-    if as_json:
-        click.echo(json.dumps(found, indent=2))
+    if screen.as_json:
+        screen.document(found)
     else:
-        _show(found, verbose)
+        _show(found, screen.verbose)
 
 
 @command.command()
 @click.argument("name")
-@json_option
-@verbosity
-def info(name: str, as_json: bool, verbose: bool, quiet: bool) -> None:
-    """Show the whole card of one teacher.
+@options_from(screen=JsonScreen)
+def info(name: str, screen: JsonScreen) -> None:
+    """Show the model card: source, license, paper, preprocessing, kind of output.
 
     Example: ccd teachers info depth-anything-3-metric-large
     """
@@ -84,11 +89,11 @@ def info(name: str, as_json: bool, verbose: bool, quiet: bool) -> None:
     from ccd_cli.teachers.registry import card
 
     values = full(card(name))
-    if as_json:
-        click.echo(json.dumps(values, indent=2))
+    if screen.as_json:
+        screen.document(values)
         return
     for key, value in values.items():
-        if verbose or value not in ("", None, [], (), {}):
+        if screen.verbose or value not in ("", None, [], (), {}):
             click.echo(f"{key:<16} {_text(key, value)}")
     if values["requires"]:
         click.echo(f'{"install with":<16} pip install -e ".[{values["requires"]}]"')
@@ -96,24 +101,12 @@ def info(name: str, as_json: bool, verbose: bool, quiet: bool) -> None:
 
 @command.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-@click.option("--recipe", metavar="RECIPE", help="Also what this recipe's teachers and student need.")
-@click.option("--all-permissive", is_flag=True, help="Also every teacher whose license allows commercial use.")
-@click.option("--allow-noncommercial", is_flag=True, help="Take teachers that forbid commercial use, too.")
-@click.option("--offline", is_flag=True, help="Ask nobody: only verify what is already here.")
-@verbosity
-def pull(
-    names: tuple[str, ...],
-    recipe: str | None,
-    all_permissive: bool,
-    allow_noncommercial: bool,
-    offline: bool,
-    verbose: bool,
-    quiet: bool,
-) -> None:
-    """Download weights, resuming what broke off, and verify them against the hub's checksums.
+@options_from(settings=PullSettings, screen=Screen)
+def pull(names: tuple[str, ...], settings: PullSettings, screen: Screen) -> None:
+    """Download weights, resume partial downloads, and verify them against the hub's checksums.
 
-    Without a name: what the recipe `indoor` and `ccd predict` use. The hub's address follows HF_ENDPOINT, the account
-    HF_TOKEN; HF_HUB_OFFLINE=1 is the same as --offline.
+    Without a NAME: the models of the recipe `indoor` and of `ccd predict`. HF_ENDPOINT sets the hub's address, HF_TOKEN the
+    account; HF_HUB_OFFLINE=1 is the same as --offline.
 
     Example: ccd teachers pull --recipe indoor
     """
@@ -121,24 +114,23 @@ def pull(
     from ccd_cli.teachers.download.pull import pull as pull_teachers
 
     chosen = [*names]
-    if recipe:
-        chosen += recipe_names(recipe)
-    if all_permissive:
+    if settings.recipe:
+        chosen += recipe_names(settings.recipe)
+    if settings.all_permissive:
         chosen += permissive_names()
-    report = _report(verbose, quiet)
-    if not chosen and (recipe or all_permissive):
-        report.note("Nothing to pull: no published teacher is named there.")
+    report = screen.download_report()
+    if not chosen and (settings.recipe or settings.all_permissive):
+        report.note("Nothing to pull: no published model is named there.")
         return
-    outcomes = pull_teachers(chosen or default_names(), report, allow_noncommercial, offline)
+    outcomes = pull_teachers(chosen or default_names(), report, settings.allow_noncommercial, settings.offline)
     _fail([outcome.error for outcome in outcomes if outcome.error], len(outcomes))
 
 
 @command.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-@json_option
-@verbosity
-def verify(names: tuple[str, ...], as_json: bool, verbose: bool, quiet: bool) -> None:
-    """Hash pulled weights again and compare them with what was recorded; without a name, all of them.
+@options_from(screen=JsonScreen)
+def verify(names: tuple[str, ...], screen: JsonScreen) -> None:
+    """Compare the sha256 of downloaded weights with the recorded one; without a NAME, of all models.
 
     Example: ccd teachers verify
     """
@@ -146,21 +138,20 @@ def verify(names: tuple[str, ...], as_json: bool, verbose: bool, quiet: bool) ->
     from ccd_cli.teachers.download.lock import differences, entries
     from ccd_cli.teachers.registry import card
 
-    report = _report(verbose, quiet)
-    known = entries()
+    report = screen.report()
+    recorded = entries()
     results: dict[str, list[str]] = {}
-    for name in names or known:
-        if name in known:
-            results[name] = differences(name, known[name])
+    for name in names or recorded:
+        if name in recorded:
+            results[name] = differences(name, recorded[name])
         else:
-            results[name] = [f"{card(name).name} was not pulled: nothing is recorded to compare with"]
-    if as_json:
-        click.echo(json.dumps([{"name": n, "ok": not w, "problems": w} for n, w in results.items()], indent=2))
-    for name in (name for name, wrong in results.items() if not wrong and not as_json):
-        report.note(f"{name}: as recorded, {len(known[name].files)} file(s)")
+            results[name] = [f"{card(name).name} was not pulled: no checksum is recorded"]
+    screen.document([{"name": n, "ok": not w, "problems": w} for n, w in results.items()])
+    for name in (name for name, wrong in results.items() if not wrong and not screen.as_json):
+        report.note(f"{name}: verified, {len(recorded[name].files)} file(s)")
     if not results:
         report.note("Nothing is pulled yet.")
-    hint = "Get it again with: ccd teachers pull"
+    hint = "Download it again with: ccd teachers pull"
     wrong = {name: lines for name, lines in results.items() if lines}
     _fail(
         [TeacherError(f"{name}: {'; '.join(lines)}.", f"{hint} {name}") for name, lines in wrong.items()], len(results)
@@ -169,15 +160,15 @@ def verify(names: tuple[str, ...], as_json: bool, verbose: bool, quiet: bool) ->
 
 @command.command()
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
-@verbosity
-def remove(names: tuple[str, ...], verbose: bool, quiet: bool) -> None:
-    """Delete pulled weights, whole or partial, and say how much space that frees.
+@options_from(screen=Screen)
+def remove(names: tuple[str, ...], screen: Screen) -> None:
+    """Delete downloaded weights, complete or partial, and print how much space that frees.
 
     Example: ccd teachers remove marigold-lcm
     """
     from ccd_cli.teachers.download.lock import remove as remove_teacher
 
-    report = _report(verbose, quiet)
+    report = screen.report()
     errors: list[CcdError] = []
     for name in dict.fromkeys(names):
         try:
@@ -187,14 +178,8 @@ def remove(names: tuple[str, ...], verbose: bool, quiet: bool) -> None:
     _fail(errors, len(names))
 
 
-def _report(verbose: bool, quiet: bool) -> Report:
-    from ccd_cli.cli.download import DownloadReport
-
-    return DownloadReport(quiet, verbose)
-
-
 def _fail(errors: list[CcdError], of: int) -> None:
-    """Raise the only error, or show all of them and exit as the first asks."""
+    """Raise a single error; print several and exit with the first one's code."""
     if len(errors) == 1 and of == 1:
         raise errors[0]
     if errors:

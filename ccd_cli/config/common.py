@@ -24,13 +24,13 @@ RENAMED = {
 }
 """Keys of earlier versions and what they are called now; a recipe that has one is refused with the new name."""
 GROUND_TRUTH = "ground-truth"
-"""The teacher that is no network: the exact depth of generated scenes."""
+"""The teacher that is no network: the exact depth of rendered scenes."""
 HELD_OUT = 2**40
-"""Seeds of scenes from here on are never trained on."""
+"""Scene seeds from here on are reserved for evaluation."""
 
 
 class Section(BaseModel):
-    """A group of recipe keys: unknown keys are errors and nothing is converted behind the user's back."""
+    """A group of recipe keys: unknown keys are errors and values are never converted silently."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -46,35 +46,35 @@ Family = Literal["mixed", "room", "ground", "table", "close", "yard", "varied"]
 
 
 class Scenes(Section):
-    """Generated pictures of rooms, tables, people and things, streets and open land with exact depth; nothing is stored."""
+    """Synthetic scenes with exact depth (rooms, tables, people and objects, streets, open land), rendered on the fly."""
 
     count: Count = 10_000
-    """How many different scenes there are."""
+    """Number of different scenes."""
     height: Annotated[int, Field(ge=32, le=2048)] = 192
-    """Picture height in pixels."""
+    """Image height in pixels."""
     width: Annotated[int, Field(ge=32, le=2048)] = 256
-    """Picture width in pixels."""
+    """Image width in pixels."""
     family: Family = "mixed"
-    """What is shown: `room`s, open `ground` (streets, land), `table`s from above, `close` subjects, `yard`s (parks, lanes);
-    `mixed` is the first two, `varied` all of them, with cameras tilted and exposed as they come."""
+    """Type of scene: `room`, open `ground` (streets, land), `table` (tabletops from above), `close` (close-ups), `yard` (parks,
+    lanes); `mixed`: the first two; `varied`: all of them, with random camera tilt and exposure."""
     first: Annotated[int, Field(ge=0, lt=2**40)] = 0
-    """Seed of the first scene; seeds from 2^40 on are kept for evaluation."""
+    """Seed of the first scene; seeds from 2^40 on are reserved for evaluation."""
     cache_mb: Annotated[int, Field(ge=0)] = 0
-    """Memory in which rendered scenes are kept for their next use; the same pictures come out with and without it."""
+    """Size of the cache for rendered scenes in MB; it changes speed only, never the images."""
 
 
 class Images(Section):
-    """The unlabeled photos. `images: DIR` is short for `images: {paths: [DIR]}`."""
+    """The unlabeled images. `images: DIR` is short for `images: {paths: [DIR]}`."""
 
     paths: list[str] = []
     """Folders (searched recursively), globs, single files or `.txt` lists, relative to the current folder;
-    `builtin:photos` are the example photos that ship with ccd."""
+    `builtin:photos` are the example images that ship with ccd."""
     scenes: Scenes | None = None
-    """Generated scenes beside the photos, or instead of them."""
+    """Synthetic scenes in addition to the images, or instead of them."""
     max_skipped: Fraction = 0.01
-    """Stop when a larger share of the photos than this cannot be read; they are listed in `skipped.jsonl` either way."""
+    """Largest fraction of unreadable images before the run stops; they are listed in `skipped.jsonl` either way."""
     workers: Annotated[int, Field(ge=0)] = 0
-    """Threads that decode and crop photos; 0 takes the machine's cores, at most 16."""
+    """Data-loading threads (decoding, cropping); 0: one per CPU core, at most 16."""
 
     @model_validator(mode="before")
     @classmethod
@@ -89,51 +89,52 @@ class Images(Section):
 
 
 class PrecomputedLabelsSection(Section):
-    """Labels made earlier by `ccd label`. `labels: DIR` is short for `labels: {path: DIR}`."""
+    """Labels precomputed by `ccd label`. `labels: DIR` is short for `labels: {path: DIR}`."""
 
     path: str
-    """The folder; its photos, crops and teachers are used, and no teacher's weights are needed."""
+    """Folder of the labels; images, crops and teachers come from it, and no teacher weights are needed."""
     order: Literal["recorded", "shuffled"] = "recorded"
-    """`recorded`: the first pass goes through the labels as they lie, which is the order of live training with their seed;
-    later passes are shuffled. `shuffled`: the first pass too."""
+    """`recorded`: the first epoch follows the stored order, which is that of training with live teachers and the same seed;
+    later epochs are shuffled. `shuffled`: all epochs are."""
     buffer: Count = 1000
-    """Samples in the shuffle buffer, beside the shuffling of whole shards; it costs no memory."""
+    """Samples in the shuffle buffer, in addition to the shuffling of whole shards; takes no memory."""
     verify: bool = False
-    """Compare every shard's sha256 with the index before the start."""
+    """Verify the sha256 of every shard against the index before training."""
 
 
 class Noise(Section):
-    """Errors put on purpose into a teacher's labels, to see with a known truth what each loss makes of them."""
+    """Synthetic label noise added to a teacher's labels, to measure on ground truth how each loss handles it."""
 
     outliers: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-    """Share of every label that is spoiled: a rectangle at a random place, each pixel times a factor U(0.2, 4) of its own."""
+    """Fraction of every label that is corrupted: a rectangle at a random position, each pixel scaled by its own U(0.2, 4)."""
     blur: Annotated[int, Field(ge=0, le=64)] = 0
-    """Soft boundaries: around steps of more than a tenth, the mean of this many label pixels to each side (`crops.size` is a
-    label's side)."""
+    """Blurred depth boundaries: box filter with this radius in label pixels (labels are `crops.size` pixels wide) around depth
+    edges of more than 10 %."""
     scale_jitter: Annotated[float, Field(ge=0.0, le=10.0)] = 0.0
-    """Inconsistent scale between labels: each one, already at unit scale, times exp(U(-x, x)). Jitter before unit scale
-    would be divided out. Normalization divides it out too: only `none` and the anchor feel it."""
+    """Inconsistent scale between labels: each one, after normalization to unit scale, is multiplied by exp(U(-x, x)).
+    Normalized losses are invariant to it: only normalization `none` and the anchor are affected."""
     shift_jitter: Weight = 0.0
-    """Inconsistent shift between labels: each one, at unit scale, plus U(-x, x), in mean absolute deviations."""
+    """Inconsistent shift between labels: U(-x, x) is added to each one at unit scale, in mean absolute deviations."""
 
 
 class TeacherEntry(Section):
     """One teacher. A bare name is short for `{model: NAME}`. The first teacher is the primary one."""
 
     model: str
-    """A catalog name, a run folder written by `ccd distill`, a checkpoint file, or `ground-truth`: the exact depth of generated
-    scenes, which is how built-in teachers are made."""
+    """A catalog name, a run folder written by `ccd distill`, a checkpoint file, or `ground-truth`: the exact depth of
+    synthetic scenes, with which the built-in teachers were trained."""
     weight: Weight = 1.0
-    """Share of the steps it supervises (`select`) or its say in the mean (`average`); normalized over the teachers."""
+    """Probability of being drawn for a step (`select`), or weight in the mean (`average`); normalized over the teachers."""
     arch: str | None = None
-    """Architecture of a checkpoint file whose keys cannot tell it (Depth Anything V1, V2 and V2-metric share theirs)."""
+    """Architecture of a checkpoint file that cannot be identified by its keys (Depth Anything V1, V2 and V2-metric share
+    theirs)."""
     resolution: Annotated[int, Field(ge=14)] | None = None
-    """Side in pixels at which the teacher sees a crop, rounded to its multiple; default: the crop's own size."""
+    """Input resolution of the teacher in pixels, rounded to a multiple of its patch size; default: the size of the crop."""
     fit_to: str | None = None
-    """For an affine-depth teacher: the `model` of the depth or metric teacher that gives it scale and shift on each crop;
-    default: the first such teacher of the recipe."""
+    """For an affine-invariant depth teacher: the `model` of the depth or metric teacher whose prediction sets scale and shift
+    on each crop; default: the first such teacher of the recipe."""
     noise: Noise = Noise()
-    """Errors added to its labels, for experiments; decided by the recipe's seed and the step. Default: none."""
+    """Synthetic noise on its labels, for experiments; determined by the recipe's seed and the step. Default: none."""
 
     @field_validator("model")
     @classmethod
@@ -149,19 +150,20 @@ class TeacherEntry(Section):
 
 
 class Crops(Section):
-    """What teacher and student look at (paper, section 3.2)."""
+    """Crops that teacher and student see (paper, section 3.2)."""
 
     size: Annotated[int, Field(ge=28, le=2048)] = 560
-    """Side of every network input in pixels (paper: 560); a multiple of the student's side multiple."""
+    """Input resolution in pixels (paper: 560); crops are square. Must be a multiple of the student's patch size (of its
+    largest stride for convolutional encoders)."""
     min_side: Count = 644
-    """Smallest side of the shared crop in photo pixels (paper: uniform in [644, shorter side]); a smaller photo gives its
-    whole shorter side."""
+    """Smallest shared crop in image pixels (paper: uniform in [644, short side]); of a smaller image, the whole short side is
+    used."""
     patches: Annotated[int, Field(ge=1, le=64)] = 4
-    """Local patches a region for the local-global context (choice: 4)."""
+    """Local patches per crop for the local-global context (choice: 4)."""
     patch_min: Annotated[float, Field(gt=0.0, le=1.0)] = 0.5
-    """Smallest patch side as a share of the region's (choice)."""
+    """Smallest patch size as a fraction of the crop's (choice)."""
     patch_max: Annotated[float, Field(gt=0.0, le=1.0)] = 0.9
-    """Largest patch side as a share of the region's (choice)."""
+    """Largest patch size as a fraction of the crop's (choice)."""
     region: Literal["shared", "own"] = "shared"
-    """Where the local-global context lies: in the shared crop's region, at no further student pass and so that labels can
-    be cached (choice), or in one of its own, for a second student view a photo."""
+    """Crop of the local-global context: the `shared` crop, which needs no second student pass and lets labels be cached
+    (choice), or its `own` crop, at the cost of a second student view per image."""

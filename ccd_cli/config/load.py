@@ -41,7 +41,7 @@ class Shipped:
 def shipped() -> list[Shipped]:
     """Return every shipped recipe, sorted by name; the first two comment lines say what it is and how to launch it.
 
-    `suites/` holds data for `ccd eval`, which is no recipe.
+    `suites/` holds benchmarks for `ccd eval`, not recipes.
     """
     folder = shipped_folder()
     found = []
@@ -91,7 +91,7 @@ def _read(source: str, overrides: tuple[str, ...] | list[str]) -> dict[str, Any]
     """Return a recipe's plain values after the overrides."""
     raw = read_yaml(find_recipe(source))
     if not isinstance(raw, dict):
-        raise RecipeError(source, [("file", "holds no keys; a recipe is a YAML mapping")])
+        raise RecipeError(source, [("file", "is not a YAML mapping of keys to values")])
     problems: list[tuple[str, str]] = []
     for text in overrides:
         problem = _override(raw, text)
@@ -205,7 +205,7 @@ def _plain(item: Any, recipe: type[BaseModel]) -> tuple[str, str]:
         near = difflib.get_close_matches(str(item["loc"][-1]), _keys_beside(item["loc"], recipe), n=1)
         return path, "unknown key" + (f"; did you mean '{near[0]}'?" if near else "")
     if kind == "missing":
-        return path, "is missing and has no default"
+        return path, "is required"
     if kind == "literal_error":
         return path, f"must be one of {context.get('expected', '')}, not {item['input']!r}"
     return path, f"{item['msg'][0].lower()}{item['msg'][1:]}, not {item['input']!r}"[:300]

@@ -17,16 +17,16 @@ def contradictions(recipe: DistillRecipe) -> list[tuple[str, str]]:
         if not recipe.images.paths and recipe.images.scenes is None:
             found.append(("images", "needs `paths`, `scenes` or both (or use `labels`)"))
         if not recipe.teachers:
-            found.append(("teachers", "is needed: who labels the images (or use `labels`)"))
+            found.append(("teachers", "is required: the models that label the images (or use `labels`)"))
         elif sum(teacher.weight for teacher in recipe.teachers) <= 0:
             found.append(("teachers", "all weights are 0"))
     if recipe.eval.pairs is not None and recipe.eval.scenes:
         found.append(("eval.scenes", "is not used with eval.pairs"))
     if recipe.images.paths and any(teacher.model == GROUND_TRUTH for teacher in recipe.teachers):
-        found.append(("teachers", f"`{GROUND_TRUTH}` is known for generated scenes only: leave images.paths out"))
+        found.append(("teachers", f"`{GROUND_TRUTH}` is available for synthetic scenes only: remove images.paths"))
     student, crops, loss = recipe.student, recipe.crops, recipe.loss
     if (student.arch == "timm") != (student.encoder is not None):
-        found.append(("student.encoder", "is needed with `arch: timm`, and only there"))
+        found.append(("student.encoder", "is required with `arch: timm`, and only allowed there"))
     if student.arch == "timm" and student.init == "pretrained" and student.weights is None:
         found.append(
             ("student.init", "`pretrained` with `arch: timm` needs `student.weights`; or use `encoder` or `scratch`")
@@ -34,16 +34,16 @@ def contradictions(recipe: DistillRecipe) -> list[tuple[str, str]]:
     if student.init == "scratch" and student.weights is not None:
         found.append(("student.weights", "is not used with `init: scratch`"))
     if student.init == "scratch" and student.freeze_encoder:
-        found.append(("student.freeze_encoder", "would keep a random encoder with `init: scratch`"))
+        found.append(("student.freeze_encoder", "would freeze a random encoder with `init: scratch`"))
     if crops.patch_min > crops.patch_max:
         found.append(("crops.patch_min", f"{crops.patch_min} is larger than crops.patch_max {crops.patch_max}"))
     for key, context in (("shared", loss.shared), ("local_global", loss.local_global)):
         if any(fine <= coarse or fine % coarse for coarse, fine in pairwise(context.levels)):
             found.append(
-                (f"loss.{key}.levels", f"{context.levels}: each level must be a larger multiple of the one before")
+                (f"loss.{key}.levels", f"{context.levels}: each level must be a larger multiple of the previous one")
             )
     if loss.shared.weight == 0 and loss.local_global.weight == 0:
-        found.append(("loss", "both contexts have weight 0: nothing to learn from"))
+        found.append(("loss", "both contexts have weight 0: there is no loss"))
     names = [teacher.model for teacher in recipe.teachers]
     for i, teacher in enumerate(recipe.teachers):
         if teacher.model in names[:i]:
@@ -59,18 +59,18 @@ def contradictions(recipe: DistillRecipe) -> list[tuple[str, str]]:
 
 
 def _beside_labels(recipe: DistillRecipe) -> list[tuple[str, str]]:
-    """Return what has no meaning where labels were made earlier."""
+    """Return what has no effect with precomputed labels."""
     found = []
     if recipe.images.paths or recipe.images.scenes is not None:
-        found.append(("images", "`paths` and `scenes` are not used with `labels`, which bring their photos"))
+        found.append(("images", "`paths` and `scenes` are not used with `labels`, which contain their images"))
     if recipe.crops.region != "shared":
-        found.append(("crops.region", "labels are made for `shared` regions only"))
+        found.append(("crops.region", "precomputed labels need `shared` crops"))
     if recipe.teachers and sum(teacher.weight for teacher in recipe.teachers) <= 0:
         found.append(("teachers", "all weights are 0"))
     for i, teacher in enumerate(recipe.teachers):
         if teacher.model == GROUND_TRUTH:
-            found.append((f"teachers.{i}.model", f"`{GROUND_TRUTH}` is known for generated scenes only"))
+            found.append((f"teachers.{i}.model", f"`{GROUND_TRUTH}` is available for synthetic scenes only"))
         for key in ("arch", "resolution"):
             if getattr(teacher, key) is not None:
-                found.append((f"teachers.{i}.{key}", "is fixed by the labels"))
+                found.append((f"teachers.{i}.{key}", "is fixed by the precomputed labels"))
     return found

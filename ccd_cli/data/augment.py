@@ -12,7 +12,7 @@ from torchvision.transforms.v2 import functional as photometric
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Strengths and shares, each in [0, 1]; see the recipe's `augment` section."""
+    """Strengths and probabilities, each in [0, 1]; see the recipe's `augment` section."""
 
     jitter: float = 0.4
     jitter_probability: float = 0.8
@@ -20,21 +20,21 @@ class Augmentation:
     blur_probability: float = 0.2
 
 
-def augment(image: np.ndarray, rng: np.random.Generator, how: Augmentation) -> np.ndarray:
+def augment(image: np.ndarray, rng: np.random.Generator, augmentation: Augmentation) -> np.ndarray:
     """Return uint8 (H, W, 3) with color jitter, gray and blur drawn from `rng`.
 
     The same number of draws is made whatever is applied, so that one setting does not shift the others' randomness.
     """
     use_jitter, use_gray, use_blur = rng.uniform(size=3) < (
-        how.jitter_probability,
-        how.gray_probability,
-        how.blur_probability,
+        augmentation.jitter_probability,
+        augmentation.gray_probability,
+        augmentation.blur_probability,
     )
-    factors = 1 + how.jitter * rng.uniform(-1, 1, size=3)
-    hue = how.jitter / 4 * float(rng.uniform(-1, 1))
+    factors = 1 + augmentation.jitter * rng.uniform(-1, 1, size=3)
+    hue = augmentation.jitter / 4 * float(rng.uniform(-1, 1))
     order = rng.permutation(4)
     sigma = float(rng.uniform(0.1, 2.0))
-    if use_jitter and how.jitter > 0:
+    if use_jitter and augmentation.jitter > 0:
         pixels = torch.from_numpy(image).permute(2, 0, 1)
         for which in order:
             if which == 0:

@@ -4,6 +4,9 @@ A ground-truth map is the label of a perfect teacher. `corrupt` changes it and r
 other pixels are unchanged bit for bit, so any loss on them is due to the normalization (`ccd analyze`, docs/analysis.md).
 
 Maps are disparity [H,W] float32 divided by its median, so that the constants below mean the same on every image.
+
+`corrupt_labels` and `rescale` do the same to a training run's labels: what a teacher does wrong inside a map, and between
+maps, where every label gets a unit of its own. A seed alone decides, on any device.
 """
 
 from __future__ import annotations
@@ -13,7 +16,9 @@ from typing import Any, Literal, get_args
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ccd_cli.core.errors import UsageProblem
 
@@ -76,6 +81,31 @@ def check_amount(kind: str, amount: float) -> None:
         raise UsageProblem(f"A jitter of {amount} is not a ratio of scales.", "It must be 1 or more.")
     if kind != "jitter" and not 0 < amount <= 1:
         raise UsageProblem(f"An amount of {amount} is not a fraction.", "It must be above 0 and at most 1.")
+
+
+def corrupt_labels(values: Tensor, valid: Tensor, seed: int, outliers: float = 0.0, blur: int = 0) -> Tensor:
+    """Return disparity [N,H,W] with object boundaries smeared within `blur` pixels, then, in each map, a rectangle of the
+    fraction `outliers` times factors of its pixels' own; `valid` bool [N,H,W]. All other pixels keep their value.
+    """
+    amounts: dict[Corruption, float] = {"blur": blur / min(values.shape[1:]), "outliers": outliers}
+    wanted = {kind: amount for kind, amount in amounts.items() if amount}
+    if not wanted:
+        return values
+    rng = np.random.default_rng((seed, 0))
+    maps, masks = values.float().cpu().numpy().copy(), valid.cpu().numpy()
+    for i in range(len(maps)):
+        for kind, amount in wanted.items():
+            maps[i] = corrupt(kind, maps[i], masks[i], amount, rng).label
+    return torch.from_numpy(maps).to(values)
+
+
+def rescale(values: Tensor, seed: int, scale: float = 0.0, shift: float = 0.0) -> Tensor:
+    """Return a * d + b of each map [N,H,W]: log a uniform in [-scale, scale], b uniform in [-shift, shift]."""
+    if not scale and not shift:
+        return values
+    drawn = np.random.default_rng((seed, 1)).uniform(-1, 1, (2, len(values), 1, 1))
+    a, b = torch.from_numpy(drawn).to(values)
+    return (scale * a).exp() * values + shift * b
 
 
 def rectangle(shape: tuple[Any, ...], fraction: float, rng: np.random.Generator) -> Mask:

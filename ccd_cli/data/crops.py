@@ -20,7 +20,7 @@ class Region(NamedTuple):
 
 
 class Patch(NamedTuple):
-    """A square of a region as shares of its side: all of top, left, side and their sums lie in [0, 1]."""
+    """A square of a region as fractions of its side: all of top, left, side and their sums lie in [0, 1]."""
 
     top: float
     left: float
@@ -57,26 +57,26 @@ def inside(region: Region, patch: Patch) -> Region:
     return Region(region.top + top, region.left + left, side)
 
 
-def shares(region: Region, part: Region) -> Patch:
-    """Return a pixel box as shares of the region: the exact footprint of what was cut."""
+def footprint(region: Region, part: Region) -> Patch:
+    """Return a pixel box as fractions of the region: the exact footprint of what was cropped."""
     return Patch(
         (part.top - region.top) / region.side, (part.left - region.left) / region.side, part.side / region.side
     )
 
 
-def cut(photo: np.ndarray, region: Region, size: int) -> np.ndarray:
-    """Cut a region out of uint8 (H, W, 3) and resize it to (size, size, 3): by area when smaller, else bicubic."""
-    return _cut(photo, region, size, cv2.INTER_CUBIC)
+def crop_image(photo: np.ndarray, region: Region, size: int) -> np.ndarray:
+    """Crop a region out of uint8 (H, W, 3) and resize it to (size, size, 3): by area when smaller, else bicubic."""
+    return _crop(photo, region, size, cv2.INTER_CUBIC)
 
 
 def crop_map(values: np.ndarray, region: Region, size: int) -> np.ndarray:
-    """Cut a region out of a float32 map (H, W) and resize it to (size, size): by area when smaller, else bilinear."""
-    return _cut(values, region, size, cv2.INTER_LINEAR)
+    """Crop a region out of a float32 map (H, W) and resize it to (size, size): by area when smaller, else bilinear."""
+    return _crop(values, region, size, cv2.INTER_LINEAR)
 
 
-def _cut(pixels: np.ndarray, region: Region, size: int, enlarge: int) -> np.ndarray:
+def _crop(pixels: np.ndarray, region: Region, size: int, enlarge: int) -> np.ndarray:
     square = pixels[region.top : region.top + region.side, region.left : region.left + region.side]
     if region.side == size:
         return np.ascontiguousarray(square)
-    rule = cv2.INTER_AREA if size < region.side else enlarge
-    return cv2.resize(square, dsize=(size, size), interpolation=rule)
+    interpolation = cv2.INTER_AREA if size < region.side else enlarge
+    return cv2.resize(square, dsize=(size, size), interpolation=interpolation)

@@ -11,9 +11,12 @@ from torch import Tensor
 
 from ccd_cli.config.common import Noise
 from ccd_cli.core.errors import TeacherError
-from ccd_cli.distill.label_noise import corrupt_labels, rescale
+from ccd_cli.core.seeding import step_seed
+from ccd_cli.data.batch import Batch, TeacherViews, network_input
+from ccd_cli.data.corruptions import corrupt_labels, rescale
 from ccd_cli.distill.precomputed import PrecomputedLabels
 from ccd_cli.losses.disparity import fit_affine_depth, to_disparity
+from ccd_cli.losses.distillation import LabelMaps, Labels
 from ccd_cli.losses.masks import flat_maps, saturated_mask
 from ccd_cli.losses.normalize import normalize_map, unit_scale
 from ccd_cli.teachers.base import Teacher
@@ -23,7 +26,7 @@ AVERAGE = -1
 
 
 @dataclass(frozen=True)
-class Labels:
+class ViewLabels:
     """Labels of a stack of views: disparity [N,H,W] at unit scale (MAD 1), valid [N,H,W] bool, and who made them.
 
     `tokens` [T,L,C] are the primary teacher's patch features of the first T views, if they were asked for. `median` and
@@ -77,52 +80,74 @@ class TeacherEnsemble:
         mixing: str = "select",
         saturated_fraction: float | None = 0.01,
         drop_flat: bool = True,
+        seed: int = 0,
     ) -> None:
-        """`saturated_fraction` None keeps plateaus; `drop_flat` masks whole labels without relief."""
+        """`saturated_fraction` None keeps plateaus; `drop_flat` masks whole labels without relief; `seed` is the run's."""
         self.members, self.mixing = list(members), mixing
-        self.saturated_fraction, self.drop_flat = saturated_fraction, drop_flat
+        self.saturated_fraction, self.drop_flat, self.seed = saturated_fraction, drop_flat, seed
         weights = np.array([member.weight for member in self.members], np.float64)
-        self._shares = weights / weights.sum()
+        self.fractions = weights / weights.sum()
 
-    def draw(self, seed: int) -> int:
-        """Return the index of the teacher of a step, by weight, or EVERYONE when mixing is `average`."""
+    def draw(self, step: int) -> int:
+        """Return the index of the teacher of a step, by weight, or AVERAGE when mixing is `average`."""
         if self.mixing == "average":
             return AVERAGE
-        return int(np.random.default_rng(seed).choice(len(self.members), p=self._shares))
+        generator = np.random.default_rng(step_seed(self.seed, 4, step))
+        return int(generator.choice(len(self.members), p=self.fractions))
 
     def needed(self, index: int) -> list[int]:
-        """Return the teachers whose maps the labels of teacher `index` (or EVERYONE) are made of."""
+        """Return the teachers whose maps the labels of teacher `index` (or AVERAGE) are made of."""
         asked = range(len(self.members)) if index == AVERAGE else [index]
         fits = [self.members[i].fit_to for i in asked]
         return sorted({*asked, *(fit for fit in fits if fit is not None)})
 
+    def label(self, batch: Batch, index: int, features: bool = False, noise_seed: int = 0) -> Labels:
+        """Label a batch with teacher `index` or AVERAGE; see `label_views`. `features`: those of the shared views."""
+        images, patches = batch.boxes.shape[:2]
+        made = self.label_views(
+            None if batch.teacher is None else network_input(batch.teacher.stack()),
+            index,
+            images if features else 0,
+            {teacher: maps.stack() for teacher, maps in batch.precomputed.items()},
+            noise_seed,
+        )
+        values, valid = (TeacherViews.split(each, images, patches) for each in (made.values, made.valid))
+        shared = None
+        if values.shared is not None and valid.shared is not None:
+            shared = LabelMaps(values.shared, valid.shared)
+        return Labels(
+            shared, LabelMaps(values.patches, valid.patches), made.tokens, made.teacher, made.median, made.mad
+        )
+
     @torch.no_grad()
-    def label(
+    def label_views(
         self,
         views: Tensor | None,
         index: int,
         feature_views: int = 0,
-        given: Mapping[int, Tensor] | None = None,
+        precomputed: Mapping[int, Tensor] | None = None,
         noise_seed: int = 0,
-    ) -> Labels:
-        """Label views [N,3,H,W] in 0..1 with teacher `index`, or with the mean of all of them for EVERYONE.
+    ) -> ViewLabels:
+        """Label views [N,3,H,W] in 0..1 with teacher `index`, or with the mean of all of them for AVERAGE.
 
         The primary teacher's features of the first `feature_views` views come along; they cost nothing where the primary
-        teacher labels, else one encoder pass over those views. given holds the maps [N,H,W] of the teachers (by index)
-        that are `Given`, in their own kind and scale, NaN where unknown; with such teachers alone, views may be None.
-        noise_seed decides the errors of teachers that have `noise`.
+        teacher labels, else one encoder pass over those views. precomputed holds the maps [N,H,W] of the teachers (by
+        index) that are `PrecomputedLabels`, in their own kind and scale, NaN where unknown; with such teachers alone, views
+        may be None. noise_seed decides the errors of teachers that have `noise`.
         """
         tokens = None
         if index == AVERAGE:
             made = [
-                self._disparity(i, views, feature_views if i == 0 else 0, given, noise_seed)
+                self._disparity(i, views, feature_views if i == 0 else 0, precomputed, noise_seed)
                 for i in range(len(self.members))
             ]
             tokens = made[0][2]
-            raw, valid = _average([m[0] for m in made], [m[1] for m in made], self._shares)
+            raw, valid = _average([m[0] for m in made], [m[1] for m in made], self.fractions)
             name = "average"
         else:
-            raw, valid, tokens = self._disparity(index, views, feature_views if index == 0 else 0, given, noise_seed)
+            raw, valid, tokens = self._disparity(
+                index, views, feature_views if index == 0 else 0, precomputed, noise_seed
+            )
             name = self.members[index].teacher.name
             if feature_views and index != 0 and views is not None:
                 tokens = self.members[0].teacher.features(views[:feature_views])
@@ -135,17 +160,22 @@ class TeacherEnsemble:
         if index != AVERAGE:
             noise = self.members[index].noise
             values = rescale(values, noise_seed, noise.scale_jitter, noise.shift_jitter)
-        return Labels(values, valid, tokens, name, median.mean(), mad.mean())
+        return ViewLabels(values, valid, tokens, name, median.mean(), mad.mean())
 
     def _disparity(
-        self, index: int, views: Tensor | None, feature_views: int, given: Mapping[int, Tensor] | None, noise_seed: int
+        self,
+        index: int,
+        views: Tensor | None,
+        feature_views: int,
+        precomputed: Mapping[int, Tensor] | None,
+        noise_seed: int,
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return (disparity, valid, tokens) of one teacher at its own scale."""
         member = self.members[index]
-        label, tokens = self._ask(index, views, feature_views, given)
+        label, tokens = self._ask(index, views, feature_views, precomputed)
         kind = str(member.teacher.kind)
         if member.fit_to is not None:
-            label, kind = fit_affine_depth(label, self._ask(member.fit_to, views, 0, given)[0]), "depth"
+            label, kind = fit_affine_depth(label, self._ask(member.fit_to, views, 0, precomputed)[0]), "depth"
         values, valid = to_disparity(label, kind)
         return (
             corrupt_labels(values, valid, noise_seed + index, member.noise.outliers, member.noise.blur),
@@ -154,14 +184,14 @@ class TeacherEnsemble:
         )
 
     def _ask(
-        self, index: int, views: Tensor | None, feature_views: int, given: Mapping[int, Tensor] | None
+        self, index: int, views: Tensor | None, feature_views: int, precomputed: Mapping[int, Tensor] | None
     ) -> tuple[Tensor, Tensor | None]:
         """Return (map, tokens) of one teacher in its own kind and scale."""
         teacher = self.members[index].teacher
         if isinstance(teacher, PrecomputedLabels):
-            if given is None or index not in given:
+            if precomputed is None or index not in precomputed:
                 raise TeacherError(f"The maps of the teacher `{teacher.name}` are not known for these images.")
-            return given[index], None
+            return precomputed[index], None
         assert views is not None, "a network needs views"
         if not feature_views:
             return teacher.predict(views), None
@@ -169,8 +199,8 @@ class TeacherEnsemble:
         return label, None if tokens is None else tokens[:feature_views]
 
 
-def _average(maps: list[Tensor], valid: list[Tensor], shares: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Return the pixel mean of normalized labels, weighted by share and by agreement exp(-|d - mean|)."""
+def _average(maps: list[Tensor], valid: list[Tensor], fractions: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Return the pixel mean of normalized labels, weighted by fraction and by agreement exp(-|d - mean|)."""
     normal = torch.stack([normalize_map(m, v)[0] for m, v in zip(maps, valid, strict=True)])
     seen = torch.stack(valid).float()
     normal = torch.where(seen > 0, normal, 0.0)
@@ -178,7 +208,7 @@ def _average(maps: list[Tensor], valid: list[Tensor], shares: np.ndarray) -> tup
     weight = (
         seen
         * torch.exp(-(normal - center).abs())
-        * torch.tensor(shares, dtype=normal.dtype, device=normal.device)[:, None, None, None]
+        * torch.tensor(fractions, dtype=normal.dtype, device=normal.device)[:, None, None, None]
     )
     total = weight.sum(0)
     return (normal * weight).sum(0) / total.clamp_min(1e-12), total > 0

@@ -11,8 +11,8 @@ from ccd_cli.core.errors import TrainingStopped
 class Guard:
     """Drift of the student's scale, losses that are not finite, and flat students.
 
-    Drift is log(student MAD / label MAD). A student may begin anywhere; what stops a run is a window's mean that has left
-    both its beginning and unit scale behind by more than `drift_limit`: the growth without bound that users of
+    Drift is log(student MAD / label MAD). A student may begin anywhere; what stops a run is a window's mean that is
+    farther than `drift_limit` from both where it began and unit scale: the growth without bound that users of
     scale-invariant losses report.
     """
 
@@ -25,7 +25,7 @@ class Guard:
         self.warned_flat = False
         self.stopped = False
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs."""
         return {
             "recent": list(self.recent),
@@ -36,11 +36,11 @@ class Guard:
             "stopped": self.stopped,
         }
 
-    def restore(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up a saved state. A run that this guard stopped gets a fresh window and a fresh count."""
-        for key, value in state.items():
-            setattr(self, key, value)
-        if self.nonfinite_row >= self.nonfinite_limit or state.get("stopped"):
+        for key in self.state_dict():
+            setattr(self, key, state[key])
+        if self.nonfinite_row >= self.nonfinite_limit or self.stopped:
             self.nonfinite_row, self.recent, self.start, self.stopped = 0, [], None, False
 
     def skipped(self, step: int) -> None:
@@ -50,11 +50,11 @@ class Guard:
         if self.nonfinite_row >= self.nonfinite_limit:
             raise TrainingStopped(
                 f"Step {step}: {self.nonfinite_row} steps in a row had a loss or gradient that is not finite.",
-                "Start anew with a lower optim.lr, or --resume with --precision fp32; look for photos or teachers that give NaN.",
+                "Start over with a lower optim.lr, or --resume with --precision fp32; look for photos or teachers that give NaN.",
             )
 
     def watch(self, step: int, drift: float, student_mad: float) -> str:
-        """Take in one good step; returns a warning to show, or an empty string. Raises TrainingStopped on drift."""
+        """Check one step that was taken; returns a warning to show, or an empty string. Raises TrainingStopped on drift."""
         self.nonfinite_row = 0
         warning = ""
         if (not math.isfinite(drift) or student_mad < 1e-8) and not self.warned_flat:
@@ -77,6 +77,15 @@ class Guard:
             raise TrainingStopped(
                 f"Step {step}: the student's scale {way} to {math.exp(mean):.3g} times the labels' (it began at "
                 f"{math.exp(self.start):.3g}); scale-invariant losses do not hold it, and such a student does not become good.",
-                "Start anew with loss.anchor.weight=0.01 or a lower optim.lr; or --resume with a larger guards.drift_limit.",
+                "Start over with loss.anchor.weight=0.01 or a lower optim.lr; or --resume with a larger guards.drift_limit.",
             )
         return warning
+
+
+def check_unreadable(count: int, images: int, limit: float) -> None:
+    """Raise TrainingStopped when more than the fraction `limit` of the images cannot be read."""
+    if count > limit * images:
+        raise TrainingStopped(
+            f"{count} of {images} photos cannot be read, more than images.max_skipped {limit:.3g} allows.",
+            "Remove them (those of a begun run are in its skipped.jsonl), or raise it: --set images.max_skipped=0.1",
+        )

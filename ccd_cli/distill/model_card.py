@@ -1,41 +1,60 @@
-"""The model card of a run."""
+"""The model card of a run: what the student is, where it comes from, under which license, and how well it did."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import ccd_cli
+from ccd_cli.config.load import recipe_hash
+from ccd_cli.core.files import write_text
+from ccd_cli.distill.state import Run, TrainState
+from ccd_cli.geometry.kinds import DIRECTION, UNIT
+from ccd_cli.teachers.licenses import is_commercial, strictest
 
-def model_card(name: str, facts: dict[str, Any]) -> str:
-    """Return Markdown that says what the student is, where it comes from, under which license, and how well it did."""
-    teachers = "\n".join(
-        f"| {t['name']} | {t['share']:.0%} | {t['kind']} | {t['license']} | `{t['sha256'][:16]}` |"
-        for t in facts["teachers"]
-    )
+
+def write_card(run: Run, state: TrainState, last_loss: float, comparison: list[dict[str, Any]]) -> None:
+    """Write `card.md`, the file that marks a finished run."""
+    write_text(run.folder.card, model_card(run, state, last_loss, comparison))
+
+
+def model_card(run: Run, state: TrainState, last_loss: float, comparison: list[dict[str, Any]]) -> str:
+    """Return the card as Markdown; `comparison` holds rows of model and scores."""
+    recipe, arch = run.recipe, state.student.arch
+    init = recipe.student.init + (f" from {recipe.student.weights}" if recipe.student.weights else "")
+    parameters = sum(p.numel() for p in state.student.parameters()) / 1e6
+    license_name = strictest(run.licenses)
     lines = [
-        f"# {name}",
+        f"# {recipe.name}",
         "",
-        f"A monocular depth model that predicts **{facts['kind']}** ({facts['direction']}; {facts['unit']}), distilled with "
-        f"ccd {facts['version']}.",
+        f"A monocular depth model that predicts **{arch.kind}** ({DIRECTION[arch.kind]}; {UNIT[arch.kind]}), distilled with "
+        f"ccd {ccd_cli.__version__}.",
         "",
-        f"* Architecture: `{facts['arch']}`, {facts['parameters'] / 1e6:.1f} M parameters, initialized: {facts['init']}",
-        f"* Input side in training: {facts['resolution']} pixels",
-        f"* Photos: {facts['photos']} found, {facts['skipped']} unreadable; {facts['steps']} steps of {facts['batch']} photos",
-        f"* Computed on: {facts['runtime']}",
-        f"* Recipe hash: `{facts['recipe_hash'][:16]}` (the whole recipe is `recipe.yaml` beside this card)",
+        f"* Architecture: `{arch.name}`, {parameters:.1f} M parameters, initialized: {init}",
+        f"* Input resolution in training: {recipe.crops.size} pixels",
+        f"* Images: {len(run.stream)} found, {len(run.stream.bad)} unreadable; {state.step} steps of "
+        f"{recipe.optim.batch * recipe.optim.accumulate} images",
+        f"* Computed on: {run.runtime.describe()}",
+        f"* Recipe hash: `{recipe_hash(recipe)[:16]}` (the whole recipe is `recipe.yaml` beside this card)",
         "",
         "## License",
         "",
-        f"**{facts['license']}**: the strictest license among its teachers and the weights it began from. {facts['license_note']}",
+        f"**{license_name}**: the strictest license among its teachers and the weights it began from. "
+        + (
+            "Commercial use is allowed by it."
+            if is_commercial(license_name)
+            else "Do not use this model commercially without checking: a teacher's license forbids it, is disputed or is unknown."
+        ),
         "",
         "## Teachers",
         "",
-        "| teacher | share | kind | license | sha256 |",
+        "| teacher | weight | kind | license | sha256 |",
         "|---|---|---|---|---|",
-        teachers,
+        *_teachers(run),
         "",
         "## Numbers",
         "",
-        *facts["numbers"],
+        *_scores(run, state, last_loss),
+        *_table(comparison),
         "",
         "## Limits",
         "",
@@ -44,3 +63,35 @@ def model_card(name: str, facts: dict[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _teachers(run: Run) -> list[str]:
+    return [
+        f"| {t.name} | {fraction:.0%} | {t.kind} | {t.license} | `{t.checkpoint_sha256[:16]}` |"
+        for t, fraction in zip((m.teacher for m in run.ensemble.members), run.ensemble.fractions, strict=True)
+    ]
+
+
+def _scores(run: Run, state: TrainState, last_loss: float) -> list[str]:
+    skipped = state.guard.nonfinite_total
+    lines = [f"* Last loss {last_loss:.4f}; {skipped} steps skipped for a loss that was not finite."]
+    best = state.best
+    if best is None or run.validation is None:
+        return [
+            *lines,
+            "* No ground truth was given (`eval.pairs`), so no score was measured; the weights are the last step's.",
+        ]
+    return [
+        *lines,
+        f"* On `{run.validation.name}` ({best['images']:.0f} pairs, {run.validation.protocol['in_words']}, mean over images), "
+        f"best at step {best['step']:.0f}: AbsRel {best['abs_rel']:.4f}, RMSE {best['rmse']:.4f}, delta1 {best['delta1']:.4f}. "
+        "These weights are the best checkpoint; choosing them by this score favors it.",
+    ]
+
+
+def _table(rows: list[dict[str, Any]]) -> list[str]:
+    """Return the comparison as a Markdown table."""
+    if not rows:
+        return []
+    body = [f"| {r['model']} | {r['abs_rel']:.4f} | {r['rmse']:.4f} | {r['delta1']:.4f} |" for r in rows]
+    return ["", "| model | AbsRel | RMSE | delta1 |", "|---|---|---|---|", *body]

@@ -1,13 +1,16 @@
-"""AdamW with a learning rate a part, its schedule, and a running mean of weights."""
+"""AdamW with a learning rate for head and encoder, its schedule, one step of it, and the EMA of weights."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from ccd_cli.distill.state import TrainState
 
 
 def make_optimizer(
@@ -30,19 +33,28 @@ def make_optimizer(
     return torch.optim.AdamW(groups, betas=(0.9, 0.999), eps=1e-8, fused=fused)
 
 
-def learning_rate_scale(step: int, steps: int, warmup: int, schedule: str, final: float) -> float:
-    """Return the factor on the base rate for a step in 1..steps: linear warm-up, then cosine, linear or constant.
+@dataclass(frozen=True)
+class Schedule:
+    """The factor on the base rates for a step in 1..steps: linear warm-up, then cosine, linear or constant.
 
     The warm-up takes at most a tenth of the run. A step after the last one would have the factor `final`.
     """
-    warmup = min(warmup, steps // 10)
-    if step <= warmup:
-        return step / (warmup + 1)
-    if schedule == "constant":
-        return 1.0
-    done = (step - 1 - warmup) / max(1, steps - warmup)
-    shape = 1 - done if schedule == "linear" else 0.5 * (1 + math.cos(math.pi * done))
-    return final + (1 - final) * shape
+
+    steps: int
+    warmup: int
+    shape: str = "cosine"
+    final: float = 0.0
+
+    def __call__(self, step: int) -> float:
+        """Return the factor for a step."""
+        warmup = min(self.warmup, self.steps // 10)
+        if step <= warmup:
+            return step / (warmup + 1)
+        if self.shape == "constant":
+            return 1.0
+        done = (step - 1 - warmup) / max(1, self.steps - warmup)
+        shape = 1 - done if self.shape == "linear" else 0.5 * (1 + math.cos(math.pi * done))
+        return self.final + (1 - self.final) * shape
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, scale: float) -> float:
@@ -52,16 +64,54 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, scale: float) -> float:
     return float(optimizer.param_groups[0]["lr"])
 
 
-@torch.no_grad()
-def update_ema(mean: nn.Module, model: nn.Module, decay: float, step: int) -> None:
-    """Move the running mean of weights toward `model`'s, in place.
+def optimizer_step(state: TrainState, loss: float, clip: float, world: int) -> float | None:
+    """Step the optimizer; returns the gradient norm, or None and no step where loss or gradient is not finite.
 
-    The decay starts low and grows to `decay`, so that early means are not ruled by the initial weights. Whole-number
+    Gradients are averaged over `world` processes, then clipped to the norm `clip` (0: not clipped), and are gone after it.
+    """
+    parameters = [p for group in state.optimizer.param_groups for p in group["params"] if p.grad is not None]
+    if world > 1:
+        _average_gradients(parameters, world)
+    state.scaler.unscale_(state.optimizer)
+    norm = float(torch.nn.utils.clip_grad_norm_(parameters, clip or math.inf))
+    finite = math.isfinite(norm) and math.isfinite(loss)
+    if finite:
+        state.scaler.step(state.optimizer)
+    state.scaler.update()
+    state.optimizer.zero_grad(set_to_none=True)
+    return norm if finite else None
+
+
+def _average_gradients(parameters: list[nn.Parameter], world: int) -> None:
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    torch.distributed.all_reduce(flat)
+    flat /= world
+    for gradient, piece in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(piece.view_as(gradient))
+
+
+def snapshot_buffers(network: nn.Module) -> list[Tensor]:
+    """Return copies of a network's buffers: its running statistics change in every forward pass."""
+    return [buffer.clone() for buffer in network.buffers()]
+
+
+def restore_buffers(network: nn.Module, buffers: list[Tensor]) -> None:
+    """Put a snapshot back."""
+    for buffer, before in zip(network.buffers(), buffers, strict=True):
+        buffer.copy_(before)
+
+
+@torch.no_grad()
+def update_ema(ema: nn.Module, model: nn.Module, decay: float, step: int) -> None:
+    """Move the exponential moving average of weights toward `model`'s, in place.
+
+    The decay starts low and grows to `decay`, so that early averages are not ruled by the initial weights. Whole-number
     buffers are copied.
     """
     decay = min(decay, (1 + step) / (10 + step))
-    for kept, value in zip(mean.state_dict().values(), model.state_dict().values(), strict=True):
+    for average, value in zip(ema.state_dict().values(), model.state_dict().values(), strict=True):
         if value.is_floating_point():
-            kept.lerp_(value, 1 - decay)
+            average.lerp_(value, 1 - decay)
         else:
-            kept.copy_(value)
+            average.copy_(value)

@@ -1,4 +1,4 @@
-"""Teachers that are no networks here: their maps come with the images (true depth of scenes, labels made earlier)."""
+"""Teachers that are no networks here: their maps come with the images (ground truth of scenes, labels made earlier)."""
 
 from __future__ import annotations
 
@@ -50,9 +50,11 @@ class PrecomputedLabels:
         return self
 
     def _no_pixels(self) -> TeacherError:
-        return TeacherError(f"The maps of the teacher `{self.name}` come with its images; it cannot look at others.")
+        return TeacherError(
+            f"The maps of the teacher `{self.name}` come with its images; it cannot predict for others."
+        )
 
 
 def ground_truth() -> PrecomputedLabels:
-    """Return the teacher `truth`: the exact disparity of generated scenes."""
+    """Return the teacher `ground-truth`: the exact disparity of generated scenes."""
     return PrecomputedLabels(GROUND_TRUTH, "disparity", "CC0-1.0", "")

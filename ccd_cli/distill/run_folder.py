@@ -1,33 +1,13 @@
-"""The folder of a run: which files it holds, whether a run may start in it, and its saved state."""
+"""The folder of a run: which files it holds, and whether a run may start in it."""
 
 from __future__ import annotations
 
-import errno
 import shutil
 import threading
 from pathlib import Path
-from typing import Any
 
-import torch
-
-from ccd_cli.config.load import differences
-from ccd_cli.config.yaml_loader import read_yaml
-from ccd_cli.core.errors import CcdError, RecipeError, UsageProblem
-from ccd_cli.core.files import atomic_write, json_line, read_json_lines
-
-STATE_FORMAT = 1
-FREE_TO_CHANGE = (
-    "out",
-    "images.workers",
-    "images.scenes.cache_mb",
-    "log.samples",
-    "log.samples_every",
-    "log.tensorboard",
-    "optim.checkpoint_every",
-    "guards.",
-    "images.max_skipped",
-)
-"""Recipe keys that may differ on resume: they do not touch the weights."""
+from ccd_cli.core.errors import UsageProblem
+from ccd_cli.core.files import json_line, read_json_lines
 
 
 class RunFolder:
@@ -101,7 +81,7 @@ def choose_folder(name: str, out: str | None, resume: bool, overwrite: bool) -> 
         state = "a finished run" if folder.finished else "an unfinished run"
         raise UsageProblem(
             f"{folder.path} holds {state}.",
-            "Go on with --resume, start anew with --overwrite, or choose another --out.",
+            "Continue with --resume, start over with --overwrite, or choose another --out.",
         )
     if resume and not folder.holds_run:
         raise UsageProblem(f"{folder.path} holds no run to resume.", "Leave --resume out to start one.")
@@ -109,44 +89,3 @@ def choose_folder(name: str, out: str | None, resume: bool, overwrite: bool) -> 
     if not folder.holds_run and strangers:
         raise UsageProblem(f"{folder.path} is not empty and holds no run.", "Choose another --out.")
     return folder
-
-
-def check_same_recipe(folder: RunFolder, recipe: dict[str, Any]) -> None:
-    """Raise UsageProblem listing every key in which a resumed run's recipe differs from the one it began with."""
-    try:
-        old = read_yaml(folder.recipe)
-    except RecipeError as error:
-        raise CcdError(f"{folder.recipe} is damaged.", "Start anew with --overwrite.") from error
-    changed = [d for d in differences(old, recipe) if not d[0].startswith(FREE_TO_CHANGE)]
-    if changed:
-        rows = "; ".join(f"{key}: {a} then, {b} now" for key, a, b in changed[:8])
-        raise UsageProblem(
-            f"{folder.path} was begun with another recipe ({rows}).",
-            "Resume with the same recipe, or start anew with --overwrite or another --out.",
-        )
-
-
-def save_state(folder: RunFolder, state: dict[str, Any]) -> None:
-    """Write `checkpoints/last.pt` whole or not at all."""
-    with atomic_write(folder.state) as temporary:
-        try:
-            torch.save({"format": STATE_FORMAT, **state}, temporary)
-        except RuntimeError as error:  # torch's file writer reports a full disk as RuntimeError
-            if "writ" not in str(error) and "space" not in str(error):
-                raise
-            raise OSError(errno.ENOSPC, str(error).splitlines()[0]) from error
-
-
-def load_state(folder: RunFolder) -> dict[str, Any] | None:
-    """Return the saved state (tensors on the CPU, weights-only loading), or None before the first save."""
-    if not folder.state.exists():
-        return None
-    try:
-        state = torch.load(folder.state, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file may fail anywhere in the unpickler
-        raise CcdError(
-            f"{folder.state} is damaged ({type(error).__name__}).", "Start anew with --overwrite."
-        ) from error
-    if not isinstance(state, dict) or state.get("format") != STATE_FORMAT:
-        raise CcdError(f"{folder.state} was not written by this version of ccd.", "Start anew with --overwrite.")
-    return state

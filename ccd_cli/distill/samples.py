@@ -1,4 +1,4 @@
-"""The sample grid of a distillation run: photo, what each teacher says, the student at the start and now."""
+"""The sample grid of a distillation run: image, labels of every teacher, the student at the start and now."""
 
 from __future__ import annotations
 
@@ -10,57 +10,61 @@ import torch
 from torch import Tensor
 
 from ccd_cli.core.errors import ImageError
-from ccd_cli.data.views import Example
+from ccd_cli.data.views import Sample
 from ccd_cli.distill.plots import plot_samples
-from ccd_cli.distill.setup import Job
+from ccd_cli.distill.state import Run, TrainState
 from ccd_cli.models.depth_net import DepthNet
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Photos uint8 [N,S,S,3], their views [1,3,S,S] in 0..1 (one by one, so that memory stays small), teachers' maps."""
+    """Images uint8 [N,S,S,3], their views [1,3,S,S] in 0..1 (one by one, so that memory stays small), teachers' maps."""
 
     photos: np.ndarray
     views: list[Tensor]
     labels: dict[str, np.ndarray]
 
-    def draw(self, job: Job, step: int) -> np.ndarray:
+    def draw(self, run: Run, state: TrainState) -> np.ndarray:
         """Write `plots/samples.png` and return it as uint8 RGB (H, W, 3)."""
         columns = {f"teacher {name}": maps for name, maps in self.labels.items()}
-        if job.first_samples is not None:
-            columns["student at the start"] = job.first_samples.float().numpy()
-        columns[f"student, step {step}"] = student_maps(job.evaluated, self.views)
-        return plot_samples(self.photos, columns, job.folder.plots / "samples.png")
+        if state.first_samples is not None:
+            columns["student at the start"] = state.first_samples.float().numpy()
+        columns[f"student, step {state.step}"] = student_maps(state.evaluated, self.views)
+        return plot_samples(self.photos, columns, run.folder.plots / "samples.png")
 
 
-def prepare_samples(job: Job) -> Samples | None:
-    """Take squares of the first readable photos and every teacher's maps of them; None where none are wanted.
+def prepare_samples(run: Run, state: TrainState) -> Samples | None:
+    """Take squares of the first readable images and every teacher's maps of them; None where none are wanted.
 
-    The untrained student's maps are kept in the job, and so in its saved state.
+    The untrained student's maps become part of the state. Only the first process draws.
     """
-    examples: list[Example] = []
-    for index in range(len(job.stream)):
-        if len(examples) == job.recipe.log.samples:
+    found: list[Sample] = []
+    for index in range(len(run.stream) if run.runtime.main else 0):
+        if len(found) == run.recipe.log.samples:
             break
         with contextlib.suppress(ImageError):
-            examples.append(job.stream.example(index))
-    if not examples:
+            found.append(run.stream.sample(index))
+    if not found:
         return None
-    photos = np.stack([example.square for example in examples])
-    pixels = torch.from_numpy(photos).permute(0, 3, 1, 2).float().div(255.0).to(job.runtime.device)
+    device = run.runtime.device
+    photos = np.stack([sample.square for sample in found])
+    pixels = torch.from_numpy(photos).permute(0, 3, 1, 2).float().div(255.0).to(device)
     views = list(pixels.split(1))
-    given = [
-        {index: torch.from_numpy(values)[None].to(job.runtime.device) for index, values in example.given.items()}
-        for example in examples
+    precomputed = [
+        {index: torch.from_numpy(values)[None].to(device) for index, values in sample.precomputed.items()}
+        for sample in found
     ]
     labels = {}
-    for index, member in enumerate(job.ensemble.members):
-        made = [job.ensemble.label(view, index, given=maps) for view, maps in zip(views, given, strict=True)]
+    for index, member in enumerate(run.ensemble.members):
+        made = [
+            run.ensemble.label_views(view, index, precomputed=maps)
+            for view, maps in zip(views, precomputed, strict=True)
+        ]
         maps = [torch.where(m.valid, m.values, torch.nan).cpu().numpy() for m in made]
         name = member.teacher.name
         labels[f"{name} ({index + 1})" if name in labels else name] = np.concatenate(maps)
-    if job.first_samples is None:
-        job.first_samples = torch.from_numpy(student_maps(job.evaluated, views)).half()
+    if state.first_samples is None:
+        state.first_samples = torch.from_numpy(student_maps(state.evaluated, views)).half()
     return Samples(photos, views, labels)
 
 

@@ -3,306 +3,248 @@
 from __future__ import annotations
 
 import copy
+import os
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
+from ccd_cli.config.common import GROUND_TRUTH
 from ccd_cli.config.distill import DistillRecipe
 from ccd_cli.config.load import to_yaml
-from ccd_cli.core.errors import TeacherError, TrainingStopped, UsageProblem
+from ccd_cli.config.settings import DistillSettings
+from ccd_cli.core.errors import UsageProblem
 from ccd_cli.core.files import check_free_space, cut_json_lines, exclusive_lock, write_text
+from ccd_cli.core.paths import builtin_path
 from ccd_cli.core.report import Report
-from ccd_cli.core.runtime import Runtime, Signals, choose_runtime
+from ccd_cli.core.runtime import Runtime, choose_runtime
 from ccd_cli.core.seeding import step_seed
+from ccd_cli.data.augment import Augmentation
 from ccd_cli.data.source import Source
-from ccd_cli.data.views import Stream
+from ccd_cli.data.views import PhotoStream, Stream, ViewConfig
+from ccd_cli.distill import checkpoint
 from ccd_cli.distill.ensemble import TeacherEnsemble
-from ccd_cli.distill.eval_set import EvalSet
-from ccd_cli.distill.guards import Guard
-from ccd_cli.distill.inputs import make_eval_set, make_label_stream, make_source, make_stream, worker_count
+from ccd_cli.distill.guards import Guard, check_unreadable
 from ccd_cli.distill.optimizer import make_optimizer
-from ccd_cli.distill.run_folder import RunFolder, load_state
-from ccd_cli.distill.student import build_student, pretrained_license, student_arch
-from ccd_cli.distill.teachers import find_teachers, load_ensemble, open_labels
+from ccd_cli.distill.precomputed import PrecomputedLabels
+from ccd_cli.distill.run_folder import RunFolder
+from ccd_cli.distill.state import Run, TrainState
+from ccd_cli.distill.student import build_student, find_student, first_license
+from ccd_cli.distill.teachers import find_teachers, label_columns, load_ensemble, open_labels
+from ccd_cli.distill.validation import Validation, open_validation
 from ccd_cli.labels.shards import ShardReader
-from ccd_cli.media.photos import bad_headers
+from ccd_cli.labels.stream import LabelChoice, LabelStream
+from ccd_cli.media.photos import bad_headers, list_photos
 from ccd_cli.models.arch import Arch
 from ccd_cli.models.depth_net import DepthNet
 from ccd_cli.models.files import sha256_file
-from ccd_cli.teachers.load import ModelRef, resolve_model
+from ccd_cli.scenes.rule import SceneSource
+from ccd_cli.teachers.load import ModelRef
 
 
-@dataclass
-class Job:
-    """All that the loop needs. `step` is the last finished step; it and the networks change as the loop runs."""
+@dataclass(frozen=True)
+class Inputs:
+    """What a recipe names, found and checked but not loaded; `fits` are the teachers that others are fitted to."""
 
-    recipe: DistillRecipe
-    folder: RunFolder
-    runtime: Runtime
-    stream: Stream
-    workers: int
-    ensemble: TeacherEnsemble
-    student: DepthNet
-    mean: DepthNet | None
-    projection: nn.Module | None
-    features: bool
-    optimizer: torch.optim.Optimizer
-    scaler: torch.amp.GradScaler
-    guard: Guard
-    eval_set: EvalSet | None
-    license_sources: list[str]
-    untrained: DepthNet
-    hashes: dict[str, str]
-    step: int = 0
-    history: list[dict[str, float]] = field(default_factory=list)
-    best: dict[str, float] | None = None
-    first_samples: torch.Tensor | None = None
-
-    @property
-    def evaluated(self) -> DepthNet:
-        """The network that is scored and kept: the running mean of weights if there is one."""
-        return self.student if self.mean is None else self.mean
-
-    @property
-    def how_to_go_on(self) -> str:
-        """The words after an interruption."""
-        return f"Go on with: ccd distill RECIPE --resume --out {self.folder.path}"
-
-    def check_skipped(self) -> None:
-        """Raise TrainingStopped when more photos than the recipe allows cannot be read."""
-        check_bad(len(self.stream.bad), self.stream.files, self.recipe.images.max_skipped)
-
-
-def check_bad(bad: int, photos: int, limit: float) -> None:
-    """Raise TrainingStopped when more than the share `limit` of the photos cannot be read."""
-    if bad > limit * photos:
-        raise TrainingStopped(
-            f"{bad} of {photos} photos cannot be read, more than images.max_skipped {limit:.3g} allows.",
-            "Remove them (those of a begun run are in its skipped.jsonl), or raise it: --set images.max_skipped=0.1",
-        )
+    images: Source | ShardReader
+    teachers: list[ModelRef | PrecomputedLabels]
+    fits: list[int | None]
+    arch: Arch
+    weights: ModelRef | None
+    validation: Validation | None
 
 
 def prepare(
-    recipe: DistillRecipe,
-    folder: RunFolder,
-    resume: bool,
-    device: str,
-    precision: str,
-    threads: int | None,
-    report: Report,
-    signals: Signals,
-    stack: ExitStack,
-) -> Job:
-    """Check and load everything; raises CcdError with one plain line for whatever is wrong."""
-    labels = open_labels(recipe)
-    images = make_source(recipe) if labels is None else labels
-    teachers, fits = find_teachers(recipe, labels)
-    if recipe.mixing == "average" and len(teachers) == 1:
-        raise UsageProblem("mixing: average needs more than one teacher.", "Use mixing: select.")
-    arch, weights = _student_source(recipe)
-    _keep_apart(folder, [ref.path for ref in [*teachers, weights] if isinstance(ref, ModelRef)])
-    eval_set = make_eval_set(recipe)
-    runtime = choose_runtime(device, precision, threads)
+    recipe: DistillRecipe, folder: RunFolder, settings: DistillSettings, report: Report, stack: ExitStack
+) -> tuple[Run, TrainState]:
+    """Check and load everything; raises CcdError with one plain line for whatever is wrong.
+
+    The first process holds the folder's lock until `stack` closes.
+    """
+    inputs = find_inputs(recipe, folder)
+    runtime = choose_runtime(settings.device, settings.precision, settings.threads)
     if recipe.optim.batch % runtime.world:
         raise UsageProblem(
             f"optim.batch {recipe.optim.batch} cannot be shared by {runtime.world} processes.",
             "Use a multiple of their number.",
         )
+    weights = inputs.weights.path if inputs.weights else None
+    student = build_student(inputs.arch, recipe.student.init, weights, step_seed(recipe.seed, 0))
+    _take_folder(folder, student, recipe.optim.ema > 0, runtime, stack)
+    saved = checkpoint.read(folder.state) if settings.resume else None
+    if saved is not None:
+        checkpoint.check_same_images(saved, inputs.images)
+        checkpoint.match_machine(saved, runtime, settings.threads, report)
 
-    student = build_student(arch, recipe.student.init, weights.path if weights else None, step_seed(recipe.seed, 0))
-    weights_bytes = sum(p.numel() for p in student.parameters()) * 4
-    copies = (
-        11 if recipe.optim.ema else 9
-    )  # weights, two moments (and mean) in the state, twice while it is replaced; student
-    check_free_space(folder.path, weights_bytes * copies, "The run")
-    folder.path.mkdir(parents=True, exist_ok=True)
-    if runtime.main:
-        stack.enter_context(exclusive_lock(folder.lock, f"Another process is writing {folder.path}."))
-    state = load_state(folder) if resume else None
-    _same_machine(state, runtime, threads, images, report)
-
-    report.note(f"{len(images)} photos; student {arch.name}; {runtime.describe()}")
-    ensemble = load_ensemble(recipe, teachers, fits, runtime, report)
-    hashes = {m.teacher.name: m.teacher.checkpoint_sha256 for m in ensemble.members} | _hash_of(weights)
-    _same_weights(state, hashes)
-    bad = bad_headers(images.photos, recipe.seed, worker_count(recipe), report) if isinstance(images, Source) else []
-    check_bad(len(bad), images.files, recipe.images.max_skipped)
-    if runtime.main and not resume:
+    report.note(f"{len(inputs.images)} photos; student {inputs.arch.name}; {runtime.describe()}")
+    ensemble = load_ensemble(recipe, inputs.teachers, inputs.fits, runtime, report)
+    hashes = {m.teacher.name: m.teacher.checkpoint_sha256 for m in ensemble.members} | _hash_of(inputs.weights)
+    if saved is not None:
+        checkpoint.check_same_weights(saved, hashes)
+    bad = _unreadable(recipe, inputs.images, report)
+    if runtime.main and not settings.resume:
         folder.clear()
         write_text(folder.recipe, to_yaml(recipe))
-    stream: Stream
-    if isinstance(images, Source):
-        stream = make_stream(recipe, images, folder, bad)
-    else:
-        stream = make_label_stream(recipe, images, ensemble, folder)
-    if signals.received is not None:
-        raise signals.interruption(
-            "Stopped before the first step.", f"Start with: ccd distill RECIPE --resume --out {folder.path}"
-        )
-    job = _assemble(recipe, folder, runtime, stream, ensemble, student, eval_set, weights, hashes, report)
-    if state is not None:
-        _restore(job, state)
-        report.note(f"Going on after step {job.step} of {recipe.optim.steps}")
-    if runtime.main:
-        cut_json_lines(folder.metrics, job.step)
-        folder.card.unlink(missing_ok=True)
-    return job
-
-
-def _assemble(
-    recipe: DistillRecipe,
-    folder: RunFolder,
-    runtime: Runtime,
-    stream: Stream,
-    ensemble: TeacherEnsemble,
-    student: DepthNet,
-    eval_set: EvalSet | None,
-    weights: ModelRef | None,
-    hashes: dict[str, str],
-    report: Report,
-) -> Job:
-    """Move the student to its device and make all that trains it."""
-    untrained = copy.deepcopy(student).eval().requires_grad_(False)
-    student = student.to(runtime.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    for parameter in student.encoder_parameters():
-        parameter.requires_grad_(not recipe.student.freeze_encoder)
-    student.train()
-    projection = None
-    width = ensemble.members[0].teacher.feature_width
-    features = recipe.loss.feature.weight > 0 and width is not None
-    if recipe.loss.feature.weight > 0 and recipe.labels is not None:
-        report.note("The feature term is off: labels hold no encoder's features.")
-    if features and width != student.feature_width:
-        if recipe.loss.feature.projection:
-            projection = nn.Linear(student.feature_width, width or 1, bias=False).to(runtime.device)
-        else:
-            features = False
-            report.note(
-                f"The feature term is off: the student's encoder is {student.feature_width} wide, the primary teacher's {width} "
-                "(loss.feature.projection learns a map between them)."
-            )
-    head = [*student.head_parameters(), *(projection.parameters() if projection else ())]
-    optimizer = make_optimizer(
-        head, student.encoder_parameters(), recipe.optim.lr, recipe.optim.encoder_lr, recipe.optim.weight_decay
-    )
-    guards = recipe.guards
-    return Job(
+    features = _wants_features(recipe, student, ensemble, report)
+    run = Run(
         recipe=recipe,
         folder=folder,
         runtime=runtime,
-        stream=stream,
-        workers=worker_count(recipe),
+        stream=open_stream(recipe, inputs.images, ensemble, folder, bad),
         ensemble=ensemble,
-        student=student,
-        mean=copy.deepcopy(student).eval().requires_grad_(False) if recipe.optim.ema else None,
-        projection=projection,
+        validation=inputs.validation,
         features=features,
-        optimizer=optimizer,
-        scaler=torch.amp.GradScaler(runtime.device.type, enabled=runtime.precision == "fp16"),
-        guard=Guard(guards.drift_limit, guards.drift_window, guards.nonfinite_limit),
-        eval_set=eval_set,
-        license_sources=[m.teacher.license for m in ensemble.members] + _first_license(recipe, weights),
-        untrained=untrained,
+        untrained=copy.deepcopy(student).eval().requires_grad_(False),
+        licenses=[m.teacher.license for m in ensemble.members] + first_license(recipe, inputs.weights),
         hashes=hashes,
     )
+    state = begin(run, student)
+    if saved is not None:
+        checkpoint.restore(state, run.stream, saved)
+        report.note(f"Continuing after step {state.step} of {recipe.optim.steps}")
+    if runtime.main:
+        cut_json_lines(folder.metrics, state.step)
+        folder.card.unlink(missing_ok=True)
+    return run, state
 
 
-def _keep_apart(folder: RunFolder, sources: list[Path]) -> None:
-    """Raise UsageProblem where a teacher, or the student's first weights, lie in the folder that the run writes."""
-    for path in sources:
+def find_inputs(recipe: DistillRecipe, folder: RunFolder) -> Inputs:
+    """Find what a recipe names; raises CcdError subclasses for what is missing, contradicts itself or would be lost."""
+    labels = open_labels(recipe)
+    images = open_images(recipe) if labels is None else labels
+    teachers, fits = find_teachers(recipe, labels)
+    if recipe.mixing == "average" and len(teachers) == 1:
+        raise UsageProblem("mixing: average needs more than one teacher.", "Use mixing: select.")
+    arch, weights = find_student(recipe)
+    for path in [ref.path for ref in [*teachers, weights] if isinstance(ref, ModelRef)]:
         if path.resolve().is_relative_to(folder.path.resolve()):
             raise UsageProblem(
                 f"{path} lies in the run's own folder and would be written over.", "Choose another --out."
             )
+    return Inputs(images, teachers, fits, arch, weights, open_validation(recipe))
+
+
+def begin(run: Run, student: DepthNet) -> TrainState:
+    """Move the student to its device and return it with all that trains it, before the first step."""
+    recipe, optim, device = run.recipe, run.recipe.optim, run.runtime.device
+    student = student.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    for parameter in student.encoder_parameters():
+        parameter.requires_grad_(not recipe.student.freeze_encoder)
+    student.train()
+    width = run.ensemble.members[0].teacher.feature_width
+    projection = None
+    if run.features and width is not None and width != student.feature_width:
+        projection = nn.Linear(student.feature_width, width, bias=False).to(device)
+    head = [*student.head_parameters(), *(projection.parameters() if projection else ())]
+    guards = recipe.guards
+    return TrainState(
+        student=student,
+        ema=copy.deepcopy(student).eval().requires_grad_(False) if optim.ema else None,
+        projection=projection,
+        optimizer=make_optimizer(head, student.encoder_parameters(), optim.lr, optim.encoder_lr, optim.weight_decay),
+        scaler=torch.amp.GradScaler(device.type, enabled=run.runtime.precision == "fp16"),
+        guard=Guard(guards.drift_limit, guards.drift_window, guards.nonfinite_limit),
+    )
+
+
+def _take_folder(folder: RunFolder, student: DepthNet, ema: bool, runtime: Runtime, stack: ExitStack) -> None:
+    """Make the run's folder and lock it; raises CcdError where its disk is too full or another process writes it."""
+    weights_bytes = sum(p.numel() for p in student.parameters()) * 4
+    copies = 11 if ema else 9  # weights, two moments (and EMA) in the state, twice while it is replaced; student
+    check_free_space(folder.path, weights_bytes * copies, "The run")
+    folder.path.mkdir(parents=True, exist_ok=True)
+    if runtime.main:
+        stack.enter_context(exclusive_lock(folder.lock, f"Another process is writing {folder.path}."))
+
+
+def _wants_features(recipe: DistillRecipe, student: DepthNet, ensemble: TeacherEnsemble, report: Report) -> bool:
+    """Return whether the feature term is on: the recipe wants it, and the encoders' widths agree or are projected."""
+    width = ensemble.members[0].teacher.feature_width
+    if not recipe.loss.feature.weight:
+        return False
+    if recipe.labels is not None:
+        report.note("The feature term is off: labels hold no encoder's features.")
+    if width is None:
+        return False
+    if width != student.feature_width and not recipe.loss.feature.projection:
+        report.note(
+            f"The feature term is off: the student's encoder is {student.feature_width} wide, the primary teacher's {width} "
+            "(loss.feature.projection learns a map between them)."
+        )
+        return False
+    return True
 
 
 def _hash_of(weights: ModelRef | None) -> dict[str, str]:
     return {} if weights is None else {f"student weights {weights.name}": sha256_file(weights.path)}
 
 
-def _same_weights(state: dict[str, Any] | None, hashes: dict[str, str]) -> None:
-    """Raise UsageProblem where a resumed run would go on with other teachers than it began with."""
-    if state is not None and state["hashes"] != hashes:
-        changed = sorted(name for name in {*state["hashes"], *hashes} if state["hashes"].get(name) != hashes.get(name))
-        raise UsageProblem(
-            f"Weights have changed since the run began: {', '.join(changed)}.",
-            "Restore them, or start anew with --overwrite or another --out.",
-        )
+def _unreadable(recipe: DistillRecipe, images: Source | ShardReader, report: Report) -> list[tuple[Path, str]]:
+    """Return (photo, reason) of photos whose headers are damaged; raises TrainingStopped for too many of them."""
+    bad = bad_headers(images.photos, recipe.seed, worker_count(recipe), report) if isinstance(images, Source) else []
+    check_unreadable(len(bad), images.files, recipe.images.max_skipped)
+    return bad
 
 
-def _first_license(recipe: DistillRecipe, weights: ModelRef | None) -> list[str]:
-    """Return the license of the weights that the student begins from, timm's own included; none for random ones."""
-    if weights is not None:
-        return [weights.license]
-    return (
-        [pretrained_license(recipe.student.encoder)]
-        if recipe.student.init == "encoder" and recipe.student.encoder
-        else []
+def open_images(recipe: DistillRecipe) -> Source:
+    """Return the recipe's images; raises CcdError where a folder holds none."""
+    images = recipe.images
+    photos = list_photos([builtin_path(text) for text in images.paths]) if images.paths else []
+    scenes = images.scenes
+    if scenes is None:
+        return Source(photos)
+    cache = scenes.cache_mb * 1_000_000
+    return Source(photos, SceneSource(scenes.count, scenes.height, scenes.width, scenes.family, scenes.first, cache))
+
+
+def open_stream(
+    recipe: DistillRecipe,
+    images: Source | ShardReader,
+    ensemble: TeacherEnsemble,
+    folder: RunFolder,
+    bad: list[tuple[Path, str]],
+) -> Stream:
+    """Return the stream of views of photos, or of labels made earlier, of which it reads those of each step's teacher alone.
+
+    Photos known to be `bad` are skipped and listed from the start.
+    """
+    crops, augmentation = view_config(recipe), Augmentation(**recipe.augment.model_dump())
+    if isinstance(images, Source):
+        stream = PhotoStream(images, recipe.seed, crops, augmentation, folder.note_skipped)
+        for path, reason in bad:
+            stream.mark_bad(path, reason)
+        return stream
+    assert recipe.labels is not None
+    images_per_step = recipe.optim.batch * recipe.optim.accumulate
+
+    def needed(position: int) -> list[int]:
+        return ensemble.needed(ensemble.draw(position // images_per_step + 1))
+
+    choice = LabelChoice(label_columns(recipe, images.index), needed)
+    recorded = recipe.labels.order == "recorded"
+    return LabelStream(images, recipe.seed, recorded, crops, augmentation, choice, folder.note_skipped)
+
+
+def view_config(recipe: DistillRecipe) -> ViewConfig:
+    """Return how a recipe's views are drawn."""
+    crops, loss = recipe.crops, recipe.loss
+    ground_truth = [i for i, entry in enumerate(recipe.teachers) if entry.model == GROUND_TRUTH]
+    return ViewConfig(
+        size=crops.size,
+        min_side=crops.min_side,
+        patches=crops.patches,
+        patch_min=crops.patch_min,
+        patch_max=crops.patch_max,
+        own_region=crops.region == "own" and loss.local_global.weight > 0,
+        shared=loss.shared.weight > 0,
+        local_global=loss.local_global.weight > 0,
+        features=loss.feature.weight > 0,
+        ground_truth_teacher=ground_truth[0] if ground_truth else None,
     )
 
 
-def _student_source(recipe: DistillRecipe) -> tuple[Arch, ModelRef | None]:
-    """Return the student's architecture and where its first weights come from, checked to be there."""
-    chosen = recipe.student
-    arch = student_arch(chosen.arch, chosen.encoder, chosen.features, chosen.init)
-    if recipe.crops.size % arch.multiple:
-        near = round(recipe.crops.size / arch.multiple) * arch.multiple
-        raise UsageProblem(
-            f"crops.size {recipe.crops.size} is not a multiple of {arch.multiple}, which {arch.name} needs.",
-            f"Use {near}.",
-        )
-    if chosen.init == "scratch" or (chosen.arch == "timm" and chosen.weights is None):
-        return arch, None
-    source = chosen.weights or chosen.arch
-    try:
-        return arch, resolve_model(source, None if chosen.arch == "timm" or chosen.init == "encoder" else chosen.arch)
-    except TeacherError as error:
-        raise TeacherError(
-            f"The student begins from {source}: {error.message}",
-            f"{error.hint} Or train from nothing: --set student.init=scratch",
-        ) from error
-
-
-def _same_machine(
-    state: dict[str, Any] | None, runtime: Runtime, threads: int | None, images: Source | ShardReader, report: Report
-) -> None:
-    """Take up the thread count of the saved state, and refuse or tell of what keeps a resumed run from being exact."""
-    if state is None:
-        return
-    if state["source_hash"] != images.digest:
-        what = "list of photos has" if isinstance(images, Source) else "labels have"
-        raise UsageProblem(
-            f"The {what} changed since the run began ({state['photos']} photos then, {len(images)} now).",
-            "Restore it, or start anew with --overwrite or another --out.",
-        )
-    if threads is None:
-        torch.set_num_threads(state["threads"])
-    elif threads != state["threads"]:
-        report.warn(f"The run began with {state['threads']} threads: with {threads} its sums round differently.")
-    if (
-        state["device"] != runtime.device.type
-        or state["precision"] != runtime.precision
-        or state["world"] != runtime.world
-    ):
-        then = f"{state['device']}, {state['precision']}, {state['world']} processes"
-        report.warn(f"The run began on {then}: going on as {runtime.describe()} is not bit for bit the same.")
-
-
-def _restore(job: Job, state: dict[str, Any]) -> None:
-    """Put a saved state into the job."""
-    job.student.load_state_dict(state["student"])
-    if job.mean is not None:
-        job.mean.load_state_dict(state["mean"])
-    if job.projection is not None:
-        job.projection.load_state_dict(state["projection"])
-    job.optimizer.load_state_dict(state["optimizer"])
-    job.scaler.load_state_dict(state["scaler"])
-    job.guard.restore(state["guard"])
-    job.step, job.history, job.best = state["step"], state["history"], state["best"]
-    job.first_samples = state["first_samples"]
-    for path, reason in state["bad"]:
-        job.stream.mark_bad(Path(path), reason)
+def worker_count(recipe: DistillRecipe) -> int:
+    """Return the number of threads that prepare images."""
+    return recipe.images.workers or min(16, os.cpu_count() or 1)

@@ -8,10 +8,12 @@ from typing import Any
 
 import torch
 
-from ccd_cli.core.errors import CheckpointError, UsageProblem
+from ccd_cli.config.distill import DistillRecipe
+from ccd_cli.core.errors import CheckpointError, TeacherError, UsageProblem
 from ccd_cli.models.arch import Arch, get_arch, timm_arch
 from ccd_cli.models.checkpoint import load_encoder, load_model
 from ccd_cli.models.depth_net import DepthNet
+from ccd_cli.teachers.load import ModelRef, resolve_model
 
 
 def student_arch(name: str, encoder: str | None, features: int, init: str) -> Arch:
@@ -30,7 +32,7 @@ def student_arch(name: str, encoder: str | None, features: int, init: str) -> Ar
     return arch
 
 
-def pretrained_license(encoder: str) -> str:
+def _pretrained_license(encoder: str) -> str:
     """Return the license that timm states for an encoder's pretrained weights, or "unknown"."""
     stated = str(getattr(_pretrained_config(encoder), "license", None) or "unknown")
     return {"apache-2.0": "Apache-2.0", "mit": "MIT"}.get(stated, stated)
@@ -41,6 +43,39 @@ def _pretrained_config(encoder: str) -> Any:
     import timm
 
     return timm.get_pretrained_cfg(encoder)
+
+
+def first_license(recipe: DistillRecipe, weights: ModelRef | None) -> list[str]:
+    """Return the license of the weights that the student begins from, timm's own included; none for random ones."""
+    if weights is not None:
+        return [weights.license]
+    return (
+        [_pretrained_license(recipe.student.encoder)]
+        if recipe.student.init == "encoder" and recipe.student.encoder
+        else []
+    )
+
+
+def find_student(recipe: DistillRecipe) -> tuple[Arch, ModelRef | None]:
+    """Return the student's architecture and where its first weights come from, checked to be there."""
+    chosen = recipe.student
+    arch = student_arch(chosen.arch, chosen.encoder, chosen.features, chosen.init)
+    if recipe.crops.size % arch.multiple:
+        near = round(recipe.crops.size / arch.multiple) * arch.multiple
+        raise UsageProblem(
+            f"crops.size {recipe.crops.size} is not a multiple of {arch.multiple}, which {arch.name} needs.",
+            f"Use {near}.",
+        )
+    if chosen.init == "scratch" or (chosen.arch == "timm" and chosen.weights is None):
+        return arch, None
+    source = chosen.weights or chosen.arch
+    try:
+        return arch, resolve_model(source, None if chosen.arch == "timm" or chosen.init == "encoder" else chosen.arch)
+    except TeacherError as error:
+        raise TeacherError(
+            f"The student begins from {source}: {error.message}",
+            f"{error.hint} Or train from nothing: --set student.init=scratch",
+        ) from error
 
 
 def build_student(arch: Arch, init: str, weights: Path | None, seed: int) -> DepthNet:

@@ -1,4 +1,4 @@
-"""Who labels in a distillation run: networks, the true depth of scenes, or the teachers of labels made earlier."""
+"""Who labels in a distillation run: networks, the ground truth of scenes, or the teachers of labels made earlier."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def follow_labels(recipe: DistillRecipe) -> DistillRecipe:
         wanted = {key: getattr(recipe.crops, key) for key in sorted(recipe.crops.model_fields_set)}
         rows = differences({key: getattr(made.crops, key) for key in wanted}, wanted, "crops.")
         if rows:
-            told = "; ".join(f"{key}: {a} there, {b} here" for key, a, b in rows)
+            changed = "; ".join(f"{key}: {a} there, {b} here" for key, a, b in rows)
             raise UsageProblem(
-                f"The labels in {folder} were made with other crops ({told}).",
+                f"The labels in {folder} were made with other crops ({changed}).",
                 "Leave `crops` out of the recipe, or label anew with these.",
             )
     teachers = recipe.teachers or [TeacherEntry(model=entry.model) for entry in made.teachers]
@@ -85,8 +85,8 @@ def open_labels(recipe: DistillRecipe) -> ShardReader | None:
     """Return a reader of the labels that a recipe learns from, if it does."""
     if recipe.labels is None:
         return None
-    rule = recipe.labels
-    return ShardReader(labels_folder(recipe), recipe.seed, buffer=rule.buffer, verify=rule.verify)
+    config = recipe.labels
+    return ShardReader(labels_folder(recipe), recipe.seed, buffer=config.buffer, verify=config.verify)
 
 
 def find_teachers(
@@ -124,7 +124,9 @@ def load_ensemble(
             teacher.predict(torch.zeros(1, 3, recipe.crops.size, recipe.crops.size, device=runtime.device))
         members.append(Member(teacher, entry.weight, fit, entry.noise))
     masks = recipe.masks
-    return TeacherEnsemble(members, recipe.mixing, masks.saturated_fraction if masks.saturated else None, masks.flat)
+    return TeacherEnsemble(
+        members, recipe.mixing, masks.saturated_fraction if masks.saturated else None, masks.flat, recipe.seed
+    )
 
 
 def _recorded(labels: ShardReader, place: int) -> PrecomputedLabels:

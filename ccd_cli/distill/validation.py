@@ -1,26 +1,80 @@
-"""Score networks on a set with true depth, and the student beside its teachers and beside maps that know nothing."""
+"""Score a student while it trains on images with ground-truth depth, and beside its teachers and trivial baselines."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
 
+from ccd_cli.config.common import HELD_OUT, Scenes
+from ccd_cli.config.distill import DistillRecipe
 from ccd_cli.core.errors import ImageError
-from ccd_cli.distill.eval_set import EvalSet
+from ccd_cli.distill.ensemble import TeacherEnsemble
+from ccd_cli.distill.eval_set import EvalSet, SceneSet
+from ccd_cli.distill.pairs import PairSet, load_pairs
 from ccd_cli.distill.precomputed import PrecomputedLabels
 from ccd_cli.distill.score import mean_scores, score_disparity
-from ccd_cli.distill.setup import Job
 from ccd_cli.losses.disparity import to_disparity
 from ccd_cli.losses.normalize import normalize_map
 from ccd_cli.models.depth_net import DepthNet
+from ccd_cli.scenes.rule import SceneSource
 from ccd_cli.teachers.adapters.native import NativeTeacher, predict_photos
 from ccd_cli.teachers.base import Teacher
 
 MEAN_SIDE = 64
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What a student is scored on while it trains."""
+
+    images: EvalSet
+
+    @property
+    def name(self) -> str:
+        """Return the name of the set."""
+        return self.images.name
+
+    @property
+    def protocol(self) -> dict[str, Any]:
+        """Return what the scores mean, for `eval.json` and the card."""
+        return {"alignment": "least-squares-disparity", "in_words": "least squares in disparity"}
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def score(self, network: DepthNet | Teacher, resolution: int | None) -> dict[str, float]:
+        """Return the mean scores of a network at an input resolution (None: its own), and `images`, their number.
+
+        Raises ImageError where no image can be read.
+        """
+        return score_network(network, self.images, resolution)
+
+    def baselines(self) -> list[dict[str, Any]]:
+        """Return rows of `model` and scores for maps that are made without the image."""
+        return baselines(self.images)
+
+
+def open_validation(recipe: DistillRecipe) -> Validation | None:
+    """Return the pairs or the held-out scenes that the student is scored on, at most `max_images`; None for neither.
+
+    Raises CcdError where a pairs file cannot be used.
+    """
+    config = recipe.eval
+    if config.pairs:
+        found = load_pairs(Path(config.pairs).expanduser())
+        count = min(len(found), config.max_images)
+        return Validation(PairSet(found.spec, [found.pairs[i * len(found) // count] for i in range(count)]))
+    if not config.scenes:
+        return None
+    shape = recipe.images.scenes or Scenes()
+    count = min(config.scenes, config.max_images)
+    return Validation(SceneSet(SceneSource(count, shape.height, shape.width, shape.family, HELD_OUT)))
 
 
 def score_network(network: DepthNet | Teacher, images: EvalSet, resolution: int | None) -> dict[str, float]:
@@ -38,25 +92,29 @@ def score_network(network: DepthNet | Teacher, images: EvalSet, resolution: int 
     return _score(predict, images)
 
 
-def compare(job: Job, first: DepthNet) -> list[dict[str, Any]]:
-    """Return rows of `model` and scores: teachers, the student untrained (`first`) and trained, and maps without a photo.
+def compare(
+    validation: Validation,
+    ensemble: TeacherEnsemble,
+    untrained: DepthNet,
+    best: dict[str, float] | None,
+    resolution: int,
+) -> list[dict[str, Any]]:
+    """Return rows of `model` and scores: teachers, the student untrained and trained (`best`), and trivial baselines.
 
     The mean map is the mean of the set's own true disparities (each by its median and MAD), which favors it; the
-    gradient rises from top to bottom; the constant knows nothing. Teachers see a photo at the student's resolution (those of
-    other libraries at their own); affine depth has no disparity of its own and is left out.
+    gradient rises from top to bottom; the constant knows nothing. Teachers see an image at the student's resolution (those
+    of other libraries at their own); affine depth has no disparity of its own and is skipped.
     """
-    images, size = job.eval_set, job.recipe.crops.size
-    assert images is not None
     rows: list[dict[str, Any]] = []
-    for member in job.ensemble.members:
+    for member in ensemble.members:
         teacher = member.teacher
         if not isinstance(teacher, PrecomputedLabels) and teacher.kind != "affine-depth":
-            side = _side(teacher, size) if isinstance(teacher, NativeTeacher) else None
-            rows.append({"model": f"teacher {teacher.name}", **score_network(teacher, images, side)})
-    rows.append({"model": "student, untrained", **score_network(first, images, size)})
-    if job.best is not None:
-        rows.append({"model": "student, kept", **{key: job.best[key] for key in rows[-1] if key != "model"}})
-    rows += baselines(images)
+            side = _side(teacher, resolution) if isinstance(teacher, NativeTeacher) else None
+            rows.append({"model": f"teacher {teacher.name}", **validation.score(teacher, side)})
+    rows.append({"model": "student, untrained", **validation.score(untrained, resolution)})
+    if best is not None:
+        rows.append({"model": "student, kept", **{key: best[key] for key in rows[-1] if key != "model"}})
+    rows += validation.baselines()
     return [{key: value for key, value in row.items() if key != "images"} for row in rows]
 
 

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
-
 import numpy as np
 from numpy.typing import NDArray
 
 from ccd_cli.benchmarks import Sample, Spec
 from ccd_cli.benchmarks.predictors import Prediction
 from ccd_cli.geometry.unproject import unproject
+from ccd_cli.metrics.methods import CameraChoice
 from ccd_cli.metrics.points import PointFit, align_points, point_metrics
-
-CameraChoice = Literal["set", "own"]
-CAMERA_CHOICES: tuple[str, ...] = get_args(CameraChoice)
 
 FITS: dict[str, tuple[PointFit, ...]] = {"metric": ("metric", "scale", "affine"), "depth": ("scale", "affine")}
 """What is scored of each kind, the more specific output also as the less specific one. Disparity and affine depth have no

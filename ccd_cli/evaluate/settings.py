@@ -1,56 +1,107 @@
-"""What `ccd eval` was asked for."""
-
-from __future__ import annotations
+"""What `ccd eval` is asked for: its options, each typed once (see `ccd_cli.core.options`)."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from ccd_cli.core.errors import UsageProblem
-from ccd_cli.evaluate.points import CAMERA_CHOICES, CameraChoice
-from ccd_cli.evaluate.scoring import Alignment
+from ccd_cli.core.options import check_choices, option
+from ccd_cli.core.settings import (
+    RuntimeSettings,
+    arch_option,
+    data_root_option,
+    out_option,
+    overwrite_option,
+    resolution_option,
+)
 from ccd_cli.geometry.kinds import Kind
+from ccd_cli.metrics.methods import AlignmentChoice, CameraChoice
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(RuntimeSettings):
     """What to score, on what, and how. Raises UsageProblem for contradictions.
 
-    Without `models` and `predictions` the default model is scored. `limit`: so many images of each set, spread evenly.
-    `camera`: what points are unprojected with, the set's or the model's own. `command` only goes into the report.
+    Without `models` and `predictions` the default model is scored. `command` only goes into the report.
     """
 
-    suite: str = "zero-shot"
-    models: tuple[str, ...] = ()
-    arch: str | None = None
-    data_root: Path = Path("data")
-    predictions: Path | None = None
-    prediction_kind: Kind | None = None
-    alignment: str = "auto"
-    alignment_max_res: int | None = None
-    resolution: int | None = None
-    camera: CameraChoice = "set"
-    out: Path = Path("eval-out")
-    overwrite: bool = False
-    limit: int | None = None
-    device: str = "auto"
-    precision: str = "auto"
-    threads: int | None = None
+    data_root: Path = data_root_option()
+    predictions: Path | None = option(
+        None,
+        "Score precomputed predictions DIR/<set>/... (.npy, or .npz with `depth`) at the size of the evaluated images.",
+        "Input",
+        metavar="DIR",
+        path="folder",
+    )
+    prediction_kind: Kind | None = option(
+        None,
+        "Kind of the precomputed predictions: disparity (affine-invariant disparity), depth (scale-invariant depth), "
+        "affine-depth (affine-invariant depth), metric (depth in meters).",
+        "Input",
+    )
+    models: tuple[str, ...] = option(
+        (),
+        "Catalog name, run folder or checkpoint; repeat to compare several.",
+        "Model",
+        flags="--model",
+        metavar="MODEL",
+        default_text="depth-anything-v2-small",
+    )
+    arch: str | None = arch_option()
+    resolution: int | None = resolution_option("the model's own; for diffusion models the protocol's")
+    suite: str = option(
+        "zero-shot",
+        "Benchmark: zero-shot (NYUv2, KITTI, ETH3D, ScanNet, DIODE), builtin (rendered scenes, no download), moge (its "
+        "ten datasets, depth and points), da-2k (relative depth of point pairs), a single dataset, or a YAML file that "
+        "describes your own pairs and clips.",
+        "Evaluation",
+        metavar="NAME|FILE",
+    )
+    alignment: AlignmentChoice = option(
+        "auto",
+        "How predictions are aligned to ground truth; auto: least squares for scale and shift in the space of the "
+        "model's kind, none for metric depth.",
+        "Evaluation",
+        metavar="METHOD",
+    )
+    alignment_max_res: int | None = option(
+        None,
+        "Fit on columns subsampled to at most N, as Marigold does; 0: on every pixel.",
+        "Evaluation",
+        metavar="N",
+        range=(0, None),
+        default_text="the dataset's protocol",
+    )
+    camera: CameraChoice = option(
+        "set",
+        "Camera that unprojects points, on datasets with intrinsics: the dataset's (set), or the one that the model "
+        "predicts without access to the focal length (own).",
+        "Evaluation",
+    )
+    limit: int | None = option(
+        None,
+        "Use only N images of each dataset, evenly spaced; of a clip the first N frames.",
+        "Evaluation",
+        metavar="N",
+        range=(1, None),
+        default_text="all",
+    )
+    out: Path = out_option(Path("eval-out"), "Output folder.")
+    overwrite: bool = overwrite_option("Recompute existing scores.")
     command: str = ""
 
     def __post_init__(self) -> None:
         """Check what can be checked before anything is opened."""
+        from ccd_cli.evaluate.scoring import Alignment  # torch
+
         alignment = Alignment(self.alignment, self.suite, self.alignment_max_res)
         if self.predictions is not None:
             alignment.check(self.prediction_kind)
         elif self.prediction_kind is not None:
-            raise UsageProblem("--prediction-kind says what --predictions are, and there are none.")
-        if self.camera not in CAMERA_CHOICES:
-            raise UsageProblem(
-                f"--camera {self.camera}: there is no such camera.", f"Choose from {', '.join(CAMERA_CHOICES)}."
-            )
+            raise UsageProblem("--prediction-kind is for precomputed predictions.", "Add --predictions DIR.")
+        check_choices(self)
         if self.camera == "own" and self.predictions is not None:
-            raise UsageProblem("--camera own is what a model predicts, and --predictions are maps without one.")
+            raise UsageProblem("--camera own needs a model: precomputed predictions come without a predicted camera.")
         if self.arch is not None and len(self.models) != 1:
-            raise UsageProblem("--arch is about one checkpoint file.", "Give it together with one --model.")
+            raise UsageProblem("--arch is for a single checkpoint file.", "Combine it with exactly one --model.")
         if (self.limit or 1) < 1:
-            raise UsageProblem("--limit is 1 or more.")
+            raise UsageProblem("--limit must be at least 1.")

@@ -19,3 +19,6 @@ UNIT: dict[str, str] = {
     "affine-depth": "relative, unknown scale and shift",
     "metric": "meter",
 }
+
+NEAR, FAR = 0.5, 20.0
+"""Meters on which the 99 % and 1 % disparity quantiles land where nothing better is known."""

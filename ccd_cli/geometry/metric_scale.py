@@ -9,10 +9,8 @@ from numpy.typing import NDArray
 
 from ccd_cli.core.errors import CcdError, UsageProblem
 from ccd_cli.geometry.depth_map import DepthMap
-from ccd_cli.geometry.kinds import Kind
+from ccd_cli.geometry.kinds import FAR, NEAR, Kind
 
-NEAR, FAR = 0.5, 20.0
-"""Default distances in meters for the 99 % and 1 % disparity quantiles."""
 LOW, HIGH = 0.01, 0.99
 MIN_COMMON = 16
 """Minimum number of pixels that are valid in both a map and its reference."""

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from ccd_cli.core.files import read_json_lines
-from ccd_cli.data.crops import Region, cut
+from ccd_cli.data.crops import Region, crop_image
 from ccd_cli.labels.agreement import differences, disparities
 from ccd_cli.labels.shards import LabelSample, ShardReader
 from ccd_cli.media.colorize import INVALID, color_table, colorize
@@ -88,7 +88,7 @@ def row(sample: LabelSample) -> list[Panel]:
     region = Region(*facts.labels[0].crops[0].box)
     maps = [sample.label(i, 0) for i in range(len(facts.labels))]
     kinds = [labels.kind for labels in facts.labels]
-    panels: list[Panel] = [np.asarray(cut(sample.photo(), region, facts.size))]
+    panels: list[Panel] = [np.asarray(crop_image(sample.photo(), region, facts.size))]
     panels += [colorize(values, valid, kind) for (values, valid), kind in zip(maps, kinds, strict=True)]
     if len(maps) > 1:
         known = [one for one in disparities([values[None] for values, _ in maps], kinds) if one is not None]

@@ -1,4 +1,4 @@
-"""Parts of all teachers become shards, and the index names them."""
+"""Shards from the parts of all teachers, and the index that names them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import ccd_cli
 from ccd_cli.core.errors import CcdError
 from ccd_cli.core.files import atomic_write
 from ccd_cli.geometry.kinds import DIRECTION, UNIT
+from ccd_cli.label.job import LabelJob
 from ccd_cli.label.parts import Part
-from ccd_cli.label.plan import Seen, key_of
-from ccd_cli.label.setup import LabelJob
+from ccd_cli.label.plan import ImageFacts, key_of
+from ccd_cli.label.quality import Line
 from ccd_cli.labels.format import (
     FORMAT,
     Crop,
@@ -28,49 +29,49 @@ from ccd_cli.labels.format import (
 from ccd_cli.labels.shards import sha256_of, write_tar
 from ccd_cli.teachers.licenses import strictest
 
-CHANGED = "Restore it, or start anew with --overwrite."
+_RESTORE = "Restore it, or start over with --overwrite."
 
 
-def same_photos(parts: Sequence[Part]) -> None:
-    """Raise CcdError where the teachers did not see the same files: one has changed while labels were made."""
-    first = [(one.position, one.sha256) for one in parts[0].seen]
+def check_same_images(parts: Sequence[Part]) -> None:
+    """Raise CcdError where the teachers did not label the same files: one has changed between them."""
+    first = [(image.position, image.sha256) for image in parts[0].images]
     for part in parts[1:]:
-        seen = [(one.position, one.sha256) for one in part.seen]
-        if seen != first:
-            odd = sorted({position for position, _ in {*seen} ^ {*first}})
-            paths = {one.position: one.path for one in (*parts[0].seen, *part.seen)}
-            raise CcdError(f"{paths[odd[0]]} has changed since labeling began.", CHANGED)
+        other = [(image.position, image.sha256) for image in part.images]
+        if other != first:
+            position = min(position for position, _ in {*other} ^ {*first})
+            paths = {image.position: image.path for image in (*parts[0].images, *part.images)}
+            raise CcdError(f"{paths[position]} has changed since labeling began.", _RESTORE)
 
 
-def write_shard(job: LabelJob, number: int, parts: Sequence[Part], lines: dict[str, dict[str, Any]]) -> None:
-    """Write one shard from the parts of all teachers, without the photos that `lines` (quality by key) drop."""
-    same_photos(parts)
-    for one in parts[0].seen:
-        if lines.get(key_of(one.position), {}).get("sha256") != one.sha256:
-            raise CcdError(f"{one.path} has changed since labeling began.", CHANGED)
-    write_tar(job.folder.shard(number), _members(job, parts, lines))
+def write_shard(job: LabelJob, shard: int, parts: Sequence[Part], lines: dict[str, Line]) -> None:
+    """Write one shard from the parts of all teachers, without the images that `lines` (of quality, by key) drop."""
+    check_same_images(parts)
+    for image in parts[0].images:
+        if lines.get(key_of(image.position), {}).get("sha256") != image.sha256:
+            raise CcdError(f"{image.path} has changed since labeling began.", _RESTORE)
+    write_tar(job.folder.shard(shard), _members(job, parts, lines))
 
 
-def write_index(job: LabelJob, lines: dict[str, dict[str, Any]], skipped: int) -> Index:
-    """Write `index.json` over the shards that are there and return it."""
+def write_index(job: LabelJob, lines: dict[str, Line], skipped: int) -> Index:
+    """Write `index.json` over the shards in the folder and return it; `skipped` images could not be read."""
     plan = job.plan
-    kept = [0] * plan.shards
+    retained = [0] * plan.shards
     for key, line in lines.items():
-        kept[int(key) // plan.portion] += line["dropped"] is None
+        retained[int(key) // plan.shard_size] += line["dropped"] is None
     shards = []
-    for number, samples in enumerate(kept):
-        path = job.folder.shard(number)
+    for shard, samples in enumerate(retained):
+        path = job.folder.shard(shard)
         shards.append(ShardFacts(file=path.name, samples=samples, bytes=path.stat().st_size, sha256=sha256_of(path)))
-    teachers = [_teacher(job, i) for i in range(len(job.recipe.teachers))]
+    teachers = [_teacher_facts(job, i) for i in range(len(job.recipe.teachers))]
     index = Index(
         format=FORMAT,
         name=job.recipe.name,
         size=plan.size,
-        crops=plan.views,
+        crops=plan.crops_per_image,
         teachers=teachers,
         license=strictest(teacher["license"] for teacher in teachers),
-        samples=sum(kept),
-        dropped=len(lines) - sum(kept),
+        samples=sum(retained),
+        dropped=len(lines) - sum(retained),
         skipped=skipped,
         shards=shards,
         recipe_sha256=job.recipe_sha256,
@@ -81,44 +82,47 @@ def write_index(job: LabelJob, lines: dict[str, dict[str, Any]], skipped: int) -
     return index
 
 
-def _members(job: LabelJob, parts: Sequence[Part], lines: dict[str, dict[str, Any]]) -> Iterator[tuple[str, bytes]]:
+def _members(job: LabelJob, parts: Sequence[Part], lines: dict[str, Line]) -> Iterator[tuple[str, bytes]]:
     """Yield the members of a shard, sorted by name."""
     for i, pngs in enumerate(zip(*(part.pngs() for part in parts), strict=True)):
-        seen = parts[0].seen[i]
-        key = key_of(seen.position)
+        image = parts[0].images[i]
+        key = key_of(image.position)
         if lines[key]["dropped"] is not None:
             continue
         members = {
-            label_name(key, teacher, crop): png for teacher, made in enumerate(pngs) for crop, png in enumerate(made)
+            label_name(key, teacher, crop): png
+            for teacher, labels in enumerate(pngs)
+            for crop, png in enumerate(labels)
         }
         file = None
         if job.recipe.photos == "embed":
-            file = f"{key}{seen.path.suffix.lower()}"
-            members[file] = _photo(seen)
+            file = f"{key}{image.path.suffix.lower()}"
+            members[file] = _image_bytes(image)
         members[f"{key}.json"] = to_json(_sidecar(job, parts, i, lines[key], file))
         yield from sorted(members.items())
 
 
-def _photo(seen: Seen) -> bytes:
-    """Return the photo's file as it is; raises CcdError where it is not the one that was labeled."""
+def _image_bytes(image: ImageFacts) -> bytes:
+    """Return the image's file as it is; raises CcdError where it is not the one that was labeled."""
     try:
-        data = seen.path.read_bytes()
+        data = image.path.read_bytes()
     except OSError as error:
-        raise CcdError(f"{seen.path} is gone since labeling began ({error.strerror}).", CHANGED) from error
-    if hashlib.sha256(data).hexdigest() != seen.sha256:
-        raise CcdError(f"{seen.path} has changed since labeling began.", CHANGED)
+        raise CcdError(f"{image.path} was removed since labeling began ({error.strerror}).", _RESTORE) from error
+    if hashlib.sha256(data).hexdigest() != image.sha256:
+        raise CcdError(f"{image.path} has changed since labeling began.", _RESTORE)
     return data
 
 
-def _sidecar(job: LabelJob, parts: Sequence[Part], i: int, line: dict[str, Any], file: str | None) -> Sidecar:
-    seen = parts[0].seen[i]
-    key = key_of(seen.position)
+def _sidecar(job: LabelJob, parts: Sequence[Part], i: int, line: Line, file: str | None) -> Sidecar:
+    """Return the sidecar of the i-th image of a shard, whose own bytes are member `file` (None: not embedded)."""
+    image = parts[0].images[i]
+    key = key_of(image.position)
     labels = [
         TeacherLabels(
-            **_teacher(job, t),
+            **_teacher_facts(job, t),
             crops=[
                 Crop(file=label_name(key, t, c), box=(box.top, box.left, box.side), **facts)
-                for c, (box, facts) in enumerate(zip(seen.boxes, part.crops[i], strict=True))
+                for c, (box, facts) in enumerate(zip(image.boxes, part.crops[i], strict=True))
             ],
         )
         for t, part in enumerate(parts)
@@ -126,15 +130,15 @@ def _sidecar(job: LabelJob, parts: Sequence[Part], i: int, line: dict[str, Any],
     return Sidecar(
         format=FORMAT,
         key=key,
-        position=seen.position,
-        epoch=job.plan.epoch(seen.position),
+        position=image.position,
+        epoch=job.plan.epoch(image.position),
         size=job.plan.size,
         photo=PhotoFacts(
-            path=seen.path.as_posix(),
-            sha256=seen.sha256,
-            bytes=seen.bytes,
-            height=seen.height,
-            width=seen.width,
+            path=image.path.as_posix(),
+            sha256=image.sha256,
+            bytes=image.bytes,
+            height=image.height,
+            width=image.width,
             file=file,
         ),
         labels=labels,
@@ -144,9 +148,9 @@ def _sidecar(job: LabelJob, parts: Sequence[Part], i: int, line: dict[str, Any],
     )
 
 
-def _teacher(job: LabelJob, index: int) -> dict[str, Any]:
-    """Return what sidecars and index say of a teacher."""
-    facts, entry = job.state["teachers"][str(index)], job.recipe.teachers[index]
+def _teacher_facts(job: LabelJob, teacher: int) -> dict[str, Any]:
+    """Return what sidecars and index record of a teacher."""
+    facts, entry = job.state["teachers"][str(teacher)], job.recipe.teachers[teacher]
     return {
         "teacher": facts["teacher"],
         "kind": facts["kind"],
@@ -155,6 +159,6 @@ def _teacher(job: LabelJob, index: int) -> dict[str, Any]:
         "checkpoint_sha256": facts["checkpoint_sha256"],
         "license": facts["license"],
         "resolution": entry.resolution,
-        "precision": job.precisions[index],
+        "precision": job.precisions[teacher],
         "batch": entry.batch,
     }

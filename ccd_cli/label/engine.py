@@ -1,28 +1,28 @@
-"""What runs the units of labeling: here the one in this process; `label_ray` has the one on Ray."""
+"""What runs the units of a stage: here the engine in this process; `label.ray` has the one on a Ray cluster."""
 
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import torch
 
 from ccd_cli.core.runtime import choose_runtime
-from ccd_cli.label.setup import LabelJob
-from ccd_cli.label.stages import Stage, Tick, Unit
+from ccd_cli.label.job import LabelJob
+from ccd_cli.label.stages import Answer, Progress, Stage
+from ccd_cli.label.threads import ImageThreads
 
 
 class Engine(Protocol):
-    """Runs a stage over units."""
+    """Runs the units of stages."""
 
-    def runtimes(self, device: str, precisions: Sequence[str], threads: int) -> tuple[str, list[str]]:
-        """Return the device and the number formats that `--device` and the recipe's `precision` mean here."""
+    def resolve_device(self, device: str, precisions: Sequence[str], threads: int) -> tuple[str, list[str]]:
+        """Return what `--device` and the recipe's `precision` of each teacher mean here, with `threads` for tensors."""
         ...
 
-    def each(self, job: LabelJob, stage: Stage, units: Iterable[Unit], tick: Tick) -> Iterator[dict[str, Any]]:
-        """Yield the answer of every unit, in any order; `tick` is called all the while and may raise to stop."""
+    def run_stage(self, job: LabelJob, stage: Stage, shards: Sequence[int], progress: Progress) -> Iterator[Answer]:
+        """Yield the answer of every shard's unit, in any order; `progress` is called all the while and may raise to stop."""
         ...
 
     def describe(self) -> str:
@@ -35,31 +35,44 @@ class Engine(Protocol):
 
 
 class LocalEngine:
-    """One unit after another in this process; a pool of threads reads photos ahead and encodes behind."""
+    """One unit after another in this process; a pool of threads reads images ahead and encodes labels behind."""
 
-    def runtimes(self, device: str, precisions: Sequence[str], threads: int) -> tuple[str, list[str]]:
+    def resolve_device(self, device: str, precisions: Sequence[str], threads: int) -> tuple[str, list[str]]:
         """See `Engine`."""
-        chosen = [choose_runtime(device, precision, threads) for precision in precisions]
-        self._device = chosen[0].device
-        return str(self._device), [one.precision for one in chosen]
+        self._device, resolved = resolve_device(device, precisions, threads)
+        return self._device, resolved
 
-    def each(self, job: LabelJob, stage: Stage, units: Iterable[Unit], tick: Tick) -> Iterator[dict[str, Any]]:
+    def run_stage(self, job: LabelJob, stage: Stage, shards: Sequence[int], progress: Progress) -> Iterator[Answer]:
         """See `Engine`."""
-        pool = ThreadPoolExecutor(job.workers, "photos", torch.set_num_threads, (1,))
+        threads = ImageThreads(job.threads)
         try:
-            for unit in units:
-                tick(0)
-                yield stage(unit, pool, job.workers, tick)
+            for shard in shards:
+                progress(0)
+                yield stage.run(stage.unit(shard), threads, progress)
         finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-            stage.release()
-            gc.collect()  # a teacher is gone before the next one loads
-            if job.device.type == "cuda":
-                torch.cuda.empty_cache()
+            threads.shutdown(wait=True, cancel_futures=True)
+            release(stage)
 
     def describe(self) -> str:
         """See `Engine`."""
-        return f"{self._device.type}, {torch.get_num_threads()} threads"
+        return f"{self._device.partition(':')[0]}, {torch.get_num_threads()} threads"
 
     def close(self) -> None:
         """See `Engine`."""
+
+
+def resolve_device(device: str, precisions: Sequence[str], threads: int) -> tuple[str, list[str]]:
+    """Return the device and the precision of each teacher on it, as this process sees them; sets torch's threads.
+
+    Raises UsageProblem for a device or precision that is not available.
+    """
+    runtimes = [choose_runtime(device, precision, threads) for precision in precisions]
+    return str(runtimes[0].device), [runtime.precision for runtime in runtimes]
+
+
+def release(stage: Stage) -> None:
+    """Free what a stage has loaded: a teacher's memory is free before the next one loads."""
+    stage.release()
+    gc.collect()
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()

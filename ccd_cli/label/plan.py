@@ -1,15 +1,17 @@
-"""Which photo lies at which position, and where teachers look: the same as in a distillation run of the same seed.
+"""Which image lies at which position and where its crops lie: the same as in a distillation run of the same seed.
 
-Position g is the g-th photo of a run (see `data.views`). Its photo and its boxes follow from (seed, g) alone, so that a
-student can be trained from labels on exactly the crops that it would have seen live.
+Position g is the g-th image of a run (see `data.views`). Its image and its boxes are functions of (seed, g) alone, so that
+a student can be trained from labels on exactly the crops that it would have got live.
 """
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,13 +19,13 @@ from numpy.typing import NDArray
 from ccd_cli.config.label import LabelRecipe
 from ccd_cli.core.errors import ImageError
 from ccd_cli.core.seeding import step_seed
-from ccd_cli.data.crops import Region, cut, draw_boxes, inside
+from ccd_cli.data.crops import Region, crop_image, draw_boxes, inside
 from ccd_cli.media.photos import read_photo
 
 
 @dataclass(frozen=True)
-class Seen:
-    """A photo that was read: its file's hash and size, its upright height and width, and the boxes looked at."""
+class ImageFacts:
+    """An image that was read: its file's hash and size, its upright height and width (px), and the boxes of its crops."""
 
     position: int
     path: Path
@@ -35,8 +37,8 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Bad:
-    """A photo that cannot be read, and why."""
+class Unreadable:
+    """An image that cannot be read, and why."""
 
     position: int
     path: Path
@@ -44,43 +46,48 @@ class Bad:
 
 
 class Plan:
-    """Positions 0 .. epochs x photos - 1, cut into shards of `shard`."""
+    """Positions 0 .. epochs x images - 1, in shards of `shard_size` positions."""
 
-    def __init__(self, recipe: LabelRecipe, photos: list[Path], count: int | None = None) -> None:
-        """`count` says how many photos there are where they are not given: a worker gets the `paths` of its shard."""
-        self.photos, self.seed, self.crops, self.size = photos, recipe.seed, recipe.crops, recipe.crops.size
-        self.per_epoch = len(photos) if count is None else count
-        self.count, self.portion = recipe.epochs * self.per_epoch, recipe.shard
+    def __init__(self, recipe: LabelRecipe, images: list[Path]) -> None:
+        self.images, self.images_per_epoch = images, len(images)
+        self.seed, self.crops, self.size = recipe.seed, recipe.crops, recipe.crops.size
+        self.count, self.shard_size = recipe.epochs * self.images_per_epoch, recipe.shard
+
+    def without_images(self) -> Self:
+        """Return the plan without its list of images, of which there may be millions: a worker gets those of its shard."""
+        plan = copy.copy(self)
+        plan.images = []
+        return plan
 
     @property
     def shards(self) -> int:
         """How many shards there are."""
-        return -(-self.count // self.portion)
+        return -(-self.count // self.shard_size)
 
     @property
-    def views(self) -> int:
-        """Crops a photo: the region and its patches."""
+    def crops_per_image(self) -> int:
+        """Crops per image: the shared region and its patches."""
         return 1 + self.crops.patches
 
     def positions(self, shard: int) -> range:
         """Return the positions of one shard."""
-        return range(shard * self.portion, min(self.count, (shard + 1) * self.portion))
+        return range(shard * self.shard_size, min(self.count, (shard + 1) * self.shard_size))
 
     def epoch(self, position: int) -> int:
-        """Return the pass over the photos that a position lies in."""
-        return position // self.per_epoch
+        """Return the epoch that a position lies in."""
+        return position // self.images_per_epoch
 
-    def photo(self, position: int) -> Path:
-        """Return the photo at a position."""
-        epoch, place = divmod(position, self.per_epoch)
-        return self.photos[int(_order(self.seed, epoch, self.per_epoch)[place])]
+    def image(self, position: int) -> Path:
+        """Return the image at a position."""
+        epoch, index = divmod(position, self.images_per_epoch)
+        return self.images[int(_order(self.seed, epoch, self.images_per_epoch)[index])]
 
-    def paths(self, shard: int) -> list[Path]:
-        """Return the photos of one shard, in the order of its positions."""
-        return [self.photo(position) for position in self.positions(shard)]
+    def shard_images(self, shard: int) -> list[Path]:
+        """Return the images of one shard, in the order of its positions."""
+        return [self.image(position) for position in self.positions(shard)]
 
     def boxes(self, position: int, height: int, width: int) -> list[Region]:
-        """Return the region and its patches in whole pixels of the upright photo."""
+        """Return the shared region and its patches in whole pixels of the upright image."""
         rng = np.random.default_rng(step_seed(self.seed, 2, position))
         crops = self.crops
         region, _, drawn = draw_boxes(
@@ -88,25 +95,25 @@ class Plan:
         )
         return [region, *(inside(region, patch) for patch in drawn)]
 
-    def read(self, position: int, path: Path | None = None) -> tuple[Seen, NDArray[np.uint8]] | Bad:
-        """Return a photo's facts and its views, uint8 [V, size, size, 3], or why it cannot be read."""
-        path = path or self.photo(position)
+    def read(self, position: int, path: Path | None = None) -> tuple[ImageFacts, NDArray[np.uint8]] | Unreadable:
+        """Return an image's facts and its crops, uint8 RGB [V, size, size, 3], or why it cannot be read."""
+        path = path or self.image(position)
         try:
             pixels = read_photo(path)
             data = path.read_bytes()
         except ImageError as error:
-            return Bad(position, path, error.message)
+            return Unreadable(position, path, error.message)
         except OSError as error:
-            return Bad(position, path, f"{path}: {error.strerror or error}")
+            return Unreadable(position, path, f"{path}: {error.strerror or error}")
         height, width = pixels.shape[:2]
         boxes = self.boxes(position, height, width)
-        seen = Seen(position, path, hashlib.sha256(data).hexdigest(), len(data), height, width, boxes)
-        return seen, np.stack([cut(pixels, box, self.size) for box in boxes])
+        facts = ImageFacts(position, path, hashlib.sha256(data).hexdigest(), len(data), height, width, boxes)
+        return facts, np.stack([crop_image(pixels, box, self.size) for box in boxes])
 
 
 @lru_cache(maxsize=4)
 def _order(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
-    """Return the order of the photos in one pass over them."""
+    """Return the order of the images in one epoch."""
     return np.random.default_rng(step_seed(seed, 1, epoch)).permutation(count)
 
 

@@ -1,20 +1,19 @@
-"""`ccd label`: several teachers label photos, one teacher after another, into shards that a student can learn from.
+"""`ccd label`: several teachers label images, one teacher after another, into shards that a student can learn from.
 
-The unit of work is one teacher and one shard. Each leaves a part file; when all teachers have theirs, agreement is
-judged, and parts become shards. Whatever is stopped, the next run finds the files that are there and makes the rest,
-and which engine runs the units makes no difference to what they write.
+A unit of work is one shard of one stage, and each leaves a file: every teacher predicts every shard (a part per teacher and
+shard), agreement of the teachers is scored, parts become shards, the index names them. Whatever stops a run, the next one
+skips what exists, and which engine runs the units makes no difference to what they write.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from ccd_cli.config.label import LabelRecipe
 from ccd_cli.core.errors import CcdError, UsageProblem
@@ -23,20 +22,13 @@ from ccd_cli.core.report import Report
 from ccd_cli.core.runtime import Signals
 from ccd_cli.label.assemble import write_index
 from ccd_cli.label.engine import Engine, LocalEngine
+from ccd_cli.label.folder import LabelFolder, choose_label_folder, images_changed, is_finished
+from ccd_cli.label.job import LabelJob
 from ccd_cli.label.parts import read_part
-from ccd_cli.label.plan import key_of
-from ccd_cli.label.quality import drop
+from ccd_cli.label.quality import Line, apply_drop_rules
 from ccd_cli.label.ray import RayEngine
-from ccd_cli.label.setup import (
-    LabelFolder,
-    LabelJob,
-    bad_photos,
-    choose_label_folder,
-    is_finished,
-    photos_changed,
-    prepare,
-)
-from ccd_cli.label.stages import Assemble, Judge, Stage, Teach, Unit
+from ccd_cli.label.setup import prepare
+from ccd_cli.label.stages import Answer, Predict, ScoreAgreement, Stage, WriteShards
 from ccd_cli.labels.agreement import comparable
 from ccd_cli.labels.format import Index
 from ccd_cli.labels.shards import read_index
@@ -44,7 +36,7 @@ from ccd_cli.labels.shards import read_index
 
 @dataclass(frozen=True)
 class Result:
-    """What is in the folder: photos in shards, left out by rule, unreadable; shards and their bytes; the license."""
+    """What the folder holds: images in shards, dropped by a rule, unreadable; shards and their bytes; the license."""
 
     folder: Path
     samples: int
@@ -55,168 +47,172 @@ class Result:
     license: str
 
 
+@dataclass(frozen=True)
+class EngineOptions:
+    """The engine: `local` (this process), or `ray` with `workers` processes (None: one per GPU, or as many as fit the cores).
+
+    `verbose` shows Ray's own messages.
+    """
+
+    name: str = "local"
+    workers: int | None = None
+    verbose: bool = False
+
+
 def run(
     recipe: LabelRecipe,
     *,
     out: str | None = None,
     overwrite: bool = False,
     device: str = "auto",
-    engine: str = "local",
-    workers: int | None = None,
-    verbose: bool = False,
+    engine: EngineOptions = EngineOptions(),
     report: Report,
 ) -> Result:
-    """Label photos as the recipe says, or go on where an earlier run stopped, and return what the folder holds.
+    """Label images as the recipe says, or resume where a run has stopped, and return what the folder holds.
 
-    `engine` is `local` or `ray`, there with `workers` processes (None: one a GPU, or as many as the cores allow) and with
-    Ray's own messages if `verbose`. Raises CcdError subclasses: before any time is spent for a bad folder, photo list,
-    teacher or disk; later TrainingStopped for too many unreadable photos and Interrupted after a signal, both with all
-    finished parts kept.
+    Raises CcdError subclasses: before any time is spent for a bad folder, list of images, teacher or disk; later
+    TrainingStopped for too many unreadable images and Interrupted after a signal, both with all finished parts kept.
     """
-    if workers is not None and engine != "ray":
-        raise UsageProblem("--workers is for --engine ray.", "Threads that read photos: --set images.workers=N.")
+    if engine.workers is not None and engine.name != "ray":
+        raise UsageProblem("--workers is for --engine ray.", "Threads that read images: --set images.workers=N.")
     folder = choose_label_folder(recipe, out, overwrite)
     if not overwrite and is_finished(folder):
-        report.note(f"{folder.path} is finished: nothing to do (--overwrite starts anew)")
-        if photos_changed(recipe, folder):
-            report.warn("The list of photos has changed since; --overwrite or another --out labels the present one.")
+        report.note(f"{folder.path} is finished: nothing to do (--overwrite starts over)")
+        if images_changed(recipe, folder):
+            report.warn("The list of images has changed since; --overwrite or another --out labels the present one.")
         return _result(folder, read_index(folder.path))
     with Signals() as signals, ExitStack() as stack:
 
         def stop_if_asked() -> None:
             if signals.received is not None:
                 raise signals.interruption(
-                    f"Stopped; finished parts are kept in {folder.path}.", "Go on with the same command."
+                    f"Stopped; finished parts are kept in {folder.path}.", "Resume with the same command."
                 )
 
-        runner: Engine = RayEngine(workers, verbose, stop_if_asked, report) if engine == "ray" else LocalEngine()
+        runner = _start_engine(engine, stop_if_asked, report)
         stack.callback(runner.close)
-        job = prepare(recipe, folder, overwrite, partial(runner.runtimes, device), report, stack)
-        folder.index.unlink(missing_ok=True)  # not whole, or it would be finished
-        todo = [number for number in range(job.plan.shards) if not folder.shard(number).exists()]
+        job = prepare(recipe, folder, overwrite, partial(runner.resolve_device, device), report, stack)
+        stages = _Stages(job, runner, stop_if_asked, report)
+        folder.index.unlink(missing_ok=True)  # a shard that it names is missing
+        missing = [shard for shard in range(job.plan.shards) if not folder.shard(shard).exists()]
         report.note(
-            f"{len(job.plan.photos)} photos, {job.plan.count} samples in {job.plan.shards} shards "
-            f"({job.plan.shards - len(todo)} are there); {runner.describe()}"
+            f"{len(job.plan.images)} images, {job.plan.count} samples in {job.plan.shards} shards "
+            f"({job.plan.shards - len(missing)} exist); {runner.describe()}"
         )
-        work = _Work(job, runner, stop_if_asked, report)
         for teacher in range(len(recipe.teachers)):
-            _teach(work, teacher, todo)
+            _predict(stages, teacher, missing)
         if not folder.quality.exists():
-            _judge(work)
-        lines = {line["key"]: line for line in read_json_lines(folder.quality)}
-        _assemble(work, todo, lines)
-        runner.close()  # nobody writes any more
+            _score_agreement(stages)
+        lines: dict[str, Line] = {line["key"]: line for line in read_json_lines(folder.quality)}
+        stages.run("Writing shards", WriteShards(job, lines), missing)
+        runner.close()  # no worker writes any more
         shutil.rmtree(folder.parts, ignore_errors=True)
         folder.sweep()
-        return _result(folder, write_index(job, lines, len(bad_photos(folder))))
+        return _result(folder, write_index(job, lines, len(folder.unreadable())))
+
+
+def _start_engine(options: EngineOptions, stop_if_asked: Callable[[], None], report: Report) -> Engine:
+    if options.name == "ray":
+        return RayEngine(options.workers, options.verbose, stop_if_asked, report)
+    return LocalEngine()
 
 
 @dataclass(frozen=True)
-class _Work:
-    """What every stage of a run needs."""
+class _Stages:
+    """Runs the stages of a job on an engine."""
 
     job: LabelJob
     engine: Engine
     stop_if_asked: Callable[[], None]
     report: Report
 
-    def do(
-        self, what: str, stage: Stage, units: Iterable[Unit], shards: list[int], after: Callable[[dict[str, Any]], None]
+    def run(
+        self, title: str, stage: Stage, shards: list[int], after: Callable[[Answer], None] = lambda answer: None
     ) -> None:
-        """Run a stage over the units of `shards` under a progress bar of photos; `after` gets every answer."""
+        """Run a stage over `shards` under a progress bar of images; `after` gets every answer."""
         plan = self.job.plan
-        every, done = sum(len(plan.positions(shard)) for shard in shards), 0
+        total, done = sum(len(plan.positions(shard)) for shard in shards), 0
 
-        def tick(count: int) -> None:
+        def progress(images: int) -> None:
             self.stop_if_asked()
-            self.report.advance(done + count)
+            self.report.advance(done + images)
 
-        self.report.begin(what, every)
+        if not shards:
+            return
+        self.report.begin(title, total)
         try:
-            for answer in self.engine.each(self.job, stage, units, tick):
+            for answer in self.engine.run_stage(self.job, stage, shards, progress):
                 after(answer)
-                done += len(plan.positions(answer["shard"]))
-                tick(0)
+                done += len(plan.positions(answer.shard))
+                progress(0)
         finally:
             self.report.end()
 
 
-def _teach(work: _Work, number: int, todo: list[int]) -> None:
+def _predict(stages: _Stages, number: int, shards: list[int]) -> None:
     """Let one teacher label every shard of which its part is missing."""
-    job, folder = work.job, work.job.folder
-    there = [shard for shard in todo if folder.part(number, shard).exists()]
-    missing = sorted({*todo} - {*there})
-    if there and str(number) not in job.state["teachers"]:
-        job.remember(number, read_part(folder.part(number, there[0])).teacher)
+    job, folder = stages.job, stages.job.folder
+    existing = [shard for shard in shards if folder.part(number, shard).exists()]
+    missing = sorted({*shards} - {*existing})
+    if existing and str(number) not in job.state["teachers"]:
+        job.record_teacher(number, read_part(folder.part(number, existing[0])).teacher)
     if not missing:
         return
-    work.stop_if_asked()
-    ref = job.references[number]
-    work.report.note(f"Loading teacher {ref.name} ({ref.kind}, {ref.license}, {job.precisions[number]})")
-    bad = _bad_so_far(job, there) if number == 0 else {}
-    if bad:
-        _list_bad(job, bad)
+    stages.stop_if_asked()
+    reference = job.references[number]
+    stages.report.note(
+        f"Loading teacher {reference.name} ({reference.kind}, {reference.license}, {job.precisions[number]})"
+    )
+    unreadable = _unreadable_so_far(folder, existing) if number == 0 else {}
 
-    def after(answer: dict[str, Any]) -> None:
+    def list_unreadable() -> None:
+        folder.write_unreadable(unreadable)
+        job.check_unreadable(unreadable)
+
+    def after(answer: Answer) -> None:
         try:
-            job.remember(number, answer["facts"])
+            job.record_teacher(number, answer.teacher)
         except CcdError:
-            folder.part(number, answer["shard"]).unlink()
+            folder.part(number, answer.shard).unlink()
             raise
-        if number == 0 and answer["bad"]:
-            bad.update(answer["bad"])
-            _list_bad(job, bad)
+        if number == 0 and answer.unreadable:
+            unreadable.update(answer.unreadable)
+            list_unreadable()
 
-    stage = Teach(job, number)
-    work.do(ref.name, stage, stage.units(missing), missing, after)
-
-
-def _bad_so_far(job: LabelJob, shards: list[int]) -> dict[str, str]:
-    """Return the unreadable photos of the parts that are there, and of shards that were finished before."""
-    bad = bad_photos(job.folder)
-    for path in (job.folder.part(0, shard) for shard in shards):
-        bad |= {one.path.as_posix(): one.reason for one in read_part(path).bad}
-    return bad
+    if unreadable:
+        list_unreadable()
+    stages.run(reference.name, Predict(job, number), missing, after)
 
 
-def _list_bad(job: LabelJob, bad: dict[str, str]) -> None:
-    """Write `skipped.jsonl` and raise TrainingStopped where it is too long."""
-    rows = [json_line({"photo": path, "reason": reason}) for path, reason in sorted(bad.items())]
-    write_text(job.folder.skipped, "".join(rows))
-    job.check_bad(bad)
+def _unreadable_so_far(folder: LabelFolder, shards: list[int]) -> dict[str, str]:
+    """Return the unreadable images of the first teacher's parts of `shards`, and those listed before."""
+    reasons = folder.unreadable()
+    for shard in shards:
+        part = read_part(folder.part(0, shard))
+        reasons |= {image.path.as_posix(): image.reason for image in part.unreadable}
+    return reasons
 
 
-def _judge(work: _Work) -> None:
-    """Write `quality.jsonl`: agreement of the teachers on every photo, and which photos the recipe leaves out."""
-    job, folder, count = work.job, work.job.folder, len(work.job.recipe.teachers)
-    names = [job.state["teachers"][str(i)]["teacher"] for i in range(count)]
-    lost = comparable([job.state["teachers"][str(i)]["kind"] for i in range(count)])
-    for name, there in zip(names, lost, strict=True):
-        if count > 1 and not there:
-            work.report.warn(f"{name} gives affine depth and no teacher gives depth: it is left out of the agreement.")
-    missing = [number for number in range(job.plan.shards) if not folder.judged(number).exists()]
-    if missing:
-        units = ({"shard": number} for number in missing)
-        work.do("Comparing teachers", Judge(job), units, missing, lambda answer: None)
-    lines: list[dict[str, Any]] = []
-    for number in range(job.plan.shards):
-        lines += json.loads(folder.judged(number).read_text(encoding="utf-8"))
-    judged = drop(lines, job.recipe.drop.worst, job.recipe.drop.disagreement)
-    if not judged:
-        raise CcdError("None of the photos can be read.", f"See {folder.skipped}.")
-    write_text(folder.quality, "".join(json_line(line) for line in judged))
-
-
-def _assemble(work: _Work, todo: list[int], lines: dict[str, dict[str, Any]]) -> None:
-    """Make shards of their parts."""
-    plan = work.job.plan
-
-    def of_shard(number: int) -> dict[str, dict[str, Any]]:
-        return {key: lines[key] for key in map(key_of, plan.positions(number)) if key in lines}
-
-    if todo:
-        units = ({"shard": number, "lines": of_shard(number)} for number in todo)
-        work.do("Writing shards", Assemble(work.job), units, todo, lambda answer: None)
+def _score_agreement(stages: _Stages) -> None:
+    """Write `quality.jsonl`: agreement of the teachers on every image, and which images the recipe drops."""
+    job, folder, count = stages.job, stages.job.folder, len(stages.job.recipe.teachers)
+    teachers = [job.state["teachers"][str(i)] for i in range(count)]
+    for teacher, can_compare in zip(teachers, comparable([one["kind"] for one in teachers]), strict=True):
+        if count > 1 and not can_compare:
+            stages.report.warn(
+                f"{teacher['teacher']} gives affine-invariant depth and no teacher gives depth: "
+                "it is excluded from the agreement."
+            )
+    missing = [shard for shard in range(job.plan.shards) if not folder.scores(shard).exists()]
+    stages.run("Comparing teachers", ScoreAgreement(job), missing)
+    lines: list[Line] = []
+    for shard in range(job.plan.shards):
+        lines += json.loads(folder.scores(shard).read_text(encoding="utf-8"))
+    if not lines:
+        raise CcdError("None of the images can be read.", f"See {folder.skipped}.")
+    rules = job.recipe.drop
+    lines = apply_drop_rules(lines, rules.worst, rules.disagreement)
+    write_text(folder.quality, "".join(json_line(line) for line in lines))
 
 
 def _result(folder: LabelFolder, index: Index) -> Result:

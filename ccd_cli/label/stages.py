@@ -1,169 +1,192 @@
-"""The three stages of labeling as units of work, one a shard: whoever runs them, and where, the files are the same.
+"""The three stages of labeling: predict, score agreement, write shards. A unit of work is one shard of a stage.
 
-A stage goes to a worker as its name and a plain job; a unit is a plain JSON value: the shard's number and what only this
-shard needs.
+Whoever runs the units, and in which order, the files are the same. A stage is sent to another process as it is (pickled);
+what a unit needs beyond its shard's number is in `Unit`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import Executor
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol, Self
 
 import torch
 
 from ccd_cli.core.errors import CcdError
 from ccd_cli.core.files import write_json
 from ccd_cli.core.runtime import memory_error
-from ccd_cli.label.assemble import same_photos, write_shard
-from ccd_cli.label.parts import label_shard, read_part
-from ccd_cli.label.quality import shard_lines
-from ccd_cli.label.setup import LabelJob, job_from
-from ccd_cli.teachers.base import Teacher
+from ccd_cli.label.assemble import check_same_images, write_shard
+from ccd_cli.label.job import LabelJob
+from ccd_cli.label.parts import LoadedTeacher, read_part, write_part
+from ccd_cli.label.plan import key_of
+from ccd_cli.label.quality import Line, score_shard
+from ccd_cli.label.threads import ImageThreads
 from ccd_cli.teachers.load import load_teacher
 
-Unit = dict[str, Any]
-"""`shard`: its number; for `Teach` the `paths` of its photos, for `Assemble` the `lines` of quality by key."""
-Tick = Callable[[int], None]
-"""Called with the photos of the unit that are done; may raise to stop, and nothing of the unit is left then."""
+Progress = Callable[[int], None]
+"""Called with the number of the unit's images that are done; may raise to stop, and nothing of the unit is left then."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One shard of a stage: for `Predict` the paths of its images, for `WriteShards` its lines of quality by key."""
+
+    shard: int
+    images: list[Path] = field(default_factory=list)
+    lines: dict[str, Line] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a unit came to: its shard; from `Predict` also the teacher's facts and the unreadable images (reason by path)."""
+
+    shard: int
+    teacher: dict[str, Any] = field(default_factory=dict)
+    unreadable: dict[str, str] = field(default_factory=dict)
 
 
 class Stage(Protocol):
-    """Does units of one kind. What it writes depends on the unit alone, and a unit that is done is not done again."""
+    """Runs units of one kind. What it writes depends on the unit alone, and a unit whose file exists is skipped."""
 
-    @property
-    def name(self) -> str:
-        """Short, for file names."""
+    def unit(self, shard: int) -> Unit:
+        """Return the unit of a shard."""
         ...
 
-    def __call__(self, unit: Unit, pool: Executor, workers: int, tick: Tick) -> dict[str, Any]:
-        """Do a unit, with a pool of `workers` threads, and return an answer in plain JSON values."""
+    def run(self, unit: Unit, threads: ImageThreads, progress: Progress) -> Answer:
+        """Do a unit and write its file."""
+        ...
+
+    def for_worker(self) -> Self:
+        """Return the stage as another process needs it: without what is large and in every unit, or not picklable."""
         ...
 
     def release(self) -> None:
-        """Give up what was loaded."""
+        """Free what was loaded."""
         ...
 
 
 @dataclass
-class Teach:
-    """One teacher labels a shard. The teacher is loaded for the first unit and stays."""
+class Predict:
+    """One teacher labels a shard. The teacher is loaded for the first unit and stays loaded."""
 
     job: LabelJob
     number: int
-    _teacher: Teacher | None = None
+    _teacher: LoadedTeacher | None = None
 
-    @property
-    def name(self) -> str:
-        """Short, for file names."""
-        return f"teacher-{self.number}"
+    def unit(self, shard: int) -> Unit:
+        """Return the shard with the paths of its images."""
+        return Unit(shard, images=self.job.plan.shard_images(shard))
 
-    def units(self, shards: list[int]) -> Iterator[Unit]:
-        """Yield the unit of each shard."""
-        for shard in shards:
-            yield {"shard": shard, "paths": [path.as_posix() for path in self.job.plan.paths(shard)]}
-
-    def __call__(self, unit: Unit, pool: Executor, workers: int, tick: Tick) -> dict[str, Any]:
-        """Write the shard's part and return who made it and the photos that cannot be read (reason by path)."""
-        job, shard = self.job, unit["shard"]
-        entry, path = job.recipe.teachers[self.number], job.folder.part(self.number, shard)
-        photos = [Path(text) for text in unit["paths"]]
-        with _plain_memory_error(self.number):
-            teacher, facts = self._loaded()
+    def run(self, unit: Unit, threads: ImageThreads, progress: Progress) -> Answer:
+        """Write the shard's part."""
+        job, path = self.job, self.job.folder.part(self.number, unit.shard)
+        with _one_line_for_exhausted_memory(self.number):
+            teacher = self._loaded()
             torch.set_num_threads(job.recipe.threads)  # an engine's thread may have a number of its own
             if not path.exists():
-                label_shard(job.plan, shard, photos, teacher, facts, job.device, entry.batch, path, pool, workers, tick)
+                write_part(path, job.plan, unit.shard, unit.images, teacher, threads, progress)
         part = read_part(path)
-        if self.number > 0 and (first := job.folder.part(0, shard)).exists():
+        if self.number > 0 and (first := job.folder.part(0, unit.shard)).exists():
             try:
-                same_photos([read_part(first), part])
+                check_same_images([read_part(first), part])
             except CcdError:
                 path.unlink()
                 raise
-        return {"shard": shard, "facts": part.teacher, "bad": {one.path.as_posix(): one.reason for one in part.bad}}
+        return Answer(unit.shard, part.teacher, {image.path.as_posix(): image.reason for image in part.unreadable})
+
+    def for_worker(self) -> Self:
+        """Return the stage without the list of images and without a loaded teacher."""
+        return replace(self, job=self.job.for_worker(), _teacher=None)
 
     def release(self) -> None:
-        """Give up the teacher."""
+        """Free the teacher."""
         self._teacher = None
 
-    def _loaded(self) -> tuple[Teacher, dict[str, Any]]:
-        """Return the teacher and what is said of it; raises UsageProblem where its weights are not those of before."""
-        job, number = self.job, self.number
+    def _loaded(self) -> LoadedTeacher:
+        """Return the teacher; raises UsageProblem where its weights are not those that labeling began with."""
+        job, entry = self.job, self.job.recipe.teachers[self.number]
         if self._teacher is None:
-            ref, entry = job.references[number], job.recipe.teachers[number]
-            self._teacher = load_teacher(ref, None, job.device, job.precisions[number], entry.resolution)
-        teacher = self._teacher
-        facts = {
-            "teacher": job.name(number),
-            "kind": teacher.kind,
-            "license": teacher.license,
-            "checkpoint_sha256": teacher.checkpoint_sha256,
-        }
-        job.check_teacher(number, facts)
-        return teacher, facts
+            reference, precision = job.references[self.number], job.precisions[self.number]
+            model = load_teacher(reference, None, job.device, precision, entry.resolution)
+            facts = {
+                "teacher": job.teacher_name(self.number),
+                "kind": model.kind,
+                "license": model.license,
+                "checkpoint_sha256": model.checkpoint_sha256,
+            }
+            self._teacher = LoadedTeacher(model, facts, job.device, entry.batch)
+        job.check_teacher(self.number, self._teacher.facts)
+        return self._teacher
 
 
 @dataclass
-class Judge:
-    """The teachers' labels of a shard are compared: its lines of `quality.jsonl`, before the dropping rules."""
+class ScoreAgreement:
+    """The teachers' labels of a shard are compared: its lines of `quality.jsonl`, before the drop rules."""
 
     job: LabelJob
-    name: ClassVar[str] = "quality"
 
-    def __call__(self, unit: Unit, pool: Executor, workers: int, tick: Tick) -> dict[str, Any]:
+    def unit(self, shard: int) -> Unit:
+        """Return the shard."""
+        return Unit(shard)
+
+    def run(self, unit: Unit, threads: ImageThreads, progress: Progress) -> Answer:
         """Write the shard's lines."""
-        job, shard = self.job, unit["shard"]
-        if not job.folder.judged(shard).exists():
-            parts = [read_part(job.folder.part(i, shard)) for i in range(len(job.recipe.teachers))]
+        job, path = self.job, self.job.folder.scores(unit.shard)
+        if not path.exists():
+            parts = [read_part(job.folder.part(i, unit.shard)) for i in range(len(job.recipe.teachers))]
             for i, part in enumerate(parts):
                 try:
                     job.check_teacher(i, part.teacher)
                 except CcdError:
                     part.path.unlink()
                     raise
-            same_photos(parts)
+            check_same_images(parts)
             names = [job.state["teachers"][str(i)]["teacher"] for i in range(len(parts))]
-            write_json(job.folder.judged(shard), shard_lines(parts, names, job.plan.size, pool, workers))
-        return {"shard": shard}
+            write_json(path, score_shard(parts, names, job.plan.size, threads))
+        return Answer(unit.shard)
+
+    def for_worker(self) -> Self:
+        """Return the stage without the list of images."""
+        return replace(self, job=self.job.for_worker())
 
     def release(self) -> None:
         """Nothing was loaded."""
 
 
 @dataclass
-class Assemble:
-    """The parts of a shard become the shard, without the photos that are left out."""
+class WriteShards:
+    """The parts of a shard become the shard, without the images that the rules drop. `lines` are those of quality by key."""
 
     job: LabelJob
-    name: ClassVar[str] = "shards"
+    lines: Mapping[str, Line]
 
-    def __call__(self, unit: Unit, pool: Executor, workers: int, tick: Tick) -> dict[str, Any]:
+    def unit(self, shard: int) -> Unit:
+        """Return the shard with its lines of quality."""
+        keys = map(key_of, self.job.plan.positions(shard))
+        return Unit(shard, lines={key: self.lines[key] for key in keys if key in self.lines})
+
+    def run(self, unit: Unit, threads: ImageThreads, progress: Progress) -> Answer:
         """Write the shard and remove its parts."""
-        job, shard = self.job, unit["shard"]
-        paths = [job.folder.part(i, shard) for i in range(len(job.recipe.teachers))]
-        if not job.folder.shard(shard).exists():
-            write_shard(job, shard, [read_part(path) for path in paths], unit["lines"])
-        for path in paths:
+        job = self.job
+        parts = [job.folder.part(i, unit.shard) for i in range(len(job.recipe.teachers))]
+        if not job.folder.shard(unit.shard).exists():
+            write_shard(job, unit.shard, [read_part(path) for path in parts], unit.lines)
+        for path in parts:
             path.unlink(missing_ok=True)
-        return {"shard": shard}
+        return Answer(unit.shard)
+
+    def for_worker(self) -> Self:
+        """Return the stage without the list of images and without the lines, which are in the units."""
+        return replace(self, job=self.job.for_worker(), lines={})
 
     def release(self) -> None:
         """Nothing was loaded."""
 
 
-def stage_of(name: str, job: dict[str, Any]) -> Stage:
-    """Return the stage of a name, for a job that `LabelJob.plain` has described."""
-    restored = job_from(job)
-    if name.startswith("teacher-"):
-        return Teach(restored, int(name.removeprefix("teacher-")))
-    return Judge(restored) if name == Judge.name else Assemble(restored)
-
-
 @contextmanager
-def _plain_memory_error(number: int) -> Iterator[None]:
+def _one_line_for_exhausted_memory(teacher: int) -> Iterator[None]:
     """Turn an exhausted memory into one line that names the key to lower."""
     try:
         yield
@@ -172,5 +195,5 @@ def _plain_memory_error(number: int) -> Iterator[None]:
             raise
         raise CcdError(
             "Out of memory.",
-            f"Start anew with a smaller batch: --overwrite --set teachers.{number}.batch=1, or lower crops.size.",
+            f"Start over with a smaller batch: --overwrite --set teachers.{teacher}.batch=1, or lower crops.size.",
         ) from error

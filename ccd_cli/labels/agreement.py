@@ -1,4 +1,4 @@
-"""How far teachers agree on the labels of a photo."""
+"""How far teachers agree on the labels of an image."""
 
 from __future__ import annotations
 
@@ -16,50 +16,50 @@ from ccd_cli.losses.disparity import fit_affine_depth, to_disparity
 from ccd_cli.losses.masks import flat_maps
 from ccd_cli.losses.normalize import normalize_map
 
-FEWEST = 16  # pixels that two labels must both know
+MIN_COMMON_PIXELS = 16  # at which two labels must both have a value
 
 
 def comparable(kinds: Sequence[Kind]) -> list[bool]:
-    """Return which teachers have a disparity: affine depth only beside a teacher of kind depth or metric."""
+    """Return which teachers have a disparity: affine-invariant depth only beside a teacher of kind depth or metric."""
     anchored = any(kind in ("depth", "metric") for kind in kinds)
     return [kind != "affine-depth" or anchored for kind in kinds]
 
 
 def disparities(maps: Sequence[FloatMap], kinds: Sequence[Kind]) -> list[tuple[Tensor, Tensor] | None]:
-    """Return (disparity [V,S,S], valid bool) of each teacher's labels of one photo; None where there is none.
+    """Return (disparity [V,S,S], valid bool) of each teacher's labels of one image; None where there is none.
 
-    Affine depth is fitted to the first teacher of kind depth or metric, view by view.
+    Affine-invariant depth is fitted to the first teacher of kind depth or metric, crop by crop.
     """
     labels = [torch.from_numpy(values) for values in maps]
     reference = next((i for i, kind in enumerate(kinds) if kind in ("depth", "metric")), None)
-    made: list[tuple[Tensor, Tensor] | None] = []
+    result: list[tuple[Tensor, Tensor] | None] = []
     for label, kind in zip(labels, kinds, strict=True):
         if kind != "affine-depth":
-            made.append(to_disparity(label, kind))
+            result.append(to_disparity(label, kind))
         elif reference is None:
-            made.append(None)
+            result.append(None)
         else:
-            made.append(to_disparity(fit_affine_depth(label, labels[reference]), "depth"))
-    return made
+            result.append(to_disparity(fit_affine_depth(label, labels[reference]), "depth"))
+    return result
 
 
 def differences(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> Tensor:
-    """Return |N(a) - N(b)| [V,S,S] with N by median and MAD over the pixels that both know; NaN elsewhere.
+    """Return |N(a) - N(b)| [V,S,S] with N by median and MAD over the common pixels (both valid); NaN elsewhere.
 
-    A view of which either label is flat, or that has under 16 common pixels, is NaN throughout: it has no scale.
+    A crop of which either label is flat, or that has under 16 common pixels, is NaN throughout: it has no scale.
     """
     both = a[1] & b[1]
-    left, right = normalize_map(a[0], both)[0], normalize_map(b[0], both)[0]
-    usable = ~flat_maps(a[0], both) & ~flat_maps(b[0], both) & (both.sum(dim=(1, 2)) >= FEWEST)
-    return torch.where(both & usable[:, None, None], (left - right).abs(), torch.nan)
+    normalized_a, normalized_b = normalize_map(a[0], both)[0], normalize_map(b[0], both)[0]
+    usable = ~flat_maps(a[0], both) & ~flat_maps(b[0], both) & (both.sum(dim=(1, 2)) >= MIN_COMMON_PIXELS)
+    return torch.where(both & usable[:, None, None], (normalized_a - normalized_b).abs(), torch.nan)
 
 
 def disagreement(maps: Sequence[FloatMap], kinds: Sequence[Kind]) -> float | None:
-    """Return the mean of `differences` over pixels, then views, then pairs of teachers; None where nothing compares."""
-    known = [one for one in disparities(maps, kinds) if one is not None]
+    """Return the mean of `differences` over pixels, then crops, then pairs of teachers; None where none compare."""
+    compared = [one for one in disparities(maps, kinds) if one is not None]
     means = [
         mean
-        for a, b in combinations(known, 2)
+        for a, b in combinations(compared, 2)
         for mean in differences(a, b).double().nanmean(dim=(1, 2)).tolist()
         if math.isfinite(mean)
     ]

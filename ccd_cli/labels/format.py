@@ -23,7 +23,7 @@ from ccd_cli.media.photos import MAX_PIXELS, SUFFIXES, to_rgb
 
 FORMAT: Final = "ccd-labels/1"
 MEMBER = re.compile(rf"(\d{{9}})\.(json|t\d{{1,3}}\.c\d{{1,3}}\.png|(?:{'|'.join(s[1:] for s in sorted(SUFFIXES))}))")
-"""Names that a shard may hold: KEY.json, KEY.<photo suffix>, KEY.t<teacher>.c<crop>.png."""
+"""Names that a shard may hold: KEY.json, KEY.<image suffix>, KEY.t<teacher>.c<crop>.png."""
 _ZLIB = 3  # level 6 is 2 % smaller and takes several times as long
 
 FloatMap = NDArray[np.float32]
@@ -33,26 +33,26 @@ Box = tuple[Natural, Natural, Annotated[int, Field(ge=1)]]
 
 
 class Crop(Section):
-    """One label: what was looked at, and how its PNG becomes values."""
+    """One label: the crop that was labeled, and how its PNG becomes values."""
 
     file: Annotated[str, Field(pattern=r"^\d{9}\.t\d{1,3}\.c\d{1,3}\.png$")]
     """Member of the shard: 16-bit gray, code 0 invalid, else value = code * scale + offset."""
     box: Box
-    """(top, left, side) in pixels of the upright photo (EXIF rotation applied)."""
+    """(top, left, side) in pixels of the upright image (EXIF rotation applied)."""
     scale: float
     """Value of one step of the code."""
     offset: float
     """Value of code 0, were it valid."""
     valid: Fraction
-    """Share of pixels with a value."""
+    """Fraction of pixels with a value."""
     saturated: Fraction
-    """Share of the valid pixels on a plateau at the label's exact minimum or maximum."""
+    """Fraction of the valid pixels on a plateau at the label's exact minimum or maximum."""
     flat: bool
     """Whether the label has no relief: its order is noise."""
 
 
 class TeacherLabels(Section):
-    """All labels of one teacher for one photo: the region's first, then its patches'."""
+    """All labels of one teacher for one image: the shared region's first, then its patches'."""
 
     teacher: str
     """Catalog name, run folder or file."""
@@ -67,17 +67,17 @@ class TeacherLabels(Section):
     license: str
     """License of the weights."""
     resolution: int | None
-    """Side in pixels at which the network saw a crop, before rounding to its multiple; null: the label's own size."""
+    """Input resolution of the network (side, px), before rounding to its multiple; null: the label's own size."""
     precision: str
-    """Number format of the network."""
+    """Floating-point precision of the network."""
     batch: int
-    """Crops a forward pass."""
+    """Crops per forward pass."""
     crops: Annotated[list[Crop], Field(min_length=1)]
-    """The region, then its patches."""
+    """The shared region, then its patches."""
 
 
 class PhotoFacts(Section):
-    """The photo that was labeled."""
+    """The image that was labeled."""
 
     path: str
     """Where it was found, as the recipe lists it."""
@@ -86,15 +86,15 @@ class PhotoFacts(Section):
     bytes: Natural
     """Size of the file."""
     height: Annotated[int, Field(ge=1)]
-    """Rows of the upright photo."""
+    """Rows of the upright image."""
     width: Annotated[int, Field(ge=1)]
-    """Columns of the upright photo."""
+    """Columns of the upright image."""
     file: str | None
     """Member of the shard with the file's own bytes; null where the shard holds paths only."""
 
 
 class Quality(Section):
-    """How far the teachers agree on this photo; null where fewer than two can be compared."""
+    """How far the teachers agree on this image; null where fewer than two can be compared."""
 
     disagreement: float | None
     """Mean |difference| of disparity, each map at median 0 and mean absolute deviation 1; mean over pairs and crops."""
@@ -110,15 +110,15 @@ class Sidecar(Section):
     key: Annotated[str, Field(pattern=r"^\d{9}$")]
     """Name of the sample: its position with nine digits."""
     position: Natural
-    """Place in the seeded sequence of photos that a distillation run with the same seed and crops sees."""
+    """Index in the seeded sequence of images that a distillation run with the same seed and crops sees."""
     epoch: Natural
-    """Pass over the photos that the position lies in."""
+    """Epoch that the position lies in."""
     size: Annotated[int, Field(ge=1, le=4096)]
     """Side of every label in pixels."""
     photo: PhotoFacts
-    """The photo."""
+    """The image."""
     labels: Annotated[list[TeacherLabels], Field(min_length=1)]
-    """One entry a teacher, in the recipe's order; all have the same boxes."""
+    """One entry per teacher, in the recipe's order; all have the same boxes."""
     quality: Quality
     """Agreement of the teachers."""
     recipe_sha256: Sha256
@@ -133,7 +133,7 @@ class ShardFacts(Section):
     file: Annotated[str, Field(pattern=r"^shard-\d{6}\.tar$")]
     """Name in the folder."""
     samples: Natural
-    """Photos in it."""
+    """Images in it."""
     bytes: Natural
     """Size of the file."""
     sha256: Sha256
@@ -150,17 +150,17 @@ class Index(Section):
     size: Annotated[int, Field(ge=1, le=4096)]
     """Side of every label in pixels."""
     crops: Annotated[int, Field(ge=1)]
-    """Labels a photo and teacher: the region and its patches."""
+    """Labels per image and teacher: the shared region and its patches."""
     teachers: list[dict[str, Any]]
     """Name, kind, license and weights of each teacher, in the order of the labels."""
     license: str
     """The strictest license among the teachers."""
     samples: Natural
-    """Photos in all shards."""
+    """Images in all shards."""
     dropped: Natural
-    """Photos left out by the recipe's rules; `quality.jsonl` names them."""
+    """Images dropped by the recipe's rules; `quality.jsonl` names them."""
     skipped: Natural
-    """Photos that cannot be read; `skipped.jsonl` names them."""
+    """Images that cannot be read; `skipped.jsonl` names them."""
     shards: list[ShardFacts]
     """The shards, in order."""
     recipe_sha256: Sha256
@@ -172,7 +172,7 @@ class Index(Section):
 def encode_label(values: FloatMap, kind: Kind) -> tuple[bytes, float, float]:
     """Return (PNG bytes, scale, offset) for a label float32 [S, S] of `kind`; what is not finite gets code 0.
 
-    Codes 1..65535 span the label's own minimum..maximum, or count millimeters for `metric` (see `map_files.encode16`):
+    Codes 1..65535 span the label's own minimum..maximum, or count millimeters for `metric` (see `media.map_write.encode16`):
     the error is at most half of `scale`.
     """
     codes, scale, offset = encode16(values, None, kind)
@@ -198,8 +198,8 @@ def decode_label(data: bytes, scale: float, offset: float, size: int, name: str)
     return decode16(codes, scale, offset)
 
 
-def decode_photo(data: bytes, name: str) -> NDArray[np.uint8]:
-    """Return uint8 RGB [H, W, 3] of a photo's bytes, equal to `photos.read_photo` of the file; raises ImageError."""
+def decode_image(data: bytes, name: str) -> NDArray[np.uint8]:
+    """Return uint8 RGB [H, W, 3] of an image file's bytes, equal to `photos.read_photo` of the file; raises ImageError."""
     try:
         with Image.open(io.BytesIO(data)) as image:
             if image.width * image.height > MAX_PIXELS:
@@ -213,7 +213,7 @@ def decode_photo(data: bytes, name: str) -> NDArray[np.uint8]:
 
 
 def label_name(key: str, teacher: int, crop: int) -> str:
-    """Return the member that holds a teacher's label of a crop (0: the region)."""
+    """Return the member that holds a teacher's label of a crop (0: the shared region)."""
     return f"{key}.t{teacher}.c{crop}.png"
 
 

@@ -21,18 +21,18 @@ from pydantic import ValidationError
 from ccd_cli.core.errors import CcdError, ImageError, UsageProblem
 from ccd_cli.core.files import atomic_write
 from ccd_cli.core.seeding import step_seed
-from ccd_cli.labels.format import MEMBER, FloatMap, Index, ShardFacts, Sidecar, decode_label, decode_photo
+from ccd_cli.labels.format import MEMBER, FloatMap, Index, ShardFacts, Sidecar, decode_image, decode_label
 
 INDEX = "index.json"
-_MOST = {"json": 4_000_000, "png": 128_000_000}  # bytes of a member; photos: below
-_MOST_PHOTO = 1_000_000_000
-_OPEN = 16  # shards held open at once
-_DAMAGED = "Make it again: ccd label RECIPE --overwrite"
-_RESTORE = "Restore it, or label anew."
+_MAX_BYTES = {"json": 4_000_000, "png": 128_000_000}  # bytes of a member; images: below
+_MAX_IMAGE_BYTES = 1_000_000_000
+_MAX_OPEN = 16  # shards held open at once
+_DAMAGED = "Create it anew: ccd label RECIPE --overwrite"
+_RESTORE = "Restore it, or label the images again."
 
 
 def write_tar(path: Path, members: Iterable[tuple[str, bytes]]) -> None:
-    """Write a tar whole or not at all: members as given, plain headers without times, owners or extensions."""
+    """Write a tar whole or not at all: members in their order, plain headers without times, owners or extensions."""
     with atomic_write(path) as temporary, tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar:
         for name, data in members:
             head = tarfile.TarInfo(name)
@@ -41,13 +41,13 @@ def write_tar(path: Path, members: Iterable[tuple[str, bytes]]) -> None:
 
 
 def read_index(folder: Path) -> Index:
-    """Return the checked index of a folder of labels; raises CcdError where it is missing, strange or damaged."""
+    """Return the checked index of a folder of labels; raises CcdError where it is missing, of another format or damaged."""
     path = folder / INDEX
     try:
         found = Index.model_validate_json(path.read_bytes())
     except FileNotFoundError as error:
         raise CcdError(
-            f"{folder} holds no finished labels (no {INDEX}).", "Make them, or go on: ccd label RECIPE"
+            f"{folder} holds no finished labels (no {INDEX}).", "Create them, or resume: ccd label RECIPE"
         ) from error
     except ValidationError as error:
         raise CcdError(f"{path} is not an index of labels that this ccd knows.", _DAMAGED) from error
@@ -65,31 +65,31 @@ def sha256_of(path: Path) -> str:
 
 @dataclass(frozen=True)
 class LabelSample:
-    """One photo and its labels. PNGs are decoded when asked for."""
+    """One image and its labels. PNGs are decoded when asked for."""
 
     key: str
     facts: Sidecar
     members: dict[str, bytes] = field(repr=False)
 
     def photo(self) -> NDArray[np.uint8]:
-        """Return the upright photo, uint8 RGB [H, W, 3]; one stored by path is read from there and its hash compared.
+        """Return the upright image, uint8 RGB [H, W, 3]; one stored by path is read from there and its hash compared.
 
-        Raises ImageError where it is gone, has changed or is damaged.
+        Raises ImageError where it was removed, has changed or is damaged.
         """
         about = self.facts.photo
         if about.file is not None:
-            return decode_photo(self.members[about.file], f"{self.key} ({about.path})")
+            return decode_image(self.members[about.file], f"{self.key} ({about.path})")
         path = Path(about.path)
         try:
             data = path.read_bytes() if path.stat().st_size == about.bytes else b""
         except OSError as error:
-            raise ImageError(f"{path}: gone since it was labeled ({error.strerror})", _RESTORE) from error
+            raise ImageError(f"{path}: removed since it was labeled ({error.strerror})", _RESTORE) from error
         if hashlib.sha256(data).hexdigest() != about.sha256:
             raise ImageError(f"{path}: changed since it was labeled", _RESTORE)
-        return decode_photo(data, about.path)
+        return decode_image(data, about.path)
 
     def label(self, teacher: int, crop: int) -> tuple[FloatMap, NDArray[np.bool_]]:
-        """Return (values float32 [S, S] with NaN where invalid, valid bool [S, S]); crop 0 is the region."""
+        """Return (values float32 [S, S] with NaN where invalid, valid bool [S, S]); crop 0 is the shared region."""
         about = self.facts.labels[teacher].crops[crop]
         return decode_label(self.members[about.file], about.scale, about.offset, self.facts.size, about.file)
 
@@ -147,7 +147,7 @@ class Shard:
         if facts.key != key or named != set(self._members[key]) or any(row != boxes[0] for row in boxes):
             raise CcdError(f"{where} does not match the members beside it.", _DAMAGED)
         if any(box[0] + box[2] > facts.photo.height or box[1] + box[2] > facts.photo.width for box in boxes[0]):
-            raise CcdError(f"{where} names a box outside of its photo.", _DAMAGED)
+            raise CcdError(f"{where} names a box outside of its image.", _DAMAGED)
         return facts
 
     def _bytes(self, key: str, name: str) -> bytes:
@@ -169,8 +169,8 @@ class Shard:
                     match = MEMBER.fullmatch(head.name)
                     if match is None or head.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or head.pax_headers:
                         raise CcdError(f"{self.path} holds {head.name[:80]!r}, which is no part of labels.", _DAMAGED)
-                    most = _MOST.get(match[2].rpartition(".")[2] if "." in match[2] else match[2], _MOST_PHOTO)
-                    if head.size > most or head.offset_data + head.size > length:
+                    limit = _MAX_BYTES.get(match[2].rpartition(".")[2], _MAX_IMAGE_BYTES)
+                    if head.size > limit or head.offset_data + head.size > length:
                         raise CcdError(f"{self.path}: the size of {head.name} is impossible.", _DAMAGED)
                     group = found.setdefault(match[1], {})
                     if head.name in group:
@@ -183,8 +183,8 @@ class Shard:
         return found
 
 
-class Place(NamedTuple):
-    """Where a stream stands: `position` samples of this rank's share of `epoch` are done."""
+class StreamPosition(NamedTuple):
+    """Position of a stream: `position` of this rank's samples of `epoch` are done."""
 
     epoch: int
     position: int
@@ -194,9 +194,9 @@ class ShardReader:
     """A seeded, resumable stream over a folder of labels.
 
     Each epoch visits every sample once: shards in shuffled order, then a shuffle buffer of `buffer` samples (1: none), then
-    every `world`-th to this `rank`, so that ranks share nothing and together miss nothing. The order is a function of
-    (seed, epoch) alone and is drawn on numbers, not data: resuming at any place reads nothing that was read before, and the
-    buffer costs no memory. `verify` compares every shard's sha256 first. For one thread; make one reader a worker.
+    every `world`-th to this `rank`, so that each sample is in exactly one rank. The order is a function of
+    (seed, epoch) alone and is drawn on numbers, not data: resuming at any position reads nothing twice, and the
+    buffer costs no memory. `verify` compares every shard's sha256 first. For one thread: create one reader per worker.
     """
 
     def __init__(
@@ -225,7 +225,7 @@ class ShardReader:
 
     @property
     def files(self) -> int:
-        """Return the number of samples of this rank: each has a photo that may be damaged."""
+        """Return the number of samples of this rank: each has an image that may be damaged."""
         return len(self)
 
     @property
@@ -234,23 +234,23 @@ class ShardReader:
         return sha256_of(self.folder / INDEX)
 
     def epoch(self, epoch: int = 0, position: int = 0) -> Iterator[LabelSample]:
-        """Yield this rank's samples of one epoch, leaving out the first `position`."""
+        """Yield this rank's samples of one epoch, without the first `position`."""
         order = epoch_order([shard.samples for shard in self.index.shards], self.seed, epoch, self.buffer)
         for shard, number in order[self.rank :: self.world][position:]:
             yield self.at(int(shard), int(number))
 
-    def stream(self, epoch: int = 0, position: int = 0) -> Iterator[tuple[Place, LabelSample]]:
-        """Yield (place after the sample, sample) without end; give a place back to go on exactly there."""
+    def stream(self, epoch: int = 0, position: int = 0) -> Iterator[tuple[StreamPosition, LabelSample]]:
+        """Yield (position after the sample, sample) without end; `stream(*position)` resumes exactly there."""
         if len(self) == 0:
             raise CcdError(f"{self.folder} has {self.index.samples} samples: none for process {self.rank}.")
         while True:
             for sample in self.epoch(epoch, position):
                 position += 1
-                yield Place(epoch, position), sample
+                yield StreamPosition(epoch, position), sample
             epoch, position = epoch + 1, 0
 
     def sidecars(self) -> Iterator[tuple[Sidecar, dict[str, int]]]:
-        """Yield (sidecar, bytes by member) of every sample as it lies in the shards; ranks and seed play no part."""
+        """Yield (sidecar, bytes by member) of every sample in the order of the shards, whatever rank and seed."""
         for number in range(len(self.index.shards)):
             opened = self._shard(number)
             for key in opened.keys:
@@ -280,7 +280,7 @@ class ShardReader:
             return self._open[number]
         facts = self.index.shards[number]
         self._open[number] = opened = Shard(self.folder / facts.file, facts, self.index)
-        if len(self._open) > _OPEN:
+        if len(self._open) > _MAX_OPEN:
             self._open.popitem(last=False)[1].close()
         return opened
 
@@ -295,10 +295,10 @@ def epoch_order(counts: Sequence[int], seed: int, epoch: int, buffer: int) -> ND
     incoming = np.stack([np.repeat(shards, lengths), within], axis=1)
     if buffer == 1:
         return incoming
-    held, ordered = np.arange(min(buffer, len(incoming))), np.empty(len(incoming), np.int64)
+    buffered, ordered = np.arange(min(buffer, len(incoming))), np.empty(len(incoming), np.int64)
     for i, draw in enumerate(rng.random(len(incoming))):
-        kept = min(len(held), len(incoming) - i)
-        chosen = int(draw * kept)
-        ordered[i] = held[chosen]
-        held[chosen] = buffer + i if buffer + i < len(incoming) else held[kept - 1]
+        filled = min(len(buffered), len(incoming) - i)
+        chosen = int(draw * filled)
+        ordered[i] = buffered[chosen]
+        buffered[chosen] = buffer + i if buffer + i < len(incoming) else buffered[filled - 1]
     return incoming[ordered]

@@ -1,11 +1,12 @@
-"""The distillation objective: L = shared + l1 local_global + l2 feature + l3 gradient + anchor (paper, eq. 9)."""
+"""The distillation loss: L = shared + l1 local_global + l2 feature + l3 gradient + anchor (paper, eq. 9)."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from ccd_cli.config.distill import Context, Loss
@@ -15,47 +16,79 @@ from ccd_cli.losses.normalize import normalize_map
 from ccd_cli.losses.terms import anchor_loss, drift, feature_loss, normalized_l1, reduce_loss
 
 
-def objective(
-    maps: Tensor,
-    tokens: Tensor | None,
-    values: Tensor,
-    valid: Tensor,
-    boxes: Tensor,
-    rule: Loss,
-    target_tokens: Tensor | None = None,
-    projection: nn.Module | None = None,
-) -> dict[str, Tensor]:
-    """Return `loss` and its named parts, unweighted and differentiable, and the detached `drift` and student statistics.
+@dataclass(frozen=True)
+class Prediction:
+    """What the student predicts for B images, in its own scale of disparity.
 
-    maps [B*V,S,S]: the student's disparity of its views, all shared crops first. values, valid [B+B*P,S,S] or [B*P,S,S]:
-    labels of the student's first views (where the teacher saw them), then of the patches. boxes [B,P,3]: the patches'
-    footprints in the student's last view. tokens [B*V,L,C] and target_tokens [B,L',C']: patch features of square grids.
+    `shared` [B,S,S]: of the crop that the teacher sees too. `local_global` [B,S,S]: of the region that the patches lie in,
+    often the same one. `tokens` [B,L,C]: patch features of the shared crop, at the width of the teacher's.
     """
-    count = len(boxes)
-    maps = maps.float()
-    parts: dict[str, Tensor] = {}
-    first = len(values) - count * boxes.shape[1]
-    pairs = []  # (student, label, valid) a context, the shared one first
-    if rule.shared.weight:
-        pairs.append((maps[:count], values[:count], valid[:count]))
-        parts["shared"] = _context(*pairs[-1], rule.shared, rule.drop_worst)
-    if rule.local_global.weight:
-        seen = sample_boxes(maps[-count:], boxes, values.shape[-1])
-        pairs.append((seen, values[first:], valid[first:]))
-        parts["local_global"] = _context(*pairs[-1], rule.local_global, rule.drop_worst)
-    main = pairs[0]
-    if rule.gradient.weight:
-        parts["gradient"] = gradient_loss(*main, scales=rule.gradient.scales)
-    if rule.feature.weight and tokens is not None and target_tokens is not None:
-        own = tokens[: len(target_tokens)].float()
-        target = match_grid(target_tokens.float(), own.shape[1])
-        parts["feature"] = feature_loss(own if projection is None else projection(own), target, rule.feature.margin)
-    if rule.anchor.weight:
-        parts["anchor"] = anchor_loss(*main)
-    loss = torch.stack([getattr(rule, name).weight * part for name, part in parts.items()]).sum()
+
+    shared: Tensor
+    local_global: Tensor
+    tokens: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class LabelMaps:
+    """Disparity at unit scale (MAD 1), and where it is valid (bool); both [B,S,S], or [B,P,S,S] of patches."""
+
+    values: Tensor
+    valid: Tensor
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Pseudo-labels of B images with P patches each, and who made them.
+
+    `shared` [B,S,S] is None where no term needs it, `patches` [B,P,S,S]. `tokens` [B,L',C]: patch features of the primary
+    teacher's encoder, if they were asked for. `median` and `mad`: means over all views of the raw label's statistics, in
+    the teacher's own scale of disparity.
+    """
+
+    shared: LabelMaps | None
+    patches: LabelMaps
+    tokens: Tensor | None
+    teacher: str
+    median: Tensor
+    mad: Tensor
+
+
+def distillation_loss(prediction: Prediction, labels: Labels, boxes: Tensor, config: Loss) -> dict[str, Tensor]:
+    """Return `loss` and its terms, unweighted and differentiable, and detached statistics of student and label.
+
+    boxes [B,P,3]: the patches' footprints (top, left, side) as fractions of the local-global view. The terms of one map
+    alone (gradient, anchor) and the statistics are of the shared context, or of the local-global one where that is off.
+    """
+    terms: dict[str, Tensor] = {}
+    contexts = []  # (student, label, valid), each [N,S,S]; the shared one first
+    if config.shared.weight:
+        assert labels.shared is not None
+        contexts.append((prediction.shared.float(), labels.shared.values, labels.shared.valid))
+        terms["shared"] = _context_loss(*contexts[-1], config.shared, config.drop_worst)
+    if config.local_global.weight:
+        values, valid = labels.patches.values.flatten(0, 1), labels.patches.valid.flatten(0, 1)
+        contexts.append((sample_boxes(prediction.local_global.float(), boxes, values.shape[-1]), values, valid))
+        terms["local_global"] = _context_loss(*contexts[-1], config.local_global, config.drop_worst)
+    main = contexts[0]
+    if config.gradient.weight:
+        terms["gradient"] = gradient_loss(*main, scales=config.gradient.scales)
+    if config.feature.weight and prediction.tokens is not None and labels.tokens is not None:
+        tokens = prediction.tokens.float()
+        target = match_grid(labels.tokens.float(), tokens.shape[1])
+        terms["feature"] = feature_loss(tokens, target, config.feature.margin)
+    if config.anchor.weight:
+        terms["anchor"] = anchor_loss(*main)
+    loss = torch.stack([getattr(config, name).weight * term for name, term in terms.items()]).sum()
     _, median, mad = normalize_map(main[0].detach(), main[2])
-    figures = {"drift": drift(*(t.detach() for t in main)), "student_median": median.mean(), "student_mad": mad.mean()}
-    return {"loss": loss, **parts, **figures}
+    statistics = {
+        "drift": drift(*(t.detach() for t in main)),
+        "student_median": median.mean(),
+        "student_mad": mad.mean(),
+        "label_median": labels.median,
+        "label_mad": labels.mad,
+    }
+    return {"loss": loss, **terms, **statistics}
 
 
 def match_grid(tokens: Tensor, count: int) -> Tensor:
@@ -67,6 +100,6 @@ def match_grid(tokens: Tensor, count: int) -> Tensor:
     return F.interpolate(grid, size=(new, new), mode="bilinear", antialias=True).flatten(2).transpose(1, 2)
 
 
-def _context(student: Tensor, label: Tensor, valid: Tensor, rule: Context, drop_worst: float) -> Tensor:
-    pixels = normalized_l1(student, label, valid, rule.normalization, rule.contexts, tuple(rule.levels))
+def _context_loss(student: Tensor, label: Tensor, valid: Tensor, context: Context, drop_worst: float) -> Tensor:
+    pixels = normalized_l1(student, label, valid, context.normalization, context.contexts, tuple(context.levels))
     return reduce_loss(pixels, valid, drop_worst)

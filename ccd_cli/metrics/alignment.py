@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,19 +24,8 @@ from numpy.typing import NDArray
 from ccd_cli.core.errors import CcdError, UsageProblem
 from ccd_cli.geometry.kinds import KINDS, Kind
 from ccd_cli.metrics.alignment_moge import affine_l1, nearest_valid, scale_l1
+from ccd_cli.metrics.methods import METHODS, Method
 
-Method = Literal[
-    "least-squares",
-    "least-squares-disparity",
-    "midas",
-    "moge-scale",
-    "moge-affine",
-    "moge-disparity",
-    "scale",
-    "median",
-    "none",
-]
-METHODS: tuple[str, ...] = get_args(Method)
 Space = Literal["depth", "disparity"]
 
 AUTO: dict[str, Method] = {

@@ -8,49 +8,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ccd_cli.core.errors import CcdError, UsageProblem
+from ccd_cli.core.errors import CcdError
 from ccd_cli.geometry.camera import ABOUT, Source
 from ccd_cli.geometry.depth_map import Camera, DepthMap
-from ccd_cli.geometry.metric_scale import FAR, NEAR, ToDepth, to_depth_by_range, to_depth_by_reference, value_quantiles
+from ccd_cli.geometry.metric_scale import ToDepth, to_depth_by_range, to_depth_by_reference, value_quantiles
 from ccd_cli.geometry.unproject import flying_pixels, normals_from_depth, unproject
+from ccd_cli.pointcloud.settings import CloudSettings
 
 AXES = "x right, y down, z forward (camera coordinates, as in OpenCV)"
 TAIL = 3.0
 """Times `far` (of a fit: of the reference's 99 % quantile): disparities beyond run to infinity, and are cut here."""
 NEIGHBORS, SPREADS = 20, 2.0
 """Outliers: points whose mean distance to 20 neighbors is over 2 standard deviations above the cloud's mean."""
-
-
-@dataclass(frozen=True)
-class CloudSettings:
-    """How maps become clouds; lengths in meters. `near` and `far` are None where the user gave none.
-
-    `reference` is a depth float32 [h, w] in meters, NaN where unknown, to which the map is fitted instead of near/far.
-    """
-
-    near: float | None = None
-    far: float | None = None
-    reference: NDArray[np.float32] | None = None
-    edge_cut: bool = True
-    max_depth: float | None = None
-    voxel: float | None = None
-    normals: bool = False
-    outliers: bool = False
-
-    def __post_init__(self) -> None:
-        """Raise UsageProblem for lengths that are not positive and finite, and unless near < far."""
-        for name in ("near", "far", "max_depth", "voxel"):
-            value = getattr(self, name)
-            if value is not None and not (np.isfinite(value) and value > 0):
-                raise UsageProblem(f"--{name.replace('_', '-')} is a positive number of meters, not {value:g}.")
-        near, far = self.range
-        if near >= far:
-            raise UsageProblem(f"--near must be less than --far, and they are {near:g} and {far:g} m.")
-
-    @property
-    def range(self) -> tuple[float, float]:
-        """Near and far in meters: the user's, else 0.5 and 20."""
-        return NEAR if self.near is None else self.near, FAR if self.far is None else self.far
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import json
 import struct
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 import ccd_cli
 from ccd_cli.core.errors import CcdError, UsageProblem
 from ccd_cli.core.files import atomic_write, check_free_space
+from ccd_cli.pointcloud.settings import Format
 
-Format = Literal["ply", "pcd", "xyz", "glb"]
 FORMATS: tuple[str, ...] = get_args(Format)
 _BYTES = {"ply": 15, "pcd": 16, "xyz": 50, "glb": 20}
 _BYTES_NORMALS = {"ply": 12, "pcd": 12, "xyz": 40, "glb": 12}

@@ -15,31 +15,14 @@ from ccd_cli.core.errors import CcdError, ImageError, Unwritable, UsageProblem
 from ccd_cli.core.report import Report
 from ccd_cli.geometry.camera import Source, field_of_view, resize_camera, resolve_camera
 from ccd_cli.geometry.depth_map import Camera
-from ccd_cli.geometry.kinds import Kind
 from ccd_cli.media.exif import read_focal_35mm
 from ccd_cli.media.find import Media, find_media
 from ccd_cli.media.map_read import StoredMap, find_map, read_map, read_reference
 from ccd_cli.media.photos import read_photo
-from ccd_cli.pointcloud.cloud import Cloud, CloudSettings, cloud_from_map
-from ccd_cli.pointcloud.files import Format, write_cloud
+from ccd_cli.pointcloud.cloud import Cloud, cloud_from_map
+from ccd_cli.pointcloud.files import write_cloud
 from ccd_cli.pointcloud.preview import write_preview
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """Where maps and cameras come from. `depth` and `align_to` are a file (for one photo) or a folder of `<stem>.*`.
-
-    `kind` and `depth_scale` are for maps without a sidecar; `intrinsics` are in pixels of the photo, `fov` in degrees
-    across its longer side; meters of a reference = code / `ref_scale`.
-    """
-
-    depth: Path
-    kind: Kind | None = None
-    depth_scale: float | None = None
-    intrinsics: Camera | None = None
-    fov: float | None = None
-    align_to: Path | None = None
-    ref_scale: float | None = None
+from ccd_cli.pointcloud.settings import Settings
 
 
 @dataclass
@@ -50,35 +33,26 @@ class Clouds:
     failed: list[tuple[str, str]] = field(default_factory=list)
 
 
-def run(
-    words: Sequence[str],
-    inputs: Inputs,
-    settings: CloudSettings,
-    out: Path,
-    *,
-    fmt: Format = "ply",
-    with_preview: bool = True,
-    report: Report,
-) -> Clouds:
-    """Write `out/<stem>.<fmt>`, and `<stem>.cloud.png` with a preview, for every photo that has a depth map.
+def run(words: Sequence[str], settings: Settings, report: Report) -> Clouds:
+    """Write `<stem>.<format>` into the output folder, and `<stem>.cloud.png` with a preview, for every image with a map.
 
-    Bad photos and maps are warned about, listed in the result and left out. Raises UsageProblem for flags that
-    contradict each other or the number of photos, Unwritable where nothing can be written.
+    Bad images and maps are warned about, listed in the result and skipped. Raises UsageProblem for settings that
+    contradict the number of images, Unwritable where nothing can be written.
     """
-    media, bad = find_media(words, out=out)
-    result = Clouds(failed=[*bad, *((str(m.path), "a video: give its frames as photos") for m in media if m.video)])
+    media, bad = find_media(words, out=settings.out)
+    result = Clouds(failed=[*bad, *((str(m.path), "a video: extract its frames as images") for m in media if m.video)])
     for name, reason in result.failed:
         report.warn(f"{name}: {reason}")
     photos = [m for m in media if not m.video]
-    _check(inputs, photos)
+    _check(settings, photos)
     own = {m.path.resolve() for m in photos}
     said: set[str] = set()
     report.begin("Clouds", len(photos))
     try:
         for number, photo in enumerate(photos, 1):
             try:
-                cloud, record = _make(photo, inputs, settings)
-                record |= _write(cloud, out, photo.stem, fmt, with_preview, own)
+                cloud, record = _make(photo, settings)
+                record |= _write(cloud, settings, photo.stem, own)
             except Unwritable:  # the rest of the batch could not be written either
                 raise
             except CcdError as error:
@@ -104,35 +78,33 @@ def _tell(report: Report, stem: Path, record: dict[str, Any], said: set[str]) ->
     report.note(f"{record['cloud']}: {record['points']:,} points" + (f" (left out: {lost})" if lost else ""))
 
 
-def _check(inputs: Inputs, photos: list[Media]) -> None:
-    """Raise UsageProblem for what cannot hold for any photo."""
-    resolve_camera(1, 1, intrinsics=inputs.intrinsics, fov=inputs.fov)
-    for flag, path in (("--depth", inputs.depth), ("--align-to", inputs.align_to)):
+def _check(settings: Settings, photos: list[Media]) -> None:
+    """Raise UsageProblem for maps or references that are absent or fewer than the images."""
+    for flag, path in (("--depth", settings.maps), ("--align-to", settings.align_to)):
         if path is not None and not path.exists():
             raise UsageProblem(
-                f"{flag}: {path} does not exist.", "Give a file, or a folder with <stem> of every photo."
+                f"{flag}: {path} does not exist.", "Pass a file, or a folder with <stem> of every image."
             )
         if path is not None and path.is_file() and len(photos) > 1:
             raise UsageProblem(
-                f"{flag} is one file for {len(photos)} photos.", "Give a folder with <stem> of every photo."
+                f"{flag} is one file for {len(photos)} images.", "Pass a folder with <stem> of every image."
             )
-    if inputs.ref_scale is not None and inputs.align_to is None:
-        raise UsageProblem("--ref-scale belongs to --align-to, which is not given.")
 
 
-def _make(photo: Media, inputs: Inputs, settings: CloudSettings) -> tuple[Cloud, dict[str, Any]]:
+def _make(photo: Media, settings: Settings) -> tuple[Cloud, dict[str, Any]]:
     """Return the cloud of one photo and its record."""
     rgb = read_photo(photo.path)
     stems = (photo.stem, photo.stem.with_name(photo.path.name))  # `ccd predict` may have kept the suffix in the name
-    path = inputs.depth if inputs.depth.is_file() else find_map(inputs.depth, stems)
-    stored = read_map(path, kind=inputs.kind, depth_scale=inputs.depth_scale)
-    camera, source = _camera(photo.path, rgb.shape[:2], stored, inputs)
+    path = settings.maps if settings.maps.is_file() else find_map(settings.maps, stems)
+    stored = read_map(path, kind=settings.kind, depth_scale=settings.depth_scale)
+    camera, source = _camera(photo.path, rgb.shape[:2], stored, settings)
     rgb = _at_size_of(stored, rgb)
-    if inputs.align_to is not None:
-        file = inputs.align_to
+    shape = settings.cloud
+    if settings.align_to is not None:
+        file = settings.align_to
         file = file if file.is_file() else find_map(file, stems, (".png", ".npy"))
-        settings = replace(settings, reference=read_reference(file, inputs.ref_scale))
-    cloud = cloud_from_map(stored.depth_map, rgb, camera, settings, camera_source=source, grain=stored.grain)
+        shape = replace(shape, reference=read_reference(file, settings.ref_scale))
+    cloud = cloud_from_map(stored.depth_map, rgb, camera, shape, camera_source=source, grain=stored.grain)
     height, width = stored.depth_map.values.shape
     return cloud, {
         "input": str(photo.path),
@@ -151,14 +123,14 @@ def _make(photo: Media, inputs: Inputs, settings: CloudSettings) -> tuple[Cloud,
     }
 
 
-def _camera(path: Path, size: tuple[int, int], stored: StoredMap, inputs: Inputs) -> tuple[Camera, Source]:
+def _camera(path: Path, size: tuple[int, int], stored: StoredMap, settings: Settings) -> tuple[Camera, Source]:
     """Return the camera in pixels of the map: flags and EXIF speak of the photo, stored intrinsics of the map."""
     map_size = stored.depth_map.values.shape
     known = stored.depth_map.camera
-    if known is not None and inputs.intrinsics is None and inputs.fov is None:
+    if known is not None and settings.intrinsics is None and settings.fov is None:
         return known, stored.camera_source
     camera, source = resolve_camera(
-        *size, intrinsics=inputs.intrinsics, fov=inputs.fov, focal_35mm=read_focal_35mm(path)
+        *size, intrinsics=settings.intrinsics, fov=settings.fov, focal_35mm=read_focal_35mm(path)
     )
     return resize_camera(camera, size, map_size), source
 
@@ -175,11 +147,12 @@ def _at_size_of(stored: StoredMap, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(rgb, dsize=(width, height), interpolation=way), np.uint8)
 
 
-def _write(cloud: Cloud, out: Path, stem: Path, fmt: Format, with_preview: bool, own: set[Path]) -> dict[str, Any]:
+def _write(cloud: Cloud, settings: Settings, stem: Path, own: set[Path]) -> dict[str, Any]:
     """Write the cloud and its preview; returns their paths for the record."""
-    path = out / stem.with_name(f"{stem.name}.{fmt}")
+    fmt = settings.cloud_format
+    path = settings.out / stem.with_name(f"{stem.name}.{fmt}")
     write_cloud(path, cloud.points, cloud.colors, cloud.normals, fmt, cloud.about)
-    if not with_preview:
+    if not settings.preview:
         return {"cloud": str(path), "preview": None}
     picture = path.with_name(f"{stem.name}.cloud.png")
     if picture.resolve() in own:

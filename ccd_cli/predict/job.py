@@ -1,4 +1,4 @@
-"""Settings, outcome and fingerprints of `ccd predict`: what is requested, what was written, what can be skipped."""
+"""Outcome and fingerprints of `ccd predict`: what was written, what can be skipped."""
 
 from __future__ import annotations
 
@@ -8,66 +8,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import ccd_cli
-from ccd_cli.core.errors import CcdError, Interrupted, Unwritable, UsageProblem
+from ccd_cli.core.errors import CcdError, Interrupted, Unwritable
 from ccd_cli.core.report import Report
 from ccd_cli.core.runtime import Runtime, Signals
 from ccd_cli.geometry.camera import Source, resolve_camera
 from ccd_cli.geometry.depth_map import Camera, DepthMap
-from ccd_cli.media.colorize import color_table
 from ccd_cli.media.exif import read_focal_35mm
 from ccd_cli.media.find import Media
 from ccd_cli.media.map_read import find_map
-from ccd_cli.media.map_write import ITEMS, Origin, with_suffix
+from ccd_cli.media.map_write import Origin, with_suffix
 from ccd_cli.media.outputs import read_sidecar
-from ccd_cli.pointcloud.cloud import CloudSettings
-from ccd_cli.pointcloud.files import Format
-from ccd_cli.predict.temporal import Mode
+from ccd_cli.predict.settings import Settings
 from ccd_cli.teachers.model import Model
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What to make of each input; the model and its resolution are told apart from it.
-
-    `cloud` None: no point clouds. `intrinsics` are in pixels of the photo. `start`, `end`: seconds of a video; `stride`:
-    every n-th frame; `every`: a point cloud every n frames (None: one a second of the clip). `batch` None: one photo at a
-    time on CPUs, eight on GPUs.
-    """
-
-    out: Path
-    save: tuple[str, ...] = ("color", "png16")
-    cmap: str = "inferno"
-    batch: int | None = None
-    overwrite: bool = False
-    intrinsics: Camera | None = None
-    fov: float | None = None
-    cloud: CloudSettings | None = None
-    cloud_format: Format = "ply"
-    preview: bool = True
-    align_to: Path | None = None
-    ref_scale: float | None = None
-    temporal: Mode | None = None
-    start: float = 0.0
-    end: float | None = None
-    stride: int = 1
-    every: int | None = None
-
-    def __post_init__(self) -> None:
-        """Raise UsageProblem for what cannot be made, before anything is loaded."""
-        if unknown := sorted(set(self.save) - set(ITEMS)):
-            raise UsageProblem(f"--save {','.join(unknown)}: no such output.", f"Choose from {', '.join(ITEMS)}.")
-        if not self.save and self.cloud is None:
-            raise UsageProblem("--save is empty, so there is nothing to make.", f"Choose from {', '.join(ITEMS)}.")
-        if (self.batch or 1) < 1 or self.stride < 1 or (self.every or 1) < 1:
-            raise UsageProblem("--batch, --stride and --every are 1 or more.")
-        if self.end is not None and self.end <= self.start:
-            raise UsageProblem(f"--start {self.start:g} --end {self.end:g}: the end must lie behind the start.")
-        if self.align_to is not None and not self.align_to.exists():
-            raise UsageProblem(f"--align-to: {self.align_to} does not exist.", "Give a file or a folder.")
-        if self.ref_scale is not None and self.align_to is None:
-            raise UsageProblem("--ref-scale belongs to --align-to, which is not given.")
-        color_table(self.cmap)
-        resolve_camera(1, 1, intrinsics=self.intrinsics, fov=self.fov)
 
 
 @dataclass
@@ -138,7 +90,6 @@ def fingerprints_of(item: Media, job: Job, *extra: object) -> Fingerprints:
         measured = reference and (str(reference), reference.stat().st_size, reference.stat().st_mtime_ns)
     except OSError as error:
         raise CcdError(f"{item.path}: {error.strerror or error}.") from error
-    cloud = settings.cloud
     values = [
         ccd_cli.__version__,
         (about.st_size, about.st_mtime_ns),
@@ -148,7 +99,7 @@ def fingerprints_of(item: Media, job: Job, *extra: object) -> Fingerprints:
     ]
     results = [
         (sorted(settings.save), settings.cmap),
-        cloud and (settings.cloud_format, settings.preview, cloud, settings.every),
+        settings.pointcloud and (settings.cloud_format, settings.preview, settings.cloud, settings.every),
         (measured, settings.ref_scale),
     ]
     return Fingerprints(*(hashlib.sha256(repr(facts).encode()).hexdigest() for facts in (values, values + results)))

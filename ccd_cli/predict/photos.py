@@ -22,13 +22,13 @@ from ccd_cli.pointcloud.preview import write_preview
 from ccd_cli.predict.job import (
     Fingerprints,
     Job,
-    Settings,
     existing_results,
     fingerprints_of,
     image_camera,
     origin,
     reference_file,
 )
+from ccd_cli.predict.settings import Settings
 from ccd_cli.teachers.model import Model, predict_each
 
 READERS = WRITERS = 2
@@ -152,7 +152,7 @@ def _write(
     files: dict[str, str] = {}
     notes: list[str] = []
     extra: dict[str, Any] = {}
-    if settings.cloud is not None:
+    if settings.pointcloud:
         cloud_settings = settings.cloud
         if (reference := reference_file(item, settings)) is not None:
             cloud_settings = replace(cloud_settings, reference=read_reference(reference, settings.ref_scale))

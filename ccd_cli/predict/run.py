@@ -13,8 +13,9 @@ from ccd_cli.core.report import Report
 from ccd_cli.core.runtime import Runtime, Signals
 from ccd_cli.media.find import Media, find_media
 from ccd_cli.media.outputs import claim
-from ccd_cli.predict.job import Job, Outcome, Settings
+from ccd_cli.predict.job import Job, Outcome
 from ccd_cli.predict.photos import predict_images
+from ccd_cli.predict.settings import Settings
 from ccd_cli.predict.video import predict_video
 from ccd_cli.teachers.model import Model
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,8 +36,8 @@ from ccd_cli.predict.motion import (
     estimate_motion,
     is_cut,
 )
+from ccd_cli.predict.settings import Mode
 
-Mode = Literal["none", "ema", "align"]
 MODES: tuple[str, ...] = get_args(Mode)
 
 MAP_SIZE = 64  # longer side, in pixels, of the reduced maps that are compared

@@ -147,7 +147,7 @@ def _begin(source: _Source, writer: ClipWriter, job: Job) -> _Clip:
     """The state of a new clip, or the restored state of an interrupted one."""
     kind, settings, base = job.model.teacher.kind, job.settings, source.base
     clouds = None
-    if settings.cloud is not None:
+    if settings.pointcloud:
         every = settings.every or max(1, round(float(source.video.rate) / settings.stride))
         clouds = CloudFrames(base, every, settings, fresh=writer.place is None)
     if (state := writer.state) is None:

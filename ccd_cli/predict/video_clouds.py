@@ -20,7 +20,8 @@ from ccd_cli.media.map_read import read_reference
 from ccd_cli.media.map_write import with_suffix
 from ccd_cli.pointcloud.cloud import choose_rule, cloud_from_map
 from ccd_cli.pointcloud.files import write_cloud
-from ccd_cli.predict.job import Settings, image_camera, reference_file
+from ccd_cli.predict.job import image_camera, reference_file
+from ccd_cli.predict.settings import Settings
 from ccd_cli.teachers.model import Model
 
 SAMPLES = 4000  # values per frame from which the clip's quantiles are computed
@@ -58,7 +59,6 @@ class CloudFrames:
         settings, files = self.settings, sorted(self.folder.glob("*.npz"), key=lambda file: int(file.stem))
         if not files:
             raise CcdError("The frames stored for them do not exist.")
-        assert settings.cloud is not None
         cloud_settings = settings.cloud
         if (reference := reference_file(item, settings)) is not None:
             cloud_settings = replace(cloud_settings, reference=read_reference(reference, settings.ref_scale))

@@ -23,6 +23,7 @@ import torch
 from PIL import Image
 
 from ccd_cli.config.load import check_label_recipe, check_recipe
+from ccd_cli.config.settings import DistillSettings
 from ccd_cli.core.report import Silent
 from ccd_cli.distill import train as distill
 from ccd_cli.label import run as label
@@ -105,7 +106,8 @@ def _run(out: Path, values: dict[str, Any], args: argparse.Namespace) -> list[di
         "log": {"samples": 0, "tensorboard": False},
         **values,
     }
-    distill.run(check_recipe(raw, "benchmark"), out=str(out), device=args.device, threads=args.threads, report=Silent())
+    settings = DistillSettings(out=str(out), device=args.device, threads=args.threads)
+    distill.run(check_recipe(raw, "benchmark"), settings, Silent())
     rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     return [{**row, "seconds": args.batch / row["images_per_second"]} for row in rows]
 

@@ -1,5 +1,5 @@
-"""What labeling costs: seconds a photo, teacher and crop by stage, and bytes a map; or, with --plan, what that makes of
-many photos on many GPUs.
+"""What labeling costs: seconds per image, teacher and crop by stage, and bytes per map; or, with --plan, the same for many
+images on many GPUs.
 
     python tests/benchmarks/bench_label.py [--size 560] [--patches 4] [--photos 6] [--device cpu] [--threads 1]
     python tests/benchmarks/bench_label.py --plan --teacher 0.012 --teacher 0.012 --crops 5
@@ -9,8 +9,8 @@ and random weights (time does not depend on them; the bytes of its maps mean not
 of one thread, but for a GPU and the disk, which are timed by the clock. `--device cuda` measures a GPU;
 `--arch depth-anything-v1-large` another network.
 
-The second one measures nothing: it multiplies the seconds a crop of each teacher (repeat --teacher) by the photos, divides
-by the GPUs, and says how many CPU cores a GPU then needs beside it to decode, encode, compare and write.
+The second one measures nothing: it multiplies the seconds per crop of each teacher (repeat --teacher) by the images,
+divides by the GPUs, and says how many CPU cores a GPU needs beside it to decode, encode, compare and write.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def measure(args: argparse.Namespace) -> None:
                 rows[name]["bytes"] += sum(map(len, pngs))
                 made.append(maps)
                 members += [(f"{name}.{i}", png) for i, png in enumerate(pngs)]
-            members.append(("photo", plan.photo(position).read_bytes()))
+            members.append(("photo", plan.image(position).read_bytes()))
             kinds = [teacher.kind for teacher in teachers.values()][:2]
             once["compare"] += timed(lambda made=made, kinds=kinds: disagreement(made[:2], kinds))[0]
             tar = Path(folder) / "shard.tar"
@@ -112,14 +112,14 @@ def measure(args: argparse.Namespace) -> None:
         f"{photos} photos of {photo_bytes / 1e3:.0f} kB, {crops} crops of {args.size} px, {runtime.describe()}, "
         f"torch {torch.__version__}"
     )
-    print(f"{'teacher':<34}{'teacher s/crop':>15}{'encode s/crop':>15}{'kB a map':>10}")
+    print(f"{'teacher':<34}{'teacher s/crop':>15}{'encode s/crop':>15}{'kB per map':>12}")
     for name, row in rows.items():
         print(
-            f"{name:<34}{row['teacher'] / shots:>15.4f}{row['encode'] / shots:>15.4f}{row['bytes'] / shots / 1e3:>10.0f}"
+            f"{name:<34}{row['teacher'] / shots:>15.4f}{row['encode'] / shots:>15.4f}{row['bytes'] / shots / 1e3:>12.0f}"
         )
-    print(f"decode and cut {once['decode'] / photos:.4f} s a photo, once for each teacher")
-    print(f"compare        {once['compare'] / shots:.4f} s a crop and pair of teachers")
-    print(f"write          {once['write'] / photos:.4f} s a megabyte, part and shard together, flushed to disk")
+    print(f"decode and crop {once['decode'] / photos:.4f} s per image, once for each teacher")
+    print(f"compare        {once['compare'] / shots:.4f} s per crop and pair of teachers")
+    print(f"write          {once['write'] / photos:.4f} s per megabyte, part and shard together, flushed to disk")
 
 
 def plan_table(args: argparse.Namespace) -> None:
@@ -130,12 +130,12 @@ def plan_table(args: argparse.Namespace) -> None:
     megabytes = (maps * args.map_bytes + args.photo_bytes) / 1e6
     cpu = teachers * args.decode + maps * args.encode + crops * pairs * args.compare + megabytes * args.write
     print(
-        f"{gpu:.3f} GPU seconds and {cpu:.3f} CPU-core seconds a photo: {cpu / gpu:.1f} cores beside each GPU keep up"
+        f"{gpu:.3f} GPU seconds and {cpu:.3f} CPU-core seconds per image: {cpu / gpu:.1f} cores beside each GPU keep up"
     )
     print(
-        f"{megabytes:.2f} MB a photo: {maps} maps of {args.map_bytes / 1e3:.0f} kB, photo {args.photo_bytes / 1e3:.0f} kB"
+        f"{megabytes:.2f} MB per image: {maps} maps of {args.map_bytes / 1e3:.0f} kB, image file {args.photo_bytes / 1e3:.0f} kB"
     )
-    print("\n| photos | GPU hours | 1 GPU | 8 GPUs | 64 GPUs | CPU core hours | shards |")
+    print("\n| images | GPU hours | 1 GPU | 8 GPUs | 64 GPUs | CPU core hours | shards |")
     print("|---|---|---|---|---|---|---|")
     for photos in args.photos_planned:
         days = [photos * gpu / DAY / count for count in (1, 8, 64)]
@@ -158,18 +158,20 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     plan = parser.add_argument_group("--plan")
     plan.add_argument("--plan", action="store_true", help="calculate instead of measuring")
-    plan.add_argument("--teacher", type=float, action="append", help="GPU seconds a crop; once for each teacher")
+    plan.add_argument("--teacher", type=float, action="append", help="GPU seconds per crop; once for each teacher")
     plan.add_argument("--crops", type=int, default=5)
     plan.add_argument("--map-bytes", type=float, default=DEFAULTS["map_bytes"])
     plan.add_argument("--photo-bytes", type=float, default=DEFAULTS["photo_bytes"])
-    plan.add_argument("--decode", type=float, default=DEFAULTS["decode"], help="seconds a photo")
-    plan.add_argument("--encode", type=float, default=DEFAULTS["encode"], help="seconds a map")
-    plan.add_argument("--compare", type=float, default=DEFAULTS["compare"], help="seconds a crop and pair of teachers")
-    plan.add_argument("--write", type=float, default=DEFAULTS["write"], help="seconds a megabyte")
+    plan.add_argument("--decode", type=float, default=DEFAULTS["decode"], help="seconds per image")
+    plan.add_argument("--encode", type=float, default=DEFAULTS["encode"], help="seconds per map")
+    plan.add_argument(
+        "--compare", type=float, default=DEFAULTS["compare"], help="seconds per crop and pair of teachers"
+    )
+    plan.add_argument("--write", type=float, default=DEFAULTS["write"], help="seconds per megabyte")
     plan.add_argument("--photos-planned", type=int, nargs="+", default=[1_000_000, 11_000_000], metavar="N")
     args = parser.parse_args()
     if args.plan and not args.teacher:
-        parser.error("--plan needs the GPU seconds a crop of each teacher: --teacher S --teacher S")
+        parser.error("--plan needs the GPU seconds per crop of each teacher: --teacher S --teacher S")
     plan_table(args) if args.plan else measure(args)
 
 
@@ -181,7 +183,7 @@ DEFAULTS = {
     "compare": 0.019,
     "write": 0.010,
 }
-"""What the first form measured on one core (see docs/SCALE.md); the photo is assumed."""
+"""What the first form measured on one core (see docs/SCALE.md); the size of an image file is assumed."""
 
 
 if __name__ == "__main__":

@@ -23,8 +23,8 @@ from ccd_cli.core.report import Silent
 from ccd_cli.core.runtime import choose_runtime
 from ccd_cli.models.arch import get_arch
 from ccd_cli.models.depth_net import DepthNet
-from ccd_cli.predict.job import Settings
 from ccd_cli.predict.run import run
+from ccd_cli.predict.settings import Settings
 from ccd_cli.teachers.adapters.native import NativeTeacher, infer
 from ccd_cli.teachers.adapters.preprocess import resize_for
 from ccd_cli.teachers.model import Model

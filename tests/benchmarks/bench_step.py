@@ -22,6 +22,7 @@ import torch
 from PIL import Image
 
 from ccd_cli.config.load import check_recipe
+from ccd_cli.config.settings import DistillSettings
 from ccd_cli.core.report import Silent
 from ccd_cli.core.runtime import Runtime
 from ccd_cli.distill import train as distill
@@ -48,7 +49,7 @@ def main() -> None:
         recipe = check_recipe(_recipe(folder, args), "benchmark")
         whole: list[float] = []
         bare: list[float] = []
-        jobs: list[distill.Job] = []
+        jobs: list[tuple[distill.Run, distill.TrainState]] = []
 
         class Watch(Silent):
             """Times the loop from one report to the next, and the bare networks between them."""
@@ -56,9 +57,9 @@ def main() -> None:
             began = 0.0
 
             def advance(self, done: int, **figures: float | str) -> None:
-                _wait(jobs[0].runtime)
+                _wait(jobs[0][0].runtime)
                 whole.append(time.perf_counter() - self.began)
-                bare.append(_bare(jobs[0], args))
+                bare.append(_bare(*jobs[0], args))
                 self.began = time.perf_counter()
 
             def begin(self, what: str, total: int, done: int = 0) -> None:
@@ -66,16 +67,18 @@ def main() -> None:
 
         prepared = distill.prepare
 
-        def keep(*arguments: object) -> distill.Job:
+        def keep(*arguments: object) -> tuple[distill.Run, distill.TrainState]:
             jobs.append(prepared(*arguments))  # type: ignore[arg-type]
             return jobs[0]
 
         distill.prepare = keep
         watch = Watch()
-        distill.run(recipe, out=str(folder / "run"), device=args.device, precision=args.precision, report=watch)
+        distill.run(
+            recipe, DistillSettings(out=str(folder / "run"), device=args.device, precision=args.precision), watch
+        )
     a, b = statistics.median(whole[1:]), statistics.median(bare[1:])
     views = f"{args.batch} x (1 + {args.patches}) teacher views"
-    print(f"{args.size} px, {views}, {jobs[0].runtime.describe()}, {len(whole) - 1} steps")
+    print(f"{args.size} px, {views}, {jobs[0][0].runtime.describe()}, {len(whole) - 1} steps")
     print(f"whole step    {a:8.3f} s")
     print(f"bare networks {b:8.3f} s")
     print(f"outside       {(1 - b / a) * 100:8.1f} %")
@@ -102,20 +105,20 @@ def _recipe(folder: Path, args: argparse.Namespace) -> dict[str, object]:
     }
 
 
-def _bare(job: distill.Job, args: argparse.Namespace) -> float:
+def _bare(run: distill.Run, state: distill.TrainState, args: argparse.Namespace) -> float:
     """Return the seconds of the teacher's forward and the student's forward and backward on the step's shapes."""
-    device = job.runtime.device
+    device = run.runtime.device
     seen = torch.rand(args.batch * (1 + args.patches), 3, args.size, args.size, device=device)
     own = torch.rand(args.batch, 3, args.size, args.size, device=device)
 
     def networks() -> None:
-        job.ensemble.members[0].teacher.predict_with_features(seen)
-        with job.runtime.autocast():
-            maps, tokens = job.student.forward_with_features(job.student.normalize(own))
+        run.ensemble.members[0].teacher.predict_with_features(seen)
+        with run.runtime.autocast():
+            maps, tokens = state.student.forward_with_features(state.student.normalize(own))
         (maps.float().mean() + tokens.float().mean()).backward()
-        job.optimizer.zero_grad(set_to_none=True)
+        state.optimizer.zero_grad(set_to_none=True)
 
-    return _timed(networks, job.runtime)
+    return _timed(networks, run.runtime)
 
 
 def _timed(function: Callable[[], None], runtime: Runtime) -> float:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ccd_cli.config.load import check_label_recipe, check_recipe
+from ccd_cli.config.settings import DistillSettings
 from ccd_cli.core.report import Silent
 from ccd_cli.distill import train as distill
 from ccd_cli.label import run as label
@@ -67,7 +68,7 @@ def _run(args: argparse.Namespace, name: str, seed: int, values: dict[str, Any])
         }
         recipe = check_recipe(raw, "comparison")
         resume = (out / "recipe.yaml").exists()
-        distill.run(recipe, out=str(out), resume=resume, device=args.device, threads=1, report=Silent())
+        distill.run(recipe, DistillSettings(out=str(out), resume=resume, device=args.device, threads=1), Silent())
     scores: dict[str, float] = json.loads((out / "eval.json").read_text())["best"]
     return scores
 

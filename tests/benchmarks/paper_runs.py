@@ -18,6 +18,7 @@ from score_edges import predictor, score
 from ccd_cli.config.common import GROUND_TRUTH, HELD_OUT, Scenes
 from ccd_cli.config.distill import DistillRecipe
 from ccd_cli.config.load import load_recipe, recipe_hash
+from ccd_cli.config.settings import DistillSettings
 from ccd_cli.core.errors import TrainingStopped
 from ccd_cli.core.files import read_json_lines, write_json
 from ccd_cli.core.paths import builtin_path
@@ -104,7 +105,7 @@ def run_row(recipe: DistillRecipe, folder: Path, machine: Machine) -> dict[str, 
     facts: dict[str, Any] = {"recipe": recipe_hash(recipe), "weights": weights(recipe), "steps": recipe.optim.steps}
     begun = (folder / "recipe.yaml").exists()
     try:
-        distill.run(recipe, out=str(folder), resume=begun, report=clock, **vars(machine))
+        distill.run(recipe, DistillSettings(out=str(folder), resume=begun, **vars(machine)), clock)
     except TrainingStopped as error:
         facts |= {"stopped": error.message}
     else:

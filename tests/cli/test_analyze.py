@@ -82,7 +82,7 @@ def test_the_default_run_writes_tables_plots_and_a_page(ccd_here, tmp_path):
     assert len(lines) == 72 and float(lines[0]["clean_loss"]) == made["noise"][0]["clean_loss"]
     with (out / "draws.csv").open(newline="") as file:
         assert len(list(csv.DictReader(file))) == 2 * 72
-    assert "Noise in labels" in result.stderr and "global" in result.stderr and "hybrid by range" in result.stderr
+    assert "Label noise" in result.stderr and "global" in result.stderr and "hybrid by range" in result.stderr
 
 
 def test_files_of_others_stay(ccd_here, tmp_path, no_plots):

@@ -23,7 +23,7 @@ def test_list_says_where_sets_come_from_and_what_is_here(ccd_here, tmp_path):
     assert result.exit_code == 0
     for name in (*ZERO_SHOT, "moge", "builtin"):
         assert f"\n{name} (suite " in result.output
-    assert "here, 2 of 800 samples" in result.output and "not here" in result.output
+    assert "installed, 2 of 800 samples" in result.output and "not installed" in result.output
     assert "terms-of-use" in result.output and "https://" in result.output
 
 
@@ -47,7 +47,7 @@ def test_check_fails_where_a_set_is_not_the_published_one(ccd_here, tmp_path, su
     WRITERS["diode"](tmp_path / "data/diode")
     result = ccd_here("data", "check", suite)
     assert result.exit_code == 1
-    assert "diode: 2 of 771 samples, NOT as published" in result.output
+    assert "diode: 2 of 771 samples, NOT the published split" in result.output
     assert ("nyuv2: missing" in result.output) is (suite == "zero-shot")
 
 
@@ -83,7 +83,7 @@ def test_prepare_then_check(ccd_here, tmp_path):
     pack(tmp_path / "x", tmp_path / "downloads/val.tar.gz", "", "w:gz")
     result = ccd_here("data", "prepare", "diode", "--from", "downloads")
     assert result.exit_code == 0 and "6 files written, 0 skipped" in result.output
-    assert "NOT as published" in result.output, "two of 771"
+    assert "NOT the published split" in result.output, "two of 771"
     facts = json.loads(ccd_here("data", "prepare", "diode", "--from", "downloads", "--json").stdout)
     assert (facts["written"], facts["kept"], facts["published"]) == (0, 6, False)
     assert ccd_here("data", "check", "diode").exit_code == 1

@@ -160,7 +160,7 @@ def test_data_knows_the_set(ccd_here, root):
     assert "no photo of outdoor" in checked.output and "underwater 1 photos, 4 pairs" in checked.output
     assert "cannot be scored" not in checked.output
     listed = ccd_here("data", "list")
-    assert "da-2k (suite da-2k): 1029 samples; here, 3 of 1029 samples" in listed.output
+    assert "da-2k (suite da-2k): 1029 samples; installed, 3 of 1029 samples" in listed.output
     (root / "images/indoor/a.jpg").unlink()
     assert "1 photos are missing: images/indoor/a.jpg" in ccd_here("data", "check", "da-2k").output
     (root / "annotations.json").rename(root.parent / "DA-2K.zip")

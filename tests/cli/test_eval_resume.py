@@ -106,7 +106,7 @@ def test_damaged_samples_are_named_and_left_out(ccd_here, tmp_path):
         "eval", "--data-root", root, "--predictions", tmp_path / "maps", "--prediction-kind", "metric", "--json"
     )
     assert result.exit_code == 1
-    assert "Traceback" not in result.output and "5 samples were left out" in result.stderr
+    assert "Traceback" not in result.output and "5 samples were skipped" in result.stderr
     made = document(result)
     assert made["results"][0]["n"] == 1 and made["results"][0]["abs_rel"] < 1e-4
     reasons = {entry["image"][-8:-4]: entry["reason"] for entry in made["protocol"]["left_out"]}

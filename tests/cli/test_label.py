@@ -72,7 +72,7 @@ def test_end_to_end_and_readable_with_tarfile_pillow_and_json_alone(ccd_here, wr
 
 def test_labels_are_the_teachers_own_values_of_the_crops(ccd_here, write_recipe, values, tmp_path):
     assert label(ccd_here, write_recipe(values)).exit_code == 0
-    from ccd_cli.data.crops import Region, cut
+    from ccd_cli.data.crops import Region, crop_image
     from ccd_cli.media.photos import read_photo
 
     teachers = [load_teacher(t["model"], resolution=t.get("resolution")) for t in values["teachers"]]
@@ -81,7 +81,7 @@ def test_labels_are_the_teachers_own_values_of_the_crops(ccd_here, write_recipe,
         assert np.array_equal(sample.photo(), pixels)
         for t, teacher in enumerate(teachers):
             boxes = [Region(*crop.box) for crop in sample.facts.labels[t].crops]
-            views = torch.from_numpy(np.stack([cut(pixels, box, 64) for box in boxes])).permute(0, 3, 1, 2) / 255
+            views = torch.from_numpy(np.stack([crop_image(pixels, box, 64) for box in boxes])).permute(0, 3, 1, 2) / 255
             for c, want in enumerate(teacher.predict(views).numpy()):
                 got, valid = sample.label(t, c)
                 step = sample.facts.labels[t].crops[c].scale
@@ -164,7 +164,7 @@ def test_a_full_disk_is_seen_before_any_work(ccd_here, write_recipe, values, tmp
     [
         (["images.scenes.count=3"], "images.scenes"),
         (["crops.region=own"], "crops.region"),
-        (["teachers=truth"], "generated scenes only"),
+        (["teachers=ground-truth"], "synthetic scenes only"),
         (["teachers=[a, a]"], "listed twice"),
         (["teachers=a", "drop.worst=0.1"], "needs two teachers"),
         (["crops.patch_min=0.9", "crops.patch_max=0.5"], "crops.patch_min"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shutil
 import signal
 import tempfile
 import time
@@ -18,7 +19,9 @@ import pytest
 from ccd_cli.config.load import check_label_recipe
 from ccd_cli.core.errors import CcdError
 from ccd_cli.core.report import Silent
-from ccd_cli.label import ray as label_ray
+from ccd_cli.label import ray_cluster
+from ccd_cli.label.ray import RayEngine
+from ccd_cli.label.ray_cluster import Node
 from ccd_cli.label.run import run
 from tests.tiny_labels import content, recipe_values, start, wait_for
 
@@ -42,7 +45,7 @@ def ray_processes() -> set[int]:
                 words = (folder / "cmdline").read_bytes()
             except OSError:
                 continue
-            if b"ray::" in words or b"/ray/" in words or b"label_ray_driver" in words:
+            if b"ray::" in words or b"/ray/" in words:
                 found.add(int(folder.name))
     return found
 
@@ -84,23 +87,36 @@ def begin(tmp_path, path, *args):
     return start(tmp_path, str(path), "--engine", "ray", "--workers", "2", "--out", "labels", *args)
 
 
-def kill_the_worker_of(folder: Path, shard: str = "*") -> str | None:
+def kill_the_worker_of(folder: Path, shard: str = "") -> str | None:
     """Kill a process that is at work on a shard, and return the shard's name; None where none is.
 
     It is stopped first: one that has just finished is let go on.
     """
-    for mark in sorted((folder / "parts/tries/teacher-0").glob(shard)):
-        part = folder / f"parts/teacher-0/part-{mark.name}.tar"
+    title = f"ray::shard-{shard}"
+    for pid, words in titles(title):
+        name = words.removeprefix("ray::shard-")
         try:
-            worker = int(mark.read_text().splitlines()[-1])
-            os.kill(worker, signal.SIGSTOP)
-        except (OSError, IndexError, ValueError):
+            os.kill(pid, signal.SIGSTOP)
+        except OSError:
             continue
-        at_work = mark.exists() and not part.exists()
-        os.kill(worker, signal.SIGKILL if at_work else signal.SIGCONT)
+        at_work = (pid, words) in titles(title) and not (folder / f"parts/teacher-0/part-{name}.tar").exists()
+        os.kill(pid, signal.SIGKILL if at_work else signal.SIGCONT)
         if at_work:
-            return mark.name
+            return name
     return None
+
+
+def titles(prefix: str) -> list[tuple[int, str]]:
+    """Process and title, sorted, of the processes whose title begins so: Ray names a process after its task."""
+    found = []
+    for pid in ray_processes():
+        try:
+            words = (Path("/proc") / str(pid) / "cmdline").read_bytes().split(b"\0")[0].decode()
+        except OSError:
+            continue
+        if words.startswith(prefix):
+            found.append((pid, words))
+    return sorted(found)
 
 
 @pytest.fixture
@@ -127,7 +143,7 @@ def test_a_killed_worker_changes_nothing(write_recipe, slow_values, tmp_path):
     output = process.communicate(timeout=240)[0]
     assert process.returncode == 0, output
     assert killed is not None, "nothing was killed in the middle"
-    assert f"Shard {int(killed)} was made again" in output
+    assert f"Shard {int(killed)} is computed again" in output
     assert "raylet" not in output, "Ray's own messages"
     document = json.loads(output[output.index("\n{") :])
     assert (document["samples"], document["shards"]) == (16, 8)
@@ -155,7 +171,7 @@ def test_stopped_it_leaves_no_process_and_the_local_engine_goes_on(write_recipe,
     there = sorted((folder / "parts/teacher-0").glob("part-*.tar"))
     assert there, "finished parts are kept"
     if number == signal.SIGINT:
-        assert "Go on with the same command" in output
+        assert "Resume with the same command" in output
         assert locally(slow_values, folder) == locally(slow_values, tmp_path / "local")
 
 
@@ -190,6 +206,22 @@ def test_a_shard_that_kills_every_worker_ends_in_a_plain_error(write_recipe, slo
     assert gone(before)
 
 
+@on_a_cluster
+def test_an_error_in_a_worker_is_one_plain_line(write_recipe, photos, make_teacher, tmp_path):
+    before, weights, folder = traces(), tmp_path / "weights.safetensors", tmp_path / "labels"
+    shutil.copy(make_teacher("first", 1), weights)
+    values = {**recipe_values(photos, make_teacher), "teachers": [{"model": str(weights), "batch": 4}]}
+    locally(values, folder)
+    (folder / "shard-000002.tar").unlink()
+    shutil.copy(make_teacher("third", 3), weights)
+    process = begin(tmp_path, write_recipe(values))
+    output = process.communicate(timeout=240)[0]
+    assert process.returncode == 2, output
+    assert output.splitlines()[-1].startswith("ccd: error: The weights of weights have changed since labeling began.")
+    assert "Traceback" not in output
+    assert gone(before)
+
+
 def test_without_ray_one_line_names_the_extra(ccd_here, write_recipe, photos, make_teacher, monkeypatch, tmp_path):
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "ray" else found(name, *rest))
@@ -216,22 +248,22 @@ def test_options_that_contradict_the_engine(ccd_here, write_recipe, photos, make
 def test_which_cluster(monkeypatch, tmp_path):
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    assert label_ray.cluster_address() == ""
-    monkeypatch.setattr(label_ray, "_answers", lambda address: address.endswith(":1"))
+    assert ray_cluster.cluster_address() == ""
+    monkeypatch.setattr(ray_cluster, "_answers", lambda address: address.endswith(":1"))
     (tmp_path / "ray").mkdir()
     (tmp_path / "ray/ray_current_cluster").write_text("10.0.0.1:1")
-    assert label_ray.cluster_address() == "10.0.0.1:1"
+    assert ray_cluster.cluster_address() == "10.0.0.1:1"
     monkeypatch.setenv("RAY_ADDRESS", "local")
-    assert label_ray.cluster_address() == ""
+    assert ray_cluster.cluster_address() == ""
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.2:1")
-    assert label_ray.cluster_address() == "10.0.0.2:1"
+    assert ray_cluster.cluster_address() == "10.0.0.2:1"
     for dead in ("10.0.0.2:2", "auto"):
         (tmp_path / "ray/ray_current_cluster").write_text("10.0.0.1:2")
         monkeypatch.setenv("RAY_ADDRESS", dead)
         with pytest.raises(CcdError, match=f"RAY_ADDRESS={dead}"):
-            label_ray.cluster_address()
+            ray_cluster.cluster_address()
     monkeypatch.delenv("RAY_ADDRESS")
-    assert label_ray.cluster_address() == "", "a cluster that is gone is no cluster"
+    assert ray_cluster.cluster_address() == "", "a cluster that is gone is no cluster"
 
 
 @pytest.mark.parametrize(
@@ -248,6 +280,6 @@ def test_which_cluster(monkeypatch, tmp_path):
 )
 def test_how_many_workers_and_what_they_claim(monkeypatch, wanted, nodes, threads, expected):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: object())
-    engine = label_ray.RayEngine(wanted, False, lambda: None, Silent())
-    engine._spread_out([{"cpus": float(cpus), "gpus": float(gpus)} for cpus, gpus in nodes], threads)
+    engine = RayEngine(wanted, False, lambda: None, Silent())
+    engine._allot([Node(float(cpus), float(gpus)) for cpus, gpus in nodes], threads)
     assert (engine.workers, engine._cpus, engine._gpus) == expected

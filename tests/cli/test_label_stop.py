@@ -78,7 +78,7 @@ def test_ctrl_c_saves_and_exits_130(ccd_here, write_recipe, values, tmp_path, wh
     process.send_signal(signal.SIGINT)
     output = process.communicate(timeout=60)[0]
     assert process.returncode == 130, output
-    assert "Go on with the same command" in output
+    assert "Resume with the same command" in output
     assert (tmp_path / "stopped/parts/teacher-0/part-000002.tar").exists()
     assert label(ccd_here, path, "--out", "stopped").exit_code == 0
     assert content(tmp_path / "stopped") == whole[0]
@@ -119,7 +119,7 @@ def test_other_weights_photos_and_folders_are_refused(ccd_here, write_recipe, va
     shutil.copy(photos / "1.png", tmp_path / "mine/more.png")
     done = label(ccd_here, path)
     assert done.exit_code == 2
-    assert "list of photos has changed" in done.stderr
+    assert "list of images has changed" in done.stderr
     (tmp_path / "mine/more.png").unlink()
     assert label(ccd_here, path).exit_code == 0
     (tmp_path / "full").mkdir()
@@ -165,7 +165,7 @@ def test_broken_photos_are_listed_and_too_many_stop(ccd_here, write_recipe, valu
     assert "damaged" in listed["cut.png"]
     photos_seen = {Path(facts.photo.path).name for facts, _ in ShardReader(folder).sidecars()}
     assert photos_seen == {p.name for p in photos.iterdir()}
-    for limit, words in (("0.15", "2 of 10 photos"), ("0.01", "1 of 10 photos")):  # damage within, then a bad header
+    for limit, words in (("0.15", "2 of 10 images"), ("0.01", "1 of 10 images")):  # damage within, then a bad header
         done = label(ccd_here, path, "--out", f"strict{limit}", "--set", f"images.max_skipped={limit}")
         assert done.exit_code == 1
         assert words in done.stderr
@@ -177,7 +177,7 @@ def test_broken_photos_are_listed_and_too_many_stop(ccd_here, write_recipe, valu
         (tmp_path / "mine" / photo.name).write_bytes(b"")
     done = label(ccd_here, path, "--out", "none", "--set", "images.max_skipped=1.0")
     assert done.exit_code == 1
-    assert "None of the photos can be read" in done.stderr
+    assert "None of the images can be read" in done.stderr
 
 
 def test_two_runs_do_not_write_one_folder(ccd_here, write_recipe, values, tmp_path):

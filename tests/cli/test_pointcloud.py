@@ -297,10 +297,10 @@ def test_bad_inputs_are_named_and_the_rest_is_done(pointcloud, tmp_path, scene):
         (["--intrinsics", "500,500,32,24", "--fov", "60"], 2, "contradict"),
         (["--fov", "180"], 2, "--fov"),
         (["--fov", "nan"], 2, "--fov"),
-        (["--near", "9", "--far", "3"], 2, "--near must be less"),
+        (["--near", "9", "--far", "3"], 2, "--near (9 m) must be less than --far (3 m)"),
         (["--near", "nan"], 2, "--near"),
         (["--voxel", "-1"], 2, "--voxel"),
-        (["--ref-scale", "1000"], 2, "--ref-scale belongs"),
+        (["--ref-scale", "1000"], 2, "--ref-scale needs"),
         (["--align-to", "nowhere.png"], 2, "nowhere.png does not exist"),
         (["--depth", "nowhere"], 2, "nowhere does not exist"),
         (["--kind", "inches"], 2, "inches"),
@@ -327,7 +327,7 @@ def test_one_map_is_not_for_two_photos(pointcloud, tmp_path, scene):
     np.save(tmp_path / "room.npy", scene[1])
     Image.fromarray(scene[0]).save(tmp_path / "other.png")
     result = pointcloud("room.png", "other.png", "--depth", "room.npy", "--kind", "metric")
-    assert result.exit_code == 2 and "one file for 2 photos" in result.stderr
+    assert result.exit_code == 2 and "one file for 2 images" in result.stderr
 
 
 def test_a_preview_never_overwrites_a_photo(pointcloud, tmp_path, scene):

@@ -143,15 +143,15 @@ def test_nothing_is_done_twice_and_changes_are(predict, tmp_path):
     out = tmp_path / "ccd-out"
     predict("a.png", "b.png")
     before = {n: (out / n).stat().st_mtime_ns for n in names(out)}
-    assert "2 already there" in predict("a.png", "b.png").stderr
+    assert "2 skipped" in predict("a.png", "b.png").stderr
     assert before == {n: (out / n).stat().st_mtime_ns for n in names(out)}
     (out / "a.color.png").unlink()
     photo(tmp_path / "b.png", seed=2)
-    assert "2 done, 0 already" in predict("a.png", "b.png").stderr
-    assert "2 done, 0 already" in predict("a.png", "b.png", "--resolution", "96").stderr
-    assert "2 done, 0 already" in predict("a.png", "b.png", "--resolution", "96", "--overwrite").stderr
+    assert "2 done, 0 skipped" in predict("a.png", "b.png").stderr
+    assert "2 done, 0 skipped" in predict("a.png", "b.png", "--resolution", "96").stderr
+    assert "2 done, 0 skipped" in predict("a.png", "b.png", "--resolution", "96", "--overwrite").stderr
     (out / "a.json").write_text('{"fingerprint": 3, "files": {"x": "../../etc/passwd"}}')
-    assert "1 done, 1 already" in predict("a.png", "b.png", "--resolution", "96").stderr
+    assert "1 done, 1 skipped" in predict("a.png", "b.png", "--resolution", "96").stderr
 
 
 def test_bad_inputs_are_named_and_the_rest_is_done(predict, tmp_path):
@@ -183,8 +183,8 @@ def test_bad_inputs_are_named_and_the_rest_is_done(predict, tmp_path):
 @pytest.mark.parametrize(
     ("options", "code", "said"),
     [
-        (["--save", "nothing"], 2, "no such output"),
-        (["--save", ","], 2, "nothing to make"),
+        (["--save", "nothing"], 2, "unknown output"),
+        (["--save", ","], 2, "nothing to write"),
         (["--cmap", "infern"], 2, "inferno"),
         (["--fov", "200"], 2, "fov"),
         (["--intrinsics", "1,2,3"], 2, "intrinsics"),
@@ -234,9 +234,7 @@ def test_a_video_keeps_count_rate_and_values(predict, tmp_path):
         steady = scale * np.load(out / "v" / f"{i:06d}.npy") + shift
         assert np.abs(codes[i] * coding["scale"] + coding["offset"] - steady).max() <= coding["scale"] * 0.51
     assert not [p for p in out.iterdir() if p.name.startswith(".")]
-    assert (
-        "1 already there" in predict("v.mp4", "--save", "color,png16,npy,side", "--pointcloud", "--every", "10").stderr
-    )
+    assert "1 skipped" in predict("v.mp4", "--save", "color,png16,npy,side", "--pointcloud", "--every", "10").stderr
 
 
 def test_part_of_a_video(predict, tmp_path):
@@ -319,4 +317,4 @@ def test_an_interrupted_batch_keeps_what_is_finished(tmp_path, model):
     assert 0 < len(kept) < 60
     again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert again.returncode == 0
-    assert f"{len(kept)} already there" in again.stderr
+    assert f"{len(kept)} skipped" in again.stderr

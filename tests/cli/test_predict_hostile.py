@@ -52,7 +52,7 @@ def test_strange_names_are_names(predict, tmp_path):  # noqa: F811
     assert result.exit_code == 0, result.stderr
     assert len(json.loads(result.stdout)["done"]) == len(NAMES) + 1
     assert ":cat:[red]x[b].png" in result.stderr
-    assert "8 already there" in predict("set").stderr
+    assert "8 skipped" in predict("set").stderr
 
 
 def test_a_list_of_names_that_are_not_utf8(predict, tmp_path):  # noqa: F811
@@ -87,7 +87,7 @@ def test_maps_that_say_nothing_are_failures(ccd_here, made_of, tmp_path, value, 
     for _ in range(2):  # and stay failures
         result = ccd_here(*arguments)
         assert result.exit_code == 1
-        assert result.stderr.count("not done: p.png: The m") == 1
+        assert result.stderr.count("failed: p.png: The m") == 1
         assert result.stderr.count(said) >= 4
     assert not list(tmp_path.glob("ccd-out/.*"))
 
@@ -97,10 +97,10 @@ def test_results_are_no_inputs(predict, tmp_path):  # noqa: F811
     photo(tmp_path / "b.depth.png")  # somebody else's, without a sidecar
     video(tmp_path / "v.mp4", 6)
     for out in ("ccd-out", "."):
-        assert "3 done, 0 already there" in predict(".", "--out", out, "--save", "color,png16,side").stderr
-        assert "0 done, 3 already there" in predict(".", "--out", out, "--save", "color,png16,side").stderr
+        assert "3 done, 0 skipped" in predict(".", "--out", out, "--save", "color,png16,side").stderr
+        assert "0 done, 3 skipped" in predict(".", "--out", out, "--save", "color,png16,side").stderr
     assert (
-        "0 done, 2 already there"
+        "0 done, 2 skipped"
         in predict("a.png", "a.color.png", "v.mp4", "--out", ".", "--save", "color,png16,side").stderr
     )
     alone = predict("a.color.png")
@@ -148,7 +148,7 @@ def test_a_truncated_video_fails_again(predict, tmp_path):  # noqa: F811
     whole = video(tmp_path / "v.mkv", 60, size=(160, 120)).read_bytes()
     (tmp_path / "v.mkv").write_bytes(whole[: len(whole) * 2 // 3])
     assert [predict("v.mkv").exit_code for _ in range(2)] == [1, 1]
-    assert "1 already there" in predict("v.mkv").stderr
+    assert "1 skipped" in predict("v.mkv").stderr
 
 
 def test_a_short_clip_does_not_stop_the_others(predict, tmp_path):  # noqa: F811
@@ -199,11 +199,11 @@ def test_a_full_disk_says_so(predict, tmp_path, monkeypatch):  # noqa: F811
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--near", "1", "--every", "5", "--no-preview"], "--near, --no-preview, --every"),
+        (["--near", "1", "--every", "5", "--no-preview"], "--every, --no-preview, --near"),
         (["--pointcloud", "--align-to", "nowhere.npy"], "does not exist"),
         (["--pointcloud", "--align-to", "a.png"], "one file for 2"),
-        (["--pointcloud", "--ref-scale", "1000"], "belongs to --align-to"),
-        (["--start", "3", "--end", "1"], "behind the start"),
+        (["--pointcloud", "--ref-scale", "1000"], "needs --align-to"),
+        (["--start", "3", "--end", "1"], "later than --start"),
     ],
 )
 def test_options_that_would_go_unread(predict, tmp_path, options, said):  # noqa: F811

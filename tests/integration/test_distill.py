@@ -179,7 +179,7 @@ def test_unreadable_photos_are_listed_and_too_many_stop_the_run(tiny_recipe, wri
         Path(json.loads(line)["photo"]).name for line in (tmp_path / "a" / "skipped.jsonl").read_text().splitlines()
     }
     assert listed == {"text.png", "cut.jpg"}
-    assert "2 photos could not be read" in done.stderr
+    assert "2 images could not be read" in done.stderr
     stopped = ccd_here("distill", str(recipe), "--out", "b", "--set", "images.max_skipped=0.05")
     assert stopped.exit_code == 1
     assert "max_skipped" in stopped.stderr
@@ -233,7 +233,7 @@ def test_a_full_disk_is_one_line_and_leaves_finished_work(tiny_recipe, write_rec
     from ccd_cli.config.load import load_recipe
     from ccd_cli.core.errors import CcdError
     from ccd_cli.core.report import Silent
-    from ccd_cli.distill import run_folder
+    from ccd_cli.distill import checkpoint
     from ccd_cli.distill import train as distill
 
     monkeypatch.chdir(tmp_path)
@@ -247,7 +247,7 @@ def test_a_full_disk_is_one_line_and_leaves_finished_work(tiny_recipe, write_rec
             raise RuntimeError("[enforce fail at inline_container.cc] . PytorchStreamWriter failed writing file")
         real(state, path)
 
-    monkeypatch.setattr(run_folder.torch, "save", full)
+    monkeypatch.setattr(checkpoint.torch, "save", full)
     with pytest.raises(CcdError, match="No space left"):
         distill.run(recipe, out="run", report=Silent())
     assert torch.load("run/checkpoints/last.pt", weights_only=True)["step"] == 5
@@ -268,7 +268,7 @@ def test_losses_that_are_not_finite_are_skipped_counted_and_stop_the_run(
     monkeypatch.chdir(tmp_path)
     tiny_recipe["guards"] = {"nonfinite_limit": 3}
     recipe = load_recipe(str(write_recipe(tiny_recipe)))
-    real, calls = distill.objective, []
+    real, calls = distill.distillation_loss, []
 
     def spoiled(*arguments):
         parts = real(*arguments)
@@ -277,7 +277,7 @@ def test_losses_that_are_not_finite_are_skipped_counted_and_stop_the_run(
             parts["loss"] = parts["loss"] * float("nan")
         return parts
 
-    monkeypatch.setattr(distill, "objective", spoiled)
+    monkeypatch.setattr(distill, "distillation_loss", spoiled)
     with pytest.raises(TrainingStopped, match="3 steps in a row"):
         distill.run(recipe, out="run", report=Silent())
     rows = lines(tmp_path / "run")

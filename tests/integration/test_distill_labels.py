@@ -140,9 +140,9 @@ def test_other_labels_are_not_gone_on_with(here, ccd_here):
         (["teachers=[nobody]"], "have no teacher 'nobody'"),
         (["crops.size=32"], "other crops (crops.size: 64 there, 32 here)"),
         (["images=PHOTOS"], "not used with `labels`"),
-        (["crops.region=own"], "`shared` regions only"),
+        (["crops.region=own"], "`shared` crops"),
         (["labels=nowhere"], "holds no finished labels"),
-        (["teachers=[{model: first, resolution: 32}]"], "is fixed by the labels"),
+        (["teachers=[{model: first, resolution: 32}]"], "is fixed by the precomputed labels"),
         (["teachers=[loose]"], "affine depth"),
     ],
 )
@@ -217,14 +217,14 @@ def test_every_pass_has_every_sample_and_later_ones_another_order(here):
     from ccd_cli.data.augment import Augmentation
     from ccd_cli.data.views import ViewConfig
     from ccd_cli.labels.shards import ShardReader
-    from ccd_cli.labels.stream import LabelStream
+    from ccd_cli.labels.stream import LabelChoice, LabelStream
 
     reader = ShardReader(here / "labels", 0, buffer=4)
     rule = ViewConfig(64, 70, 2, 0.5, 0.9, own_region=False, shared=True, local_global=True)
     quiet = Augmentation(0.0, 0.0, 0.0, 0.0)
 
     def passes(recorded: bool) -> list[list[tuple[str, bytes]]]:
-        stream = LabelStream(reader, 0, recorded, rule, quiet, [0], lambda _: [0], lambda *_: None)
+        stream = LabelStream(reader, 0, recorded, rule, quiet, LabelChoice([0], lambda _: [0]), lambda *_: None)
         views = [stream[position] for position in range(48)]
         keys = [(view.path.name, view.boxes.tobytes()) for view in views]
         return [keys[i : i + 16] for i in (0, 16, 32)]

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from ccd_cli.config.load import load_recipe
+from ccd_cli.config.settings import DistillSettings
 from ccd_cli.core.report import Silent
 from ccd_cli.distill import train as distill
 from ccd_cli.models.files import sha256_file
@@ -43,22 +44,22 @@ def test_labels_are_noisy_and_a_resumed_run_sees_the_same_noise(tmp_path):
     recipe = load_recipe("paper/tiny-table1", NOISY)
 
     def run(name, recipe, **how):
-        return distill.run(recipe, out=str(tmp_path / name), device="cpu", threads=1, report=Silent(), **how)
+        return distill.run(recipe, DistillSettings(out=str(tmp_path / name), device="cpu", threads=1, **how), Silent())
 
     whole = run("whole", recipe)
     clean = run("clean", load_recipe("paper/tiny-table1", [*NOISY, "teachers.0.noise={}"]))
     assert whole.loss != clean.loss
-    saved = distill.Records.save
+    saved = distill.checkpoint.save
 
     class Killed(Exception):
         pass
 
-    def save_and_die(self):
-        saved(self)
+    def save_and_die(run, state):
+        saved(run, state)
         raise Killed
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(distill.Records, "save", save_and_die)
+        patch.setattr(distill.checkpoint, "save", save_and_die)
         with pytest.raises(Killed):
             run("cut", recipe)
     assert len((tmp_path / "cut" / "metrics.jsonl").read_text().splitlines()) == 3

@@ -6,21 +6,22 @@ import torch
 
 from ccd_cli.core.errors import CcdError
 from ccd_cli.data.augment import Augmentation, augment
-from ccd_cli.data.crops import Region, cut, draw_patches, draw_region, inside, shares
+from ccd_cli.data.batch import StudentViews, TeacherViews
+from ccd_cli.data.crops import Region, crop_image, draw_patches, draw_region, footprint, inside
 from ccd_cli.data.source import Source
 from ccd_cli.data.views import PhotoStream, ViewConfig, batches
 from ccd_cli.media.photos import list_photos
 from ccd_cli.scenes.rule import SceneSource
 
-RULE = ViewConfig(
+CONFIG = ViewConfig(
     size=32, min_side=60, patches=3, patch_min=0.5, patch_max=0.9, own_region=False, shared=True, local_global=True
 )
 NO_CHANGE = Augmentation(0.0, 0.0, 0.0, 0.0)
 
 
-def stream(photos, rule=RULE, how=NO_CHANGE, seed=0):
+def stream(photos, config=CONFIG, augmentation=NO_CHANGE, seed=0):
     bad = []
-    return PhotoStream(Source(photos), seed, rule, how, lambda path, reason: bad.append((path, reason))), bad
+    return PhotoStream(Source(photos), seed, config, augmentation, lambda path, reason: bad.append((path, reason))), bad
 
 
 def test_regions_stay_inside_and_cover_the_range():
@@ -36,8 +37,8 @@ def test_regions_stay_inside_and_cover_the_range():
             assert 0.48 * region.side <= part.side <= 0.92 * region.side
             assert region.top <= part.top <= region.top + region.side - part.side
             assert region.left <= part.left <= region.left + region.side - part.side
-            footprint = shares(region, part)
-            assert footprint.top * region.side == pytest.approx(part.top - region.top)
+            box = footprint(region, part)
+            assert box.top * region.side == pytest.approx(part.top - region.top)
     assert (min(sides), max(sides)) == (60, 100)
     assert np.mean(sides) == pytest.approx(80, abs=1)  # uniform
     assert draw_region(rng, 50, 70, 60).side == 50  # a smaller photo gives its whole shorter side
@@ -46,8 +47,8 @@ def test_regions_stay_inside_and_cover_the_range():
 def test_cut_averages_when_it_shrinks():
     image = np.zeros((64, 64, 3), np.uint8)
     image[::2] = 200
-    assert (cut(image, Region(0, 0, 64), 32) == 100).all()  # neither aliased nor silently bilinear on one row
-    assert (cut(image, Region(0, 0, 64), 64) == image).all()
+    assert (crop_image(image, Region(0, 0, 64), 32) == 100).all()  # neither aliased nor silently bilinear on one row
+    assert (crop_image(image, Region(0, 0, 64), 64) == image).all()
 
 
 def test_augmentation_changes_color_only_and_follows_the_generator():
@@ -66,14 +67,16 @@ def test_views_are_a_function_of_seed_and_position(photos):
     files = list_photos([str(photos)])
     (a, _), (b, _), (c, _) = stream(files), stream(files), stream(files, seed=1)
     for position in (0, 3, 11):
-        assert (a[position].clean == b[position].clean).all()
+        one, other = a[position].teacher, b[position].teacher
+        assert (one.shared == other.shared).all()
+        assert (one.patches == other.patches).all()
     assert any(a[p].path != c[p].path for p in range(8))
     assert sorted(a[p].path for p in range(8)) == files  # an epoch shows each photo once
     assert [a[p].path for p in range(8)] != [a[p].path for p in range(8, 16)]
 
 
 def test_patches_show_what_their_boxes_say(photos):
-    rule = ViewConfig(
+    config = ViewConfig(
         size=96,
         min_side=1000,
         patches=4,
@@ -83,26 +86,28 @@ def test_patches_show_what_their_boxes_say(photos):
         shared=True,
         local_global=True,
     )
-    views = stream(list_photos([str(photos)]), rule)[0][0]
-    whole = torch.from_numpy(views.student[0]).permute(2, 0, 1)[None].float()
-    for patch, (top, left, side) in zip(views.clean[1:], views.boxes, strict=True):
+    views = stream(list_photos([str(photos)]), config)[0][0]
+    whole = torch.from_numpy(views.student).permute(2, 0, 1)[None].float()
+    for patch, (top, left, side) in zip(views.teacher.patches, views.boxes, strict=True):
         y, x, s = (round(float(v) * 96) for v in (top, left, side))
         again = torch.nn.functional.interpolate(whole[..., y : y + s, x : x + s], size=(96, 96), mode="bilinear")
         assert (again[0].permute(1, 2, 0) - torch.from_numpy(patch).float()).abs().mean() < 6
 
 
 def test_own_region_is_a_second_view(photos):
-    rule = ViewConfig(
+    config = ViewConfig(
         size=32, min_side=40, patches=2, patch_min=0.5, patch_max=0.9, own_region=True, shared=True, local_global=True
     )
-    views = stream(list_photos([str(photos)]), rule)[0][0]
-    assert views.student.shape == (2, 32, 32, 3)
-    assert views.clean.shape == (3, 32, 32, 3)
+    views = stream(list_photos([str(photos)]), config)[0][0]
+    assert views.student.shape == views.own.shape == (32, 32, 3)
+    assert (views.student != views.own).any()
+    assert views.teacher.shared.shape == (32, 32, 3)
+    assert views.teacher.patches.shape == (2, 32, 32, 3)
 
 
 @pytest.mark.parametrize(("shared", "local"), [(True, False), (False, True), (True, True)])
 def test_batches_come_in_order_whatever_the_threads(photos, shared, local):
-    rule = ViewConfig(
+    config = ViewConfig(
         size=32,
         min_side=60,
         patches=2,
@@ -114,16 +119,19 @@ def test_batches_come_in_order_whatever_the_threads(photos, shared, local):
     )
     files = list_photos([str(photos)])
     groups = [[0, 1], [2, 3], [4, 5]]
-    one = list(batches(stream(files, rule)[0], iter(groups), workers=1, prefetch=0))
-    many = list(batches(stream(files, rule)[0], iter(groups), workers=4, prefetch=3))
+    one = list(batches(stream(files, config)[0], iter(groups), workers=1, prefetch=0))
+    many = list(batches(stream(files, config)[0], iter(groups), workers=4, prefetch=3))
     assert len(one) == len(many) == 3
     for a, b in zip(one, many, strict=True):
-        assert torch.equal(a.student, b.student)
-        assert torch.equal(a.clean, b.clean)
+        assert torch.equal(a.student.shared, b.student.shared)
+        assert torch.equal(a.teacher.stack(), b.teacher.stack())
         assert a.paths == b.paths
-    assert one[0].student.shape == (2, 3, 32, 32)
-    assert one[0].clean.shape[0] == (2 if shared else 0) + (4 if local else 0)
-    assert one[0].given == {}
+    assert one[0].student.shared.shape == (2, 3, 32, 32)
+    assert one[0].student.own is None
+    assert (one[0].teacher.shared is not None) == shared
+    assert one[0].teacher.patches.shape == (2, 2 if local else 0, 3, 32, 32)
+    assert one[0].teacher.stack().shape[0] == (2 if shared else 0) + (4 if local else 0)
+    assert one[0].precomputed == {}
     assert one[0].boxes.shape == (2, 2 if local else 0, 3)
 
 
@@ -142,7 +150,7 @@ def test_unreadable_photos_are_replaced_and_named_once(photos, tmp_path):
 
 
 def test_scenes_bring_their_true_disparity_for_every_clean_view():
-    rule = ViewConfig(
+    config = ViewConfig(
         size=32,
         min_side=40,
         patches=2,
@@ -154,16 +162,35 @@ def test_scenes_bring_their_true_disparity_for_every_clean_view():
         ground_truth_teacher=3,
     )
     source = Source([], SceneSource(count=4, height=48, width=64))
-    views = PhotoStream(source, 0, rule, NO_CHANGE, lambda *_: None)
+    views = PhotoStream(source, 0, config, NO_CHANGE, lambda *_: None)
     batch = next(batches(views, iter([[0, 1]]), workers=1, prefetch=0))
-    ground_truth = batch.given[3]
-    assert ground_truth.shape == (6, 32, 32)
-    assert batch.clean.shape == (6, 3, 32, 32)
-    assert (ground_truth >= 0).all()
-    assert ground_truth[2:4].std() > 0  # the first photo's patches, after both shared crops
-    first = views[0]
-    assert np.array_equal(ground_truth[[0, 2, 3]].numpy(), first.given[3])
-    assert np.array_equal(batch.clean[[0, 2, 3]].permute(0, 2, 3, 1).numpy(), first.clean)
+    ground_truth = batch.precomputed[3]
+    assert ground_truth.shared.shape == (2, 32, 32)
+    assert ground_truth.patches.shape == (2, 2, 32, 32)
+    assert batch.teacher.stack().shape == (6, 3, 32, 32)
+    assert (ground_truth.stack() >= 0).all()
+    assert ground_truth.patches[0].std() > 0
+    for number, one in enumerate((views[0], views[1])):
+        assert np.array_equal(ground_truth.shared[number].numpy(), one.precomputed[3].shared)
+        assert np.array_equal(ground_truth.patches[number].numpy(), one.precomputed[3].patches)
+        assert np.array_equal(batch.teacher.shared[number].permute(1, 2, 0).numpy(), one.teacher.shared)
+        assert np.array_equal(batch.teacher.patches[number].permute(0, 2, 3, 1).numpy(), one.teacher.patches)
+
+
+def test_a_stack_has_all_shared_views_first_and_comes_apart_again():
+    shared, patches = torch.arange(2.0), torch.arange(10.0, 16.0).view(2, 3)
+    views = TeacherViews(shared, patches)
+    assert views.stack().tolist() == [0, 1, 10, 11, 12, 13, 14, 15]
+    for made in (views, TeacherViews(None, patches), TeacherViews(shared, patches[:, :0])):
+        again = TeacherViews.split(made.stack(), *made.patches.shape)
+        assert (again.shared is None) == (made.shared is None)
+        assert made.shared is None or torch.equal(again.shared, made.shared)
+        assert torch.equal(again.patches, made.patches)
+    pixels = torch.arange(4.0).view(4, 1, 1, 1)
+    both = StudentViews(pixels[:2], pixels[2:])
+    assert [each.flatten().tolist() for each in both.split(both.stack())] == [[0, 1], [2, 3]]
+    alone = StudentViews(pixels[:2])
+    assert [each.flatten().tolist() for each in alone.split(alone.stack())] == [[0, 1], [0, 1]]
 
 
 def test_photos_come_before_scenes_and_the_sequence_has_a_hash(photos):
@@ -203,8 +230,8 @@ def test_photo_threads_leave_this_threads_tensor_threads_alone(photos):
 
 @pytest.mark.parametrize("own", [False, True])
 def test_the_teacher_sees_the_students_region_for_features_alone(photos, own):
-    rule = ViewConfig(32, 60, 2, 0.5, 0.9, own_region=own, shared=False, local_global=True, features=True)
-    views = stream(list_photos([str(photos)]), rule)[0][1]
-    assert views.clean.shape[0] == 3
-    assert views.student.shape[0] == 1
-    assert np.array_equal(views.clean[0], views.student[0])  # no augmentation here: the very same pixels
+    config = ViewConfig(32, 60, 2, 0.5, 0.9, own_region=own, shared=False, local_global=True, features=True)
+    views = stream(list_photos([str(photos)]), config)[0][1]
+    assert views.teacher.patches.shape[0] == 2
+    assert views.own is None
+    assert np.array_equal(views.teacher.shared, views.student)  # no augmentation here: the very same pixels

@@ -5,7 +5,9 @@ import pytest
 import torch
 
 from ccd_cli.core.errors import TeacherError
+from ccd_cli.data.batch import Batch, StudentViews, TeacherViews
 from ccd_cli.distill.ensemble import AVERAGE, Member, TeacherEnsemble, reference_for
+from ccd_cli.distill.precomputed import ground_truth
 from ccd_cli.losses.normalize import normalize_map
 
 
@@ -45,7 +47,7 @@ def test_every_kind_becomes_the_same_disparity_at_unit_scale(views):
         Known("affine", "affine-depth", lambda d: (d - 3) / 20),
     ]
     ensemble = TeacherEnsemble([Member(t, 1.0, 1 if t.kind == "affine-depth" else None) for t in teachers])
-    labels = [ensemble.label(views, i) for i in range(4)]
+    labels = [ensemble.label_views(views, i) for i in range(4)]
     for label in labels:
         assert torch.allclose(label.values, labels[0].values, atol=1e-3)
         assert label.valid.all()
@@ -64,19 +66,19 @@ def test_drawing_follows_the_weights_and_the_seed():
 def test_features_come_from_the_primary_teacher_whoever_labels(views):
     first, second = Known("a", "disparity"), Known("b", "disparity")
     ensemble = TeacherEnsemble([Member(first, 1.0), Member(second, 1.0)])
-    assert (ensemble.label(views, 0, feature_views=2).tokens == 1).all()
+    assert (ensemble.label_views(views, 0, feature_views=2).tokens == 1).all()
     assert first.calls == 1  # one pass for map and features
-    tokens = ensemble.label(views, 1, feature_views=2).tokens
+    tokens = ensemble.label_views(views, 1, feature_views=2).tokens
     assert tokens.shape == (2, 3, 4)
     assert (tokens == 2).all()
-    assert ensemble.label(views, 1).tokens is None
+    assert ensemble.label_views(views, 1).tokens is None
 
 
 def test_average_is_the_weighted_mean_of_normalized_labels(views):
     flipped = Known("b", "disparity", lambda d: d.flip(-1))
     ensemble = TeacherEnsemble([Member(Known("a", "disparity"), 3.0), Member(flipped, 1.0)], mixing="average")
     assert ensemble.draw(3) == AVERAGE
-    label = ensemble.label(views, AVERAGE)
+    label = ensemble.label_views(views, AVERAGE)
     raw = 1 / (1 + 9 * views[:, 0])
     valid = torch.ones_like(raw, dtype=torch.bool)
     a, b = normalize_map(raw, valid)[0], normalize_map(raw.flip(-1), valid)[0]
@@ -88,12 +90,14 @@ def test_average_is_the_weighted_mean_of_normalized_labels(views):
 def test_saturated_and_flat_labels_are_masked(views):
     views[0, 0, :12] = 1.0  # half the first map at one depth: a plateau at its end
     views[1] = 0.5  # a wall
-    label = TeacherEnsemble([Member(Known("a", "depth"), 1.0)]).label(views, 0)
+    label = TeacherEnsemble([Member(Known("a", "depth"), 1.0)]).label_views(views, 0)
     assert not label.valid[0, :12].any()
     assert label.valid[0, 12:].all()
     assert not label.valid[1].any()
     assert label.valid[2].all()
-    kept = TeacherEnsemble([Member(Known("a", "depth"), 1.0)], saturated_fraction=None, drop_flat=False).label(views, 0)
+    kept = TeacherEnsemble([Member(Known("a", "depth"), 1.0)], saturated_fraction=None, drop_flat=False).label_views(
+        views, 0
+    )
     assert kept.valid.all()
     assert torch.isfinite(kept.values).all()
 
@@ -109,3 +113,37 @@ def test_affine_depth_needs_a_teacher_of_depth():
         reference_for(["disparity", "affine-depth", "depth"], 1, names, "a")
     with pytest.raises(TeacherError, match="needs no `fit_to`"):
         reference_for(["disparity", "depth"], 0, names, "b")
+
+
+def test_a_batch_is_labelled_view_by_view_under_its_names():
+    teacher = Known("a", "disparity")
+    pixels = torch.randint(0, 256, (2, 4, 3, 24, 24), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    shared, patches, boxes = pixels[:, 0], pixels[:, 1:], torch.zeros(2, 3, 3)
+    for views in (TeacherViews(shared, patches), TeacherViews(None, patches)):
+        batch = Batch(views, StudentViews(shared), boxes, {}, [])
+        ensemble = TeacherEnsemble([Member(teacher, 1.0)])
+        labels = ensemble.label(batch, 0, features=views.shared is not None)
+        for i in range(2):
+            for j in range(3):
+                alone = ensemble.label_views(patches[i, j][None].float() / 255, 0)
+                assert torch.equal(labels.patches.values[i, j], alone.values[0])
+                assert torch.equal(labels.patches.valid[i, j], alone.valid[0])
+            if labels.shared is not None:
+                alone = ensemble.label_views(shared[i][None].float() / 255, 0)
+                assert torch.equal(labels.shared.values[i], alone.values[0])
+        assert (labels.shared is None) == (views.shared is None)
+        assert (labels.tokens is None) == (views.shared is None)
+        assert labels.tokens is None or len(labels.tokens) == 2
+
+
+def test_precomputed_maps_of_a_batch_take_the_place_of_the_teacher():
+    maps = TeacherViews(torch.rand(2, 24, 24) + 1, torch.rand(2, 3, 24, 24) + 1)
+    batch = Batch(None, StudentViews(torch.zeros(2, 3, 24, 24)), torch.zeros(2, 3, 3), {0: maps}, [])
+    ensemble = TeacherEnsemble([Member(ground_truth(), 1.0)])
+    labels = ensemble.label(batch, 0)
+    assert torch.equal(
+        labels.patches.values[1, 2], ensemble.label_views(None, 0, precomputed={0: maps.patches[1, 2:]}).values[0]
+    )
+    assert labels.shared.values.shape == (2, 24, 24)
+    with pytest.raises(TeacherError, match="not known"):
+        ensemble.label(Batch(None, batch.student, batch.boxes, {}, []), 0)

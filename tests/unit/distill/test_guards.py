@@ -48,8 +48,8 @@ def test_a_flat_student_is_warned_of_once():
 def test_state_goes_on_where_it_was():
     _, guard = run([1.0, 1.1, 1.2, 1.3, 1.4, 1.5])
     other = Guard(2.0, 5, 3)
-    other.restore(guard.state())
-    assert other.state() == guard.state()
+    other.load_state_dict(guard.state_dict())
+    assert other.state_dict() == guard.state_dict()
     with pytest.raises(TrainingStopped):
         for step in range(7, 40):
             other.watch(step, 1.5 + 0.2 * (step - 6), 1.0)

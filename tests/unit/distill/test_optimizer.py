@@ -1,17 +1,27 @@
-"""Learning rates and the running mean of weights."""
+"""Learning rates, one step, and the EMA of weights."""
 
 import copy
+import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
-from ccd_cli.distill.optimizer import learning_rate_scale, make_optimizer, set_learning_rate, update_ema
+from ccd_cli.distill.optimizer import (
+    Schedule,
+    make_optimizer,
+    optimizer_step,
+    restore_buffers,
+    set_learning_rate,
+    snapshot_buffers,
+    update_ema,
+)
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "linear", "constant"])
 def test_schedule_warms_up_and_falls(schedule):
-    scales = [learning_rate_scale(step, 1000, 50, schedule, 0.1) for step in range(1, 1001)]
+    scales = [Schedule(1000, 50, schedule, 0.1)(step) for step in range(1, 1001)]
     assert all(b > a for a, b in zip(scales[:50], scales[1:51], strict=True))
     assert scales[50] == pytest.approx(1.0)
     assert max(scales) <= 1.0
@@ -23,8 +33,8 @@ def test_schedule_warms_up_and_falls(schedule):
 
 
 def test_warmup_is_at_most_a_tenth():
-    assert learning_rate_scale(4, 30, 500, "constant", 0.0) == 1.0
-    assert learning_rate_scale(1, 3, 500, "constant", 0.0) == 1.0
+    assert Schedule(30, 500, "constant")(4) == 1.0
+    assert Schedule(3, 500, "constant")(1) == 1.0
 
 
 def test_parts_have_their_own_rates_and_vectors_are_not_decayed():
@@ -37,7 +47,7 @@ def test_parts_have_their_own_rates_and_vectors_are_not_decayed():
     assert [g["lr"] for g in optimizer.param_groups] == [5e-3, 5e-3, 5e-4]
 
 
-def test_running_mean_against_the_formula():
+def test_ema_against_the_formula():
     model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
     mean = copy.deepcopy(model)
     want = model[0].weight.detach().clone()
@@ -50,3 +60,46 @@ def test_running_mean_against_the_formula():
         want = decay * want + (1 - decay) * model[0].weight.detach()
     assert torch.allclose(mean[0].weight, want, atol=1e-5)
     assert mean[1].num_batches_tracked == 39
+
+
+@pytest.fixture
+def state():
+    """What `optimizer_step` needs of a training state."""
+    torch.manual_seed(0)
+    model = nn.Linear(3, 2)
+    return SimpleNamespace(
+        student=model,
+        optimizer=make_optimizer(model.parameters(), (), 0.1, 0.1, 0.0),
+        scaler=torch.amp.GradScaler("cpu", enabled=False),
+    )
+
+
+def test_one_step_returns_the_norm_before_clipping_and_clears_the_gradients(state):
+    before = copy.deepcopy(state.student)
+    for parameter in state.student.parameters():
+        parameter.grad = torch.full_like(parameter, 2.0)
+    assert optimizer_step(state, 1.0, clip=1.0, world=1) == pytest.approx(2 * math.sqrt(8))
+    assert all(p.grad is None for p in state.student.parameters())
+    for old, new in zip(before.parameters(), state.student.parameters(), strict=True):
+        assert torch.allclose(old - new, torch.tensor(0.1), atol=1e-4)  # AdamW: the first step has the size of the rate
+
+
+@pytest.mark.parametrize(("loss", "gradient"), [(math.nan, 1.0), (math.inf, 1.0), (1.0, math.nan), (1.0, -math.inf)])
+def test_a_step_that_is_not_finite_changes_no_weight_and_no_moment(state, loss, gradient):
+    before = copy.deepcopy((state.student.state_dict(), state.optimizer.state_dict()))
+    for parameter in state.student.parameters():
+        parameter.grad = torch.full_like(parameter, gradient)
+    assert optimizer_step(state, loss, clip=0.0, world=1) is None
+    assert all(torch.equal(a, b) for a, b in zip(before[0].values(), state.student.state_dict().values(), strict=True))
+    assert state.optimizer.state_dict() == before[1]
+    assert all(p.grad is None for p in state.student.parameters())
+
+
+def test_buffers_go_back_to_their_snapshot():
+    network = nn.BatchNorm1d(2)
+    buffers = snapshot_buffers(network)
+    network(torch.randn(4, 2))
+    assert network.num_batches_tracked == 1
+    restore_buffers(network, buffers)
+    assert network.num_batches_tracked == 0
+    assert torch.equal(network.running_mean, torch.zeros(2))

@@ -1,13 +1,9 @@
-"""Where a run may be written, and its saved state."""
-
-import os
-import pickle
+"""Where a run may be written."""
 
 import pytest
-import torch
 
-from ccd_cli.core.errors import CcdError, UsageProblem
-from ccd_cli.distill.run_folder import RunFolder, check_same_recipe, choose_folder, load_state, save_state
+from ccd_cli.core.errors import UsageProblem
+from ccd_cli.distill.run_folder import RunFolder, choose_folder
 
 
 def begin(path, finished=False):
@@ -59,35 +55,6 @@ def test_clear_removes_the_files_of_a_run_only(tmp_path):
     (folder.path / "notes.txt").write_text("mine")
     folder.clear()
     assert [p.name for p in folder.path.iterdir()] == ["notes.txt"]
-
-
-def test_changed_recipes_are_refused_with_the_difference(tmp_path):
-    folder = RunFolder(begin(tmp_path / "run"))
-    check_same_recipe(folder, {"seed": 0, "out": "b", "optim": {"steps": 5}})  # `out` does not touch the weights
-    with pytest.raises(UsageProblem, match=r"optim\.steps: 5 then, 9 now"):
-        check_same_recipe(folder, {"seed": 0, "out": "a", "optim": {"steps": 9}})
-
-
-def test_state_is_whole_or_absent_and_carries_no_code(tmp_path):
-    folder = RunFolder(tmp_path / "run")
-    assert load_state(folder) is None
-    save_state(folder, {"step": 3, "weights": {"w": torch.ones(2)}, "history": [{"a": 1.0}], "best": None})
-    assert load_state(folder)["step"] == 3
-    folder.state.write_bytes(folder.state.read_bytes()[:200])
-    with pytest.raises(CcdError, match="damaged"):
-        load_state(folder)
-
-    class Evil:
-        def __reduce__(self):
-            return os.system, (f"touch {tmp_path}/PWNED",)
-
-    folder.state.write_bytes(pickle.dumps({"format": 1, "x": Evil()}))
-    with pytest.raises(CcdError, match="damaged"):
-        load_state(folder)
-    torch.save({"format": 1, "x": Evil()}, folder.state)
-    with pytest.raises(CcdError, match="damaged"):
-        load_state(folder)
-    assert not (tmp_path / "PWNED").exists()
 
 
 def test_skipped_photos_are_listed_once(tmp_path):

@@ -10,7 +10,7 @@ from ccd_cli.config.load import check_label_recipe
 from ccd_cli.data.augment import Augmentation
 from ccd_cli.data.source import Source
 from ccd_cli.data.views import PhotoStream, ViewConfig
-from ccd_cli.label.plan import Bad, Plan, key_of
+from ccd_cli.label.plan import Plan, Unreadable, key_of
 from ccd_cli.media.photos import list_photos
 
 
@@ -35,11 +35,11 @@ def plan(photos):
 
 def test_photo_boxes_and_pixels_are_those_of_a_distillation_run(plan):
     rule = ViewConfig(56, 60, 3, 0.5, 0.9, own_region=False, shared=True, local_global=True)
-    stream = PhotoStream(Source(plan.photos), 4, rule, Augmentation(0.4, 0.8, 0.05, 0.2), lambda *_: None)
+    stream = PhotoStream(Source(plan.images), 4, rule, Augmentation(0.4, 0.8, 0.05, 0.2), lambda *_: None)
     for position in range(plan.count):
         live, (seen, views) = stream[position], plan.read(position)
         assert seen.path == live.path
-        assert np.array_equal(views, live.clean)
+        assert np.array_equal(views, np.concatenate([live.teacher.shared[None], live.teacher.patches]))
         region = seen.boxes[0]
         patches = [
             ((b.top - region.top) / region.side, (b.left - region.left) / region.side, b.side / region.side)
@@ -52,14 +52,14 @@ def test_shards_cover_every_position_once(plan):
     assert plan.count == 24
     assert plan.shards == 5
     assert [p for s in range(plan.shards) for p in plan.positions(s)] == list(range(24))
-    assert sorted(map(str, map(plan.photo, range(8, 16)))) == sorted(map(str, plan.photos))
+    assert sorted(map(str, map(plan.image, range(8, 16)))) == sorted(map(str, plan.images))
     assert [plan.epoch(p) for p in (0, 7, 8, 23)] == [0, 0, 1, 2]
     assert key_of(12) == "000000012"
     assert plan.read(0)[0].boxes != plan.read(8)[0].boxes
 
 
 def test_boxes_depend_on_seed_and_position_alone(photos, plan):
-    same, other = Plan(recipe(), plan.photos), Plan(recipe(seed=5), plan.photos)
+    same, other = Plan(recipe(), plan.images), Plan(recipe(seed=5), plan.images)
     assert [same.boxes(p, 100, 120) for p in (3, 1)] == [plan.boxes(p, 100, 120) for p in (3, 1)]
     assert same.boxes(3, 100, 120) != other.boxes(3, 100, 120)
     for position in range(50):
@@ -75,9 +75,9 @@ def test_unreadable_photos_come_back_with_the_reason(photos, tmp_path):
     (tmp_path / "empty.jpg").touch()
     Image.new("RGB", (8, 8)).save(tmp_path / "small.png")
     plan = Plan(recipe(epochs=1), list_photos([str(tmp_path)]))
-    found = {plan.photo(p).name: plan.read(p) for p in range(plan.count)}
-    reasons = {name: one.reason for name, one in found.items() if isinstance(one, Bad)}
+    found = {plan.image(p).name: plan.read(p) for p in range(plan.count)}
+    reasons = {name: one.reason for name, one in found.items() if isinstance(one, Unreadable)}
     assert set(reasons) == {"cut.png", "empty.jpg", "small.png"}
     assert "damaged" in reasons["cut.png"]
-    plan.photo(0).unlink()
+    plan.image(0).unlink()
     assert "no such file" in plan.read(0).reason

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ccd_cli.label.parts import crop_facts
-from ccd_cli.label.quality import drop
+from ccd_cli.label.quality import apply_drop_rules
 from ccd_cli.labels.agreement import comparable, disagreement
 
 RNG = np.random.default_rng(0)
@@ -61,15 +61,15 @@ def line(key, value):
 
 def test_rules_that_drop():
     lines = [line(i, v) for i, v in enumerate((0.1, 0.9, None, 0.3, 0.9, 0.2))]
-    kept = drop(lines, 0.0, None)
+    kept = apply_drop_rules(lines, 0.0, None)
     assert all(one["dropped"] is None for one in kept)
-    worst = drop(lines, 0.4, None)  # two of the five that compare
+    worst = apply_drop_rules(lines, 0.4, None)  # two of the five that compare
     assert [i for i, one in enumerate(worst) if one["dropped"]] == [1, 4]
     assert "worst 40 %" in worst[1]["dropped"]
-    assert [i for i, one in enumerate(drop(lines, 0.2, None)) if one["dropped"]] == [4]
-    most = drop(lines, 0.0, 0.25)
+    assert [i for i, one in enumerate(apply_drop_rules(lines, 0.2, None)) if one["dropped"]] == [4]
+    most = apply_drop_rules(lines, 0.0, 0.25)
     assert [i for i, one in enumerate(most) if one["dropped"]] == [1, 3, 4]
-    assert [i for i, one in enumerate(drop(lines, 0.9, 0.95)) if one["dropped"]] == [1, 3, 4, 5]
+    assert [i for i, one in enumerate(apply_drop_rules(lines, 0.9, 0.95)) if one["dropped"]] == [1, 3, 4, 5]
     assert "dropped" not in lines[0]
 
 

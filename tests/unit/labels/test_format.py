@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from ccd_cli.core.errors import CcdError
-from ccd_cli.labels.format import decode_label, decode_photo, encode_label
+from ccd_cli.labels.format import decode_image, decode_label, encode_label
 from ccd_cli.media.photos import read_photo
 from tests.tiny_shards import SIZE
 
@@ -48,8 +48,8 @@ def test_a_photo_from_its_bytes_is_the_photo_from_its_file(tmp_path):
     deep.save(tmp_path / "b.png")
     turned.save(tmp_path / "c.jpg", exif=exif)
     for path in tmp_path.iterdir():
-        assert np.array_equal(decode_photo(path.read_bytes(), "x"), read_photo(path)), path
-    assert decode_photo((tmp_path / "c.jpg").read_bytes(), "x").shape == (30, 20, 3)
+        assert np.array_equal(decode_image(path.read_bytes(), "x"), read_photo(path)), path
+    assert decode_image((tmp_path / "c.jpg").read_bytes(), "x").shape == (30, 20, 3)
 
 
 def test_labels_that_are_no_16_bit_pngs_of_the_size(tmp_path):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ccd_cli.core.errors import CcdError, UsageProblem
-from ccd_cli.labels.shards import Place, ShardReader, epoch_order, write_tar
+from ccd_cli.labels.shards import ShardReader, StreamPosition, epoch_order, write_tar
 from tests.tiny_shards import SIZE, ordered, sample
 
 
@@ -69,7 +69,7 @@ def test_the_buffer_decides_how_far_samples_move():
 def test_resume_is_exact_at_every_place(labels):
     reader = ShardReader(labels, seed=1, rank=1, world=2, buffer=5)
     whole = [(place, s.key) for place, s in itertools.islice(reader.stream(), 15)]
-    assert [place for place, _ in whole[:7]] == [*(Place(0, i) for i in range(1, 7)), Place(1, 1)]
+    assert [place for place, _ in whole[:7]] == [*(StreamPosition(0, i) for i in range(1, 7)), StreamPosition(1, 1)]
     for done in range(14):
         fresh = ShardReader(labels, seed=1, rank=1, world=2, buffer=5)
         place = whole[done][0]

@@ -146,5 +146,5 @@ def test_photos_by_path_are_read_only_if_they_are_the_same(tmp_path):
     with pytest.raises(CcdError, match="changed since"):
         got.photo()
     photo.unlink()
-    with pytest.raises(CcdError, match="gone"):
+    with pytest.raises(CcdError, match="removed since"):
         got.photo()

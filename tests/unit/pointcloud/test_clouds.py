@@ -15,9 +15,10 @@ from ccd_cli.core.errors import CcdError, UsageProblem
 from ccd_cli.geometry.camera import camera_from_fov
 from ccd_cli.geometry.depth_map import Camera, DepthMap, checked
 from ccd_cli.geometry.unproject import project
-from ccd_cli.pointcloud.cloud import CloudSettings, choose_rule, cloud_from_map
+from ccd_cli.pointcloud.cloud import choose_rule, cloud_from_map
 from ccd_cli.pointcloud.files import FORMATS, write_cloud
 from ccd_cli.pointcloud.preview import BACKGROUND, preview
+from ccd_cli.pointcloud.settings import CloudSettings
 
 RNG = np.random.default_rng(5)
 SIZE = (60, 80)

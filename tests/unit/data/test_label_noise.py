@@ -6,8 +6,7 @@ import torch
 
 from ccd_cli.config.load import check_recipe
 from ccd_cli.core.errors import RecipeError
-from ccd_cli.data.corruptions import boundaries
-from ccd_cli.distill.label_noise import corrupt_labels, rescale
+from ccd_cli.data.corruptions import boundaries, corrupt_labels, rescale
 from ccd_cli.losses.terms import normalized_l1
 
 

@@ -1,0 +1,42 @@
+"""What `ccd distill` and `ccd label` are asked for beside their recipes; each option typed once."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ccd_cli.core.options import option
+from ccd_cli.core.settings import RuntimeSettings, out_option, overwrite_option
+
+EngineName = Literal["local", "ray"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillSettings(RuntimeSettings):
+    """Where a run goes, and whether it resumes the one that is there."""
+
+    out: str | None = out_option(None, "Run folder.", default_text="runs/<recipe name>")
+    resume: bool = option(False, "Resume the run in the folder from its last checkpoint.", "Output")
+    overwrite: bool = overwrite_option("Delete the run in the folder and start over.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelSettings(RuntimeSettings):
+    """Where labels go and what runs the teachers."""
+
+    out: str | None = out_option(None, "Folder of the labels.", default_text="labels/<recipe name>")
+    overwrite: bool = overwrite_option("Delete the labels in the folder and start over.")
+    threads: int | None = option(
+        None, "Number of CPU threads.", "Runtime", metavar="N", range=(1, 1024), default_text="the recipe's `threads`"
+    )
+    engine: EngineName = option(
+        "local",
+        "Run teachers in this process (local) or on a Ray cluster (ray; at RAY_ADDRESS, else a new one).",
+        "Runtime",
+    )
+    workers: int | None = option(
+        None,
+        "Number of Ray workers, each with its own copy of the teacher.",
+        "Runtime",
+        metavar="N",
+        range=(1, 4096),
+        default_text="one per GPU, else as many as the cores allow",
+    )

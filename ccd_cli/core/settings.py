@@ -1,0 +1,56 @@
+"""Settings and options that several commands share, each typed once. Free of torch and numpy."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ccd_cli.core.options import option
+
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuntimeSettings:
+    """Where and how networks run; `core.runtime.choose_runtime` takes the three."""
+
+    device: str = option("auto", "Device: auto, cpu, cuda, cuda:N or mps.", "Runtime", metavar="DEVICE")
+    precision: Precision = option(
+        "auto", "Floating-point precision of the network; auto: bf16 or fp16 on CUDA, else fp32.", "Runtime"
+    )
+    threads: int | None = option(
+        None, "Number of CPU threads.", "Runtime", metavar="N", range=(1, 1024), default_text="chosen by torch"
+    )
+
+
+def arch_option() -> Any:
+    """Return the option --arch."""
+    return option(None, "Architecture of a checkpoint file that does not identify its own.", "Model", metavar="NAME")
+
+
+def resolution_option(default_text: str = "the model's own") -> Any:
+    """Return the option --resolution."""
+    text = "Input resolution of the network: short side in pixels."
+    return option(None, text, "Model", metavar="N", range=(14, 8192), default_text=default_text)
+
+
+def data_root_option() -> Any:
+    """Return the option --data-root."""
+    return option(
+        Path("data"),
+        "Folder of the evaluation datasets.",
+        "Input",
+        metavar="DIR",
+        path="folder",
+        env="CCD_DATA",
+        default_text="$CCD_DATA, else ./data",
+    )
+
+
+def overwrite_option(text: str) -> Any:
+    """Return the option --overwrite."""
+    return option(False, text, "Output")
+
+
+def out_option(default: Any, text: str, **more: Any) -> Any:
+    """Return the option --out, a folder."""
+    return option(default, text, "Output", metavar="DIR", path="folder", **more)

@@ -1,0 +1,159 @@
+"""A run on disk: save its state and its student, restore them, and compare what a resumed run is given with what was saved."""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import ccd_cli
+from ccd_cli.config.load import differences, recipe_hash
+from ccd_cli.config.yaml_loader import read_yaml
+from ccd_cli.core.errors import CcdError, RecipeError, UsageProblem
+from ccd_cli.core.files import atomic_write
+from ccd_cli.core.report import Report
+from ccd_cli.core.runtime import Runtime
+from ccd_cli.data.source import Source
+from ccd_cli.data.views import Stream
+from ccd_cli.distill.run_folder import RunFolder
+from ccd_cli.distill.state import Run, TrainState
+from ccd_cli.geometry.kinds import DIRECTION, UNIT
+from ccd_cli.labels.shards import ShardReader
+from ccd_cli.models.checkpoint import save_model
+from ccd_cli.teachers.licenses import strictest
+
+FORMAT = 2
+FREE_TO_CHANGE = (
+    "out",
+    "images.workers",
+    "images.scenes.cache_mb",
+    "log.samples",
+    "log.samples_every",
+    "log.tensorboard",
+    "optim.checkpoint_every",
+    "guards.",
+    "images.max_skipped",
+)
+"""Recipe keys that may differ on resume: they do not touch the weights."""
+
+
+def save(run: Run, state: TrainState) -> None:
+    """Save all state for `--resume`, and the student as it is now unless a scored one is the best; first process only."""
+    if not run.runtime.main:
+        return
+    surroundings = {
+        "bad": [(str(path), reason) for path, reason in sorted(run.stream.bad.items())],
+        "threads": torch.get_num_threads(),
+        "device": run.runtime.device.type,
+        "precision": run.runtime.precision,
+        "world": run.runtime.world,
+        "photos": len(run.stream),
+        "source_hash": run.stream.digest,
+        "hashes": run.hashes,
+        "recipe_hash": recipe_hash(run.recipe),
+        "version": ccd_cli.__version__,
+    }
+    write(run.folder.state, state.state_dict() | surroundings)
+    if state.best is None:
+        save_student(run, state, state.step)
+
+
+def save_student(run: Run, state: TrainState, step: int) -> None:
+    """Write `student.safetensors` with the facts that users of the weights need."""
+    arch, size = state.student.arch, run.recipe.crops.size
+    metadata = {
+        "format": "pt",
+        "kind": arch.kind,
+        "direction": DIRECTION[arch.kind],
+        "unit": UNIT[arch.kind],
+        "resolution": str(size),
+        "license": strictest(run.licenses),
+        "step": str(step),
+        "recipe_hash": recipe_hash(run.recipe),
+        "teachers": ";".join(f"{m.teacher.name}={m.teacher.checkpoint_sha256}" for m in run.ensemble.members),
+        "ccd_version": ccd_cli.__version__,
+    }
+    save_model(run.folder.student, state.evaluated, replace(arch, resolution=size), metadata)
+
+
+def restore(state: TrainState, stream: Stream, saved: dict[str, Any]) -> None:
+    """Take up a saved state, and the images that could not be read by then."""
+    state.load_state_dict(saved)
+    for path, reason in saved["bad"]:
+        stream.mark_bad(Path(path), reason)
+
+
+def write(path: Path, values: dict[str, Any]) -> None:
+    """Write a state whole or not at all; raises Unwritable on a full disk."""
+    with atomic_write(path) as temporary:
+        try:
+            torch.save({"format": FORMAT, **values}, temporary)
+        except RuntimeError as error:  # torch's file writer reports a full disk as RuntimeError
+            if "writ" not in str(error) and "space" not in str(error):
+                raise
+            raise OSError(errno.ENOSPC, str(error).splitlines()[0]) from error
+
+
+def read(path: Path) -> dict[str, Any] | None:
+    """Return a saved state (tensors on the CPU, weights-only loading), or None before the first save.
+
+    Raises CcdError for a damaged file and for one of another version.
+    """
+    if not path.exists():
+        return None
+    try:
+        values = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file may fail anywhere in the unpickler
+        raise CcdError(f"{path} is damaged ({type(error).__name__}).", "Start over with --overwrite.") from error
+    if not isinstance(values, dict) or values.get("format") != FORMAT:
+        raise CcdError(f"{path} was not written by this version of ccd.", "Start over with --overwrite.")
+    return values
+
+
+def check_same_recipe(folder: RunFolder, recipe: dict[str, Any]) -> None:
+    """Raise UsageProblem listing every key in which a resumed run's recipe differs from the one it began with."""
+    try:
+        old = read_yaml(folder.recipe)
+    except RecipeError as error:
+        raise CcdError(f"{folder.recipe} is damaged.", "Start over with --overwrite.") from error
+    changed = [d for d in differences(old, recipe) if not d[0].startswith(FREE_TO_CHANGE)]
+    if changed:
+        rows = "; ".join(f"{key}: {a} then, {b} now" for key, a, b in changed[:8])
+        raise UsageProblem(
+            f"{folder.path} was begun with another recipe ({rows}).",
+            "Resume with the same recipe, or start over with --overwrite or another --out.",
+        )
+
+
+def check_same_images(saved: dict[str, Any], images: Source | ShardReader) -> None:
+    """Raise UsageProblem where a resumed run would see other images."""
+    if saved["source_hash"] != images.digest:
+        what = "list of photos has" if isinstance(images, Source) else "labels have"
+        raise UsageProblem(
+            f"The {what} changed since the run began ({saved['photos']} photos then, {len(images)} now).",
+            "Restore it, or start over with --overwrite or another --out.",
+        )
+
+
+def check_same_weights(saved: dict[str, Any], hashes: dict[str, str]) -> None:
+    """Raise UsageProblem where a resumed run would continue with other teachers than it began with."""
+    if saved["hashes"] != hashes:
+        changed = sorted(name for name in {*saved["hashes"], *hashes} if saved["hashes"].get(name) != hashes.get(name))
+        raise UsageProblem(
+            f"Weights have changed since the run began: {', '.join(changed)}.",
+            "Restore them, or start over with --overwrite or another --out.",
+        )
+
+
+def match_machine(saved: dict[str, Any], runtime: Runtime, threads: int | None, report: Report) -> None:
+    """Take up the saved thread count unless `threads` asks for another, and warn of what makes a resumed run inexact."""
+    if threads is None:
+        torch.set_num_threads(saved["threads"])
+    elif threads != saved["threads"]:
+        report.warn(f"The run began with {saved['threads']} threads: with {threads} its sums round differently.")
+    if (saved["device"], saved["precision"], saved["world"]) != (runtime.device.type, runtime.precision, runtime.world):
+        then = f"{saved['device']}, {saved['precision']}, {saved['world']} processes"
+        report.warn(f"The run began on {then}: continuing as {runtime.describe()} is not bit for bit the same.")

@@ -1,0 +1,112 @@
+"""What a run says of its student: scores on the way, which keep the best checkpoint, and the summary at its end."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ccd_cli.core.files import read_json_lines, write_json
+from ccd_cli.distill import checkpoint
+from ccd_cli.distill.metrics_log import MetricsLog
+from ccd_cli.distill.model_card import write_card
+from ccd_cli.distill.plots import plot_metrics, plot_scores
+from ccd_cli.distill.run_folder import RunFolder
+from ccd_cli.distill.samples import Samples
+from ccd_cli.distill.state import Run, TrainState
+from ccd_cli.distill.validation import compare
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a finished run left: its folder, the last step, the last loss and the best scores (empty without pairs)."""
+
+    folder: Path
+    steps: int
+    loss: float
+    scores: dict[str, float]
+    skipped: int
+
+
+def at_intervals(run: Run, state: TrainState, samples: Samples | None, log: MetricsLog) -> None:
+    """Score, draw and save where the recipe says so; the last step is left to `finish`."""
+    recipe, step = run.recipe, state.step
+    if not run.runtime.main or step == recipe.optim.steps:
+        return
+    if run.validation is not None and step % recipe.eval.every == 0:
+        score(run, state, log)
+    if samples is not None and step % recipe.log.samples_every == 0:
+        log.events({"samples": samples.draw(run, state)}, step)
+    if step % recipe.optim.checkpoint_every == 0:
+        checkpoint.save(run, state)
+
+
+def score(run: Run, state: TrainState, log: MetricsLog) -> None:
+    """Score the student on the validation set, save it if it is the best so far, and report it."""
+    assert run.validation is not None
+    step = state.step
+    scores = {"step": float(step), **run.validation.score(state.evaluated, run.recipe.crops.size)}
+    state.history.append(scores)
+    is_best = state.best is None or not state.best["abs_rel"] <= scores["abs_rel"]  # a NaN never stays best
+    if is_best:
+        state.best = scores
+        checkpoint.save_student(run, state, step)
+    log.events({f"eval/{key}": scores[key] for key in ("abs_rel", "rmse", "delta1", "delta2", "delta3")}, step)
+    best = "best so far, saved" if is_best else f"best is still step {state.best['step']:.0f}" if state.best else ""
+    log.report.note(
+        f"Step {step}: AbsRel {scores['abs_rel']:.4f}, delta1 {scores['delta1']:.4f} on {scores['images']:.0f} images; {best}"
+    )
+    write_scores(run, state, [])
+
+
+def finish(run: Run, state: TrainState, samples: Samples | None, log: MetricsLog) -> Result:
+    """Score, save, draw and write the card; returns the run's result."""
+    if run.runtime.main:
+        if run.validation is not None and (not state.history or state.history[-1]["step"] < state.step):
+            score(run, state, log)
+        checkpoint.save(run, state)
+        if samples is not None:
+            log.events({"samples": samples.draw(run, state)}, state.step)
+        plot_metrics(read_json_lines(run.folder.metrics), run.folder.plots)
+        if state.history:
+            plot_scores(state.history, run.folder.plots)
+        comparison = _comparison(run, state, log)
+        write_scores(run, state, comparison)
+        write_card(run, state, log.last_loss, comparison)
+    return Result(run.folder.path, state.step, log.last_loss, state.best or {}, len(run.stream.bad))
+
+
+def finished_result(folder: RunFolder) -> Result:
+    """Return the result of a run that ended earlier."""
+    last = read_json_lines(folder.metrics)[-1]
+    best = json.loads(folder.eval.read_text(encoding="utf-8"))["best"]
+    loss = float("nan") if last["loss"] is None else last["loss"]
+    return Result(folder.path, last["step"], loss, best or {}, len(read_json_lines(folder.skipped)))
+
+
+def write_scores(run: Run, state: TrainState, comparison: list[dict[str, Any]]) -> None:
+    """Write `eval.json`: how was scored, every score, the best, and the rows of the comparison."""
+    protocol = None if run.validation is None else run.validation.protocol
+    value = {
+        "pairs": None if run.validation is None else run.validation.name,
+        "alignment": None if protocol is None else protocol["alignment"],
+        "protocol": protocol,
+        "resolution": run.recipe.crops.size,
+        "best": state.best,
+        "history": state.history,
+        "comparison": comparison,
+    }
+    write_json(run.folder.eval, value)
+
+
+def _comparison(run: Run, state: TrainState, log: MetricsLog) -> list[dict[str, Any]]:
+    if run.validation is None or not run.recipe.eval.compare:
+        return []
+    log.report.end()
+    log.report.note("Scoring teachers, the untrained student and trivial baselines, for comparison")
+    untrained = run.untrained.to(run.runtime.device)
+    rows = compare(run.validation, run.ensemble, untrained, state.best, run.recipe.crops.size)
+    title = f"On {run.validation.name} ({run.validation.protocol['in_words']}, {len(run.validation)} images)"
+    log.report.table(title, rows)
+    return rows

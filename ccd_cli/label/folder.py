@@ -1,0 +1,118 @@
+"""The folder that `ccd label` writes: its files, what it may hold before a run, and whether it is finished."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from ccd_cli.config.label import LabelRecipe
+from ccd_cli.config.load import differences
+from ccd_cli.config.yaml_loader import read_yaml
+from ccd_cli.core.errors import CcdError, RecipeError, UsageProblem
+from ccd_cli.core.files import json_line, read_json_lines, write_text
+from ccd_cli.core.paths import builtin_path
+from ccd_cli.data.source import Source
+from ccd_cli.labels.shards import INDEX, read_index
+from ccd_cli.media.photos import list_photos
+
+CHANGEABLE = ("out", "images.workers", "images.max_skipped")
+"""Recipe keys that may differ when a run is resumed: no label depends on them."""
+_BEFORE_RECIPE = (".lock", "label.json", ".label.json.", ".recipe.yaml.")
+"""How the names begin of what a run leaves that was killed before it wrote its recipe."""
+
+
+class LabelFolder:
+    """Paths of a folder of labels. `recipe.yaml` marks one that was begun; `index.json`, written last, a finished one."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.recipe = path / "recipe.yaml"
+        self.state = path / "label.json"
+        self.index = path / INDEX
+        self.quality = path / "quality.jsonl"
+        self.skipped = path / "skipped.jsonl"
+        self.parts = path / "parts"
+        self.lock = path / ".lock"
+
+    def shard(self, number: int) -> Path:
+        """Return the path of a shard."""
+        return self.path / f"shard-{number:06d}.tar"
+
+    def part(self, teacher: int, shard: int) -> Path:
+        """Return the path of one teacher's labels of a shard, before the shard is written."""
+        return self.parts / f"teacher-{teacher}" / f"part-{shard:06d}.tar"
+
+    def scores(self, shard: int) -> Path:
+        """Return the path of a shard's lines of `quality.jsonl`, before the drop rules."""
+        return self.parts / "quality" / f"part-{shard:06d}.json"
+
+    def unreadable(self) -> dict[str, str]:
+        """Return reason by path of the images that `skipped.jsonl` lists as unreadable."""
+        return {line["photo"]: line["reason"] for line in read_json_lines(self.skipped)}
+
+    def write_unreadable(self, reasons: dict[str, str]) -> None:
+        """Write `skipped.jsonl`: reason by path of the images that cannot be read."""
+        lines = [json_line({"photo": path, "reason": reason}) for path, reason in sorted(reasons.items())]
+        write_text(self.skipped, "".join(lines))
+
+    def clear(self) -> None:
+        """Remove everything that `ccd label` and `ccd inspect` write here, and nothing else."""
+        self.index.unlink(missing_ok=True)  # first: without it the folder counts as unfinished
+        files = [self.state, self.quality, self.skipped, self.path / "contact.png", self.path / "inspect.html"]
+        for file in [*files, *self.path.glob("shard-[0-9][0-9][0-9][0-9][0-9][0-9].tar"), self.recipe]:
+            file.unlink(missing_ok=True)
+        shutil.rmtree(self.parts, ignore_errors=True)
+        self.sweep()
+
+    def sweep(self) -> None:
+        """Remove files that a killed run had not finished; only under the lock."""
+        for folder in (self.path, *(p for p in self.parts.glob("*") if p.is_dir())):
+            for pattern in (".shard-*.tar", ".part-*.*", ".*.json", ".*.jsonl", ".*.yaml"):
+                for file in folder.glob(pattern):
+                    file.unlink(missing_ok=True)
+
+
+def choose_label_folder(recipe: LabelRecipe, out: str | None, overwrite: bool) -> LabelFolder:
+    """Return where labels go; raises UsageProblem where the folder holds something else, or labels of another recipe."""
+    folder = LabelFolder(Path(out or recipe.out or Path("labels") / recipe.name))
+    if folder.path.exists() and not folder.path.is_dir():
+        raise UsageProblem(f"{folder.path} is a file, not a folder.", "Choose another --out.")
+    if not folder.recipe.exists():
+        if folder.path.is_dir() and not all(p.name.startswith(_BEFORE_RECIPE) for p in folder.path.iterdir()):
+            raise UsageProblem(f"{folder.path} is not empty and holds no labels.", "Choose another --out.")
+        return folder
+    try:
+        old = read_yaml(folder.recipe)
+    except RecipeError as error:
+        raise CcdError(f"{folder.recipe} is damaged.", "Start over with --overwrite.") from error
+    if not isinstance(old, dict) or old.get("task") != "label":
+        raise UsageProblem(f"{folder.path} holds a training run, not labels.", "Choose another --out.")
+    changed = [d for d in differences(old, recipe.model_dump(mode="json")) if not d[0].startswith(CHANGEABLE)]
+    if changed and not overwrite:
+        rows = "; ".join(f"{key}: {a} then, {b} now" for key, a, b in changed[:8])
+        raise UsageProblem(
+            f"{folder.path} was begun with another recipe ({rows}).",
+            "Resume with the same recipe, or start over with --overwrite or another --out.",
+        )
+    return folder
+
+
+def is_finished(folder: LabelFolder) -> bool:
+    """Return whether the index and every shard that it names exist, at their size."""
+    if not folder.index.exists():
+        return False
+    return all(
+        (path := folder.path / shard.file).is_file() and path.stat().st_size == shard.bytes
+        for shard in read_index(folder.path).shards
+    )
+
+
+def images_changed(recipe: LabelRecipe, folder: LabelFolder) -> bool:
+    """Return whether the recipe's images are others than those of the labels; False where they cannot be listed."""
+    try:
+        now = Source(list_photos([builtin_path(text) for text in recipe.images.paths])).digest
+        then = json.loads(folder.state.read_text(encoding="utf-8"))["photos"]
+    except (CcdError, OSError, ValueError, KeyError, TypeError):
+        return False
+    return bool(now != then)

@@ -1,0 +1,143 @@
+"""What `ccd pointcloud` is asked for, and what `ccd predict` shares with it; each option typed once."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ccd_cli.core.errors import UsageProblem
+from ccd_cli.core.options import check_choices, option
+from ccd_cli.core.settings import out_option
+from ccd_cli.geometry.kinds import FAR, NEAR, Kind
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ccd_cli.geometry.depth_map import Camera
+
+Format = Literal["ply", "pcd", "xyz", "glb"]
+
+
+def _meters(text: str, default_text: str = "") -> Any:
+    return option(None, text, "Point cloud", metavar="M", above=0, default_text=default_text)
+
+
+@dataclass(frozen=True)
+class CloudSettings:
+    """How depth maps become point clouds; lengths in meters. Raises UsageProblem for lengths that are not positive and
+    finite, and unless near < far.
+
+    `reference` is a depth float32 [h, w] in meters, NaN where unknown, to which the map is fitted instead of near/far.
+    """
+
+    near: float | None = _meters("Depth of the nearest 1 % of pixels, for maps without metric scale.", f"{NEAR:g}")
+    far: float | None = _meters("Depth of the farthest 1 % of pixels, for maps without metric scale.", f"{FAR:g}")
+    reference: "NDArray[np.float32] | None" = None
+    edge_cut: bool = option(True, "Remove flying pixels at depth discontinuities.", "Point cloud")
+    max_depth: float | None = _meters("Discard points beyond M meters.")
+    voxel: float | None = _meters("Voxel downsampling with voxels of M meters.")
+    normals: bool = option(False, "Estimate normals, oriented toward the camera.", "Point cloud")
+    outliers: bool = option(False, "Statistical outlier removal.", "Point cloud")
+
+    def __post_init__(self) -> None:
+        """Check the lengths."""
+        for name in ("near", "far", "max_depth", "voxel"):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise UsageProblem(f"--{name.replace('_', '-')} must be a positive number of meters, not {value:g}.")
+        near, far = self.range
+        if near >= far:
+            raise UsageProblem(f"--near ({near:g} m) must be less than --far ({far:g} m).")
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """Near and far in meters: the user's, else 0.5 and 20."""
+        return NEAR if self.near is None else self.near, FAR if self.far is None else self.far
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeometrySettings:
+    """Camera, reference depth and the files of clouds. Raises UsageProblem for contradictions.
+
+    `intrinsics` are in pixels of the image; `align_to` is a file (for one image) or a folder of `<stem>.*`.
+    """
+
+    intrinsics: "Camera | None" = option(
+        None,
+        "Pinhole intrinsics in pixels of the image; the center of the first pixel is (0.5, 0.5).",
+        "Camera",
+        metavar="FX,FY,CX,CY",
+        parser="intrinsics",
+        default_text="stored with the depth map, EXIF, predicted by the model, else a field of view of 60 degrees",
+    )
+    fov: float | None = option(None, "Field of view across the longer side, in degrees.", "Camera", metavar="DEG")
+    align_to: Path | None = option(
+        None,
+        "Fit scale and shift to this reference depth instead of using --near and --far: a 16-bit PNG or .npy, or a "
+        "folder with one per input.",
+        "Point cloud",
+        metavar="REF",
+    )
+    ref_scale: float | None = option(
+        None,
+        "Depth scale of a PNG reference: meters = code / S, e.g. 1000 for millimeters.",
+        "Point cloud",
+        metavar="S",
+        above=0,
+    )
+    cloud_format: Format = option(
+        "ply",
+        "File format of point clouds; axes are x right, y down, z forward, except in glb (y up, as its standard asks).",
+        "Point cloud",
+        flags="--format",
+    )
+    preview: bool = option(True, "Render each point cloud as <stem>.cloud.png.", "Point cloud")
+
+    def __post_init__(self) -> None:
+        """Check what holds for any image."""
+        from ccd_cli.geometry.camera import resolve_camera  # numpy
+
+        check_choices(self)
+        resolve_camera(1, 1, intrinsics=self.intrinsics, fov=self.fov)
+        if self.align_to is not None and not self.align_to.exists():
+            raise UsageProblem(f"--align-to: {self.align_to} does not exist.", "Pass a file or a folder.")
+        if self.ref_scale is not None and self.align_to is None:
+            raise UsageProblem("--ref-scale needs --align-to.", "Add --align-to REF.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(GeometrySettings):
+    """Where depth maps come from and what their clouds look like.
+
+    `depth` is a file (for one image) or a folder of `<stem>.*`, None: `out`. `kind` and `depth_scale` are for maps without a
+    sidecar.
+    """
+
+    depth: Path | None = option(
+        None,
+        "Depth map of the image, or folder of <stem>.npy, .npz, .depth.png, .png or .exr.",
+        "Input",
+        metavar="PATH",
+        default_text="--out",
+    )
+    kind: Kind | None = option(
+        None,
+        "Kind of depth maps without a sidecar: disparity (affine-invariant disparity), depth (scale-invariant depth), "
+        "affine-depth (affine-invariant depth), metric (depth in meters).",
+        "Input",
+    )
+    depth_scale: float | None = option(
+        None,
+        "Depth scale of 16-bit PNGs without a sidecar: meters = code / S.",
+        "Input",
+        metavar="S",
+        above=0,
+    )
+    out: Path = out_option(Path("ccd-out"), "Output folder.")
+    cloud: CloudSettings = CloudSettings()
+
+    @property
+    def maps(self) -> Path:
+        """The file or folder of depth maps."""
+        return self.out if self.depth is None else self.depth
