@@ -8,9 +8,11 @@ import tarfile
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
-from ccd_cli.benchmarks.moge_png import encode_depth_png
+from ccd_cli.benchmarks.decode import FloatMap
+from ccd_cli.benchmarks.moge_png import SKY, STEPS
+from ccd_cli.core.errors import CcdError
 
 DRIVE = "2011_09_26_drive_0002_sync"
 KITTI_NAMES = [f"2011_09_26/{DRIVE}/image_02/data/{n:010d}.png" for n in (69, 54)]
@@ -21,6 +23,25 @@ def photo(height: int, width: int, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
     ramp = np.linspace(0, 200, width)[None, :, None] + np.zeros((height, 1, 3))
     return (ramp + rng.uniform(0, 55, (height, width, 3))).astype(np.uint8)
+
+
+def encode_depth_png(depth: FloatMap) -> bytes:
+    """Return the PNG of depth [H, W]: NaN is unknown, inf is sky, the rest positive. Raises CcdError where none is known."""
+    finite = np.isfinite(depth)
+    if not finite.any() or (depth[finite] <= 0).any():
+        raise CcdError("A depth PNG needs positive depth and at least one finite value.")
+    least, most = float(depth[finite].min()), float(depth[finite].max())
+    near = max(least, 1e-5)
+    far = max(near * 1.1, min(most, near * 1e5))
+    share = np.log(np.where(finite, depth, near).clip(near, far) / near) / np.log(far / near)
+    codes = 1 + np.round(share * STEPS)
+    codes = np.where(finite, codes, np.where(np.isposinf(depth), SKY, 0)).astype(np.uint16)
+    chunks = PngImagePlugin.PngInfo()
+    chunks.add_text("near", str(near))
+    chunks.add_text("far", str(far))
+    file = io.BytesIO()
+    Image.fromarray(codes).save(file, format="PNG", pnginfo=chunks)
+    return file.getvalue()
 
 
 def ramp(height: int, width: int, near: float, far: float) -> np.ndarray:

@@ -14,7 +14,7 @@ from ccd_cli.analyze.settings import Settings
 from ccd_cli.benchmarks import Benchmark, Sample, open_suite, spread
 from ccd_cli.core.concurrency import prefetch
 from ccd_cli.core.errors import CcdError
-from ccd_cli.core.files import exclusive_lock
+from ccd_cli.core.lock import exclusive_lock
 from ccd_cli.core.report import Report
 from ccd_cli.core.runtime import Runtime, Signals, choose_runtime
 

@@ -49,13 +49,6 @@ def digest(names: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()
 
 
-def is_published(benchmark: Benchmark) -> bool | None:
-    """Return whether a set's photo paths are those of the published split; None where no checksum is published."""
-    if not isinstance(benchmark, ZeroShotSet):
-        return None
-    return digest(_published_spelling(benchmark.layout, benchmark.names())) == benchmark.layout.digest
-
-
 def check_suite(suite: str, data_root: Path, *, read: bool = False, report: Report | None = None) -> list[Checked]:
     """Check every set of a suite, one set by its name, or a YAML file of one's own pairs.
 

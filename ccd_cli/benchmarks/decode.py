@@ -13,6 +13,7 @@ from PIL import Image
 
 from ccd_cli.core.errors import ImageError
 from ccd_cli.media.photos import MAX_PIXELS
+from ccd_cli.media.pillow import without_pillow_limit
 
 FloatMap = NDArray[np.float32]
 
@@ -76,7 +77,8 @@ def known(depth: FloatMap) -> FloatMap:
 @contextmanager
 def _image(data: bytes, name: str) -> Iterator[Image.Image]:
     try:
-        image: Image.Image = Image.open(io.BytesIO(data))
+        with without_pillow_limit():
+            image: Image.Image = Image.open(io.BytesIO(data))
         if image.width * image.height > MAX_PIXELS:
             raise ImageError(f"{name}: {image.width}x{image.height} is over {MAX_PIXELS // 1_000_000} megapixels")
         image.load()

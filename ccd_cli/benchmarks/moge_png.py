@@ -5,15 +5,13 @@ Code 0 is unknown, 65535 infinitely far (sky), and code c otherwise near^(1-t) f
 
 from __future__ import annotations
 
-import io
 from math import isfinite
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, PngImagePlugin
 
 from ccd_cli.benchmarks.decode import FloatMap, decode_codes
-from ccd_cli.core.errors import CcdError, ImageError
+from ccd_cli.core.errors import ImageError
 
 STEPS = 65533
 SKY = 65535
@@ -32,25 +30,6 @@ def decode_depth_png(data: bytes, name: str) -> FloatMap:
     depth = (near ** (1 - share) * far**share * np.float32(unit)).astype(np.float32)
     depth[0], depth[SKY] = np.nan, np.inf
     return depth[codes]
-
-
-def encode_depth_png(depth: FloatMap) -> bytes:
-    """Return the PNG of depth [H, W]: NaN is unknown, inf is sky, the rest positive. Raises CcdError where none is known."""
-    finite = np.isfinite(depth)
-    if not finite.any() or (depth[finite] <= 0).any():
-        raise CcdError("A depth PNG needs positive depth and at least one finite value.")
-    least, most = float(depth[finite].min()), float(depth[finite].max())
-    near = max(least, 1e-5)
-    far = max(near * 1.1, min(most, near * 1e5))
-    share = np.log(np.where(finite, depth, near).clip(near, far) / near) / np.log(far / near)
-    codes = 1 + np.round(share * STEPS)
-    codes = np.where(finite, codes, np.where(np.isposinf(depth), SKY, 0)).astype(np.uint16)
-    chunks = PngImagePlugin.PngInfo()
-    chunks.add_text("near", str(near))
-    chunks.add_text("far", str(far))
-    file = io.BytesIO()
-    Image.fromarray(codes).save(file, format="PNG", pnginfo=chunks)
-    return file.getvalue()
 
 
 def normalized_intrinsics(values: object, name: str) -> NDArray[np.float64]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccd_cli.benchmarks import Benchmark, Sample
-from ccd_cli.core.errors import CcdError, ImageError
+from ccd_cli.core.errors import CcdError, ImageError, first_line
 from ccd_cli.core.runtime import Runtime
 from ccd_cli.geometry.depth_map import Camera, DepthMap
 from ccd_cli.geometry.kinds import Kind
@@ -239,8 +239,7 @@ def read_prediction(path: Path) -> NDArray[np.float32]:
         with np.errstate(over="ignore"):
             made = np.array(values.reshape(shape), np.float32)
     except (ValueError, EOFError, KeyError, OSError, MemoryError, zipfile.BadZipFile) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
-        raise ImageError(f"{path}: cannot be read ({reason})") from None
+        raise ImageError(f"{path}: cannot be read ({first_line(error)})") from None
     if not np.isfinite(made).any():
         raise ImageError(f"{path}: holds no finite value")
     return made

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import click
 
 import ccd_cli
-from ccd_cli.core.errors import CcdError, Interrupted, RecipeError
+from ccd_cli.core.errors import CcdError, Interrupted, RecipeError, first_line
 
 COMMANDS = {
     "distill": "Train a student by distillation from one or several teachers.",
@@ -88,6 +88,9 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """Entry point of the `ccd` executable."""
+    # Threads that wait spin by default, and spinning threads starve the photo threads and every other program: on two busy
+    # cores a training step took 8 s instead of 0.4 s (tests/benchmarks/bench_wait_policy.py). Set before torch loads.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         code = cli.main(standalone_mode=False)
     except click.exceptions.Exit as done:
@@ -104,7 +107,7 @@ def main() -> NoReturn:
     except Exception as error:
         if os.environ.get("CCD_DEBUG") == "1":
             raise
-        text = str(error).splitlines()[0] if str(error) else ""
-        click.echo(f"ccd: error: {type(error).__name__}: {text} This is a bug; CCD_DEBUG=1 shows where.", err=True)
+        text = f"{type(error).__name__}: {first_line(error)}"
+        click.echo(f"ccd: error: {text}. This is a bug; CCD_DEBUG=1 shows where.", err=True)
         code = 1
     sys.exit(code if isinstance(code, int) else 0)

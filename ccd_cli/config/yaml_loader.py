@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from ccd_cli.core.errors import RecipeError
+from ccd_cli.core.errors import RecipeError, first_line
 
 MAX_BYTES = 1_000_000
 
@@ -84,10 +84,10 @@ def parse_yaml(text: str, source: str) -> Any:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}" if mark else "text"
-        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        problem = getattr(error, "problem", None) or first_line(error)
         raise RecipeError(source, [(where, f"not plain YAML: {problem}")]) from error
     except (RecursionError, ValueError) as error:
-        raise RecipeError(source, [("text", f"not plain YAML: {str(error).splitlines()[0]}")]) from error
+        raise RecipeError(source, [("text", f"not plain YAML: {first_line(error)}")]) from error
 
 
 def read_yaml(path: Path) -> Any:

@@ -8,18 +8,16 @@ import json
 import os
 import platform
 import re
+import secrets
 import shutil
+import stat
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from ccd_cli.core.errors import CcdError, Unwritable
-
-if sys.platform != "win32":
-    import fcntl
 
 _HOPELESS = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EIO)
 _NAME = 40  # characters of a file's name in its temporary one: a name of 255 bytes leaves no room for more
@@ -38,19 +36,19 @@ def atomic_write(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _sweep(path.parent)
-        prefix = f".{path.name[:_NAME]}.ccd-{_MACHINE}-{os.getpid()}-"
-        handle, name = tempfile.mkstemp(prefix=prefix, suffix=path.suffix, dir=path.parent)
+        name = f".{path.name[:_NAME]}.ccd-{_MACHINE}-{os.getpid()}-{secrets.token_hex(8)}{path.suffix}"
+        temporary = path.parent / name
+        os.close(os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666))  # the system takes off the umask
+        mode = stat.S_IMODE(temporary.stat().st_mode)
     except FileExistsError as error:
         raise CcdError(f"{path.parent} is a file, where a folder should be.", "Choose another folder.") from error
     except OSError as error:
         raise disk_error(error, path) from error
-    os.close(handle)
-    temporary = Path(name)
     try:
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_UMASK)
+        temporary.chmod(mode)  # some libraries (safetensors) put a private file of their own there
         temporary.replace(path)
     except OSError as error:
         raise disk_error(error, path) from error
@@ -154,48 +152,6 @@ def disk_error(error: OSError, path: Path) -> CcdError:
     return CcdError(f"{path}: {error.strerror or error}.")
 
 
-def lock_folder(folder: Path) -> int | None:
-    """Make `folder` this process's own until the file descriptor returned is closed; None where locks are unknown.
-
-    Raises CcdError where another process holds it: two would mix up their work.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if sys.platform == "win32":
-            return None
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError as error:
-        raise disk_error(error, folder) from error
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(handle)
-        raise CcdError(
-            "Another run is at work on this in the same folder.", "Wait for it, or choose another --out."
-        ) from error
-    except OSError:  # a network disk without locks
-        os.close(handle)
-        return None
-    return handle
-
-
-@contextmanager
-def exclusive_lock(lock: Path, message: str) -> Iterator[None]:
-    """Hold a lock file, whose folder is made, for a block; raises CcdError with `message` where another process holds it."""
-    import filelock
-
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    held = filelock.FileLock(lock, timeout=0)
-    try:
-        held.acquire()
-    except filelock.Timeout as error:
-        raise CcdError(message, "Wait for it, or choose another --out.") from error
-    try:
-        yield
-    finally:
-        held.release()
-
-
 def check_free_space(folder: Path, size: int, what: str) -> None:
     """Raise CcdError when the disk of `folder` (which need not exist yet) has less than `size` bytes free."""
     here = folder.absolute()
@@ -207,12 +163,3 @@ def check_free_space(folder: Path, size: int, what: str) -> None:
             f"{what} needs about {size / 1e6:,.0f} MB in {folder}, and {free / 1e6:,.0f} MB are free there.",
             "Free some space or choose another folder with --out.",
         )
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-_UMASK = _umask()  # asked once: it can be read only by setting it, which two threads must not do at a time

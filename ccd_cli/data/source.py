@@ -56,4 +56,4 @@ class Source:
             "\n".join(path.as_posix() for path in self.photos)
             + f"\n{self.scenes and replace(self.scenes, cache_bytes=0)}"
         )
-        return hashlib.sha256(text.encode()).hexdigest()
+        return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()

@@ -12,7 +12,7 @@ import torch
 import ccd_cli
 from ccd_cli.config.load import differences, recipe_hash
 from ccd_cli.config.yaml_loader import read_yaml
-from ccd_cli.core.errors import CcdError, RecipeError, UsageProblem
+from ccd_cli.core.errors import CcdError, RecipeError, UsageProblem, first_line
 from ccd_cli.core.files import atomic_write
 from ccd_cli.core.report import Report
 from ccd_cli.core.runtime import Runtime
@@ -94,7 +94,7 @@ def write(path: Path, values: dict[str, Any]) -> None:
         except RuntimeError as error:  # torch's file writer reports a full disk as RuntimeError
             if "writ" not in str(error) and "space" not in str(error):
                 raise
-            raise OSError(errno.ENOSPC, str(error).splitlines()[0]) from error
+            raise OSError(errno.ENOSPC, first_line(error)) from error
 
 
 def read(path: Path) -> dict[str, Any] | None:

@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ccd_cli.config.yaml_loader import read_yaml
-from ccd_cli.core.errors import CcdError, ImageError, RecipeError
+from ccd_cli.core.errors import CcdError, ImageError, RecipeError, first_line
 from ccd_cli.media.photos import read_photo
 
 
@@ -108,8 +108,7 @@ def _read_values(path: Path) -> np.ndarray:
         else:
             values = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
     except (OSError, ValueError, EOFError, cv2.error) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ImageError(f"{path}: not readable as depth ({reason})") from error
+        raise ImageError(f"{path}: not readable as depth ({first_line(error)})") from error
     if values is None or np.squeeze(values).ndim != 2:
         raise ImageError(f"{path}: not a map of one channel")
     return np.squeeze(values).astype(np.float32)

@@ -16,7 +16,8 @@ from ccd_cli.config.distill import DistillRecipe
 from ccd_cli.config.load import to_yaml
 from ccd_cli.config.settings import DistillSettings
 from ccd_cli.core.errors import UsageProblem
-from ccd_cli.core.files import check_free_space, cut_json_lines, exclusive_lock, write_text
+from ccd_cli.core.files import check_free_space, cut_json_lines, write_text
+from ccd_cli.core.lock import exclusive_lock
 from ccd_cli.core.paths import builtin_path
 from ccd_cli.core.report import Report
 from ccd_cli.core.runtime import Runtime, choose_runtime
@@ -36,7 +37,8 @@ from ccd_cli.distill.teachers import find_teachers, label_columns, load_ensemble
 from ccd_cli.distill.validation import Validation, open_validation
 from ccd_cli.labels.shards import ShardReader
 from ccd_cli.labels.stream import LabelChoice, LabelStream
-from ccd_cli.media.photos import bad_headers, list_photos
+from ccd_cli.media.find import list_photos
+from ccd_cli.media.photos import bad_headers
 from ccd_cli.models.arch import Arch
 from ccd_cli.models.depth_net import DepthNet
 from ccd_cli.models.files import sha256_file

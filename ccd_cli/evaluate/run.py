@@ -18,7 +18,7 @@ from ccd_cli.benchmarks import Benchmark, Spec, open_suite, spread
 from ccd_cli.benchmarks.clip import ClipBenchmark
 from ccd_cli.benchmarks.predictors import FileSource, ModelSource, Source, is_custom_suite
 from ccd_cli.core.errors import CcdError
-from ccd_cli.core.files import exclusive_lock
+from ccd_cli.core.lock import exclusive_lock
 from ccd_cli.core.report import Report
 from ccd_cli.core.runtime import Runtime, Signals, choose_runtime
 from ccd_cli.evaluate.clip import ClipTask

@@ -14,7 +14,7 @@ from ccd_cli.core.files import json_line, read_json_lines, write_text
 from ccd_cli.core.paths import builtin_path
 from ccd_cli.data.source import Source
 from ccd_cli.labels.shards import INDEX, read_index
-from ccd_cli.media.photos import list_photos
+from ccd_cli.media.find import list_photos
 
 CHANGEABLE = ("out", "images.workers", "images.max_skipped")
 """Recipe keys that may differ when a run is resumed: no label depends on them."""

@@ -15,14 +15,16 @@ import ccd_cli
 from ccd_cli.config.label import LabelRecipe
 from ccd_cli.config.load import recipe_hash, to_yaml
 from ccd_cli.core.errors import CcdError, UsageProblem
-from ccd_cli.core.files import check_free_space, exclusive_lock, write_json, write_text
+from ccd_cli.core.files import check_free_space, write_json, write_text
+from ccd_cli.core.lock import exclusive_lock
 from ccd_cli.core.paths import builtin_path
 from ccd_cli.core.report import Report
 from ccd_cli.data.source import Source
 from ccd_cli.label.folder import LabelFolder, choose_label_folder
 from ccd_cli.label.job import LabelJob
 from ccd_cli.label.plan import Plan
-from ccd_cli.media.photos import bad_headers, list_photos
+from ccd_cli.media.find import list_photos
+from ccd_cli.media.photos import bad_headers
 from ccd_cli.teachers.load import check_runnable, resolve_model
 
 ResolveDevice = Callable[[Sequence[str], int], tuple[str, list[str]]]

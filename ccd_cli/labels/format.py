@@ -20,6 +20,7 @@ from ccd_cli.core.errors import CcdError, ImageError
 from ccd_cli.geometry.kinds import Kind
 from ccd_cli.media.map_write import decode16, encode16
 from ccd_cli.media.photos import MAX_PIXELS, SUFFIXES, to_rgb
+from ccd_cli.media.pillow import without_pillow_limit
 
 FORMAT: Final = "ccd-labels/1"
 MEMBER = re.compile(rf"(\d{{9}})\.(json|t\d{{1,3}}\.c\d{{1,3}}\.png|(?:{'|'.join(s[1:] for s in sorted(SUFFIXES))}))")
@@ -201,7 +202,9 @@ def decode_label(data: bytes, scale: float, offset: float, size: int, name: str)
 def decode_image(data: bytes, name: str) -> NDArray[np.uint8]:
     """Return uint8 RGB [H, W, 3] of an image file's bytes, equal to `photos.read_photo` of the file; raises ImageError."""
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with without_pillow_limit():
+            image: Image.Image = Image.open(io.BytesIO(data))
+        with image:
             if image.width * image.height > MAX_PIXELS:
                 raise ImageError(f"{name}: {image.width}x{image.height} is over {MAX_PIXELS // 1_000_000} megapixels")
             image.load()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from PIL import Image
 
 from ccd_cli.geometry.camera import FILM_DIAGONAL
+from ccd_cli.media.pillow import without_pillow_limit
 
 _EXIF_IFD = 0x8769
 _FOCAL_35MM = 0xA405
@@ -28,13 +28,11 @@ def read_focal_35mm(path: Path) -> float | None:
     Never raises: an unreadable photo is the reader's to report, and damaged EXIF is no EXIF.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(path) as image:
-                if image.format == "PNG" and "exif" not in image.info:
-                    return None  # Pillow would decode the image to look for EXIF at its end
-                tags = image.getexif().get_ifd(_EXIF_IFD)
-                size = image.size
+        with without_pillow_limit(), Image.open(path) as image:
+            if image.format == "PNG" and "exif" not in image.info:
+                return None  # Pillow would decode the image to look for EXIF at its end
+            tags = image.getexif().get_ifd(_EXIF_IFD)
+            size = image.size
         focal = float(tags.get(_FOCAL_35MM, 0)) or _from_sensor(tags)
         if not 1 <= focal <= 10_000 or _cropped(size, float(tags.get(_PIXEL_X, 0)), float(tags.get(_PIXEL_Y, 0))):
             return None

@@ -18,6 +18,7 @@ from ccd_cli.geometry.camera import Source
 from ccd_cli.geometry.depth_map import Camera, DepthMap, checked
 from ccd_cli.geometry.kinds import KINDS, Kind
 from ccd_cli.media.photos import MAX_PIXELS, check_header
+from ccd_cli.media.pillow import without_pillow_limit
 
 MAP_SUFFIXES = (".npz", ".npy", ".exr", ".depth.png", ".png")
 """Endings behind a photo's stem, in the order in which they are looked for; `.npz` knows its own invalid pixels."""
@@ -150,7 +151,9 @@ def _read_values(
 def _png(path: Path) -> NDArray[np.uint16]:
     check_header(path)
     try:
-        with Image.open(path) as image:
+        with without_pillow_limit():
+            image: Image.Image = Image.open(path)
+        with image:
             if not image.mode.startswith("I"):
                 raise ImageError(f"{path}: a picture ({image.mode}), not a 16-bit depth map of one channel")
             codes = np.asarray(image)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +157,14 @@ def code_ranges(codings: list[Any]) -> list[dict[str, float]]:
     return ranges
 
 
+@dataclass(frozen=True)
+class SidecarExtras:
+    """What else a sidecar holds: `files` that were made beside the maps (name by item), and further `content`."""
+
+    files: Mapping[str, str] = field(default_factory=dict)
+    content: Mapping[str, Any] = field(default_factory=dict)
+
+
 def write_maps(
     base: Path,
     made: DepthMap,
@@ -164,31 +172,27 @@ def write_maps(
     items: Collection[str],
     origin: Origin,
     *,
-    camera: Camera | None = None,
     cmap: str = DEFAULT,
-    files: Mapping[str, str] | None = None,
-    extra: Mapping[str, Any] | None = None,
+    more: SidecarExtras | None = None,
 ) -> dict[str, Any]:
     """Write the files of `items` for one photo, then its sidecar; return the sidecar.
 
-    `files` are others that were made with them (name by item), `extra` what else the sidecar holds.
-
-    `base` is the output without any suffix: <folder>/<stem>. `rgb` is the photo, uint8 [H, W, 3]; `camera` is what the sidecar
-    states (else the map's own). Raises UsageProblem for an unknown item, CcdError on a full disk or for a photo of another
+    `base` is the output without any suffix: <folder>/<stem>. `rgb` is the photo, uint8 [H, W, 3]. Raises
+    UsageProblem for an unknown item, CcdError on a full disk or for a photo of another
     size than the map.
     """
     if unknown := sorted(set(items) - set(ITEMS)):
         raise UsageProblem(f"--save {','.join(unknown)}: there is no such output.", f"Choose from {', '.join(ITEMS)}.")
     if rgb.shape[:2] != made.values.shape:
         raise CcdError(f"{base}: the map and its photo differ in size.")
-    camera_choice = camera or made.camera
+    more = more or SidecarExtras()
     raw = made.values if made.valid is None else np.where(made.valid, made.values, np.float32(np.nan))
     paths = {item: with_suffix(base, SUFFIX[item]) for item in ITEMS if item in items}
     coding: tuple[float | None, float | None] = (None, None)
     if "npy" in paths:
         write_npy(paths["npy"], raw)
     if "npz" in paths:
-        write_npz(paths["npz"], raw, made.valid, camera_choice)
+        write_npz(paths["npz"], raw, made.valid, made.camera)
     if "exr" in paths:
         write_exr(paths["exr"], raw, made.kind)
     if "png16" in paths:
@@ -201,8 +205,8 @@ def write_maps(
             write_png(paths["color"], color)
         if "side" in paths:
             write_png(paths["side"], side_by_side(rgb, color))
-    names = {item: path.name for item, path in paths.items()} | dict(files or {})
-    content = settle(base, sidecar(made.kind, origin, names, camera_choice, *coding) | dict(extra or {}))
+    names = {item: path.name for item, path in paths.items()} | dict(more.files)
+    content = settle(base, sidecar(made.kind, origin, names, made.camera, *coding) | dict(more.content))
     write_json(with_suffix(base, ".json"), content)
     return content
 

@@ -11,9 +11,11 @@ from typing import Any
 
 from ccd_cli.core.errors import CcdError
 
-PICTURES = (".color.png", ".depth.png", ".side.png", ".cloud.png", ".color.mp4", ".side.mp4", ".depth.mkv")
+CLOUD_PICTURE = ".cloud.png"
+CLOUDS = ("ply", "pcd", "xyz", "glb")
+PICTURES = (".color.png", ".depth.png", ".side.png", CLOUD_PICTURE, ".color.mp4", ".side.mp4", ".depth.mkv")
 """Endings of results that look like photos and videos."""
-_FRAME = re.compile(r"\d{6,}\.(npy|npz|exr|ply|pcd|xyz|glb)")
+_FRAME = re.compile(rf"\d{{6,}}\.(npy|npz|exr|{'|'.join(CLOUDS)})")
 
 
 def read_sidecar(base: Path) -> dict[str, Any] | None:
@@ -27,12 +29,15 @@ def read_sidecar(base: Path) -> dict[str, Any] | None:
 
 
 def is_result(path: Path) -> bool:
-    """Tell whether a picture is one that the sidecar beside it lists: a result, not a photo or video to predict."""
-    for ending in PICTURES:
-        if path.name.endswith(ending):
-            side = read_sidecar(path.with_name(path.name.removesuffix(ending)))
-            return side is not None and path.name in side["files"].values()
-    return False
+    """Tell whether a picture is one that the sidecar beside it lists, or a cloud's preview beside that cloud: a result."""
+    ending = next((each for each in PICTURES if path.name.endswith(each)), None)
+    if ending is None:
+        return False
+    base = path.with_name(path.name.removesuffix(ending))
+    if ending == CLOUD_PICTURE and any(base.with_name(f"{base.name}.{form}").is_file() for form in CLOUDS):
+        return True
+    side = read_sidecar(base)
+    return side is not None and path.name in side["files"].values()
 
 
 def claim(base: Path, inputs: Collection[Path], overwrite: bool) -> None:

@@ -1,55 +1,23 @@
-"""Find and read photos. A photo is uint8 RGB (H, W, 3), upright; anything that cannot be read whole is an ImageError."""
+"""Read photos. A photo is uint8 RGB (H, W, 3), upright; anything that cannot be read whole is an ImageError."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from glob import glob  # the only one of the two that takes absolute patterns
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 
-from ccd_cli.core.errors import CcdError, ImageError
+from ccd_cli.core.errors import ImageError, first_line
 from ccd_cli.core.report import Report
 from ccd_cli.core.seeding import step_seed
+from ccd_cli.media.pillow import without_pillow_limit
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"})
 MAX_PIXELS = 250_000_000
 MIN_SIDE = 16
-
-Image.MAX_IMAGE_PIXELS = None  # our own limit below gives an error with the file's name
-
-
-def list_photos(paths: Iterable[str]) -> list[Path]:
-    """Return the photos under folders (recursively), globs, files and `.txt` lists; sorted, each once.
-
-    Hidden files are left out. A list holds one path a line, relative to the list's folder. Raises CcdError for a path
-    that does not exist or where nothing is found.
-    """
-    found: set[Path] = set()
-    for text in paths:
-        path = Path(text).expanduser()
-        if path.is_dir():
-            new = [p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")]
-        elif path.is_file() and path.suffix.lower() == ".txt":
-            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-            new = [path.parent / line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
-        elif path.is_file():
-            new = [path]
-        else:
-            new = [Path(p) for p in glob(str(path), recursive=True) if Path(p).suffix.lower() in SUFFIXES]
-            if not new:
-                raise CcdError(f"images: {text} does not exist.", "Give a folder of photos: --set images=DIR")
-        if not new:
-            kinds = " ".join(sorted(SUFFIXES))
-            raise CcdError(
-                f"images: no photos in {text}.", f"Looked for {kinds}; give another folder: --set images=DIR"
-            )
-        found.update(new)
-    return sorted(found)
 
 
 def check_header(path: Path) -> tuple[int, int]:
@@ -77,8 +45,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     try:
         if path.stat().st_size == 0:
             raise ImageError(f"{path}: empty file")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with without_pillow_limit():
             image: Image.Image = Image.open(path)
     except ImageError:
         raise
@@ -110,7 +77,7 @@ def to_rgb(image: Image.Image) -> np.ndarray:
 
 
 def _reason(error: BaseException) -> str:
-    text = str(error).splitlines()[0] if str(error) else type(error).__name__
+    text = first_line(error)
     return text if len(text) < 100 and "<_io" not in text else type(error).__name__
 
 

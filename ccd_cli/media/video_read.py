@@ -163,17 +163,6 @@ class Video:
         return np.ascontiguousarray(rgb[:, ::-1] if self.mirrored else rgb)
 
 
-def is_video(path: Path) -> bool:
-    """Tell whether `path` is a video: by its suffix, and for an unknown suffix by looking for a video container in it."""
-    if path.suffix.lower() in SUFFIXES:
-        return path.is_file()
-    if path.suffix.lower() in photos.SUFFIXES or not path.is_file():
-        return False
-    with suppress(ImageError), _opened(path):
-        return True
-    return False
-
-
 def open_video(path: Path) -> Video:
     """Read what a video is and decode its first frame.
 

@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -29,7 +29,8 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from ccd_cli.core.errors import CcdError
-from ccd_cli.core.files import atomic_write, disk_error, lock_folder, write_json
+from ccd_cli.core.files import atomic_write, disk_error, write_json
+from ccd_cli.core.lock import exclusive_lock
 from ccd_cli.media.video_read import Place
 
 SEGMENT = 240  # frames: what a stop loses at most
@@ -88,7 +89,10 @@ class ClipWriter:
             "time_base": str(time_base),
             "tracks": {name: [t.path.name, t.content, t.width, t.height] for name, t in tracks.items()},
         }
-        self._lock = lock_folder(parts)
+        with _plain_errors(parts):
+            parts.mkdir(parents=True, exist_ok=True)
+        self._lock = ExitStack()
+        self._lock.enter_context(exclusive_lock(parts, "Another run is at work on this in the same folder."))
         if _read(parts / "clip.json") != head:
             for path in parts.iterdir():
                 path.unlink(missing_ok=True)
@@ -108,9 +112,7 @@ class ClipWriter:
         for part in self._open.values():
             part.abandon()
         self._open = {}
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        self._lock.close()
 
     def add(
         self,

@@ -23,6 +23,7 @@ from ccd_cli.models.depth_net import DepthNet
 from ccd_cli.models.files import SAFE_SUFFIX, check_file, read_header, read_metadata, sha256_file
 from ccd_cli.models.identify import identify
 from ccd_cli.models.keys import DROPPED, custom_names, encoder_names, layout_of, published_name, strip_prefixes
+from ccd_cli.models.strict import load_strict
 
 __all__ = [
     "identify",
@@ -35,7 +36,6 @@ __all__ = [
 ]
 
 _WRAPPERS = ("model", "state_dict", "student")
-_SHOWN = 5  # tensors named in one message
 
 
 def read_state(path: Path | str) -> dict[str, Tensor]:
@@ -97,7 +97,9 @@ def load_model(path: Path | str, arch_name: str | None = None) -> DepthNet:
         model = _blank(arch)
     except UsageProblem as error:  # the file's metadata names an encoder that there is not
         raise CheckpointError(f"{path}: {error.message}", error.hint) from None
-    _fill(model, own, str(path), layout)
+    load_strict(model, own, path, shown=lambda name: published_name(name, layout))
+    if model.mean.is_meta:
+        model.reset_statistics("cpu")
     return model
 
 
@@ -112,31 +114,6 @@ def _blank(arch: Arch) -> DepthNet:
     return DepthNet(arch)
 
 
-def _fill(module: nn.Module, state: dict[str, Tensor], source: str, layout: str) -> None:
-    """Load `state` strictly; messages use the names of the file's own `layout`."""
-
-    def named(names: list[str]) -> str:
-        shown = ", ".join(published_name(n, layout) for n in names[:_SHOWN])
-        return shown + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
-
-    want = module.state_dict()
-    problems = []
-    if missing := [n for n in want if n not in state]:
-        problems.append(f"missing {named(missing)}")
-    if extra := [n for n in state if n not in want]:
-        problems.append(f"unexpected {named(extra)}")
-    if wrong := [n for n in want if n in state and state[n].shape != want[n].shape]:
-        first = f"{list(state[wrong[0]].shape)} instead of {list(want[wrong[0]].shape)}"
-        problems.append(f"of another shape {named(wrong)} ({first})")
-    if problems:
-        raise CheckpointError(f"{source} does not fit the network: {'; '.join(problems)}.")
-    cast_state = {n: state[n].to(want[n].dtype) for n in want}
-    on_meta = any(t.is_meta for t in want.values())
-    module.load_state_dict(cast_state, assign=on_meta)
-    if on_meta and isinstance(module, DepthNet):
-        module.reset_statistics("cpu")
-
-
 def load_encoder(model: DepthNet, path: Path | str) -> None:
     """Load only the encoder of `model` from any file of a depth network, or from a bare timm or DINOv2 state.
 
@@ -147,7 +124,7 @@ def load_encoder(model: DepthNet, path: Path | str) -> None:
     encoder = {timm_name: state[name] for name, timm_name in table.items()}
     if model.arch.layout == "pyramid":
         encoder = _pyramid_names(model, encoder)
-    _fill(model.encoder, encoder, str(path), "ccd")
+    load_strict(model.encoder, encoder, path)
 
 
 def _pyramid_names(model: DepthNet, state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -55,16 +55,7 @@ class DepthNet(nn.Module):
         self.encoder = build_encoder(arch, pretrained)
         channels = level_channels(self.encoder, arch)
         self.feature_width: int = channels[-1]
-        self.head = DepthHead(
-            channels,
-            arch.features,
-            arch.out_channels,
-            arch.activation,
-            arch.max_depth,
-            arch.sky,
-            arch.deepest_unit,
-            has_detail(self.encoder, arch),
-        )
+        self.head = DepthHead(channels, arch, has_detail(self.encoder, arch))
         self.reset_statistics()
 
     def reset_statistics(self, device: torch.device | str | None = None) -> None:

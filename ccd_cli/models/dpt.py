@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ccd_cli.models.arch import Activation
+from ccd_cli.models.arch import Activation, Arch
 
 HIDDEN = 32  # channels between the last two convolutions
 
@@ -78,30 +78,26 @@ class Fusion(nn.Module):
 
 
 class DepthHead(nn.Module):
-    """Levels [B, C_i, h_i, w_i], shallow to deep -> map [B, H, W] and, with `sky`, a sky score [B, H, W].
+    """Levels [B, C_i, h_i, w_i], shallow to deep -> map [B, H, W] and, with `arch.sky`, a sky score.
 
-    `out_channels` reassembles ViT levels; empty for pyramids. With `detail`, the first level has stride 2 and joins after
+    `arch.out_channels` reassembles ViT levels; empty for pyramids. With `detail`, the first level has stride 2 and joins after
     the fusions. Outputs are float32 also under autocast.
     """
 
     def __init__(
         self,
         in_channels: Sequence[int],
-        features: int,
-        out_channels: Sequence[int],
-        activation: Activation,
-        max_depth: float | None = None,
-        sky: bool = False,
-        deepest_unit: bool = True,
+        arch: Arch,
         detail: bool = False,
     ) -> None:
         super().__init__()
-        self.activation, self.max_depth = activation, max_depth
+        self.activation, self.max_depth = arch.activation, arch.max_depth
+        features = arch.features
         self.detail = nn.Conv2d(in_channels[0], features // 2, 3, padding=1) if detail else None
         in_channels = in_channels[1:] if detail else in_channels
         count = len(in_channels)
-        if out_channels:
-            widths = list(out_channels)
+        if arch.out_channels:
+            widths = list(arch.out_channels)
             self.project = nn.ModuleList(nn.Conv2d(c, w, 1) for c, w in zip(in_channels, widths, strict=True))
             self.rescale = nn.ModuleList(_rescale(4 - count + i, w) for i, w in enumerate(widths))
         else:
@@ -109,10 +105,10 @@ class DepthHead(nn.Module):
             self.norm = nn.ModuleList(ChannelNorm(c, eps=1e-6) for c in widths)
         self.reduce = nn.ModuleList(nn.Conv2d(w, features, 3, padding=1, bias=False) for w in widths)
         last = count - 1
-        self.fuse = nn.ModuleList(Fusion(features, i == last, i != last or deepest_unit) for i in range(count))
+        self.fuse = nn.ModuleList(Fusion(features, i == last, i != last or arch.deepest_unit) for i in range(count))
         self.mix = nn.Conv2d(features, features // 2, 3, padding=1)
         self.final = _final(features // 2)
-        self.sky = _final(features // 2) if sky else None
+        self.sky = _final(features // 2) if arch.sky else None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from ccd_cli.core.errors import UsageProblem
+from ccd_cli.core.errors import UsageProblem, first_line
 from ccd_cli.models.arch import Arch
 
 LEVELS = 4  # the head fuses at most this many
@@ -50,8 +50,7 @@ def build_encoder(arch: Arch, pretrained: bool = False) -> nn.Module:
 
 
 def _unfit(name: str, error: Exception) -> UsageProblem:
-    reason = (str(error).splitlines() or [type(error).__name__])[0]
-    return UsageProblem(f"'{name}' cannot be used as an encoder ({reason[:160]}).")
+    return UsageProblem(f"'{name}' cannot be used as an encoder ({first_line(error)}).")
 
 
 def _useful_levels(net: Any, name: str, pretrained: bool) -> nn.Module:

@@ -13,6 +13,7 @@ from ccd_cli.geometry.camera import ABOUT, Source
 from ccd_cli.geometry.depth_map import Camera, DepthMap
 from ccd_cli.geometry.metric_scale import ToDepth, to_depth_by_range, to_depth_by_reference, value_quantiles
 from ccd_cli.geometry.unproject import flying_pixels, normals_from_depth, unproject
+from ccd_cli.pointcloud.open3d_library import load_open3d
 from ccd_cli.pointcloud.settings import CloudSettings
 
 AXES = "x right, y down, z forward (camera coordinates, as in OpenCV)"
@@ -150,9 +151,9 @@ def _voxels(
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.float32] | None]:
     """Return one point for every cube of `side` meters, with its points' mean position, color and normal."""
     cloud = _open3d_cloud(points)
-    cloud.colors = _open3d().utility.Vector3dVector(colors.astype(np.float64))
+    cloud.colors = load_open3d().utility.Vector3dVector(colors.astype(np.float64))
     if normals is not None:
-        cloud.normals = _open3d().utility.Vector3dVector(normals.astype(np.float64))
+        cloud.normals = load_open3d().utility.Vector3dVector(normals.astype(np.float64))
     try:
         small = cloud.voxel_down_sample(side)
     except RuntimeError as error:
@@ -177,17 +178,5 @@ def _without_outliers(points: NDArray[np.float32]) -> NDArray[np.int64]:
 
 
 def _open3d_cloud(points: NDArray[np.float32]) -> Any:
-    o3d = _open3d()
+    o3d = load_open3d()
     return o3d.geometry.PointCloud(o3d.utility.Vector3dVector(points.astype(np.float64)))
-
-
-def _open3d() -> Any:
-    """Import Open3D, whose system libraries may be missing."""
-    try:
-        import open3d
-    except (ImportError, OSError) as error:
-        raise CcdError(
-            f"Open3D, which --voxel and --outliers need, cannot be loaded ({error}).",
-            "On a minimal Linux: apt-get install libx11-6 libgl1 libgomp1; or leave these options out.",
-        ) from error
-    return open3d

@@ -41,7 +41,7 @@ class CloudSettings:
     outliers: bool = option(False, "Statistical outlier removal.", "Point cloud")
 
     def __post_init__(self) -> None:
-        """Check the lengths."""
+        """Check the lengths, and that Open3D is there where it is needed (CcdError)."""
         for name in ("near", "far", "max_depth", "voxel"):
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value > 0):
@@ -49,6 +49,10 @@ class CloudSettings:
         near, far = self.range
         if near >= far:
             raise UsageProblem(f"--near ({near:g} m) must be less than --far ({far:g} m).")
+        if self.voxel is not None or self.outliers:
+            from ccd_cli.pointcloud.open3d_library import load_open3d
+
+            load_open3d()  # its absence is reported now, not at every image
 
     @property
     def range(self) -> tuple[float, float]:

@@ -14,7 +14,7 @@ from ccd_cli.core.errors import CcdError, Unwritable
 from ccd_cli.geometry.depth_map import DepthMap
 from ccd_cli.media.find import Media
 from ccd_cli.media.map_read import read_reference
-from ccd_cli.media.map_write import with_suffix, write_maps
+from ccd_cli.media.map_write import SidecarExtras, with_suffix, write_maps
 from ccd_cli.media.photos import read_photo
 from ccd_cli.pointcloud.cloud import cloud_from_map
 from ccd_cli.pointcloud.files import write_cloud
@@ -164,8 +164,15 @@ def _write(
             files["preview"] = write_preview(with_suffix(base, ".cloud.png"), cloud.points, cloud.colors).name
         notes += cloud.notes
         extra["cloud"] = {"points": len(cloud.points), "unit": cloud.unit, **vars(cloud.to_depth)}
+    more = SidecarExtras(files, extra)
     content = write_maps(
-        base, depth_map, rgb, settings.save, about, camera=camera, cmap=settings.cmap, files=files, extra=extra
+        base,
+        replace(depth_map, camera=camera or depth_map.camera),
+        rgb,
+        settings.save,
+        about,
+        cmap=settings.cmap,
+        more=more,
     )
     names = [str(base.parent / name) for name in content["files"].values()]
     return {

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from ccd_cli.benchmarks.members import MAX_MEMBERS, safe_name
-from ccd_cli.core.errors import CcdError, ImageError
+from ccd_cli.core.errors import CcdError, ImageError, first_line
 from ccd_cli.core.files import atomic_write
 
 ZIPS = (".zip",)
@@ -128,7 +128,7 @@ def _archive_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CcdError(
-            f"{path}: damaged or not an archive ({reason}).", "Download it again; finished files are retained."
+            f"{path}: damaged or not an archive ({first_line(error)}).",
+            "Download it again; finished files are retained.",
         ) from error

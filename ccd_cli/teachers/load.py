@@ -114,7 +114,7 @@ def _locate(model: str) -> tuple[Path, str]:
         weights = Path(builtin_path(model)).with_suffix(SAFE_SUFFIX)
         if weights.parent != builtin_folder() or not weights.is_file():
             known = ", ".join(sorted(BUILTIN + p.stem for p in builtin_folder().glob(f"*{SAFE_SUFFIX}")))
-            raise TeacherError(f"There is no built-in model called '{model}'.", f"There are: {known or 'none yet'}.")
+            raise TeacherError(f"Unknown built-in model '{model}'.", f"Known: {known or 'none yet'}.")
         return weights, model
     path = Path(model).expanduser()
     if path.is_dir():

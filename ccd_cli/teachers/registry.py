@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
 
 from ccd_cli.core.errors import TeacherError
 from ccd_cli.teachers.card import Card, Source
 from ccd_cli.teachers.catalog import BUILTINS, CARDS
 from ccd_cli.teachers.custom import custom_card, custom_cards, custom_names
-from ccd_cli.teachers.licenses import license_rank, strictest
+from ccd_cli.teachers.licenses import license_rank
 
-__all__ = ["BUILTINS", "CARDS", "Card", "Source", "all_cards", "card", "license_rank", "strictest_license"]
+__all__ = ["BUILTINS", "CARDS", "Card", "Source", "all_cards", "card", "license_rank"]
 
 
 def all_cards() -> dict[str, Card]:
@@ -33,14 +32,4 @@ def card(name: str) -> Card:
         return own
     near = difflib.get_close_matches(name, [*CARDS, *BUILTINS, *custom_names()], n=3, cutoff=0.4)
     hint = f"Did you mean {' or '.join(near)}?" if near else "See the catalog with: ccd teachers list"
-    raise TeacherError(f"There is no teacher called '{name}'.", hint)
-
-
-def strictest_license(names_or_licenses: Iterable[str]) -> str:
-    """Return the strictest license among teachers (catalog names) and licenses.
-
-    Non-commercial is stricter than permissive; a disputed license counts as non-commercial and comes back marked as
-    disputed; an unknown one counts as non-commercial too. `ValueError` for an empty list.
-    """
-    cards = all_cards()
-    return strictest(cards[n].effective_license if n in cards else n for n in names_or_licenses)
+    raise TeacherError(f"Unknown model '{name}'.", hint)

@@ -33,7 +33,7 @@ from ccd_cli.label.plan import Plan
 from ccd_cli.labels.agreement import disagreement
 from ccd_cli.labels.format import encode_label
 from ccd_cli.labels.shards import write_tar
-from ccd_cli.media.photos import list_photos
+from ccd_cli.media.find import list_photos
 from ccd_cli.models.arch import get_arch
 from ccd_cli.models.depth_net import DepthNet
 from ccd_cli.teachers.adapters.native import NativeTeacher

@@ -11,7 +11,8 @@ from pathlib import Path
 from PIL import Image
 
 from ccd_cli.media.colorize import colorize
-from ccd_cli.media.photos import list_photos, read_photo
+from ccd_cli.media.find import list_photos
+from ccd_cli.media.photos import read_photo
 from ccd_cli.reports.contact_sheet import sheet
 from ccd_cli.teachers.load import load_teacher
 

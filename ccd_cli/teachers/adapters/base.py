@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Literal, Self, get_args
 
 import torch
@@ -11,6 +12,16 @@ from ccd_cli.core.errors import UsageProblem
 from ccd_cli.geometry.kinds import Kind
 
 Precision = Literal["fp32", "bf16", "fp16"]
+
+
+@dataclass(frozen=True)
+class TeacherFacts:
+    """What a `Teacher` says of itself."""
+
+    name: str
+    kind: Kind
+    license: str = "unknown"
+    checkpoint_sha256: str = ""
 
 
 class FrozenTeacher:
@@ -23,20 +34,17 @@ class FrozenTeacher:
     def __init__(
         self,
         model: Any,
-        name: str,
-        kind: Kind,
-        license: str = "unknown",
-        checkpoint_sha256: str = "",
+        facts: TeacherFacts,
         precision: str = "fp32",
         resolution: int | None = None,
     ) -> None:
         if precision not in get_args(Precision):
-            raise UsageProblem(f"There is no precision '{precision}' (fp32, bf16 or fp16).")
+            raise UsageProblem(f"Unknown precision '{precision}': choose fp32, bf16 or fp16.")
         self.model = model.eval().requires_grad_(False)
-        self.name = name
-        self.kind: Kind = kind
-        self.license = license
-        self.checkpoint_sha256 = checkpoint_sha256
+        self.name = facts.name
+        self.kind: Kind = facts.kind
+        self.license = facts.license
+        self.checkpoint_sha256 = facts.checkpoint_sha256
         self.feature_width: int | None = None
         self.precision = precision
         self.resolution = resolution

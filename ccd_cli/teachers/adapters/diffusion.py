@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from ccd_cli.core.errors import TeacherError, UsageProblem
 from ccd_cli.geometry.depth_map import DepthMap, checked
 from ccd_cli.geometry.kinds import Kind
+from ccd_cli.teachers.adapters.base import TeacherFacts
 from ccd_cli.teachers.adapters.preprocess import check_photo
 
 DTYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -57,18 +58,15 @@ class DiffusionTeacher:
 
     def __init__(
         self,
-        name: str,
-        kind: Kind,
-        license: str,
-        checkpoint_sha256: str,
+        facts: TeacherFacts,
         networks: Mapping[str, torch.nn.Module],
         resolution: int | None,
         photo_resolution: int | None,
     ) -> None:
-        self.name = name
-        self.kind: Kind = kind
-        self.license = license
-        self.checkpoint_sha256 = checkpoint_sha256
+        self.name = facts.name
+        self.kind: Kind = facts.kind
+        self.license = facts.license
+        self.checkpoint_sha256 = facts.checkpoint_sha256
         self.resolution = check_resolution(resolution)  # longer side for crops and photos; None = see below
         self.photo_resolution = check_resolution(photo_resolution)  # for photos; None = their own size
         self.networks = {key: network.eval().requires_grad_(False) for key, network in networks.items()}

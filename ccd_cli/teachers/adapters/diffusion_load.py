@@ -18,28 +18,20 @@ def load(
     precision: str = "fp32",
     resolution: int | None = None,
     sha256: str = "",
-    *,
-    steps: int | None = None,
-    ensemble: int | None = None,
-    seed: int | None = None,
+    sampling: Mapping[str, int] | None = None,
 ) -> Teacher:
     """Return the Marigold or GenPercept teacher in the folder `path`, on the CPU; nothing is downloaded.
 
     `precision` is the type of the weights and of the computation; `resolution` the longer side in pixels at which it
-    sees crops and photos (None: crops at their own size, photos as the authors do it). `steps`, `ensemble` and `seed`
-    go before the card's options of the same names, see `DiffusionSettings`. Raises `TeacherError` where a package or
+    sees crops and photos (None: crops at their own size, photos as the authors do it). `sampling`
+    holds `steps`, `ensemble` and `seed` where they shall not be the card's, see `DiffusionSettings`. Raises
+    `TeacherError` where a package or
     a file is missing, `CheckpointError` for unusable or unsafe files, `UsageProblem` for senseless settings.
     """
     if precision not in DTYPES:
-        raise UsageProblem(f"There is no precision '{precision}' (fp32, bf16 or fp16).")
-    options: Mapping[str, int | None] = getattr(card, "options", None) or {}
-    asked = {"steps": steps, "ensemble": ensemble, "seed": seed}
-    merged = {key: options.get(key) if value is None else value for key, value in asked.items()}
-    settings = DiffusionSettings(
-        steps=merged["steps"],
-        ensemble=1 if merged["ensemble"] is None else merged["ensemble"],
-        seed=0 if merged["seed"] is None else merged["seed"],
-    )
+        raise UsageProblem(f"Unknown precision '{precision}': choose fp32, bf16 or fp16.")
+    options = {key: card.options.get(key) for key in ("steps", "ensemble", "seed")} | dict(sampling or {})
+    settings = DiffusionSettings(**{key: value for key, value in options.items() if value is not None})
     require_packages(card.name)
     if not path.is_dir():
         raise TeacherError(f"There is no folder {path} with the weights of {card.name}.")

@@ -16,9 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ccd_cli.core.errors import CheckpointError, TeacherError
+from ccd_cli.core.errors import CheckpointError, TeacherError, first_line
 from ccd_cli.models.checkpoint import read_state
 from ccd_cli.models.files import PICKLE_SUFFIXES, SAFE_SUFFIX
+from ccd_cli.models.strict import load_strict
 
 INSTALL = 'Install it with: pip install -e ".[diffusion]"'
 ALLOWED: dict[str, tuple[tuple[str, str], ...]] = {  # component: (library, class) that a folder may name
@@ -30,7 +31,6 @@ ALLOWED: dict[str, tuple[tuple[str, str], ...]] = {  # component: (library, clas
 }
 _DANGEROUS = ("auto_map", "quantization_config", "custom_pipeline", "custom_pipelines")  # they name code to import
 _JSON_LIMIT = 10_000_000  # bytes
-_SHOWN = 5  # tensors named in one message
 _OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}  # of autoencoders
 _TEXT_FIELDS = (
     "vocab_size",
@@ -199,24 +199,11 @@ def _build(build: Any, file: Path) -> Any:
     try:
         return build()
     except Exception as error:  # whatever a configuration of wrong values makes the libraries raise
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise CheckpointError(f"{file} does not describe a usable component ({lines[0][:160].rstrip('.')}).") from None
+        raise CheckpointError(f"{file} does not describe a usable component ({first_line(error)}).") from None
 
 
 def _fill(network: nn.Module, state: Mapping[str, Tensor], path: Path, dtype: torch.dtype) -> nn.Module:
-    want = network.state_dict()
-    problems = []
-    for what, names in (
-        ("missing", [n for n in want if n not in state]),
-        ("unexpected", [n for n in state if n not in want]),
-        ("of another shape", [n for n in want if n in state and state[n].shape != want[n].shape]),
-    ):
-        if names:
-            more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-            problems.append(f"{what} {', '.join(names[:_SHOWN])}{more}")
-    if problems:
-        raise CheckpointError(f"{path} does not fit its network: {'; '.join(problems)}.")
-    network.load_state_dict({n: t.to(dtype) for n, t in state.items()}, strict=True, assign=True)
+    load_strict(network, state, path, dtype=dtype)
     for name, buffer in list(network.named_buffers()):
         if buffer.is_meta and name.endswith("position_ids"):  # a constant that files leave out
             owner = network.get_submodule(name.rpartition(".")[0])

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from ccd_cli.core.errors import CheckpointError, UsageProblem
-from ccd_cli.geometry.kinds import Kind
+from ccd_cli.teachers.adapters.base import TeacherFacts
 from ccd_cli.teachers.adapters.diffusion import DiffusionSettings, DiffusionTeacher
 from ccd_cli.teachers.adapters.diffusion_parts import empty_prompt, read_network
 from ccd_cli.teachers.adapters.sizes import nearest_size
@@ -56,15 +56,12 @@ class GenPerceptTeacher(DiffusionTeacher):
         unet: Any,
         vae: Any,
         prompt: Tensor,
-        name: str,
-        kind: Kind,
-        license: str = "unknown",
-        checkpoint_sha256: str = "",
+        facts: TeacherFacts,
         resolution: int | None = None,
         photo_resolution: int | None = None,
     ) -> None:
         networks = {"unet": unet, "vae": vae}
-        super().__init__(name, kind, license, checkpoint_sha256, networks, resolution, photo_resolution)
+        super().__init__(facts, networks, resolution, photo_resolution)
         self.unet = unet
         self.vae = vae
         self.prompt = prompt
@@ -106,6 +103,5 @@ def load_genpercept(
     prompt = empty_prompt(path)
     if prompt.shape[-1] != unet.config.cross_attention_dim:
         raise CheckpointError(f"{path}/text_encoder does not belong to {folder.name}: its width is {prompt.shape[-1]}.")
-    return GenPerceptTeacher(
-        unet, vae, prompt, card.name, card.kind, card.effective_license, sha256, resolution, card.resolution
-    )
+    facts = TeacherFacts(card.name, card.kind, card.effective_license, sha256)
+    return GenPerceptTeacher(unet, vae, prompt, facts, resolution, card.resolution)

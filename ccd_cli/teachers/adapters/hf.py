@@ -17,11 +17,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ccd_cli.core.errors import UsageProblem
+from ccd_cli.core.errors import UsageProblem, first_line
 from ccd_cli.geometry.depth_map import Camera, DepthMap, checked
-from ccd_cli.geometry.kinds import Kind
 from ccd_cli.models.files import sha256_file
-from ccd_cli.teachers.adapters.base import FrozenTeacher
+from ccd_cli.teachers.adapters.base import FrozenTeacher, TeacherFacts
 from ccd_cli.teachers.adapters.hf_folder import kind_of, load_folder, read_config, weights_file
 from ccd_cli.teachers.adapters.native import autocast
 from ccd_cli.teachers.adapters.preprocess import check_photo, same_sizes
@@ -45,7 +44,8 @@ def load(
     kind = kind_of(config, card.kind)
     model, processor = load_folder(path, config)
     sha256 = sha256 or sha256_file(weights_file(path))
-    return TransformersTeacher(model, processor, card.name, kind, card.effective_license, sha256, precision, resolution)
+    facts = TeacherFacts(card.name, kind, card.effective_license, sha256)
+    return TransformersTeacher(model, processor, facts, precision, resolution)
 
 
 class TransformersTeacher(FrozenTeacher):
@@ -62,14 +62,11 @@ class TransformersTeacher(FrozenTeacher):
         self,
         model: Any,
         processor: Any,
-        name: str,
-        kind: Kind,
-        license: str = "unknown",
-        checkpoint_sha256: str = "",
+        facts: TeacherFacts,
         precision: str = "fp32",
         resolution: int | None = None,
     ) -> None:
-        super().__init__(model, name, kind, license, checkpoint_sha256, precision, resolution)
+        super().__init__(model, facts, precision, resolution)
         self.processor = processor
         self._type: str = model.config.model_type
         self._size_options(resolution)  # an impossible one is told here, not at the first photo
@@ -127,8 +124,9 @@ class TransformersTeacher(FrozenTeacher):
                 "pixel_values"
             ]
         except (ValueError, RuntimeError, ZeroDivisionError) as error:
-            reason = str(error).strip().splitlines()[0][:200]
-            raise UsageProblem(f"{self.name} cannot take a photo of {width}x{height} pixels ({reason}).") from None
+            raise UsageProblem(
+                f"{self.name} cannot take a photo of {width}x{height} pixels ({first_line(error)})."
+            ) from None
         pixels: Tensor = made
         if quick:  # bicubic overshoots; in the uint8 of a photo it is cut off as well
             pixels = pixels.clamp(0, 1)

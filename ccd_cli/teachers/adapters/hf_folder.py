@@ -17,12 +17,12 @@ import torch
 from ccd_cli.core.errors import CheckpointError, TeacherError, first_line
 from ccd_cli.geometry.kinds import Kind
 from ccd_cli.models.files import SAFE_SUFFIX, check_file, read_header
+from ccd_cli.models.strict import check_fit
 
 CONFIG = "config.json"
 PROCESSOR = "preprocessor_config.json"
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # the first that is there
 _INSTALL = 'pip install -e ".[transformers]"'
-_SHOWN = 5  # tensors named in one message
 
 
 @dataclass(frozen=True)
@@ -128,6 +128,7 @@ def load_folder(folder: Path, config: Mapping[str, Any]) -> tuple[Any, Any]:
                 use_safetensors=weights.suffix == SAFE_SUFFIX,
                 weights_only=True,
                 dtype=torch.float32,
+                ignore_mismatched_sizes=True,  # `_check` names them
                 output_loading_info=True,
             )
         except Exception as error:
@@ -151,16 +152,12 @@ def _too_old(library: Any) -> TeacherError:
 
 def _check(path: Path, report: Mapping[str, Any]) -> None:
     """Raise `CheckpointError` for anything that `from_pretrained` only warns about."""
-    problems = {
-        "lacks": [name for name in report["missing_keys"] if not _MAY_LACK.search(name)],
-        "has no use for": [name for name in report["unexpected_keys"] if not _MAY_HOLD.search(name)],
-        "has another shape for": [entry[0] for entry in report["mismatched_keys"]],
-    }
-    for what, names in problems.items():
-        if names:
-            shown = ", ".join(sorted(names)[:_SHOWN])
-            more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-            raise CheckpointError(f"{path} {what} {shown}{more}.")
+    check_fit(
+        path,
+        sorted(name for name in report["missing_keys"] if not _MAY_LACK.search(name)),
+        sorted(name for name in report["unexpected_keys"] if not _MAY_HOLD.search(name)),
+        sorted(f"{name} ({list(there)} instead of {list(own)})" for name, there, own in report["mismatched_keys"]),
+    )
     if report.get("error_msgs"):
         raise CheckpointError(f"{path} cannot be loaded ({str(report['error_msgs'][0])[:200]}).")
 

@@ -14,8 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ccd_cli.core.errors import CheckpointError, TeacherError, UsageProblem
+from ccd_cli.core.errors import CheckpointError, TeacherError, UsageProblem, first_line
 from ccd_cli.geometry.kinds import Kind
+from ccd_cli.teachers.adapters.base import TeacherFacts
 from ccd_cli.teachers.adapters.diffusion import MAX_PIXELS, DiffusionSettings, DiffusionTeacher
 from ccd_cli.teachers.adapters.diffusion_parts import INSTALL, empty_prompt, read_index, read_network, read_scheduler
 from ccd_cli.teachers.registry import Card
@@ -42,16 +43,15 @@ class MarigoldTeacher(DiffusionTeacher):
     def __init__(
         self,
         pipeline: Any,
-        name: str,
-        license: str = "unknown",
-        checkpoint_sha256: str = "",
+        facts: TeacherFacts,
         settings: DiffusionSettings | None = None,
         resolution: int | None = None,
         photo_resolution: int | None = None,
     ) -> None:
         default = pipeline.default_processing_resolution or photo_resolution or _DEFAULT_SIDE
         networks = {"unet": pipeline.unet, "vae": pipeline.vae}
-        super().__init__(name, _kind(pipeline), license, checkpoint_sha256, networks, resolution, default)
+        super().__init__(facts, networks, resolution, default)
+        name = facts.name
         self.settings = settings or DiffusionSettings()
         self.steps = self.settings.steps or pipeline.default_denoising_steps
         self.pipeline = pipeline
@@ -61,8 +61,7 @@ class MarigoldTeacher(DiffusionTeacher):
         try:
             pipeline.scheduler.set_timesteps(self.steps)
         except ValueError as error:
-            text = str(error).strip().splitlines()[0][:160]
-            raise UsageProblem(f"{name} does not take {self.steps} steps ({text.rstrip('.')}).") from None
+            raise UsageProblem(f"{name} does not take {self.steps} steps ({first_line(error)}).") from None
         if self.settings.ensemble > 1 and find_spec("scipy") is None:
             raise TeacherError(f"An ensemble of {name} needs the package 'scipy', which is not installed.", INSTALL)
 
@@ -143,6 +142,5 @@ def load_marigold(
         do_range_check=False,
     )
     pipeline.empty_text_embedding = empty_prompt(path)
-    return MarigoldTeacher(
-        pipeline, card.name, card.effective_license, sha256, settings, resolution, photo_resolution=card.resolution
-    )
+    facts = TeacherFacts(card.name, _kind(pipeline), card.effective_license, sha256)
+    return MarigoldTeacher(pipeline, facts, settings, resolution, photo_resolution=card.resolution)

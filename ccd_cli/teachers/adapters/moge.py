@@ -25,7 +25,8 @@ from ccd_cli.core.errors import CheckpointError, TeacherError, UsageProblem, fir
 from ccd_cli.geometry.depth_map import Camera, DepthMap, checked
 from ccd_cli.geometry.kinds import Kind
 from ccd_cli.models.files import check_file, sha256_file
-from ccd_cli.teachers.adapters.base import FrozenTeacher
+from ccd_cli.models.strict import load_strict
+from ccd_cli.teachers.adapters.base import FrozenTeacher, TeacherFacts
 from ccd_cli.teachers.adapters.native import autocast
 from ccd_cli.teachers.adapters.preprocess import check_photo
 
@@ -36,7 +37,6 @@ _INSTALL = 'pip install -e ".[moge]"'
 _BACKBONES = tuple(f"dinov2_vit{size}14{suffix}" for suffix in ("", "_reg") for size in "sblg")
 _PATCH = 14
 _LARGEST = 8192
-_SHOWN = 5  # tensors named in one message
 # The package loads the second generation with strict=False. Constants that it makes itself may be absent, a token for
 # pre-training too; a head for normals, which no teacher uses, may be extra.
 _MAY_LACK = re.compile(r"(^|\.)(image_mean|image_std|mask_token)$")
@@ -64,7 +64,7 @@ def load(
     model = _build(package, version, config, path)
     _fill(model, weights, path)
     sha256 = sha256 or sha256_file(path)
-    return MogeTeacher(model, card.name, kind, card.effective_license, sha256, precision, resolution)
+    return MogeTeacher(model, TeacherFacts(card.name, kind, card.effective_license, sha256), precision, resolution)
 
 
 class MogeTeacher(FrozenTeacher):
@@ -79,14 +79,11 @@ class MogeTeacher(FrozenTeacher):
     def __init__(
         self,
         model: Any,
-        name: str,
-        kind: Kind,
-        license: str = "unknown",
-        checkpoint_sha256: str = "",
+        facts: TeacherFacts,
         precision: str = "fp32",
         resolution: int | None = None,
     ) -> None:
-        super().__init__(model, name, kind, license, checkpoint_sha256, precision, resolution)
+        super().__init__(model, facts, precision, resolution)
         self._tokens(1, 1, resolution)  # an impossible one is told here, not at the first photo
         model.forward = self._forward  # `infer` calls it: the package's own autocast knows no bfloat16
 
@@ -227,17 +224,7 @@ def _build(package: Any, version: int, config: Mapping[str, Any], path: Path) ->
 
 
 def _fill(model: Any, weights: Mapping[str, Tensor], path: Path) -> None:
-    """Load all weights, or raise `CheckpointError` with the names of those that are absent, extra or of other shapes."""
-    own: dict[str, Tensor] = model.state_dict()
-    problems = {
-        "lacks": [k for k in own if k not in weights and not _MAY_LACK.search(k)],
-        "has no use for": [k for k in weights if k not in own and not _MAY_HOLD.search(k)],
-        "has another shape for": [k for k in own if k in weights and own[k].shape != weights[k].shape],
-    }
-    for what, names in problems.items():
-        if names:
-            shown = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
-            raise CheckpointError(f"{path} {what} {shown}.")
-    model.load_state_dict({k: weights.get(k, v) for k, v in own.items()})
+    """Load all weights strictly, but for what a teacher never runs."""
+    load_strict(model, weights, path, may_lack=_MAY_LACK, may_hold=_MAY_HOLD)
     if hasattr(model, "normal_head"):
         del model.normal_head  # it would run at every photo, and a teacher has no use for normals

@@ -17,7 +17,7 @@ from ccd_cli.core.runtime import memory_error
 from ccd_cli.geometry.depth_map import DepthMap, checked
 from ccd_cli.models.depth_net import DepthNet, fill_sky
 from ccd_cli.models.dpt import resize
-from ccd_cli.teachers.adapters.base import FrozenTeacher
+from ccd_cli.teachers.adapters.base import FrozenTeacher, TeacherFacts
 from ccd_cli.teachers.adapters.preprocess import resize_for, same_sizes
 from ccd_cli.teachers.adapters.sizes import nearest_size, network_size
 
@@ -92,7 +92,7 @@ class NativeTeacher(FrozenTeacher):
         precision: str = "fp32",
         resolution: int | None = None,
     ) -> None:
-        super().__init__(model, name, model.arch.kind, license, checkpoint_sha256, precision, resolution)
+        super().__init__(model, TeacherFacts(name, model.arch.kind, license, checkpoint_sha256), precision, resolution)
         self.feature_width = model.feature_width
 
     @property

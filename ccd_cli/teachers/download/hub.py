@@ -11,22 +11,23 @@ import hashlib
 import os
 import re
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
-from ccd_cli.core.errors import CcdError, TeacherError
+from ccd_cli.core.errors import CcdError, TeacherError, first_line
 from ccd_cli.core.files import disk_error
 from ccd_cli.teachers.card import Card, RepoType, Source
 
 ANSWER_SECONDS = 6.0  # how long the hub may take to tell what a repository holds; $HF_HUB_ETAG_TIMEOUT changes it
+SILENT_SECONDS = 10.0  # how long a download may bring nothing; $HF_HUB_DOWNLOAD_TIMEOUT changes it
 ATTEMPTS = 20
+IDLE_ATTEMPTS = 3  # in a row that bring nothing
 SECONDS_BETWEEN_ATTEMPTS = 1.0
-PIECE = 1 << 20  # bytes that a broken line can cost; the library's own are ten times that
+PIECE = 1 << 20  # bytes that a broken line can cost
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _DIGEST = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")  # git blob sha1, or sha256
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -75,16 +76,18 @@ def remote_files(card: Card) -> list[RemoteFile]:
 def download(file: RemoteFile, part: Path, progress: Callable[[int], None]) -> None:
     """Fetch what is missing of `file` at the end of `part`, telling `progress` how many bytes are there.
 
-    Goes on after a broken line as long as each attempt brings something; a part that is longer than the file begins
+    Goes on after a broken line unless several attempts in a row bring nothing; a part that is longer than the file begins
     anew, any other stays for the next time. Raises as `remote_files`, and `CcdError` for a full disk.
     """
     part.parent.mkdir(parents=True, exist_ok=True)
+    idle = 0
     for attempt in range(1, ATTEMPTS + 1):
         before = part.stat().st_size if part.is_file() else 0
         try:
             _append(file, part, progress)
         except HubUnreachable:
-            if attempt == ATTEMPTS or part.stat().st_size <= before:
+            idle = 0 if part.stat().st_size > before else idle + 1
+            if attempt == ATTEMPTS or idle == IDLE_ATTEMPTS:
                 raise
             time.sleep(SECONDS_BETWEEN_ATTEMPTS)
         else:
@@ -117,28 +120,39 @@ def safe_place(text: str) -> str:
 
 
 def _append(file: RemoteFile, part: Path, progress: Callable[[int], None]) -> None:
-    """One attempt at the rest of a file."""
-    from huggingface_hub import constants, hf_hub_url
-    from huggingface_hub.file_download import http_get
-    from huggingface_hub.utils import build_hf_headers, disable_progress_bars, logging
+    """One attempt at the rest of a file, written in small pieces so that a broken line costs little."""
+    from huggingface_hub import hf_hub_url
+    from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_stream_backoff
 
-    constants.DOWNLOAD_CHUNK_SIZE = PIECE
-    logging.set_verbosity_error()
-    with warnings.catch_warnings(action="ignore"):
-        disable_progress_bars()
     with _plain_errors(file.repo, file.repo_type, part), part.open("ab") as raw:
         if raw.tell() > file.size:
             raw.truncate(0)
         done = raw.seek(0, os.SEEK_END)
         progress(done)
-        if done < file.size:
-            url = hf_hub_url(
-                file.repo, file.path, repo_type=file.repo_type, revision=file.revision, endpoint=endpoint()
-            )
-            counted = cast(BinaryIO, _Counted(raw, progress))
-            http_get(url, counted, resume_size=done, headers=build_hf_headers(), expected_size=file.size)
+        if done == file.size:
+            return
+        url = hf_hub_url(file.repo, file.path, repo_type=file.repo_type, revision=file.revision, endpoint=endpoint())
+        headers = build_hf_headers() | {"Accept-Encoding": "identity"} | ({"Range": f"bytes={done}-"} if done else {})
+        with http_stream_backoff(
+            "GET",
+            url,
+            headers=headers,
+            timeout=_seconds("HF_HUB_DOWNLOAD_TIMEOUT", SILENT_SECONDS),
+            retry_on_exceptions=(),
+            retry_on_status_codes=(408, 429),
+        ) as answer:
+            hf_raise_for_status(answer)
+            if answer.status_code == 200:  # the server sends the whole file, whatever was asked for
+                raw.truncate(0)
+            for piece in answer.iter_bytes(PIECE):
+                raw.write(piece)
+                progress(raw.tell())
+                if raw.tell() > file.size:
+                    break
         raw.flush()
         os.fsync(raw.fileno())
+        if raw.tell() != file.size:
+            raise OSError(f"{raw.tell()} bytes arrived of {file.size}")
 
 
 def _listing(source: Source, flat: bool) -> list[RemoteFile]:
@@ -148,7 +162,7 @@ def _listing(source: Source, flat: bool) -> list[RemoteFile]:
     with _plain_errors(source.repo, source.repo_type, None):
         api = HfApi(endpoint=endpoint())
         ask: Callable[..., Any] = api.space_info if source.repo_type == "space" else api.model_info
-        info = ask(source.repo, files_metadata=True, timeout=_patience())
+        info = ask(source.repo, files_metadata=True, timeout=_seconds("HF_HUB_ETAG_TIMEOUT", ANSWER_SECONDS))
         siblings = {sibling.rfilename: sibling for sibling in info.siblings or []}
         revision = str(info.sha)
     if not _COMMIT.fullmatch(revision):
@@ -175,11 +189,11 @@ def _listing(source: Source, flat: bool) -> list[RemoteFile]:
     return found
 
 
-def _patience() -> float:
+def _seconds(variable: str, otherwise: float) -> float:
     try:
-        return float(os.environ["HF_HUB_ETAG_TIMEOUT"])
+        return float(os.environ[variable])
     except (KeyError, ValueError):
-        return ANSWER_SECONDS
+        return otherwise
 
 
 def _wanted(source: Source, names: list[str]) -> list[str]:
@@ -269,20 +283,4 @@ def _reason(error: BaseException) -> str:
         if isinstance(deepest, OSError) and deepest.strerror:
             return deepest.strerror
         deepest = deepest.__cause__ or deepest.__context__
-    text = next((line.strip().rstrip(".") for line in str(error).splitlines() if line.strip()), type(error).__name__)
-    return text[:160]
-
-
-class _Counted:
-    """A file that tells how long it is after each write."""
-
-    def __init__(self, file: Any, progress: Callable[[int], None]) -> None:
-        self._file, self._progress = file, progress
-
-    def write(self, data: bytes) -> int:
-        count = int(self._file.write(data))
-        self._progress(self._file.tell())
-        return count
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._file, name)
+    return first_line(error)

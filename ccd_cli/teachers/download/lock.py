@@ -14,6 +14,7 @@ from typing import Any
 
 from ccd_cli.core.errors import TeacherError
 from ccd_cli.core.files import write_json
+from ccd_cli.core.lock import exclusive_lock
 from ccd_cli.core.paths import builtin_folder, cache_folder
 from ccd_cli.core.report import Report
 from ccd_cli.models.files import sha256_file
@@ -94,10 +95,7 @@ def entries() -> dict[str, Locked]:
 
 def record(name: str, entry: Locked | None) -> None:
     """Write one teacher's entry (None: take it out), whole or not at all, beside whatever other processes write."""
-    from filelock import FileLock
-
-    teachers_folder().mkdir(parents=True, exist_ok=True)
-    with FileLock(teachers_folder() / ".lock.json.lock"):
+    with exclusive_lock(teachers_folder() / ".lock.json.lock", "", wait=lambda: None):
         known = entries()
         known.pop(name, None)
         if entry:
@@ -109,20 +107,9 @@ def record(name: str, entry: Locked | None) -> None:
 @contextmanager
 def holding(name: str, report: Report) -> Iterator[None]:
     """Be the only process that changes teacher `name`; waits, and says so, where another one does."""
-    from filelock import FileLock, Timeout
-
-    folder = teachers_folder() / ".locks"
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / f"{name}.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        report.note(f"Another ccd is busy with {name}: waiting for it.")
-        lock.acquire()
-    try:
+    note = f"Another ccd is busy with {name}: waiting for it."
+    with exclusive_lock(teachers_folder() / ".locks" / f"{name}.lock", note, wait=lambda: report.note(note)):
         yield
-    finally:
-        lock.release()
 
 
 def differences(name: str, entry: Locked) -> list[str]:

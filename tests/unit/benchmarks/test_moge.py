@@ -10,10 +10,10 @@ from PIL import Image, PngImagePlugin
 from ccd_cli.benchmarks import open_suite
 from ccd_cli.benchmarks.decode import decode_codes
 from ccd_cli.benchmarks.moge import BUNDLE
-from ccd_cli.benchmarks.moge_png import decode_depth_png, encode_depth_png, normalized_intrinsics
+from ccd_cli.benchmarks.moge_png import decode_depth_png, normalized_intrinsics
 from ccd_cli.benchmarks.moge_view import masked_nearest, rectify
 from ccd_cli.core.errors import CcdError, ImageError
-from tests.tiny_sets import photo, ramp, write_moge
+from tests.tiny_sets import encode_depth_png, photo, ramp, write_moge
 
 PINHOLE = np.array([[0.8, 0, 0.5], [0, 0.8 * 96 / 64, 0.5], [0, 0, 1]])
 

@@ -8,9 +8,10 @@ import pytest
 
 from ccd_cli.benchmarks import open_suite
 from ccd_cli.benchmarks.decode import decode_codes
-from ccd_cli.benchmarks.moge_png import decode_depth_png, encode_depth_png
+from ccd_cli.benchmarks.moge_png import decode_depth_png
 from ccd_cli.benchmarks.moge_view import rectify
 from ccd_cli.benchmarks.regions import eigen, garg, kb_crop, nyu
+from tests.tiny_sets import encode_depth_png
 
 
 @pytest.fixture(scope="module")

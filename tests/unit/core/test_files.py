@@ -62,6 +62,10 @@ def test_writers_leave_the_process_mask_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "umask", lambda _: pytest.fail("asked while others may be writing"))
     io.write_text(tmp_path / "a", "a")
     assert (tmp_path / "a").stat().st_mode & 0o777 == 0o666 & ~mask
+    with atomic_write(tmp_path / "b") as temporary:  # as safetensors does it
+        (tmp_path / "own").touch(mode=0o600)
+        (tmp_path / "own").replace(temporary)
+    assert (tmp_path / "b").stat().st_mode & 0o777 == 0o666 & ~mask
 
 
 def test_a_name_as_long_as_the_disk_allows(tmp_path):
@@ -76,24 +80,13 @@ def test_a_name_as_long_as_the_disk_allows(tmp_path):
         io.write_text(tmp_path / "file" / "b" / "c", "a")
 
 
-def test_a_folder_has_one_owner(tmp_path):
-    first = io.lock_folder(tmp_path / "parts")
-    with pytest.raises(CcdError, match="Another run"):
-        io.lock_folder(tmp_path / "parts")
-    assert first is not None
-    os.close(first)
-    again = io.lock_folder(tmp_path / "parts")
-    assert again is not None
-    os.close(again)
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="no way to ask for a process without ending it")
 def test_what_a_killed_process_left_goes_and_what_a_living_one_writes_stays(tmp_path):
     code = """
 import os, signal, sys
 from pathlib import Path
-from ccd_cli.core.files import whole_file
-with whole_file(Path(sys.argv[1]) / "map.npy") as temporary:
+from ccd_cli.core.files import atomic_write
+with atomic_write(Path(sys.argv[1]) / "map.npy") as temporary:
     temporary.write_text("half")
     print("there", flush=True)
     sys.stdin.read()

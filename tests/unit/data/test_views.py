@@ -10,7 +10,7 @@ from ccd_cli.data.batch import StudentViews, TeacherViews
 from ccd_cli.data.crops import Region, crop_image, draw_patches, draw_region, footprint, inside
 from ccd_cli.data.source import Source
 from ccd_cli.data.views import PhotoStream, ViewConfig, batches
-from ccd_cli.media.photos import list_photos
+from ccd_cli.media.find import list_photos
 from ccd_cli.scenes.rule import SceneSource
 
 CONFIG = ViewConfig(

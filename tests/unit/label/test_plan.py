@@ -11,7 +11,7 @@ from ccd_cli.data.augment import Augmentation
 from ccd_cli.data.source import Source
 from ccd_cli.data.views import PhotoStream, ViewConfig
 from ccd_cli.label.plan import Plan, Unreadable, key_of
-from ccd_cli.media.photos import list_photos
+from ccd_cli.media.find import list_photos
 
 
 def recipe(**changes):

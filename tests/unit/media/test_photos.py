@@ -1,4 +1,4 @@
-"""Finding and reading photos."""
+"""Reading photos."""
 
 import io
 
@@ -6,33 +6,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ccd_cli.core.errors import CcdError, ImageError
+from ccd_cli.core.errors import ImageError
 from ccd_cli.media import photos as module
-from ccd_cli.media.photos import check_header, list_photos, read_photo
+from ccd_cli.media.photos import check_header, read_photo
 
 
 def save(path, array, **options):
     Image.fromarray(array).save(path, **options)
     return path
-
-
-def test_folders_globs_lists_and_files(tmp_path):
-    (tmp_path / "a" / "deep").mkdir(parents=True)
-    image = np.zeros((20, 20, 3), np.uint8)
-    one, two = save(tmp_path / "a" / "1.JPG", image, format="jpeg"), save(tmp_path / "a" / "deep" / "2.png", image)
-    save(tmp_path / "a" / ".hidden.png", image)
-    (tmp_path / "a" / "notes.md").write_text("x")
-    assert list_photos([str(tmp_path / "a")]) == [one, two]
-    assert list_photos([str(tmp_path / "a" / "*.JPG"), str(one)]) == [one]
-    (tmp_path / "list.txt").write_text("# photos\na/deep/2.png\n\n")
-    assert list_photos([str(tmp_path / "list.txt")]) == [two]
-
-
-@pytest.mark.parametrize("name", ["missing", "empty"])
-def test_nothing_found_is_an_error_that_says_what_to_do(tmp_path, name):
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(CcdError, match="--set images=DIR"):
-        list_photos([str(tmp_path / name)])
 
 
 def test_modes_become_upright_rgb(tmp_path):

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from ccd_cli.core.errors import CcdError, ImageError, UsageProblem
-from ccd_cli.media.video_read import Place, is_video, open_video
+from ccd_cli.media.video_read import Place, open_video
 from ccd_cli.media.video_write import ClipWriter, Track, parts_folder
 
 TICK = Fraction(1, 90000)
@@ -162,15 +162,6 @@ def test_what_is_no_video_is_said_in_one_line(tmp_path):
         with pytest.raises(ImageError, match=rf"{name}\.mp4") as error:
             open_video(tmp_path / f"{name}.mp4")
         assert "\n" not in str(error.value)
-
-
-def test_videos_are_recognized(tmp_path):
-    path = make(tmp_path / "a.mp4", 3)
-    (tmp_path / "no_suffix").write_bytes(path.read_bytes())
-    (tmp_path / "a.dat").write_text("no video " * 100)
-    (tmp_path / "a.png").write_bytes(path.read_bytes())
-    assert is_video(path) and is_video(tmp_path / "no_suffix")
-    assert not any(is_video(tmp_path / name) for name in ("a.dat", "a.png", "absent.mp4", "."))
 
 
 # Writing

@@ -10,6 +10,7 @@ import sys
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from ccd_cli.core.errors import CcdError, UsageProblem
 from ccd_cli.geometry.camera import camera_from_fov
@@ -275,3 +276,32 @@ def test_a_preview_of_odd_clouds_is_a_picture():
         colors = np.full((len(points), 3), 200, np.uint8)
         picture = preview(points.astype(np.float32), colors, (72, 96))
         assert (picture == 200).any()
+
+
+WITHOUT_OPEN3D = """
+import sys
+sys.modules["open3d"] = None  # as where it, or a system library of it, is missing
+from ccd_cli.cli.main import main
+main()
+"""
+
+
+def test_without_open3d_only_what_needs_it_fails_and_says_so_once(tmp_path):
+    for name in "ab":
+        Image.fromarray(RGB).save(tmp_path / f"{name}.png")
+        np.save(tmp_path / f"{name}.npy", ROOM)
+
+    def ccd(*flags):
+        words = ["pointcloud", "a.png", "b.png", "--depth", ".", "--kind", "metric", "--format", "ply", *flags]
+        command = [sys.executable, "-c", WITHOUT_OPEN3D, *words]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200)
+
+    done = ccd("--normals", "--out", "good")
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in (tmp_path / "good").glob("*.ply")} == {"a.ply", "b.ply"}
+    for flags in (["--voxel", "0.1"], ["--outliers"]):
+        done = ccd(*flags, "--out", "bad")
+        assert done.returncode == 1
+        assert done.stderr.count("Open3D, which --voxel and --outliers need, cannot be loaded") == 1
+        assert "pip install" in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "bad").exists()

@@ -14,7 +14,8 @@ from ccd_cli.core.errors import TeacherError
 from ccd_cli.teachers.custom import custom_cards, custom_loader, custom_problems, plugins
 from ccd_cli.teachers.download.lock import installed_at, is_pulled
 from ccd_cli.teachers.download.pull import pull
-from ccd_cli.teachers.registry import CARDS, all_cards, card, strictest_license
+from ccd_cli.teachers.licenses import strictest
+from ccd_cli.teachers.registry import CARDS, all_cards, card
 from tests.hub import Repo, running
 
 GOOD = """
@@ -56,7 +57,7 @@ def test_a_card_of_a_file(cards):
     installed_at(found).write_bytes(b"12345678")
     assert is_pulled(card("my-depth"))
     assert card("my-depth").size_bytes == 8
-    assert strictest_license(["my-depth", "depth-anything-v2-small"]) == "CC-BY-NC-4.0"
+    assert strictest([card("my-depth").effective_license, "Apache-2.0"]) == "CC-BY-NC-4.0"
     assert custom_problems() == []
 
 
@@ -156,6 +157,7 @@ import os
 from pathlib import Path
 Path(os.environ["IMPORTED"]).touch()
 from dataclasses import replace
+from ccd_cli.teachers.licenses import strictest
 from ccd_cli.teachers.registry import CARDS
 
 def teacher():

@@ -17,15 +17,18 @@ import diffusers  # what is taken from it loads in the test that needs it
 import transformers
 
 from ccd_cli.core.errors import CheckpointError, TeacherError, UsageProblem
-from ccd_cli.teachers.adapters import diffusion, diffusion_parts
+from ccd_cli.teachers.adapters import diffusion, diffusion_load, diffusion_parts
 from ccd_cli.teachers.adapters.diffusion import DiffusionSettings
-from ccd_cli.teachers.adapters.diffusion_load import load
 from ccd_cli.teachers.adapters.genpercept import SD21_UNET
 from ccd_cli.teachers.base import Teacher
 from ccd_cli.teachers.registry import CARDS
 from tests.unit.teachers.tiny_diffusion import SIDE, card, oracle, photo
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
+
+
+def load(folder, known, precision="fp32", resolution=None, sha256="", **sampling):
+    return diffusion_load.load(folder, known, precision, resolution, sha256, sampling)
 
 
 @pytest.mark.parametrize("size", [(60, 90), (101, 37)])

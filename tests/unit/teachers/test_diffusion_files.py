@@ -15,8 +15,7 @@ pytest.importorskip("transformers")
 import diffusers  # what is taken from it loads in the test that needs it
 
 from ccd_cli.core.errors import CcdError, CheckpointError, TeacherError
-from ccd_cli.teachers.adapters import diffusion_parts
-from ccd_cli.teachers.adapters.diffusion_load import load
+from ccd_cli.teachers.adapters import diffusion_load, diffusion_parts
 from tests.unit.teachers.tiny_diffusion import card, oracle, photo
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -31,6 +30,10 @@ MARIGOLD_FILES = [
     "text_encoder/model.safetensors",
     "text_encoder/config.json",
 ]
+
+
+def load(folder, known, precision="fp32", resolution=None, sha256="", **sampling):
+    return diffusion_load.load(folder, known, precision, resolution, sha256, sampling)
 
 
 @pytest.mark.parametrize("file", MARIGOLD_FILES)

@@ -220,7 +220,7 @@ def test_absent_and_closed_things_are_said_and_the_rest_is_done(pull, hub, teach
         "The repository depth-anything/DA3MONO-LARGE has no file model.safetensors",
         "The hub has no such file of Ruicheng/moge-vitl any more (404)",
         "The hub does not open Ruicheng/moge-2-vitl (401). Accept its conditions at https://huggingface.co/Ruicheng/moge-2-v",
-        "There is no teacher called 'moge-2-larg'. Did you mean moge-2-large",
+        "Unknown model 'moge-2-larg'. Did you mean moge-2-large",
     ):
         assert [line for line in lines if line.startswith(f"ccd: error: {words}")], done.stderr
     assert "HF_TOKEN" in done.stderr

@@ -1,0 +1,40 @@
+"""Open images with Pillow under ccd's own size limit, and leave Pillow as the program around ccd set it up."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from PIL import Image
+
+_lock = threading.Lock()
+_inside = 0
+_before: Any = None
+
+
+@contextmanager
+def without_pillow_limit() -> Iterator[None]:
+    """Put Pillow's limit on pixels, which is global, and Python's warnings aside for a block that opens a file.
+
+    Pillow refuses photos over 179 megapixels and warns from 89 on; the caller checks the size itself and tells the file's
+    name. Threads may be inside at a time: the first one in puts both aside, the last one out puts them back.
+    """
+    global _inside, _before
+    with _lock:
+        if _inside == 0:
+            quiet = warnings.catch_warnings(action="ignore")
+            quiet.__enter__()
+            _before = (Image.MAX_IMAGE_PIXELS, quiet)
+            Image.MAX_IMAGE_PIXELS = None
+        _inside += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _inside -= 1
+            if _inside == 0:
+                Image.MAX_IMAGE_PIXELS, quiet = _before
+                quiet.__exit__(None, None, None)
