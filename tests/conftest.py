@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as `ccd` sets it, before torch loads
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # two workers; the commands that tests start have it, too
 
 import numpy as np
 import pytest
@@ -29,6 +30,12 @@ def one_thread() -> Iterator[None]:
     """Whatever a test did to the number of threads ends with it."""
     yield
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def golden() -> Path:
+    """The folder of reference numbers that ship with the tests; its README says where each is from."""
+    return Path(__file__).parent / "golden"
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -260,35 +261,39 @@ def test_a_truncated_video_gives_what_decodes(predict, tmp_path):
     assert str(told["frames"]) in told["truncated"]
 
 
+LONG = ("v.mp4", "--save", "color,png16", "--pointcloud", "--every", "100", "--no-preview")
+
+
+def long_run(model, out):
+    return [sys.executable, "-m", "ccd_cli", "predict", *LONG, "--out", out, "--model", model, "--threads", "1"]
+
+
+@pytest.fixture(scope="module")
+def long_video(tmp_path_factory, model):
+    """A video of 600 frames and what a run that nothing stops makes of it, in `whole`."""
+    folder = tmp_path_factory.mktemp("long")
+    video(folder / "v.mp4", 600)
+    subprocess.run(long_run(model, "whole"), cwd=folder, check=True, capture_output=True)
+    return folder
+
+
 @pytest.mark.parametrize(
     "moment", [".v.json.parts/00000.json", "v.color.mp4", "v/000000.ply"]
 )  # frames, joining, clouds
-def test_a_killed_video_goes_on_and_ends_the_same(predict, tmp_path, model, moment):
-    video(tmp_path / "v.mp4", 600)
-    options = [
-        "--save",
-        "color,png16",
-        "--model",
-        model,
-        "--threads",
-        "1",
-        "--pointcloud",
-        "--every",
-        "100",
-        "--no-preview",
-    ]
-    command = [sys.executable, "-m", "ccd_cli", "predict", "v.mp4", "--out", "cut", *options]
-    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL)
+def test_a_killed_video_goes_on_and_ends_the_same(long_video, tmp_path, model, moment):
+    shutil.copytree(long_video, tmp_path, dirs_exist_ok=True)
+    process = subprocess.Popen(long_run(model, "cut"), cwd=tmp_path, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 240
     while not (tmp_path / "cut" / moment).exists() and time.monotonic() < deadline:
         time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (tmp_path / "cut/v.json").exists()
-    again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    again = subprocess.run(
+        long_run(model, "cut"), cwd=tmp_path, capture_output=True, text=True
+    )  # leftovers go at its start
     assert again.returncode == 0, again.stderr
     assert not list((tmp_path / "cut").glob(".*"))
-    subprocess.run([w if w != "cut" else "whole" for w in command], cwd=tmp_path, check=True, capture_output=True)
     assert names(tmp_path / "cut") == names(tmp_path / "whole")
     for name in names(tmp_path / "whole"):
         if name.endswith(".mp4"):  # x264 has been seen to write the same pictures in other bytes, once in many runs

@@ -109,7 +109,7 @@ def test_run_folder_holds_what_the_contract_says(whole, tiny_recipe):
 
 
 @pytest.mark.parametrize("step", [2, 7])  # before the first saved state, and after it
-def test_killed_at_any_step_and_resumed_gives_the_same_bits(whole, ccd, tmp_path, step):
+def test_killed_at_any_step_and_resumed_gives_the_same_bits(whole, ccd, ccd_here, tmp_path, step):
     recipe, folder = whole
     process = start(tmp_path, str(recipe), "--out", "cut", "--threads", "1")
     wait_for_lines(process, tmp_path / "cut", step)
@@ -117,13 +117,13 @@ def test_killed_at_any_step_and_resumed_gives_the_same_bits(whole, ccd, tmp_path
     process.wait()
     before = (tmp_path / "cut" / "metrics.jsonl").read_bytes().split(b"\n")[:5]
     assert not (tmp_path / "cut" / "card.md").exists()
-    asked = ccd("distill", str(recipe), "--out", "cut")
-    assert asked.returncode == 2
+    asked = ccd_here("distill", str(recipe), "--out", "cut")
+    assert asked.exit_code == 2
     assert "--resume" in asked.stderr
     if step == 2:  # no state yet: nothing to take a thread count from
         done = ccd("distill", str(recipe), "--out", "cut", "--resume", "--threads", "1")
     else:  # the state's thread count is taken up
-        done = ccd("distill", str(recipe), "--out", "cut", "--resume")
+        done = ccd("distill", str(recipe), "--out", "cut", "--resume", OMP_NUM_THREADS="2")
     assert done.returncode == 0, done.stderr
     assert same_weights(folder, tmp_path / "cut")
     assert [row["step"] for row in lines(tmp_path / "cut")] == list(range(1, 13))
@@ -132,7 +132,7 @@ def test_killed_at_any_step_and_resumed_gives_the_same_bits(whole, ccd, tmp_path
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_signals_save_and_say_how_to_go_on(tiny_recipe, write_recipe, ccd, tmp_path, number, code):
+def test_signals_save_and_say_how_to_go_on(tiny_recipe, write_recipe, tmp_path, number, code):
     tiny_recipe["optim"]["steps"] = 400
     tiny_recipe["optim"]["checkpoint_every"] = 1000
     recipe = write_recipe(tiny_recipe)
@@ -147,24 +147,24 @@ def test_signals_save_and_say_how_to_go_on(tiny_recipe, write_recipe, ccd, tmp_p
     assert state["step"] == len(lines(tmp_path / "run")) >= 3
 
 
-def test_a_changed_recipe_and_a_finished_run_are_not_continued(whole, ccd, tmp_path):
+def test_a_changed_recipe_and_a_finished_run_are_not_continued(whole, ccd_here, tmp_path):
     recipe, folder = whole
-    changed = ccd("distill", str(recipe), "--out", "whole", "--resume", "--set", "optim.lr=0.5")
-    assert changed.returncode == 2
+    changed = ccd_here("distill", str(recipe), "--out", "whole", "--resume", "--set", "optim.lr=0.5")
+    assert changed.exit_code == 2
     assert "optim.lr: 0.001 then, 0.5 now" in changed.stderr
     before = (folder / "student.safetensors").read_bytes()
-    assert ccd("distill", str(recipe), "--out", "whole").returncode == 2
+    assert ccd_here("distill", str(recipe), "--out", "whole").exit_code == 2
     assert (folder / "student.safetensors").read_bytes() == before
-    again = ccd("distill", str(recipe), "--out", "whole", "--resume")
-    assert again.returncode == 0, again.stderr
+    again = ccd_here("distill", str(recipe), "--out", "whole", "--resume")
+    assert again.exit_code == 0, again.stderr
     assert "finished" in again.stderr
     assert (folder / "student.safetensors").read_bytes() == before
-    anew = ccd("distill", str(recipe), "--out", "whole", "--overwrite", "--set", "optim.steps=2")
-    assert anew.returncode == 0, anew.stderr
+    anew = ccd_here("distill", str(recipe), "--out", "whole", "--overwrite", "--set", "optim.steps=2")
+    assert anew.exit_code == 0, anew.stderr
     assert len(lines(folder)) == 2
 
 
-def test_unreadable_photos_are_listed_and_too_many_stop_the_run(tiny_recipe, write_recipe, ccd, tmp_path, photos):
+def test_unreadable_photos_are_listed_and_too_many_stop_the_run(tiny_recipe, write_recipe, ccd_here, tmp_path, photos):
     mixed = tmp_path / "mixed"
     mixed.mkdir()
     for photo in photos.iterdir():
@@ -173,15 +173,15 @@ def test_unreadable_photos_are_listed_and_too_many_stop_the_run(tiny_recipe, wri
     (mixed / "cut.jpg").write_bytes((photos / "0.jpg").read_bytes()[:700])
     tiny_recipe["images"] = {"paths": [str(mixed)], "max_skipped": 0.3}
     recipe = write_recipe(tiny_recipe)
-    done = ccd("distill", str(recipe), "--out", "a")
-    assert done.returncode == 0, done.stderr
+    done = ccd_here("distill", str(recipe), "--out", "a")
+    assert done.exit_code == 0, done.stderr
     listed = {
         Path(json.loads(line)["photo"]).name for line in (tmp_path / "a" / "skipped.jsonl").read_text().splitlines()
     }
     assert listed == {"text.png", "cut.jpg"}
     assert "2 images could not be read" in done.stderr
-    stopped = ccd("distill", str(recipe), "--out", "b", "--set", "images.max_skipped=0.05")
-    assert stopped.returncode == 1
+    stopped = ccd_here("distill", str(recipe), "--out", "b", "--set", "images.max_skipped=0.05")
+    assert stopped.exit_code == 1
     assert "max_skipped" in stopped.stderr
 
 
@@ -216,16 +216,16 @@ def test_bad_inputs_are_one_line_before_any_time_is_spent(tiny_recipe, write_rec
         assert not (tmp_path / "run" / "recipe.yaml").exists(), change
 
 
-def test_affine_depth_needs_a_reference(tiny_recipe, write_recipe, ccd, make_teacher):
+def test_affine_depth_needs_a_reference(tiny_recipe, write_recipe, ccd_here, make_teacher):
     affine, depth = make_teacher("affine", 3, "affine-depth"), make_teacher("depth", 4, "depth")
     tiny_recipe["teachers"] = [str(make_teacher("first", 1)), str(affine)]
-    refused = ccd("distill", str(write_recipe(tiny_recipe)), "--out", "a")
-    assert refused.returncode == 1
+    refused = ccd_here("distill", str(write_recipe(tiny_recipe)), "--out", "a")
+    assert refused.exit_code == 1
     assert "affine depth" in refused.stderr
     tiny_recipe["teachers"] = [str(depth), str(affine)]
     tiny_recipe["optim"]["steps"] = 4
-    done = ccd("distill", str(write_recipe(tiny_recipe)), "--out", "b")
-    assert done.returncode == 0, done.stderr
+    done = ccd_here("distill", str(write_recipe(tiny_recipe)), "--out", "b")
+    assert done.exit_code == 0, done.stderr
 
 
 def test_a_full_disk_is_one_line_and_leaves_finished_work(tiny_recipe, write_recipe, tmp_path, monkeypatch):
@@ -292,17 +292,17 @@ def test_losses_that_are_not_finite_are_skipped_counted_and_stop_the_run(
     assert set(counts) == {4}  # the statistics of skipped steps are not kept either
 
 
-def test_the_drift_guard_stops_a_runaway_student(tiny_recipe, write_recipe, ccd, tmp_path):
+def test_the_drift_guard_stops_a_runaway_student(tiny_recipe, write_recipe, ccd_here, tmp_path):
     tiny_recipe["guards"] = {"drift_limit": 0.05, "drift_window": 2}
     tiny_recipe["optim"].update(steps=60, lr=0.02, encoder_lr=0.02)
-    done = ccd("distill", str(write_recipe(tiny_recipe)), "--out", "run")
-    assert done.returncode == 1, done.stderr
+    done = ccd_here("distill", str(write_recipe(tiny_recipe)), "--out", "run")
+    assert done.exit_code == 1, done.stderr
     assert "scale" in done.stderr
     assert "loss.anchor.weight" in done.stderr
     assert (tmp_path / "run" / "checkpoints" / "last.pt").exists()
 
 
-def test_scores_on_pairs_keep_the_best_student(tiny_recipe, write_recipe, ccd, tmp_path, photos):
+def test_scores_on_pairs_keep_the_best_student(tiny_recipe, write_recipe, ccd_here, tmp_path, photos):
     ground_truth = tmp_path / "truth"
     ground_truth.mkdir()
     for photo in sorted(photos.glob("*.png")):
@@ -314,8 +314,8 @@ def test_scores_on_pairs_keep_the_best_student(tiny_recipe, write_recipe, ccd, t
         yaml.safe_dump({"name": "ramps", "root": "truth", "image": "*.png", "depth": "*.npy"})
     )
     tiny_recipe["eval"] = {"pairs": "pairs.yaml", "every": 4}
-    done = ccd("distill", str(write_recipe(tiny_recipe)), "--out", "run")
-    assert done.returncode == 0, done.stderr
+    done = ccd_here("distill", str(write_recipe(tiny_recipe)), "--out", "run")
+    assert done.exit_code == 0, done.stderr
     scores = json.loads((tmp_path / "run" / "eval.json").read_text())
     assert [h["step"] for h in scores["history"]] == [4, 8, 12]
     best = min(scores["history"], key=lambda h: h["abs_rel"])
@@ -392,10 +392,9 @@ def test_two_processes_share_a_run(tiny_recipe, write_recipe, tmp_path):
         sys.executable,
         "-m",
         "torch.distributed.run",
+        "--standalone",  # a free port
         "--nproc-per-node",
         "2",
-        "--master-port",
-        "29517",
         "-m",
         "ccd_cli",
     ]
@@ -411,12 +410,12 @@ def test_two_processes_share_a_run(tiny_recipe, write_recipe, tmp_path):
     assert (tmp_path / "run" / "card.md").exists()
 
 
-def test_a_student_may_teach(whole, tiny_recipe, write_recipe, ccd, tmp_path):
+def test_a_student_may_teach(whole, tiny_recipe, write_recipe, ccd_here, tmp_path):
     _, folder = whole
     tiny_recipe["teachers"] = [str(folder)]
     tiny_recipe["student"]["init"] = "pretrained"
     tiny_recipe["student"]["weights"] = str(folder)
     tiny_recipe["optim"]["steps"] = 3
-    done = ccd("distill", str(write_recipe(tiny_recipe, "next.yaml")), "--out", "next")
-    assert done.returncode == 0, done.stderr
+    done = ccd_here("distill", str(write_recipe(tiny_recipe, "next.yaml")), "--out", "next")
+    assert done.exit_code == 0, done.stderr
     assert "| whole |" in (tmp_path / "next" / "card.md").read_text()

@@ -1,4 +1,4 @@
-"""Against what the peers' own loaders give: skipped, with the reason, where that material is absent."""
+"""Against what the peers' own loaders give (`tests/golden`), and real pairs where these lie beside a checkout."""
 
 import hashlib
 import json
@@ -13,17 +13,15 @@ from ccd_cli.benchmarks.moge.view import rectify
 from ccd_cli.benchmarks.regions import eigen, garg, kb_crop, nyu
 from tests.peers import encode_depth_png
 
-pytestmark = pytest.mark.shared
-
 
 @pytest.fixture(scope="module")
-def vectors(shared):
-    return json.loads((shared / "parity/eval/vectors.json").read_text())
+def vectors(golden):
+    return json.loads((golden / "metrics/vectors.json").read_text())
 
 
 @pytest.mark.parametrize(("name", "key"), [("nyuv2", "nyu"), ("kitti", "kitti"), ("kitti-garg", "kitti_garg")])
-def test_masks_and_depth_are_those_of_the_published_loader(shared, vectors, name, key):
-    (found,), missing = open_suite(name, shared / "data/eval")
+def test_masks_and_depth_are_those_of_the_published_loader(golden, vectors, name, key):
+    (found,), missing = open_suite(name, golden / "sets")
     wanted = vectors["marigold_e2e"][f"loader|{key}"]
     assert (len(found), missing) == (wanted["n"], [])
     assert found.spec.depth_range == (wanted["min_depth"], wanted["max_depth"])
@@ -39,15 +37,15 @@ def test_masks_and_depth_are_those_of_the_published_loader(shared, vectors, name
         assert (rows.min() >= top) and (rows.max() < bottom) and (columns.min() >= left) and (columns.max() < right)
 
 
-def test_published_predictions_are_found_by_name(shared):
-    for found in open_suite("zero-shot", shared / "data/eval")[0]:
-        for index in range(len(found)):
-            path = shared / "data/eval/predictions" / found.spec.name / found.prediction_names(index)[0]
-            assert np.load(path).shape == found.read(index).depth.shape
+def test_published_predictions_are_found_by_name(golden, vectors):
+    for found, key in zip(open_suite("zero-shot", golden / "sets")[0], ("nyu", "kitti"), strict=True):
+        scored = vectors["marigold_e2e"][f"{key}|least_square|None"]["per_sample"]
+        names = [found.prediction_names(index)[0] for index in range(len(found))]
+        assert sorted(names) == sorted(one["filename"] for one in scored)
 
 
-def test_what_is_not_there_is_named(shared):
-    found, missing = open_suite("zero-shot", shared / "data/eval")
+def test_what_is_not_there_is_named(golden):
+    found, missing = open_suite("zero-shot", golden / "sets")
     assert [one.spec.name for one in found] == ["nyuv2", "kitti"]
     assert [name for name, reason in missing if "no " in reason] == ["eth3d", "scannet", "diode"]
 
@@ -66,8 +64,8 @@ def test_crops_are_the_peers(vectors):
 
 
 @pytest.fixture(scope="module")
-def arrays(shared):
-    return np.load(shared / "parity/eval/inputs.npz"), np.load(shared / "parity/eval/outputs.npz")
+def arrays(golden):
+    return np.load(golden / "metrics/inputs.npz"), np.load(golden / "metrics/outputs.npz")
 
 
 def test_depth_png_codes_and_values(vectors, arrays):
@@ -95,6 +93,7 @@ def test_the_bundle_is_seen_as_its_loader_sees_it(vectors, arrays, size):
 ROWS = ("A_indoor_metric/", "B_outdoor_metric/", "C_disparity/")
 
 
+@pytest.mark.shared
 def test_real_pairs_can_be_described(shared, tmp_path):
     """Every real pair, as one set of a suite file, has the published share of valid pixels and the published median."""
     folder = shared / "data/real"

@@ -1,7 +1,6 @@
-"""Scores against the outputs of the published protocols' own code, where these reference vectors lie beside a checkout."""
+"""Scores against the outputs of the published protocols' own code (`tests/golden/metrics`)."""
 
 import json
-import os
 from functools import cache
 from pathlib import Path
 
@@ -16,8 +15,7 @@ from ccd_cli.metrics.ibims import boundary_errors, planarity
 from ccd_cli.metrics.points import align_points, local_point_metrics, point_metrics
 from tests.peers import depth_pro_recall, error_percent
 
-SHARED = Path(os.environ.get("CCD_SHARED") or Path(__file__).resolve().parents[3].parent / "shared")
-FOLDER = SHARED / "parity" / "eval"
+FOLDER = Path(__file__).resolve().parents[2] / "golden" / "metrics"
 NAMES = {
     "abs_rel": "abs_relative_difference",
     "sq_rel": "squared_relative_difference",
@@ -42,8 +40,6 @@ NOISY = np.array([[0.3, 0.5, 0.6], [0.9, 1, 1.4]])
 
 @cache
 def material():
-    if not (FOLDER / "vectors.json").is_file():
-        pytest.skip(f"no reference vectors at {FOLDER} (set CCD_SHARED to the folder of reference material)")
     vectors = json.loads((FOLDER / "vectors.json").read_text())
     arrays = [dict(np.load(FOLDER / f"{name}.npz")) for name in ("inputs", "outputs", "ibims_plane")]
     return vectors, *arrays
@@ -56,7 +52,6 @@ def mask_of(case, arrays, gt):
     return arrays[case["mask"]] if case["mask"] in arrays else (gt > low) & (gt < high)
 
 
-@pytest.mark.shared
 def test_every_marigold_vector():
     vectors, arrays, _, _ = material()
     cases = {k: v for k, v in vectors["marigold"].items() if "metrics" in v}
@@ -84,7 +79,6 @@ def test_every_marigold_vector():
         assert got == pytest.approx(case["metrics"], rel=MARIGOLD, abs=zero), name
 
 
-@pytest.mark.shared
 def test_the_columns_of_alignment_max_res():
     vectors, *_ = material()
     case = vectors["marigold"]["max_res_sampling_96x160_to_64"]
@@ -96,7 +90,6 @@ def test_the_columns_of_alignment_max_res():
     assert columns[-6:] == case["last_columns"]
 
 
-@pytest.mark.shared
 def test_the_sample_of_moge():
     vectors, arrays, outputs, _ = material()
     rows, columns, valid = nearest_valid(arrays["b_mask"])
@@ -113,7 +106,6 @@ def test_the_sample_of_moge():
     assert (rows.tolist(), columns.tolist(), bool(valid.all())) == (larger["rows"], larger["cols"], True)
 
 
-@pytest.mark.shared
 def test_moge_fits_reach_the_peers_objective():
     vectors, arrays, _, _ = material()
     moge, lp = vectors["moge"], vectors["selfcheck"]
@@ -135,7 +127,6 @@ def test_moge_fits_reach_the_peers_objective():
     assert scale_l1(noisy, ground_truth, np.ones(6)) == pytest.approx(moge["hand_scale_w=1"]["scale"], rel=MOGE)
 
 
-@pytest.mark.shared
 @pytest.mark.parametrize(
     ("method", "pred", "kind", "case", "part"),
     [
@@ -156,7 +147,6 @@ def test_moge_depth_scores(method, pred, kind, case, part):
     assert scores == pytest.approx(want, rel=5e-6)  # the optimum of an L1 fit has a width
 
 
-@pytest.mark.shared
 def test_moge_counts_a_negative_depth_as_correct_and_nobody_else_does():
     vectors, *_ = material()
     case = vectors["moge"]["delta1_counts_negative_depth"]
@@ -166,7 +156,6 @@ def test_moge_counts_a_negative_depth_as_correct_and_nobody_else_does():
     assert image_metrics(pred, gt)["delta1"] == pytest.approx(1 / 3)
 
 
-@pytest.mark.shared
 def test_moge_point_scores():
     vectors, arrays, _, _ = material()
     want = vectors["moge"]["compute_metrics_metric_depth_and_points"]
@@ -185,7 +174,6 @@ def test_moge_point_scores():
     assert (local["rel_p"], local["delta_p"]) == pytest.approx((part["rel"], part["delta1"]), rel=MOGE)
 
 
-@pytest.mark.shared
 def test_boundary_f1_of_moge():
     vectors, arrays, _, _ = material()
     gt = arrays["e_gt"]
@@ -214,7 +202,6 @@ def test_boundary_f1_of_moge():
         assert moge_f1(affine, gt, mask, radius) == pytest.approx(fitted[key], abs=1e-4)
 
 
-@pytest.mark.shared
 def test_boundary_scores_of_depth_pro():
     vectors, arrays, _, _ = material()
     want = vectors["depthpro"]
@@ -228,7 +215,6 @@ def test_boundary_scores_of_depth_pro():
     assert depth_pro_f1(arrays["b_pred_depth"], arrays["b_gt"]) == pytest.approx(want["random_b"]["f1"], abs=1e-12)
 
 
-@pytest.mark.shared
 def test_ibims():
     vectors, arrays, _, plane = material()
     want = vectors["ibims"]
@@ -244,7 +230,6 @@ def test_ibims():
         assert got == pytest.approx((score["fla_cm"], score["ori_deg"]), abs=1e-9), name
 
 
-@pytest.mark.shared
 def test_the_other_lines():
     vectors, arrays, _, _ = material()
     misc = vectors["misc"]

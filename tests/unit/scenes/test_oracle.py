@@ -15,8 +15,6 @@ from ccd_cli.scenes.render.packing import pack
 from ccd_cli.scenes.render.terrain import FAR
 from ccd_cli.scenes.world.compose import compose
 
-o3d = pytest.importorskip("open3d")
-
 HEIGHT, WIDTH = 60, 80
 HULL = [
     (0, 1, 3),
@@ -72,7 +70,7 @@ def ground_mesh(draft, reach, step):
     return np.stack([x, y, z], -1).reshape(-1, 3), np.concatenate([np.stack([a, b, d], 1), np.stack([a, d, c], 1)])
 
 
-def add(caster, vertices, faces):
+def add(o3d, caster, vertices, faces):
     mesh = o3d.t.geometry.TriangleMesh()
     mesh.vertex.positions = o3d.core.Tensor(vertices.astype(np.float32))
     mesh.triangle.indices = o3d.core.Tensor(faces.astype(np.int32))
@@ -81,6 +79,7 @@ def add(caster, vertices, faces):
 
 def compare(draft, reach=40.0, step=0.1, around=360):
     """Relative differences of depth [H,W] and whether flat, round or ground was hit there by both; edges are 1 or more."""
+    o3d = pytest.importorskip("open3d", reason="Open3D casts the rays to compare with", exc_type=ImportError)
     scenes = pack([draft], torch.device("cpu"))
     lens = camera.intrinsics(scenes.fov, HEIGHT, WIDTH)
     grid = tiles.grid(HEIGHT, WIDTH, torch.device("cpu"))
@@ -92,10 +91,10 @@ def compare(draft, reach=40.0, step=0.1, around=360):
     caster = o3d.t.geometry.RaycastingScene()
     for number, row in enumerate(draft.prims):
         if number == 0 and draft.base != "room":
-            add(caster, *ground_mesh(draft, reach, step))
+            add(o3d, caster, *ground_mesh(draft, reach, step))
             continue
         vertices, faces = local_mesh(row, around)
-        add(caster, vertices @ np.array(row[6:15]).reshape(3, 3) + row[:3], faces)
+        add(o3d, caster, vertices @ np.array(row[6:15]).reshape(3, 3) + row[:3], faces)
     cast = caster.cast_rays(o3d.core.Tensor(rays.numpy()))
     expected, which = (torch.from_numpy(cast[name].numpy()) for name in ("t_hit", "geometry_ids"))
     expected = torch.where(expected < FAR, expected, torch.inf)

@@ -13,12 +13,8 @@ from torch.nn import functional as F
 pytest.importorskip("diffusers")
 pytest.importorskip("transformers")
 
-from diffusers import (
-    AutoencoderKL,
-    DDIMScheduler,
-    UNet2DConditionModel,
-)
-from transformers import CLIPTextModel
+import diffusers  # what is taken from it loads in the test that needs it
+import transformers
 
 from ccd_cli.core.errors import CheckpointError, TeacherError, UsageProblem
 from ccd_cli.teachers.adapters import diffusion, diffusion_load, diffusion_parts
@@ -189,10 +185,10 @@ def test_settings_come_from_the_card_and_the_caller(marigold):
 
 def one_step(folder: Path, name: str, images: torch.Tensor) -> torch.Tensor:
     """GenPercept's step through the DDIM scheduler that its authors use, images [B, 3, h, w] in 0..1."""
-    network = UNet2DConditionModel.from_pretrained(folder / name)
-    vae = AutoencoderKL.from_pretrained(folder / "vae")
-    text = CLIPTextModel.from_pretrained(folder / "text_encoder")
-    steps = DDIMScheduler(
+    network = diffusers.UNet2DConditionModel.from_pretrained(folder / name)
+    vae = diffusers.AutoencoderKL.from_pretrained(folder / "vae")
+    text = transformers.CLIPTextModel.from_pretrained(folder / "text_encoder")
+    steps = diffusers.DDIMScheduler(
         beta_start=1.0,
         beta_end=1.0,
         beta_schedule="scaled_linear",
@@ -246,7 +242,7 @@ def test_genpercept_rounds_sides_to_multiples_of_8(genpercept):
 
 def test_genpercept_knows_the_unet_without_its_config(genpercept, tmp_path):
     with torch.device("meta"):
-        network = UNet2DConditionModel(**SD21_UNET)
+        network = diffusers.UNet2DConditionModel(**SD21_UNET)
     assert sum(p.numel() for p in network.parameters()) == 865_910_724  # Stable Diffusion 2.1's
     folder = tmp_path / "unet"
     folder.mkdir()

@@ -12,10 +12,7 @@ from safetensors.torch import load_file, save_file
 pytest.importorskip("diffusers")
 pytest.importorskip("transformers")
 
-from diffusers import (
-    AutoencoderTiny,
-    MarigoldDepthPipeline,
-)
+import diffusers  # what is taken from it loads in the test that needs it
 
 from ccd_cli.core.errors import CcdError, CheckpointError, TeacherError
 from ccd_cli.teachers.adapters import diffusion_load, diffusion_parts
@@ -206,7 +203,7 @@ def test_older_names_of_tensors_are_read(copy):
 
 
 def test_the_empty_prompt_is_that_of_the_pipeline(marigold):
-    pipeline = MarigoldDepthPipeline.from_pretrained(marigold(), use_safetensors=True, local_files_only=True)
+    pipeline = diffusers.MarigoldDepthPipeline.from_pretrained(marigold(), use_safetensors=True, local_files_only=True)
     pipeline.set_progress_bar_config(disable=True)
     pipeline(photo(16, 16)[None], num_inference_steps=1, processing_resolution=0)
     assert torch.allclose(diffusion_parts.empty_prompt(marigold()), pipeline.empty_text_embedding, atol=1e-6)
@@ -216,7 +213,7 @@ def test_the_small_autoencoder_is_taken(copy):
     shutil.rmtree(copy / "vae")
     torch.manual_seed(0)
     widths = {"encoder_block_out_channels": (8,) * 4, "decoder_block_out_channels": (8,) * 4}
-    AutoencoderTiny(**widths).save_pretrained(copy / "vae")
+    diffusers.AutoencoderTiny(**widths).save_pretrained(copy / "vae")
     index = copy / "model_index.json"
     index.write_text(json.dumps(json.loads(index.read_text()) | {"vae": ["diffusers", "AutoencoderTiny"]}))
     image = photo(60, 90)

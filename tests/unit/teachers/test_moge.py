@@ -8,9 +8,6 @@ import torch
 from ccd_cli.core.errors import CheckpointError, UsageProblem
 from ccd_cli.teachers.adapters import moge
 from ccd_cli.teachers.base import Teacher
-
-pytest.importorskip("moge.model.v2")
-
 from tests.unit.teachers.tiny_moge import (
     CARD,
     CONFIGS,
@@ -22,6 +19,11 @@ from tests.unit.teachers.tiny_moge import (
     photo,
     saved,
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def package():
+    pytest.importorskip("moge.model.v2", reason="the extra `moge` is not installed")
 
 
 @pytest.fixture(scope="module")

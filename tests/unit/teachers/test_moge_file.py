@@ -6,10 +6,12 @@ import torch
 
 from ccd_cli.core.errors import CheckpointError, TeacherError
 from ccd_cli.teachers.adapters import moge
-
-pytest.importorskip("moge.model.v2")
-
 from tests.unit.teachers.tiny_moge import CARD, CONFIGS, VERSIONS, as_rgb, photo, saved
+
+
+@pytest.fixture(scope="module", autouse=True)
+def package():
+    pytest.importorskip("moge.model.v2", reason="the extra `moge` is not installed")
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,3 @@
-import importlib.util
-import json
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -15,8 +10,8 @@ from ccd_cli.teachers.adapters.native import NativeTeacher, predict_photos
 from ccd_cli.teachers.adapters.preprocess import resize_for
 from ccd_cli.teachers.adapters.sizes import nearest_size, network_size
 from ccd_cli.teachers.base import Teacher
+from tests.standin import state_dict
 
-SHARED = Path(os.environ.get("CCD_SHARED") or Path(__file__).resolve().parents[3].parent / "shared")
 V2, V3 = get_arch("depth-anything-v2-small"), get_arch("depth-anything-3-mono-large")
 
 
@@ -151,18 +146,10 @@ def test_on_a_gpu_it_says_the_same(student):
 
 
 @pytest.mark.shared
-def test_the_whole_path_from_photo_to_map_agrees_with_the_authors(tmp_path):
-    folder = SHARED / "parity"
-    if not (folder / "weights.py").is_file():
-        pytest.skip(f"no reference material at {folder} (set CCD_SHARED)")
-    spec = importlib.util.spec_from_file_location("parity_weights", folder / "weights.py")
-    weights = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(weights)
+def test_the_whole_path_from_photo_to_map_agrees_with_the_authors(shared, tmp_path):
     name = "depth_anything_v2_vits"
-    expected = np.load(folder / "expected" / f"{name}.npz")
-    keys = json.loads((folder / "keys" / f"{name}.json").read_text())
-    state = {k: torch.from_numpy(v) for k, v in weights.state_dict(keys, int(expected["seed"])).items()}
-    torch.save(state, tmp_path / f"{name}.pth")
+    expected = np.load(shared / "parity" / "expected" / f"{name}.npz")
+    torch.save(state_dict(name), tmp_path / f"{name}.pth")
     rgb = np.ascontiguousarray(expected["image_bgr"][..., ::-1])
     got = predict_photos(load_model(tmp_path / f"{name}.pth"), [rgb], int(expected["image_input_size"]))[0]
     want = expected["image_disparity"]

@@ -1,22 +1,24 @@
 """A tiny Marigold and GenPercept of the libraries' own classes, with random weights."""
 
+from __future__ import annotations
+
 import json
 import shutil
 from pathlib import Path
 
+import diffusers
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, LCMScheduler, MarigoldDepthPipeline, UNet2DConditionModel
+import transformers
 from torch.nn import functional as F
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from ccd_cli.teachers.registry import Card
 
 SIDE = 32  # pixels of the longer side that the tiny Marigold asks for
 
 
-def unet(channels: int) -> UNet2DConditionModel:
-    return UNet2DConditionModel(
+def unet(channels: int) -> diffusers.UNet2DConditionModel:
+    return diffusers.UNet2DConditionModel(
         sample_size=8,
         in_channels=channels,
         block_out_channels=(16, 32),
@@ -32,33 +34,33 @@ def unet(channels: int) -> UNet2DConditionModel:
 def scheduler(kind: str):
     common = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "clip_sample": False}
     if kind == "lcm":
-        return LCMScheduler(**common, prediction_type="v_prediction")
+        return diffusers.LCMScheduler(**common, prediction_type="v_prediction")
     spacing = "trailing" if kind == "trailing" else "leading"
-    return DDIMScheduler(
+    return diffusers.DDIMScheduler(
         **common, prediction_type="v_prediction", timestep_spacing=spacing, set_alpha_to_one=False, steps_offset=1
     )
 
 
-def words(folder: Path) -> CLIPTokenizer:
+def words(folder: Path) -> transformers.CLIPTokenizer:
     folder.mkdir(parents=True)
     vocabulary = {"<|startoftext|>": 0, "<|endoftext|>": 1, "a</w>": 2, "b</w>": 3, "a": 4, "b": 5}
     (folder / "vocab.json").write_text(json.dumps(vocabulary))
     (folder / "merges.txt").write_text("#version: 0.2\n")
     (folder / "tokenizer_config.json").write_text(json.dumps({"model_max_length": 77, "pad_token": "<|endoftext|>"}))
-    return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+    return transformers.CLIPTokenizer.from_pretrained(folder, local_files_only=True)
 
 
 def parts(folder: Path, channels: int):
     torch.manual_seed(3)
-    vae = AutoencoderKL(
+    vae = diffusers.AutoencoderKL(
         down_block_types=["DownEncoderBlock2D"] * 4,
         up_block_types=["UpDecoderBlock2D"] * 4,
         block_out_channels=[8, 8, 8, 16],
         norm_num_groups=4,
         sample_size=64,
     )
-    text = CLIPTextModel(
-        CLIPTextConfig(
+    text = transformers.CLIPTextModel(
+        transformers.CLIPTextConfig(
             vocab_size=6,
             hidden_size=16,
             intermediate_size=16,
@@ -81,7 +83,7 @@ def parts(folder: Path, channels: int):
 
 def save_marigold(folder: Path, modules, words: Path, kind: str = "ddim", prediction: str = "depth") -> Path:
     """Write a pipeline as it is published."""
-    pipeline = MarigoldDepthPipeline(
+    pipeline = diffusers.MarigoldDepthPipeline(
         **modules,
         scheduler=scheduler(kind),
         prediction_type=prediction,
@@ -137,7 +139,7 @@ def photo(height: int, width: int, seed: int = 0) -> np.ndarray:
 
 
 def oracle(folder: Path, image: np.ndarray, steps=None, members: int = 1, seed: int = 0, side=None) -> np.ndarray:
-    pipeline = MarigoldDepthPipeline.from_pretrained(folder, use_safetensors=True, local_files_only=True)
+    pipeline = diffusers.MarigoldDepthPipeline.from_pretrained(folder, use_safetensors=True, local_files_only=True)
     pipeline.set_progress_bar_config(disable=True)
     noise = torch.Generator().manual_seed(seed)
     made = pipeline(
