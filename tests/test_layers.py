@@ -29,7 +29,7 @@ BESIDE = {
     ("inspection", "distill"),  # what is in a run's folder
 }
 """Imports within one floor; every other one is refused."""
-MAX_FILES, MAX_LINES = 20, 350
+MAX_FILES, MAX_LINES, MAX_PARAMETERS = 20, 350, 7
 FILES = sorted(ROOT.rglob("*.py"))
 MODULES = {
     ".".join(("ccd_cli", *p.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__"): p for p in FILES
@@ -135,6 +135,16 @@ def test_folders_are_small():
     for folder in sorted({path.parent for path in FILES}):
         count = len([p for p in folder.iterdir() if p.is_file()])
         assert count <= MAX_FILES, f"{folder.relative_to(ROOT)} holds {count} files: is it more than one idea?"
+
+
+def test_functions_have_few_parameters():
+    """More than seven are a missing noun. Callbacks of click get what their settings classes hold."""
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                args = [a.arg for a in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
+                count = len([a for a in args if a not in ("self", "cls")])
+                assert count <= MAX_PARAMETERS, f"{path.relative_to(ROOT)}: {node.name} has {count} parameters"
 
 
 def test_nothing_unsafe_by_default():

@@ -1,6 +1,6 @@
 """What a suite file of a user's own pairs may say: typed keys, unknown ones refused, all problems reported together.
 
-The same file serves `ccd eval --suite FILE` and `eval.pairs` of a recipe (docs/PAIRS.md).
+The same file serves `ccd eval --suite FILE` and `eval.pairs` of a recipe (docs/pairs.md).
 """
 
 from __future__ import annotations

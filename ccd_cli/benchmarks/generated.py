@@ -12,7 +12,7 @@ from ccd_cli.config.common import HELD_OUT
 from ccd_cli.core.errors import ImageError
 from ccd_cli.geometry.depth_map import Camera
 from ccd_cli.scenes import render
-from ccd_cli.scenes.rule import SceneSource
+from ccd_cli.scenes.source import SceneSource
 
 NEAREST = 1e-3
 FARTHEST = 80.0

@@ -15,7 +15,7 @@ from ccd_cli.config.settings import LabelSettings
 @click.argument("recipe")
 @options_from(changes=RecipeChanges, settings=LabelSettings, screen=JsonScreen)
 def command(recipe: str, changes: RecipeChanges, settings: LabelSettings, screen: JsonScreen) -> None:
-    """Write multi-teacher pseudo-labels into shards for training (docs/LABELS.md).
+    """Write multi-teacher pseudo-labels into shards for training (docs/labels.md).
 
     An interrupted run resumes with the same command and ends in the same bytes, with either engine. --threads and
     --precision set the recipe's keys `threads` and `teachers.N.precision`, because labels depend on them.

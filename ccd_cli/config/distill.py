@@ -178,7 +178,7 @@ class Eval(Section):
     """Evaluation during training, on your own pairs or on held-out scenes; the best checkpoint is retained."""
 
     pairs: str | None = None
-    """A YAML file that describes photos with ground truth, as `ccd eval --suite` reads it (see `docs/PAIRS.md`)."""
+    """A YAML file that describes photos with ground truth, as `ccd eval --suite` reads it (see `docs/pairs.md`)."""
     scenes: Annotated[int, Field(ge=0)] = 0
     """Without `pairs`: number of held-out synthetic scenes to evaluate on, of the size and family of `images.scenes`."""
     compare: bool = True

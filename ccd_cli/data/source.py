@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ccd_cli.media.photos import read_photo
-from ccd_cli.scenes.rule import SceneSource
+from ccd_cli.scenes.source import SceneSource
 
 
 @dataclass(frozen=True)

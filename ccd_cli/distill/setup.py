@@ -42,7 +42,7 @@ from ccd_cli.media.photos import bad_headers
 from ccd_cli.models.arch import Arch
 from ccd_cli.models.depth_net import DepthNet
 from ccd_cli.models.files import sha256_file
-from ccd_cli.scenes.rule import SceneSource
+from ccd_cli.scenes.source import SceneSource
 from ccd_cli.teachers.load import ModelRef
 
 

@@ -43,7 +43,7 @@ def follow_labels(recipe: DistillRecipe) -> DistillRecipe:
             changed = "; ".join(f"{key}: {a} there, {b} here" for key, a, b in rows)
             raise UsageProblem(
                 f"The labels in {folder} were made with other crops ({changed}).",
-                "Leave `crops` out of the recipe, or label anew with these.",
+                "Remove `crops` from the recipe, or make labels with these crops.",
             )
     teachers = recipe.teachers or [TeacherEntry(model=entry.model) for entry in made.teachers]
     followed = recipe.model_copy(update={"crops": made.crops, "teachers": teachers})

@@ -23,7 +23,7 @@ from ccd_cli.distill.precomputed import PrecomputedLabels
 from ccd_cli.geometry.depth_map import checked
 from ccd_cli.metrics.alignment import Method
 from ccd_cli.models.depth_net import DepthNet
-from ccd_cli.scenes.rule import SceneSource
+from ccd_cli.scenes.source import SceneSource
 from ccd_cli.scoring.alignment import Alignment
 from ccd_cli.scoring.baselines import stretched, trivial_baselines
 from ccd_cli.scoring.image import ScoringOptions, score

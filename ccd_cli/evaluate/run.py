@@ -49,7 +49,7 @@ def run(settings: Settings, report: Report) -> Results:
     words = _distinct(settings)
     sets, missing = open_suite(settings.suite, settings.data_root)
     for name, reason in missing:
-        report.note(f"{name} is left out: {reason}")
+        report.note(f"{name} is skipped: {reason}")
     runtime = choose_runtime(settings.device, settings.precision, settings.threads)
     keys = ("suite", "alignment", "alignment_max_res", "resolution", "camera", "limit")
     asked = {key: getattr(settings, key) for key in keys}
@@ -122,7 +122,7 @@ class Evaluation:
         for benchmark in self.sets:
             name = benchmark.spec.name
             if not source.has(benchmark):
-                self.report.note(f"{source.label} has no folder for {name}, which is left out")
+                self.report.note(f"{source.label} has no folder for {name}, which is skipped")
                 continue
             records, gallery = self._score_set(source, benchmark, folder, facts)
             if self.signals.received is not None:

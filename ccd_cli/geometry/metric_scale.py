@@ -78,7 +78,7 @@ def to_depth_by_range(kind: Kind, quantiles: tuple[float, float], near: float = 
     if kind == "depth":
         return ToDepth(kind, float(np.sqrt(near * far / (low * high))))
     if not high - low > 1e-6 * max(abs(low), abs(high)):
-        raise CcdError(f"The map is flat: 98 % of its values are {low:g}, so near and far cannot be told apart.")
+        raise CcdError(f"The map is flat: 98 % of its values are {low:g}, so near and far cannot be distinguished.")
     at_low, at_high = (1 / far, 1 / near) if kind == "disparity" else (near, far)
     scale = (at_high - at_low) / (high - low)
     return ToDepth(kind, scale, at_low - scale * low)

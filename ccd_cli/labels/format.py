@@ -1,6 +1,6 @@
 """One pseudo-label as a 16-bit PNG, and the sidecar that says what the PNGs of a sample mean.
 
-`docs/LABELS.md` describes the format for readers in other languages; the models here are what ccd writes and accepts.
+`docs/labels.md` describes the format for readers in other languages; the models here are what ccd writes and accepts.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Shards of labels: tar files with fixed headers, written whole, and a reader that trusts none of them.
 
-A folder of labels is `index.json` and `shard-NNNNNN.tar`; see `docs/LABELS.md`.
+A folder of labels is `index.json` and `shard-NNNNNN.tar`; see `docs/labels.md`.
 """
 
 from __future__ import annotations

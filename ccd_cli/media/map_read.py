@@ -35,7 +35,7 @@ class StoredMap:
     sidecar: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def grain(self) -> float:
+    def upsampling(self) -> float:
         """Pixels of the map for one pixel of its network, by the sidecar's `resolution` (short side, or two sides)."""
         used = self.sidecar.get("resolution")
         sides = used if isinstance(used, list) and used else [used]
@@ -155,7 +155,7 @@ def _png(path: Path) -> NDArray[np.uint16]:
             image: Image.Image = Image.open(path)
         with image:
             if not image.mode.startswith("I"):
-                raise ImageError(f"{path}: a picture ({image.mode}), not a 16-bit depth map of one channel")
+                raise ImageError(f"{path}: an image ({image.mode}), not a 16-bit depth map of one channel")
             codes = np.asarray(image)
     except ImageError:
         raise
@@ -209,7 +209,7 @@ def _exr(path: Path) -> NDArray[np.float32]:
             if names[0] == "R" and len(channels) > 1 and any(name in channels for name in ("G", "B")):
                 same = all(np.array_equal(channels[c].pixels, channels["R"].pixels) for c in "GB" if c in channels)
                 if not same:
-                    raise ImageError(f"{path}: a color picture, not a map of one channel")
+                    raise ImageError(f"{path}: a color image, not a map of one channel")
             return _plane(np.array(channels[names[0]].pixels), path)
     except ImageError:
         raise

@@ -247,7 +247,7 @@ class _Segment:
         """Encode one picture."""
         shape = (self.track.height, self.track.width) + ((3,) if self.color else ())
         if picture.shape != shape or picture.dtype != (np.uint8 if self.color else np.uint16):
-            raise CcdError(f"{self.track.path}: a picture of {picture.dtype} {picture.shape} does not fit {shape}.")
+            raise CcdError(f"{self.track.path}: a frame of {picture.dtype} {picture.shape} does not fit {shape}.")
         if self.color:
             odd = ((0, shape[0] % 2), (0, shape[1] % 2), (0, 0))
             picture = np.pad(picture, odd, mode="edge") if shape[0] % 2 or shape[1] % 2 else picture

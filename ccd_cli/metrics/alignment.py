@@ -232,7 +232,7 @@ def check_maps(
     """Raise CcdError for maps of other shapes, UsageProblem for a range or a `max_res` that does not go with the method."""
     if pred.ndim != 2 or not pred.shape == gt.shape == mask.shape or mask.dtype != np.bool_:
         shapes = f"{pred.shape}, {gt.shape} and {mask.shape} {mask.dtype}"
-        raise CcdError(f"Prediction, truth and a bool mask are maps [H, W] of one size, not {shapes}.")
+        raise CcdError(f"Prediction, ground truth and a bool mask are maps [H, W] of one size, not {shapes}.")
     if not 0 <= limits.depth_range[0] < limits.depth_range[1]:
         raise UsageProblem(f"A depth range is (nearest, farthest), nearest >= 0, not {limits.depth_range}.")
     max_res = limits.max_res

@@ -97,13 +97,15 @@ def pair_accuracy(pred: Floats, pairs: Sequence[tuple[tuple[int, int], tuple[int
 def _pairs(pred: Floats, gt: Floats, mask: NDArray[np.bool_] | None) -> tuple[Array, Array, float]:
     """Return (predictions, truths) float64 of the valid and predicted pixels, and the share that is not predicted."""
     if pred.shape != gt.shape or (mask is not None and mask.shape != gt.shape):
-        raise CcdError(f"Prediction {pred.shape} and truth {gt.shape} are not of one size.")
+        raise CcdError(f"Prediction {pred.shape} and ground truth {gt.shape} are not of one size.")
     p = (pred.ravel() if mask is None else pred[mask]).astype(np.float64, copy=False)
     g = (gt.ravel() if mask is None else gt[mask]).astype(np.float64, copy=False)
     if g.size == 0:
         raise CcdError("There is no valid pixel to score.", "Check the mask and the depth range of the set.")
     if not (g > 0).all() or not np.isfinite(g).all():
-        raise CcdError("A valid pixel has a true depth that is not positive.", "Leave such pixels out of the mask.")
+        raise CcdError(
+            "A valid pixel has ground-truth depth that is not positive.", "Leave such pixels out of the mask."
+        )
     finite = np.isfinite(p)
     if finite.all():
         return p, g, 0.0

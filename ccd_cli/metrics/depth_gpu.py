@@ -124,7 +124,9 @@ def _fit(name: Method, values: Tensor, true: Tensor, usable: Tensor, limits: Lim
 def _metrics(p: Tensor, g: Tensor) -> dict[str, float]:
     """Return `image_metrics` of vectors float64."""
     if not bool(((g > 0) & g.isfinite()).all()):
-        raise CcdError("A valid pixel has a true depth that is not positive.", "Leave such pixels out of the mask.")
+        raise CcdError(
+            "A valid pixel has ground-truth depth that is not positive.", "Leave such pixels out of the mask."
+        )
     finite = p.isfinite()
     count = p.numel()
     p, g = p[finite], g[finite]

@@ -86,11 +86,11 @@ def cloud_from_map(
     *,
     camera_source: Source | None = None,
     rule: DepthConversion | None = None,
-    grain: float = 1.0,
+    upsampling: float = 1.0,
 ) -> Cloud:
     """Return the cloud of one photo: `rgb` uint8 [H, W, 3] of the map's size, `camera` in its pixels.
 
-    `rule` makes the frames of a clip share one scale (see `choose_rule`). `grain` is the map's pixels for one pixel of
+    `rule` makes the frames of a clip share one scale (see `choose_rule`). `upsampling` is the map's pixels for one pixel of
     the network that made it, 1 for a map at its own size: smeared edges are that much wider. Steps, in this order:
     meters, maximum depth, flying pixels, normals, points, voxels (points, colors and normals averaged), outliers.
     Raises CcdError where sizes differ or no point is left.
@@ -108,7 +108,7 @@ def cloud_from_map(
         depth[beyond] = np.nan
         left_out["beyond"] = int(beyond.sum())
     if settings.edge_cut:
-        flying = flying_pixels(depth, grain)
+        flying = flying_pixels(depth, upsampling)
         depth[flying] = np.nan
         left_out["flying"] = int(flying.sum())
     known = ~np.isnan(depth)
@@ -173,7 +173,7 @@ def _without_outliers(points: NDArray[np.float32]) -> NDArray[np.int64]:
     """Return the indices of the points that statistical outlier removal keeps."""
     _, kept = _open3d_cloud(points).remove_statistical_outlier(nb_neighbors=NEIGHBORS, std_ratio=SPREADS)
     if not kept:
-        raise CcdError("No point is left after --outliers.", "The cloud is too sparse for it; leave it out.")
+        raise CcdError("No point is left after --outliers.", "The cloud is too sparse for it; run without that option.")
     return np.asarray(kept, np.int64)
 
 

@@ -75,7 +75,7 @@ def _tell(report: Report, stem: Path, record: dict[str, Any], said: set[str]) ->
             said.add(note)
             report.note(f"{stem}: {note}")
     lost = ", ".join(f"{count:,} {what}" for what, count in record["left_out"].items() if count)
-    report.note(f"{record['cloud']}: {record['points']:,} points" + (f" (left out: {lost})" if lost else ""))
+    report.note(f"{record['cloud']}: {record['points']:,} points" + (f" (removed: {lost})" if lost else ""))
 
 
 def _check(settings: Settings, photos: list[Media]) -> None:
@@ -104,7 +104,7 @@ def _make(photo: Media, settings: Settings) -> tuple[Cloud, dict[str, Any]]:
         file = settings.align_to
         file = file if file.is_file() else find_map(file, stems, (".png", ".npy"))
         shape = replace(shape, reference=read_reference(file, settings.ref_scale))
-    cloud = cloud_from_map(stored.depth_map, rgb, camera, shape, camera_source=source, grain=stored.grain)
+    cloud = cloud_from_map(stored.depth_map, rgb, camera, shape, camera_source=source, upsampling=stored.upsampling)
     height, width = stored.depth_map.values.shape
     return cloud, {
         "input": str(photo.path),
@@ -142,7 +142,7 @@ def _at_size_of(stored: StoredMap, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
     if (h, w) == (height, width):
         return rgb
     if abs(height * w - width * h) > 0.01 * width * h:
-        raise ImageError(f"{stored.path}: the map is {width}x{height} and the photo {w}x{h}: not the same picture")
+        raise ImageError(f"{stored.path}: the map is {width}x{height} and the photo {w}x{h}: not the same image")
     way = cv2.INTER_AREA if width < w else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(rgb, dsize=(width, height), interpolation=way), np.uint8)
 

@@ -156,7 +156,9 @@ def _write(
         cloud_settings = settings.cloud
         if (reference := reference_file(item, settings)) is not None:
             cloud_settings = replace(cloud_settings, reference=read_reference(reference, settings.ref_scale))
-        cloud = cloud_from_map(depth_map, rgb, camera, cloud_settings, camera_source=source, grain=model.grain(*shape))
+        cloud = cloud_from_map(
+            depth_map, rgb, camera, cloud_settings, camera_source=source, upsampling=model.upsampling(*shape)
+        )
         path = with_suffix(base, f".{settings.cloud_format}")
         write_cloud(path, cloud.points, cloud.colors, cloud.normals, settings.cloud_format, cloud.about)
         files["cloud"] = path.name

@@ -66,7 +66,7 @@ class CloudFrames:
         shape = rgb.shape[:2]
         first_camera = image_camera(item, shape, first, settings)
         conversion = choose_rule(first, cloud_settings, self._quantiles(files))
-        upsampling, reported, written = model.grain(*shape), set[str](), 0
+        upsampling, reported, written = model.upsampling(*shape), set[str](), 0
         report.begin(f"{item.path.name}: clouds", len(files))
         try:
             for done, file in enumerate(files, 1):
@@ -82,7 +82,7 @@ class CloudFrames:
                         cloud_settings,
                         camera_source=source,
                         rule=conversion,
-                        grain=upsampling,
+                        upsampling=upsampling,
                     )
                 except Interrupted:
                     raise

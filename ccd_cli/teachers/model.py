@@ -43,7 +43,7 @@ class Model:
             return min(network_size(self.teacher.model.arch, height, width, self.resolution))
         return self.resolution
 
-    def grain(self, height: int, width: int) -> float:
+    def upsampling(self, height: int, width: int) -> float:
         """Return how many pixels of a map come from one pixel of the network, at least 1."""
         return max(1.0, min(height, width) / (self.short_side(height, width) or min(height, width)))
 
@@ -71,7 +71,7 @@ def load(
             teacher.compile()
         return Model(teacher, resolution, teacher.model.arch.resolution)
     if compiled:
-        raise UsageProblem(f"--compile: {ref.name} runs in its authors' library.", "Leave it out.")
+        raise UsageProblem(f"--compile: {ref.name} runs in its authors' library.", "Run without --compile.")
     return Model(teacher, resolution, ref.card.resolution if ref.card else None)
 
 

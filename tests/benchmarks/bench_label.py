@@ -183,7 +183,7 @@ DEFAULTS = {
     "compare": 0.019,
     "write": 0.010,
 }
-"""What the first form measured on one core (see docs/SCALE.md); the size of an image file is assumed."""
+"""What the first form measured on one core (see docs/scale.md); the size of an image file is assumed."""
 
 
 if __name__ == "__main__":

@@ -26,11 +26,11 @@ from ccd_cli.core.errors import ImageError, TrainingStopped
 from ccd_cli.core.files import read_json_lines, write_json
 from ccd_cli.core.paths import builtin_path
 from ccd_cli.core.report import Silent
-from ccd_cli.data import source
 from ccd_cli.distill import train as distill
 from ccd_cli.distill.validation import Validation
 from ccd_cli.models.files import sha256_file
-from ccd_cli.scenes.rule import SceneSource
+from ccd_cli.scenes import source
+from ccd_cli.scenes.source import SceneSource
 from ccd_cli.teachers.load import load_teacher
 
 SCORED_SHARE = 0.3

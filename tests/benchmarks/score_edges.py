@@ -23,7 +23,7 @@ from ccd_cli.config.common import HELD_OUT
 from ccd_cli.core.errors import ImageError
 from ccd_cli.distill.validation import ALIGNMENT
 from ccd_cli.metrics.boundary import depth_pro_f1
-from ccd_cli.scenes.rule import SceneSource
+from ccd_cli.scenes.source import SceneSource
 from ccd_cli.scenes.world.compose import FAMILIES
 from ccd_cli.scoring.alignment import Alignment
 from ccd_cli.scoring.baselines import stretched, trivial_baselines

@@ -49,7 +49,7 @@ def test_the_json_is_the_contract(evaluate, tmp_path):
         assert all(isinstance(row[key], float) and isfinite(row[key]) for key in METRICS)
     assert set(made["protocol"]["missing"]) == {"kitti", "eth3d", "scannet", "diode"}
     assert "no " in made["protocol"]["missing"]["kitti"]
-    assert "kitti is left out" in result.stderr and "NYUv2, 3 here" in result.stderr
+    assert "kitti is skipped" in result.stderr and "NYUv2, 3 here" in result.stderr
     assert json.loads((tmp_path / "eval-out" / "results.json").read_text()) == made
     with (tmp_path / "eval-out" / "per_image.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))

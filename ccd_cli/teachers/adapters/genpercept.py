@@ -93,7 +93,7 @@ def load_genpercept(
     settings other than one step and no ensemble.
     """
     if settings.steps not in (None, 1) or settings.ensemble != 1:
-        raise UsageProblem(f"{card.name} predicts in one deterministic step: leave out steps and ensemble.")
+        raise UsageProblem(f"{card.name} predicts in one deterministic step: remove steps and ensemble.")
     usual = f"unet_{'disparity' if card.kind == 'disparity' else 'depth'}_v2"
     folder = path / PurePosixPath(str(getattr(card, "options", {}).get("unet") or usual)).name
     unet = read_network("UNet2DConditionModel", folder, dtype, SD21_UNET)

@@ -250,7 +250,7 @@ def _explained(error: Exception, source: Source, part: Path | None) -> Exception
         broke = "broke the line" if part else "cannot be reached"
         what = f"answered {status}" if status else f"{broke} ({_reason(error)})"
         hint = "Is this machine online? See: ccd doctor" if not status else "Run again in a while."
-        hint = "What arrived is kept: run again to go on." if part else hint
+        hint = "What arrived is retained: run again to resume." if part else hint
         return HubUnreachable(f"The hub {endpoint()} {what}.", hint)
     if isinstance(error, OSError) and error.errno in _FULL and part:
         full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -261,7 +261,7 @@ def _explained(error: Exception, source: Source, part: Path | None) -> Exception
         return TeacherError(f"The hub refused {repo} ({status}): {_reason(error)}.")
     if part and isinstance(error, OSError):  # fewer bytes than announced
         return HubUnreachable(
-            f"The download of {repo} broke off ({_reason(error)}).", "What arrived is kept: run again to go on."
+            f"The download of {repo} broke off ({_reason(error)}).", "What arrived is retained: run again to resume."
         )
     if isinstance(error, ValueError | KeyError | TypeError | AttributeError):
         return TeacherError(f"{endpoint()} gave an answer about {repo} that makes no sense.", _MIRROR)

@@ -160,5 +160,5 @@ def _locked(plain: dict[str, Any]) -> Locked:
 def _damaged(path: Path, error: Exception) -> TeacherError:
     return TeacherError(
         f"{path} cannot be read ({type(error).__name__}: {str(error)[:80]}).",
-        "Move it away and pull again: what is already there is recognized and not downloaded twice.",
+        "Move it away and pull again: complete files are recognized and not downloaded twice.",
     )

@@ -113,7 +113,7 @@ def _offline(found: Card, report: Report) -> Outcome:
     entry = entries().get(found.name)
     if entry and (wrong := differences(found.name, entry)):
         raise TeacherError(f"{found.name} is damaged: {'; '.join(wrong)}.", "Pull it again online.")
-    report.note(f"{found.name}: already there{'' if entry else ', though never verified'} (offline).")
+    report.note(f"{found.name}: existing files are used{'' if entry else ', though never verified'} (offline).")
     return Outcome(name=found.name, status="already there")
 
 
@@ -145,7 +145,7 @@ def _fetch(found: Card, files: list[RemoteFile], report: Report) -> bool:
     missing = [file for file in files if file.place not in known]
     if not missing:
         _record(found, files, known)
-        report.note(f"{name}: already there, verified ({_short(files[0].revision)}).")
+        report.note(f"{name}: existing files verified ({_short(files[0].revision)}).")
         return False
     if entry:
         for line in _changes(entry, files, missing):

@@ -11,7 +11,7 @@ from ccd_cli.data.crops import Region, crop_image, draw_patches, draw_region, fo
 from ccd_cli.data.source import Source
 from ccd_cli.data.views import PhotoStream, ViewConfig, batches
 from ccd_cli.media.find import list_photos
-from ccd_cli.scenes.rule import SceneSource
+from ccd_cli.scenes.source import SceneSource
 
 CONFIG = ViewConfig(
     size=32, min_side=60, patches=3, patch_min=0.5, patch_max=0.9, own_region=False, shared=True, local_global=True

@@ -13,7 +13,7 @@ from ccd_cli.config.distill import DistillRecipe
 from ccd_cli.core.errors import CcdError, ImageError, RecipeError
 from ccd_cli.distill.validation import Validation, open_validation
 from ccd_cli.geometry.depth_map import DepthMap
-from ccd_cli.scenes.rule import SceneSource
+from ccd_cli.scenes.source import SceneSource
 from ccd_cli.scoring.baselines import SIDE, trivial_baselines
 
 

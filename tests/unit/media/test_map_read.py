@@ -46,14 +46,14 @@ def test_codes_become_values_by_scale_and_offset(tmp_path):
     assert made.kind == "affine-depth" and made.camera == Camera(20, 21, 15, 10) and stored.camera_source == "model"
     assert made.valid is not None and not made.valid[3, 4] and made.valid.sum() == 599
     assert np.abs(made.values - VALUES)[made.valid].max() <= step * 0.501
-    assert stored.grain == 2
+    assert stored.upsampling == 2
 
 
 @pytest.mark.parametrize(
     ("resolution", "grain"), [(None, 1), (5, 4), (40, 1), ([30, 10], 2), ("x", 1), ([], 1), ([0], 1), ({}, 1)]
 )
 def test_the_grain_of_a_map(resolution, grain):
-    assert StoredMap(Path("a"), DepthMap(VALUES, "depth"), "file", {"resolution": resolution}).grain == grain
+    assert StoredMap(Path("a"), DepthMap(VALUES, "depth"), "file", {"resolution": resolution}).upsampling == grain
 
 
 @pytest.mark.parametrize("kind", ["disparity", "metric"])
@@ -67,7 +67,7 @@ def test_what_predict_writes_is_read_back(tmp_path, kind, item):
     origin = Origin("some-model", "0" * 64, "MIT", "0.1.0", 10, "exif", "f")
     write_maps(tmp_path / "a.b", made, np.zeros((20, 30, 3), np.uint8), [item], origin)
     stored = read_map(find_map(tmp_path, [Path("a.b")]))
-    assert (stored.depth_map.kind, stored.camera_source, stored.grain) == (kind, "exif", 2)
+    assert (stored.depth_map.kind, stored.camera_source, stored.upsampling) == (kind, "exif", 2)
     assert stored.depth_map.camera == made.camera
     assert stored.depth_map.valid is not None and (stored.depth_map.valid == valid).all()
     error = np.abs(stored.depth_map.values - VALUES)[valid].max()

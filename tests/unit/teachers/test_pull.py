@@ -90,7 +90,7 @@ def test_pull_verifies_records_and_is_done_once(pull, hub, teachers_folder):
     before = (teachers_folder / "lock.json").read_bytes()
     again = pull(SMALL)
     assert again.returncode == 0
-    assert "already there" in again.stderr
+    assert "existing files verified" in again.stderr
     assert len(hub.sent(FILE)) == 1
     assert (teachers_folder / "lock.json").read_bytes() == before
 
@@ -282,7 +282,7 @@ def test_offline_asks_nobody(pull, hub, teachers_folder, how):
     assert hub.log == []
     assert pull(SMALL).returncode == 0
     asked = len(hub.log)
-    assert "already there" in pull(SMALL, *how, **offline).stderr
+    assert "existing files are used" in pull(SMALL, *how, **offline).stderr
     (teachers_folder / SMALL / FILE).write_bytes(b"y" * 200_000)
     damaged = pull(SMALL, *how, **offline)
     assert damaged.returncode == 1
@@ -342,7 +342,7 @@ def test_a_changed_revision_says_what_changed(pull, hub, teachers_folder):
 def test_damage_is_repaired_and_a_file_put_by_hand_is_recognized(pull, hub, teachers_folder):
     (teachers_folder / SMALL).mkdir(parents=True)
     (teachers_folder / SMALL / FILE).write_bytes(content(200_000))
-    assert "already there, verified" in pull(SMALL).stderr
+    assert "existing files verified" in pull(SMALL).stderr
     assert hub.sent(FILE) == []
     assert SMALL in locked(teachers_folder)
     (teachers_folder / SMALL / FILE).write_bytes(content(200_000, 7))
