@@ -41,6 +41,8 @@ _FORMATS = (
 )
 _OPTIONS = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
 _SEEK_BACK_S = 10
+READER = 2
+"""Counts up when the same file gives other frames than before, so that results of the earlier ones are not taken for new."""
 
 
 class Frame(NamedTuple):
@@ -207,6 +209,8 @@ def _notes(geometry: Geometry, head: VideoFrame) -> Iterator[str]:
         )
     if int(head.color_trc) in HDR:
         yield f"HDR ({HDR[int(head.color_trc)]}) is tone-mapped to standard range"
+    if head.interlaced_frame:
+        yield "interlaced: the two fields of a frame are not separated; deinterlace the video first (ffmpeg -vf bwdif)"
 
 
 @contextmanager

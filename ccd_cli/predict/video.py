@@ -33,8 +33,9 @@ from ccd_cli.media.map_write import (
     write_npz,
 )
 from ccd_cli.media.outputs import drop_frames, read_sidecar, settle
-from ccd_cli.media.video_read import Frame, Video, open_video
+from ccd_cli.media.video_read import READER, Frame, Video, open_video
 from ccd_cli.media.video_write import ClipWriter, Track, parts_folder
+from ccd_cli.predict.earlier import earlier_results
 from ccd_cli.predict.job import Fingerprints, Job, existing_results, fingerprints_of, image_camera, origin
 from ccd_cli.predict.temporal import Mode, Stabilizer, default_mode
 from ccd_cli.predict.video_clouds import CloudFrames
@@ -92,14 +93,20 @@ def predict_video(item: Media, job: Job) -> None:
     mode: Mode = settings.temporal or default_mode(job.model.teacher.kind)
     span = (settings.start, settings.end, settings.stride)
     try:
-        fingerprints = fingerprints_of(item, job, mode, span)
+        facts = {"temporal": mode, "start": settings.start, "end": settings.end, "stride": settings.stride}
+        fingerprints = fingerprints_of(item, job, facts, READER)
         if not settings.overwrite and (found := existing_results(base, fingerprints.all)):
             job.skip(item)
             job.report.note(f"{item.path}: has results with the same settings and is skipped (--overwrite redoes it)")
             problems = [found.get("video", {}).get("truncated")]
         else:
+            earlier = earlier_results(item, fingerprints, job)
+            if earlier.kept:
+                raise CcdError(*earlier.refusal())
             video = open_video(item.path)
             video.frames(*span)  # raises for an invalid span
+            for note in filter(None, (earlier.replaced, *video.notes)):
+                job.report.note(f"{item.path}: {note}")
             record, problems = _predict(_Source(item, video, mode, base, fingerprints), job)
             job.outcome.done += [record] if record else []
         for problem in filter(None, problems):
@@ -257,13 +264,14 @@ def _finish(source: _Source, clip: _Clip, notes: list[Any], job: Job) -> tuple[d
             raise
         except CcdError as error:
             problems.append(f"No point clouds: {error}")
-            fingerprints = Fingerprints(fingerprints.map, "unfinished")
+            fingerprints = fingerprints._replace(all="unfinished")
     if source.base.is_dir():
         files["frames"] = source.base.name
     about = origin(job.model, source.shape, camera_source, fingerprints)
     ranges = code_ranges([coding for _, coding in notes])
     first = ranges[0] if ranges else {"scale": None, "offset": None}
     content = sidecar(kind, about, files, camera, first["scale"], first["offset"])
+    content["made_with"] = fingerprints.made_with
     content["video"] = {
         "frames": len(notes),
         "rate": float(video.rate / settings.stride),
@@ -273,6 +281,8 @@ def _finish(source: _Source, clip: _Clip, notes: list[Any], job: Job) -> tuple[d
         "code_ranges": ranges,
         "scale_shift": [scale_shift for scale_shift, _ in notes],
         "truncated": None if video.truncated is None else str(video.truncated),
+        "track": video.track,
+        "stored": video.geometry.facts(),
     }
     path = with_suffix(source.base, ".json")
     write_json(path, settle(source.base, content))

@@ -131,14 +131,49 @@ def test_no_map_of_one_model_under_the_sidecar_of_another(predict, ccd_here, mad
     assert sorted(listed["files"]) == ["exr", "npy", "png16"]
     for name in listed["files"].values():
         assert np.allclose(read_map(out / name).depth_map.values, np.load(out / "a.npy"), atol=listed["scale"])
-    ccd_here("predict", "a.png", "--save", "color", "--model", made_of(0.01, "depth"))
+    before = {name: (out / name).read_bytes() for name in names(out)}
+    other = ("predict", "a.png", "--save", "color", "--model", made_of(0.01, "depth"))
+    refused = ccd_here(*other)
+    assert refused.exit_code == 1
+    assert "made by small, which are kept" in refused.stderr
+    assert "--overwrite" in refused.stderr
+    assert {name: (out / name).read_bytes() for name in names(out)} == before
+    replaced = ccd_here(*other, "--overwrite")
+    assert "1 results made by small are replaced" in replaced.stderr
     assert names(out) == ["a.color.png", "a.json"]
+
+
+def test_results_of_other_settings_and_other_inputs_are_kept(predict, tmp_path):  # noqa: F811
+    photo(tmp_path / "set" / "a.png")
+    photo(tmp_path / "set" / "b.png", seed=1)
+    predict("set", "--save", "npy")
+    first = np.load(tmp_path / "ccd-out/a.npy")
+    refused = predict("set", "--save", "npy", "--resolution", "96", "--json")
+    assert refused.exit_code == 1
+    failed = json.loads(refused.stdout)["failed"]
+    assert [each["input"] for each in failed] == ["set/a.png", "set/b.png"]
+    assert all("made with resolution 64 (now 96), which are kept" in each["reason"] for each in failed)
+    photo(tmp_path / "far" / "a.png", seed=2)
+    assert "of another input (../set/a.png), which are kept" in predict("far/a.png", "--save", "npy").stderr
+    assert np.array_equal(np.load(tmp_path / "ccd-out/a.npy"), first)
+    photo(tmp_path / "set" / "a.png", (90, 60), seed=3)  # the photo itself was replaced: its results are stale
+    again = predict("set", "--save", "npy")
+    assert again.exit_code == 0
+    assert "1 results of an earlier version of the file are replaced" in again.stderr
+    assert np.load(tmp_path / "ccd-out/a.npy").shape == (60, 90)
+    for name in ("a.npy", "b.npy"):
+        (tmp_path / "ccd-out" / name).unlink()
+    assert predict("set", "--save", "npy", "--resolution", "96").exit_code == 0  # nothing is there to lose
 
 
 def test_no_frame_of_an_earlier_span_among_the_new_ones(predict, tmp_path):  # noqa: F811
     video(tmp_path / "v.mp4", 30)
     predict("v.mp4", "--save", "npy")
-    predict("v.mp4", "--save", "npy", "--end", "0.3")
+    refused = predict("v.mp4", "--save", "npy", "--end", "0.3")
+    assert refused.exit_code == 1
+    assert "made with end default (now 0.3)" in refused.stderr
+    assert len(list((tmp_path / "ccd-out/v").iterdir())) == 30
+    predict("v.mp4", "--save", "npy", "--end", "0.3", "--overwrite")
     assert len(list((tmp_path / "ccd-out/v").iterdir())) == 9
     predict("v.mp4", "--save", "color", "--end", "0.3")
     assert sorted(json.loads((tmp_path / "ccd-out/v.json").read_text())["files"]) == ["color", "frames"]
