@@ -19,6 +19,7 @@ from ccd_cli.media.photos import read_photo
 from ccd_cli.pointcloud.cloud import cloud_from_map
 from ccd_cli.pointcloud.files import write_cloud
 from ccd_cli.pointcloud.preview import write_preview
+from ccd_cli.predict.cost import warn_of_cost
 from ccd_cli.predict.earlier import Earlier, earlier_results, replaced_notes
 from ccd_cli.predict.job import (
     Fingerprints,
@@ -63,6 +64,7 @@ def predict_images(items: list[Media], job: Job) -> None:
         report.advance(len(outcome.done) - outcome.skipped)
 
     report.begin("Images", len(pending))
+    warned = False
     try:
         with ThreadPoolExecutor(READERS) as readers, ThreadPoolExecutor(WRITERS) as writers:
             writing = BackgroundWork(writers, 2 * WRITERS + batch, written)
@@ -70,7 +72,12 @@ def predict_images(items: list[Media], job: Job) -> None:
             for chunk in chunks(images, batch):
                 if job.signals.received is not None:
                     break
-                for item, rgb, depth_map in _predict_batch(_readable(chunk, job), job):
+                readable = _readable(chunk, job)
+                if readable and not warned:
+                    warned = True
+                    rgb = readable[0][1]
+                    warn_of_cost(job.model, job.runtime, (rgb.shape[0], rgb.shape[1]), len(readable), report)
+                for item, rgb, depth_map in _predict_batch(readable, job):
                     writing.add(_try_write, item, rgb, depth_map, job.model, job.settings, pending[item])
             writing.finish()
     finally:

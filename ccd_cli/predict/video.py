@@ -35,6 +35,7 @@ from ccd_cli.media.map_write import (
 from ccd_cli.media.outputs import drop_frames, read_sidecar, settle
 from ccd_cli.media.video_read import READER, Frame, Video, open_video
 from ccd_cli.media.video_write import ClipWriter, Track, parts_folder
+from ccd_cli.predict.cost import warn_of_cost
 from ccd_cli.predict.earlier import earlier_results
 from ccd_cli.predict.job import Fingerprints, Job, existing_results, fingerprints_of, image_camera, origin
 from ccd_cli.predict.temporal import Mode, Stabilizer, default_mode
@@ -178,6 +179,7 @@ def _run(source: _Source, clip: _Clip, job: Job) -> bool:
     camera, camera_source = image_camera(source.item, source.shape, None, settings)
     focal = None if camera_source == "guess" else camera.fx
     frames = video.frames(settings.start, settings.end, settings.stride, clip.writer.place)
+    warn_of_cost(job.model, job.runtime, source.shape, batch, report)
     report.begin(source.item.path.name, _expected_frames(video, job), done=clip.written)
     try:
         with ThreadPoolExecutor(1) as writer, prefetched(frames, PREFETCHED_FRAMES + batch) as decoded:
