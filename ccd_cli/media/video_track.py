@@ -25,6 +25,7 @@ from ccd_cli.media.hdr import HDR, tone_map
 _STILLS = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 _LOOKED_AT = 400  # packets after which a track with a single one of them is a picture, not a film
 _UNTAGGED = 2  # AVCOL_SPC_UNSPECIFIED, AVCOL_TRC_UNSPECIFIED: the color matrix then by the size, as players do
+_EXTREME = 16  # to 1: no camera, disc or encoder has pixels that far from square
 _SQUARE = 0.005  # encoders that round sides to blocks state pixels this little off: left as they are
 
 
@@ -98,10 +99,15 @@ class Geometry:
 def geometry_of(path: Path, stream: VideoStream, frame: VideoFrame) -> Geometry:
     """Return the geometry of a track by its first frame.
 
-    Raises ImageError where pixels are so far from square that the picture would be over 250 megapixels.
+    Raises ImageError for pixels beyond 16:1, and where square ones would make a picture of over 250 megapixels.
     """
     aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
     aspect = Fraction(aspect) if aspect and aspect > 0 else Fraction(1)
+    if not 1 / _EXTREME <= aspect <= _EXTREME:
+        raise ImageError(
+            f"{path}: its pixels are stated as {aspect.numerator}:{aspect.denominator}, which no video has",
+            "Set the right shape: ffmpeg -i FILE -c copy -aspect 16:9 OUT",
+        )
     made = Geometry(frame.width, frame.height, aspect, *_orientation(frame))
     width, height = made.square
     if width * height > photos.MAX_PIXELS:

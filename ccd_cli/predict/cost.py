@@ -16,7 +16,7 @@ from ccd_cli.teachers.adapters.native import NativeTeacher
 from ccd_cli.teachers.adapters.sizes import network_size
 from ccd_cli.teachers.model import Model
 
-LONG_S = 60.0
+LONG_S = 30.0
 """Seconds of one forward pass from which on it is worth a warning: nothing is shown while it lasts."""
 _PROBED = {"cpu": 4, "cuda": 64}  # times the model's own pixels, from which on a small pass is timed first
 _BYTES, _BYTES_A_FEATURE = 250, 7
@@ -77,7 +77,9 @@ def free_memory(runtime: Runtime) -> int | None:
 
 
 def duration(seconds: float) -> str:
-    """Return seconds in words: minutes below two hours, hours beyond."""
+    """Return seconds in words: seconds below two minutes, minutes below two hours."""
+    if seconds < 120:
+        return f"{seconds:.0f} seconds"
     return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.0f} hours"
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from ccd_cli.core.concurrency import BackgroundWork, chunks, prefetched
 from ccd_cli.core.errors import CcdError, Interrupted, Unwritable
 from ccd_cli.core.files import write_json
+from ccd_cli.core.lock import exclusive_lock
 from ccd_cli.core.runtime import memory_error
 from ccd_cli.geometry.depth_map import DepthMap, checked
 from ccd_cli.media.colorize import ClipRange, colorize, nearness, side_by_side
@@ -39,7 +41,7 @@ from ccd_cli.predict.cost import warn_of_cost
 from ccd_cli.predict.earlier import earlier_results
 from ccd_cli.predict.job import Fingerprints, Job, existing_results, fingerprints_of, image_camera, origin
 from ccd_cli.predict.temporal import Mode, Stabilizer, default_mode
-from ccd_cli.predict.video_clouds import CloudFrames
+from ccd_cli.predict.video_clouds import CloudFrames, discard_frames
 
 PREFETCHED_FRAMES = 4
 QUEUED_FRAMES = 4
@@ -97,6 +99,7 @@ def predict_video(item: Media, job: Job) -> None:
         facts = {"temporal": mode, "start": settings.start, "end": settings.end, "stride": settings.stride}
         fingerprints = fingerprints_of(item, job, facts, READER)
         if not settings.overwrite and (found := existing_results(base, fingerprints.all)):
+            _remove_leftovers(base)
             job.skip(item)
             job.report.note(f"{item.path}: has results with the same settings and is skipped (--overwrite redoes it)")
             problems = [found.get("video", {}).get("truncated")]
@@ -114,6 +117,17 @@ def predict_video(item: Media, job: Job) -> None:
             job.fail(item, CcdError(f"{problem}"))
     except CcdError as error:
         job.fail(item, error)
+
+
+def _remove_leftovers(base: Path) -> None:
+    """Remove the unfinished work of a run that was killed between its sidecar and its end, unless a run is at work there."""
+    parts = parts_folder(with_suffix(base, ".json"))
+    try:
+        with exclusive_lock(parts, "") if parts.is_dir() else nullcontext():
+            discard_frames(base)
+            shutil.rmtree(parts, ignore_errors=True)
+    except CcdError:
+        return
 
 
 def _predict(source: _Source, job: Job) -> tuple[dict[str, Any] | None, list[str | None]]:
