@@ -45,7 +45,8 @@ def earlier_results(item: Media, fingerprints: Fingerprints, job: Job) -> Earlie
     old = read_sidecar(base)
     if old is None or old.get("map") == fingerprints.map:
         return Earlier()
-    if not any((base.parent / str(name)).exists() for name in old["files"].values()):
+    files = [base.parent / str(name) for name in old["files"].values()]
+    if not any(path.exists() and path.parent == base.parent for path in files):
         return Earlier()
     teacher = job.model.teacher
     if (old.get("model"), old.get("checkpoint_sha256")) != (teacher.name, teacher.checkpoint_sha256):

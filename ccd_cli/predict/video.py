@@ -104,11 +104,11 @@ def predict_video(item: Media, job: Job) -> None:
             job.report.note(f"{item.path}: has results with the same settings and is skipped (--overwrite redoes it)")
             problems = [found.get("video", {}).get("truncated")]
         else:
+            video = open_video(item.path)
+            video.frames(*span)  # raises for an invalid span
             earlier = earlier_results(item, fingerprints, job)
             if earlier.kept:
                 raise CcdError(*earlier.refusal())
-            video = open_video(item.path)
-            video.frames(*span)  # raises for an invalid span
             for note in filter(None, (earlier.replaced, *video.notes)):
                 job.report.note(f"{item.path}: {note}")
             record, problems = _predict(_Source(item, video, mode, base, fingerprints), job)
