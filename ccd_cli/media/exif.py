@@ -7,10 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from ccd_cli.geometry.camera import FILM_DIAGONAL
-from ccd_cli.media.pillow import without_pillow_limit
+from ccd_cli.media.pillow import open_image
 
 _EXIF_IFD = 0x8769
 _FOCAL_35MM = 0xA405
@@ -28,7 +26,7 @@ def read_focal_35mm(path: Path) -> float | None:
     Never raises: an unreadable photo is the reader's to report, and damaged EXIF is no EXIF.
     """
     try:
-        with without_pillow_limit(), Image.open(path) as image:
+        with open_image(path) as image:
             if image.format == "PNG" and "exif" not in image.info:
                 return None  # Pillow would decode the image to look for EXIF at its end
             tags = image.getexif().get_ifd(_EXIF_IFD)
