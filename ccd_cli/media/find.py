@@ -9,6 +9,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from glob import glob, has_magic  # the only one of the two that takes absolute patterns
 from pathlib import Path
@@ -108,6 +109,14 @@ def list_photos(words: Iterable[str], not_read: NotRead | None = None) -> list[P
             )
         found.update(new)
     return sorted(found)
+
+
+def not_read_below(words: Iterable[str]) -> NotRead:
+    """Return what `list_photos` passes over, also where it finds no photo."""
+    not_read = NotRead()
+    with suppress(CcdError):
+        list_photos(words, not_read)
+    return not_read
 
 
 def _expand(

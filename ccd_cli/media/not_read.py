@@ -57,6 +57,11 @@ class NotRead:
             said.append(f"Folders that ccd wrote are skipped: {', '.join(names[:NAMED])}{more}")
         return said
 
+    def summary(self) -> str:
+        """Return the end of a summary: ", 6 not read (.heic)", or nothing."""
+        count = sum(map(len, self.files.values()))
+        return f", {count:,} not read ({' '.join(sorted(self.files))})" if count else ""
+
     def as_json(self) -> dict[str, Any]:
         """Return the number of files by suffix, and the folders."""
         counts = {suffix: len(paths) for suffix, paths in sorted(self.files.items())}

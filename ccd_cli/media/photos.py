@@ -116,9 +116,7 @@ def _load(image: Image.Image, path: Path, source: Path | IO[bytes], limits: Limi
     except Exception as error:  # a decoder may raise anything for a damaged file
         raise ImageError(f"{path}: damaged ({_reason(error)})") from error
     full = (size[1], size[0]) if turned else size
-    return Photo(
-        rgb, full, bit_depth_note(path.name, gray_bits if bits is None else bits) + _size_note(path, full, rgb)
-    )
+    return Photo(rgb, full, bit_depth_note(gray_bits if bits is None else bits) + _size_note(full, rgb))
 
 
 def _load_raw(file: IO[bytes], path: Path, limits: Limits) -> Photo:
@@ -131,15 +129,15 @@ def _load_raw(file: IO[bytes], path: Path, limits: Limits) -> Photo:
     full = rgb.shape[0], rgb.shape[1]
     if factor > 1:
         rgb, _ = to_rgb(reduce_by(Image.fromarray(rgb), factor))
-    return Photo(rgb, full, _size_note(path, full, rgb))
+    return Photo(rgb, full, _size_note(full, rgb))
 
 
-def _size_note(path: Path, full: tuple[int, int], rgb: NDArray[np.uint8]) -> list[str]:
+def _size_note(full: tuple[int, int], rgb: NDArray[np.uint8]) -> list[str]:
     height, width = rgb.shape[:2]
     if (height, width) == full:
         return []
     return [
-        f"{path.name}: {full[1]}x{full[0]} pixels are worked on at {width}x{height}, and so are its maps (--full-size)"
+        f"{full[1]}x{full[0]} pixels are reduced to {width}x{height}, the size of its maps (--full-size keeps them)"
     ]
 
 

@@ -17,6 +17,7 @@ from ccd_cli.media.exif import read_focal_35mm
 from ccd_cli.media.find import Media
 from ccd_cli.media.map_read import find_map
 from ccd_cli.media.map_write import Origin, with_suffix
+from ccd_cli.media.not_read import NotRead
 from ccd_cli.media.outputs import read_sidecar
 from ccd_cli.predict.settings import Settings
 from ccd_cli.teachers.model import Model
@@ -24,11 +25,14 @@ from ccd_cli.teachers.model import Model
 
 @dataclass
 class Outcome:
-    """The result of a run: one record per finished or skipped input, and (input, reason) for each failed one."""
+    """The result of a run: one record per finished or skipped input, (input, reason) for each failed one, and what lies in
+    folders and is passed over.
+    """
 
     done: list[dict[str, Any]] = field(default_factory=list)
     failed: list[tuple[str, str]] = field(default_factory=list)
     skipped: int = 0
+    not_read: NotRead = field(default_factory=NotRead)
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,7 @@ def fingerprints_of(item: Media, job: Job, *extra: object) -> Fingerprints:
         (model.teacher.name, model.teacher.checkpoint_sha256, model.resolution, runtime.precision),
         (settings.intrinsics, settings.fov),  # some models use the focal length
         *extra,
+        *(["full size"] if settings.full_size else []),
     ]
     results = [
         (sorted(settings.save), settings.cmap),
