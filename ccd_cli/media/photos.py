@@ -21,14 +21,14 @@ from ccd_cli.core.seeding import step_seed
 from ccd_cli.media import raw
 from ccd_cli.media.formats import PICTURES, RAW, SUFFIXES, why_unread
 from ccd_cli.media.pillow import open_image
-from ccd_cli.media.pixels import bit_depth_note, dropped_bits, is_deep_color, reduce_by, to_rgb
+from ccd_cli.media.pixels import ORIENTATION, bit_depth_note, dropped_bits, is_deep_color, reduce_by, to_rgb
 
 MAX_PIXELS = 250_000_000
 MIN_SIDE = 16
 SMALL = 16_000_000
 """Pixels up to which no photo is judged against the free memory."""
 DECODE_BYTES = 10
-"""Bytes a pixel that decoding takes at its peak: Pillow's four, and two copies of three."""
+"""Bytes a pixel that decoding takes at its peak: Pillow's four, and two copies of three; half of it for a reduced photo."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,8 @@ def _load(image: Image.Image, path: Path, source: Path | IO[bytes], limits: Limi
         if deep:
             image, bits = dropped_bits(image, source)
         done = max(1, round(size[1] / image.width))
-        upright = ImageOps.exif_transpose(image)
+        turned_by = image.getexif().get(ORIENTATION, 1)
+        upright = image if turned_by == 1 else ImageOps.exif_transpose(image)  # which copies, turned or not
         turned = (upright.width < upright.height) != (image.width < image.height)
         small = reduce_by(upright, factor // done)
         rgb, gray_bits = to_rgb(small)
@@ -154,7 +155,7 @@ def _check_memory(path: Path, size: tuple[int, int], factor: int, limits: Limits
     pixels = size[0] * size[1]
     if pixels <= SMALL or (free := available_memory()) is None:
         return
-    needed = pixels * DECODE_BYTES / (2 if factor > 1 else 1) + pixels / factor**2 * limits.work
+    needed = max(pixels * DECODE_BYTES / (2 if factor > 1 else 1), pixels / factor**2 * limits.work)
     if needed > free:
         what = f"{size[1]}x{size[0]} needs about {needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free"
         raise ImageError(f"{path}: {what}: reduce the image, or free memory")
@@ -204,6 +205,8 @@ def _unopened(source: Path | IO[bytes], path: Path, error: BaseException) -> str
             head = file.read(16)
         if head[4:12] in (b"ftypheic", b"ftypheix", b"ftyphevc", b"ftypmif1") and ".heic" not in SUFFIXES:
             return why_unread(".heic")
+        if head[:4] in (b"II*\0", b"MM\0*"):
+            return "a TIFF of a kind that is not read here (colors of 32 bits, or camera RAW?): convert it to 8 or 16 bits"
     return f"not a readable image ({_reason(error)})"
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-_ORIENTATION = 0x0112
+ORIENTATION = 0x0112
 BIT_DEPTHS = (8, 10, 12, 14, 16)
 """Cameras write values of so many bits into files of 16; read as 16 bits, such a photo is nearly black."""
 
@@ -61,7 +61,7 @@ def dropped_bits(image: Image.Image, source: Path | IO[bytes]) -> tuple[Image.Im
     again = Image.fromarray(_eight_bits(color, top))
     if image.mode in ("RGBA", "LA"):
         again.putalpha(image.getchannel("A"))
-    again.getexif()[_ORIENTATION] = image.getexif().get(_ORIENTATION, 1)
+    again.getexif()[ORIENTATION] = image.getexif().get(ORIENTATION, 1)
     return again, bits
 
 
