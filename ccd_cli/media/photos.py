@@ -206,7 +206,9 @@ def _unopened(source: Path | IO[bytes], path: Path, error: BaseException) -> str
         if head[4:12] in (b"ftypheic", b"ftypheix", b"ftyphevc", b"ftypmif1") and ".heic" not in SUFFIXES:
             return why_unread(".heic")
         if head[:4] in (b"II*\0", b"MM\0*"):
-            return "a TIFF of a kind that is not read here (colors of 32 bits, or camera RAW?): convert it to 8 or 16 bits"
+            return (
+                "a TIFF of a kind that is not read here (colors of 32 bits, or camera RAW?): convert it to 8 or 16 bits"
+            )
     return f"not a readable image ({_reason(error)})"
 
 
