@@ -36,12 +36,12 @@ def run_distill(ccd_here, write_recipe, tiny_recipe, images):
 
 @NO_HEIC
 def test_formats_that_are_not_read_are_counted_by_every_command(
-    predict,
+    predict,  # noqa: F811
     ccd_here,
     write_recipe,
     tiny_recipe,
     make_teacher,
-    phone,  # noqa: F811
+    phone,
 ):
     done = predict("phone", "--json")
     assert done.exit_code == 0
@@ -72,12 +72,12 @@ def test_a_folder_of_nothing_else_is_an_error_that_says_so(predict, ccd_here, wr
 
 
 def test_what_ccd_made_of_a_folder_is_never_read_from_it(
-    predict,
+    predict,  # noqa: F811
     ccd_here,
     write_recipe,
     tiny_recipe,
     make_teacher,
-    tmp_path,  # noqa: F811
+    tmp_path,
 ):
     pics = tmp_path / "pics"
     names = {photo(pics / f"{i}.jpg", (120, 100), seed=i).name for i in range(8)}

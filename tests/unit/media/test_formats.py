@@ -64,7 +64,7 @@ def test_raw_files_are_developed_upright_and_not_their_preview(tmp_path, orienta
     for channel in range(3):
         assert np.corrcoef(found.rgb[..., channel].ravel(), right[..., channel].ravel())[0, 1] > 0.9
     assert (decode_photo(dng(RGB, orientation), "1.dng") == found.rgb).all()
-    assert load_photo(tmp_path / "a.DNG", Limits(5000)).rgb.shape == tuple(n // 2 for n in right.shape[:2]) + (3,)
+    assert load_photo(tmp_path / "a.DNG", Limits(5000)).rgb.shape == (*(n // 2 for n in right.shape[:2]), 3)
 
 
 def test_a_tiff_that_is_a_dng_is_not_read_as_its_preview(tmp_path):
