@@ -12,18 +12,20 @@ from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 from pydantic import Field
 
 from ccd_cli.config.common import Fraction, Section
-from ccd_cli.core.errors import CcdError, ImageError
+from ccd_cli.core.errors import CcdError
 from ccd_cli.geometry.kinds import Kind
+from ccd_cli.media.formats import ALL_READABLE
 from ccd_cli.media.map_write import decode16, encode16
-from ccd_cli.media.photos import MAX_PIXELS, SUFFIXES, to_rgb
-from ccd_cli.media.pillow import without_pillow_limit
+from ccd_cli.media.photos import decode_photo
 
 FORMAT: Final = "ccd-labels/1"
-MEMBER = re.compile(rf"(\d{{9}})\.(json|t\d{{1,3}}\.c\d{{1,3}}\.png|(?:{'|'.join(s[1:] for s in sorted(SUFFIXES))}))")
+MEMBER = re.compile(
+    rf"(\d{{9}})\.(json|t\d{{1,3}}\.c\d{{1,3}}\.png|(?:{'|'.join(s[1:] for s in sorted(ALL_READABLE))}))"
+)
 """Names that a shard may hold: KEY.json, KEY.<image suffix>, KEY.t<teacher>.c<crop>.png."""
 _ZLIB = 3  # level 6 is 2 % smaller and takes several times as long
 
@@ -201,18 +203,7 @@ def decode_label(data: bytes, scale: float, offset: float, size: int, name: str)
 
 def decode_image(data: bytes, name: str) -> NDArray[np.uint8]:
     """Return uint8 RGB [H, W, 3] of an image file's bytes, equal to `photos.read_photo` of the file; raises ImageError."""
-    try:
-        with without_pillow_limit():
-            image: Image.Image = Image.open(io.BytesIO(data))
-        with image:
-            if image.width * image.height > MAX_PIXELS:
-                raise ImageError(f"{name}: {image.width}x{image.height} is over {MAX_PIXELS // 1_000_000} megapixels")
-            image.load()
-            return to_rgb(ImageOps.exif_transpose(image))
-    except ImageError:
-        raise
-    except Exception as error:
-        raise ImageError(f"{name}: damaged ({type(error).__name__})") from error
+    return decode_photo(data, name)
 
 
 def label_name(key: str, teacher: int, crop: int) -> str:

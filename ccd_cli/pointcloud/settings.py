@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from ccd_cli.geometry.camera import Calibration
     from ccd_cli.geometry.depth_map import Camera
 
 Format = Literal["ply", "pcd", "xyz", "glb"]
@@ -64,14 +65,16 @@ class CloudSettings:
 class GeometrySettings:
     """Camera, reference depth and the files of clouds. Raises UsageProblem for contradictions.
 
-    `intrinsics` are in pixels of the image; `align_to` is a file (for one image) or a folder of `<stem>.*`.
+    `intrinsics` are in pixels of the image, or of images of the size that they state; `align_to` is a file (for one image)
+    or a folder of `<stem>.*`.
     """
 
-    intrinsics: "Camera | None" = option(
+    intrinsics: "Calibration | Camera | None" = option(
         None,
-        "Pinhole intrinsics in pixels of the image; the center of the first pixel is (0.5, 0.5).",
+        "Pinhole intrinsics in pixels of the image, or a file: a 3x3 matrix (.txt, .npy), COLMAP cameras.txt, JSON of "
+        "Open3D, ARKit or nerfstudio, scaled to the image where it states a size; the center of the first pixel is (0.5, 0.5).",
         "Camera",
-        metavar="FX,FY,CX,CY",
+        metavar="FX,FY,CX,CY|FILE",
         parser="intrinsics",
         default_text="stored with the depth map, EXIF, predicted by the model, else a field of view of 60 degrees",
     )
@@ -100,10 +103,11 @@ class GeometrySettings:
 
     def __post_init__(self) -> None:
         """Check what holds for any image."""
-        from ccd_cli.geometry.camera import resolve_camera  # numpy
+        from ccd_cli.geometry.camera import Calibration, resolve_camera  # numpy
 
         check_choices(self)
-        resolve_camera(1, 1, intrinsics=self.intrinsics, fov=self.fov)
+        size = self.intrinsics.size if isinstance(self.intrinsics, Calibration) else None
+        resolve_camera(*(size or (1, 1)), intrinsics=self.intrinsics, fov=self.fov)
         if self.align_to is not None and not self.align_to.exists():
             raise UsageProblem(f"--align-to: {self.align_to} does not exist.", "Pass a file or a folder.")
         if self.ref_scale is not None and self.align_to is None:

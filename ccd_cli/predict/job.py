@@ -20,6 +20,7 @@ from ccd_cli.media.exif import read_focal_35mm
 from ccd_cli.media.find import Media
 from ccd_cli.media.map_read import find_map
 from ccd_cli.media.map_write import Origin, with_suffix
+from ccd_cli.media.not_read import NotRead
 from ccd_cli.media.outputs import read_sidecar
 from ccd_cli.predict.settings import Settings
 from ccd_cli.teachers.model import Model
@@ -27,11 +28,14 @@ from ccd_cli.teachers.model import Model
 
 @dataclass
 class Outcome:
-    """The result of a run: one record per finished or skipped input, and (input, reason) for each failed one."""
+    """The result of a run: one record per finished or skipped input, (input, reason) for each failed one, and what lies in
+    folders and is passed over.
+    """
 
     done: list[dict[str, Any]] = field(default_factory=list)
     failed: list[tuple[str, str]] = field(default_factory=list)
     skipped: int = 0
+    not_read: NotRead = field(default_factory=NotRead)
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,7 @@ def fingerprints_of(
         (model.teacher.name, model.teacher.checkpoint_sha256, model.resolution, runtime.precision),
         (settings.intrinsics, settings.fov),  # some models use the focal length
         *([tuple(facts.items()), reader] if facts else []),
+        *(["full size"] if settings.full_size else []),
     ]
     made_with = {
         "input": Path(os.path.relpath(item.path, settings.out)).as_posix(),
@@ -116,6 +121,7 @@ def fingerprints_of(
         "precision": runtime.precision,
         "intrinsics": settings.intrinsics and list(astuple(settings.intrinsics)),
         "fov": settings.fov,
+        **({"full_size": True} if settings.full_size else {}),
         **facts,
     }
     results: list[object] = [

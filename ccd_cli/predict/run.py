@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from ccd_cli.core.errors import CcdError, UsageProblem
 from ccd_cli.core.files import sweep_again
+from ccd_cli.core.options import changed
 from ccd_cli.core.report import Report
 from ccd_cli.core.runtime import Runtime, Signals
 from ccd_cli.media.find import Media, find_media
@@ -30,12 +31,16 @@ def run(
     Interrupted after Ctrl-C, with finished results in place.
     """
     sweep_again()
-    media, bad = find_media(inputs, lines, settings.out)
+    outcome = Outcome()
+    media, outcome.failed = find_media(inputs, lines, settings.out, outcome.not_read)
     if settings.align_to is not None and settings.align_to.is_file() and len(media) > 1:
         raise UsageProblem(f"--align-to is one file for {len(media)} inputs.", "Give a folder of <stem>.png.")
-    outcome = Outcome(failed=list(bad))
-    for name, reason in bad:
+    for name, reason in outcome.failed:
         report.warn(f"{name}: {reason}")
+    for warning in outcome.not_read.warnings():
+        report.warn(warning)
+    if not any(m.video for m in media) and (unused := changed(settings, "Video")):
+        report.warn(f"{', '.join(unused)}: for videos only; images are predicted one by one")
     with Signals() as signals:
         job = Job(model, settings, runtime, report, signals, outcome)
         media = _claimed(media, job)
