@@ -17,7 +17,7 @@ from ccd_cli.geometry.camera import Source, field_of_view, resize_camera, resolv
 from ccd_cli.geometry.depth_map import Camera
 from ccd_cli.media.exif import read_focal_35mm
 from ccd_cli.media.find import Media, find_media
-from ccd_cli.media.map_read import StoredMap, find_map, read_map, read_reference
+from ccd_cli.media.map_read import Meaning, StoredMap, find_map, read_map, read_reference
 from ccd_cli.media.photos import read_photo
 from ccd_cli.pointcloud.cloud import Cloud, cloud_from_map
 from ccd_cli.pointcloud.files import write_cloud
@@ -95,14 +95,14 @@ def _make(photo: Media, settings: Settings) -> tuple[Cloud, dict[str, Any]]:
     """Return the cloud of one photo and its record."""
     rgb = read_photo(photo.path)
     stems = (photo.stem, photo.stem.with_name(photo.path.name))  # `ccd predict` may have kept the suffix in the name
-    path = settings.maps if settings.maps.is_file() else find_map(settings.maps, stems)
-    stored = read_map(path, kind=settings.kind, depth_scale=settings.depth_scale)
+    path = settings.maps if settings.maps.is_file() else find_map(settings.maps, stems, image=photo.path)
+    stored = read_map(path, settings.meaning)
     camera, source = _camera(photo.path, rgb.shape[:2], stored, settings)
     rgb = _at_size_of(stored, rgb)
     shape = settings.cloud
     if settings.align_to is not None:
         file = settings.align_to
-        file = file if file.is_file() else find_map(file, stems, (".png", ".npy"))
+        file = file if file.is_file() else find_map(file, stems, image=photo.path)
         shape = replace(shape, reference=read_reference(file, settings.ref_scale))
     cloud = cloud_from_map(stored.depth_map, rgb, camera, shape, camera_source=source, upsampling=stored.upsampling)
     height, width = stored.depth_map.values.shape
@@ -119,7 +119,7 @@ def _make(photo: Media, settings: Settings) -> tuple[Cloud, dict[str, Any]]:
         "intrinsics_source": source,
         "fov": field_of_view(camera, height, width),
         "left_out": cloud.left_out,
-        "notes": cloud.notes,
+        "notes": [*stored.notes, *cloud.notes],
     }
 
 
