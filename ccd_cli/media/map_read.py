@@ -61,6 +61,8 @@ class Meaning:
     depth_scale: float | None = None
     no_depth: tuple[float, ...] | None = None
     key: str | None = None
+    scale_flag: str = "--depth-scale"
+    """What the user types for `depth_scale`."""
 
 
 def find_map(
@@ -68,8 +70,8 @@ def find_map(
 ) -> Path:
     """Return the map of a photo: `folder / stem` with the first ending that exists, of the first stem that has one.
 
-    Endings may be in capitals; the photo `image` itself is none of its maps. A photo called color or rgb also has the only map
-    that is called depth in the same place of its name. Raises ImageError with the name that was looked for.
+    Endings may be in capitals; the photo `image` itself is none of its maps. With `image`, one called color or rgb also has the
+    only map that is called depth in the same place of its name. Raises ImageError with the name that was looked for.
     """
     for stem in stems:
         names = _names(folder / stem.parent)
@@ -78,9 +80,9 @@ def find_map(
                 path = folder / stem.with_name(name)
                 if path.is_file() and not _same_file(path, image):
                     return path
-    for stem in stems:
-        if path := _called_depth(folder / stem.parent, stem.name, suffixes):
-            return path
+    for stem in stems if image is not None else ():
+        if found := _called_depth(folder / stem.parent, stem.name, suffixes):
+            return found
     raise ImageError(f"{folder / stems[0]}: no depth map of this name ({', '.join(suffixes)})")
 
 
@@ -100,7 +102,7 @@ def read_map(path: Path, meaning: Meaning | None = None) -> StoredMap:
         kind, values, valid = _by_sidecar(path, raw, side, meaning)
     else:
         kind = _kind(path, raw, meaning)
-        scale = _depth_scale(path, raw, kind, meaning.depth_scale)
+        scale = _depth_scale(path, raw, kind, meaning)
         valid, more = has_depth(raw.values, kind, raw.bits is not None, meaning.no_depth)
         values = raw.values / np.float32(scale)
         notes = [*notes, *more, *_doubts(path, raw)]
@@ -130,7 +132,7 @@ def read_reference(path: Path, scale: float | None) -> NDArray[np.float32]:
     raw = None if side else read_raw(path)
     if raw is not None and raw.bits is not None and scale is None:
         raise ImageError(f"{path}: give --ref-scale S (meters = code / S: 1000 for millimeters, 256 for KITTI)")
-    made = read_map(path, Meaning("metric", scale)).depth_map
+    made = read_map(path, Meaning("metric", scale, scale_flag="--ref-scale")).depth_map
     return made.values if made.valid is None else np.where(made.valid, made.values, np.float32(np.nan))
 
 
@@ -173,12 +175,22 @@ def _kind(path: Path, raw: RawMap, meaning: Meaning) -> Kind:
     return kind
 
 
-def _depth_scale(path: Path, raw: RawMap, kind: Kind, depth_scale: float | None) -> float:
-    if depth_scale is None and raw.bits is not None and kind == "metric":
-        raise ImageError(
-            f"{path}: whole numbers and no scale: neither a sidecar of ccd nor --depth-scale S (meters = value / S)"
-        )
-    return depth_scale or 1.0
+def _depth_scale(path: Path, raw: RawMap, kind: Kind, meaning: Meaning) -> float:
+    """What values are divided by; raises ImageError for meters in whole numbers whose unit nobody said."""
+    if meaning.depth_scale is not None or kind != "metric":
+        return meaning.depth_scale or 1.0
+    flag = f"{meaning.scale_flag} S (meters = value / S: 1000 for millimeters, 1 if they are meters)"
+    if raw.bits is not None:
+        raise ImageError(f"{path}: whole numbers and no scale: neither a sidecar of ccd nor {flag}")
+    if _look_like_codes(raw.values):
+        raise ImageError(f"{path}: all values are whole numbers, and most over 100: hardly meters; give {flag}")
+    return 1.0
+
+
+def _look_like_codes(values: NDArray[np.float32]) -> bool:
+    """Tell whether floating-point values are all whole and mostly large: millimeters, and not meters."""
+    known = values[np.isfinite(values) & (values > 0)]
+    return known.size > 0 and float(np.median(known)) > 100 and bool((known == np.rint(known)).all())
 
 
 def _doubts(path: Path, raw: RawMap) -> list[str]:
@@ -187,7 +199,7 @@ def _doubts(path: Path, raw: RawMap) -> list[str]:
     return ["a map of 8 bits holds 256 values"] if raw.bits == 8 else []
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=64)
 def _listing(folder: Path, changed: int) -> dict[str, list[str]]:
     """The names in a folder by their small letters; `changed` is its time."""
     names: dict[str, list[str]] = {}

@@ -17,7 +17,7 @@ from ccd_cli.geometry.camera import Source, field_of_view, resize_camera, resolv
 from ccd_cli.geometry.depth_map import Camera
 from ccd_cli.media.exif import read_focal_35mm
 from ccd_cli.media.find import Media, find_media
-from ccd_cli.media.map_read import Meaning, StoredMap, find_map, read_map, read_reference
+from ccd_cli.media.map_read import StoredMap, find_map, read_map, read_reference
 from ccd_cli.media.photos import read_photo
 from ccd_cli.pointcloud.cloud import Cloud, cloud_from_map
 from ccd_cli.pointcloud.files import write_cloud

@@ -88,7 +88,9 @@ def read_hdf5(path: Path, key: str | None = None) -> RawMap:
                 return True if len(found) >= MOST_ITEMS else None
 
             file.visititems(keep)  # follows neither soft nor external links
-            maps = [name for name, item in found.items() if is_plane(item.shape, item.dtype.kind) and _large(item.shape)]
+            maps = [
+                name for name, item in found.items() if is_plane(item.shape, item.dtype.kind) and _large(item.shape)
+            ]
             name = choose(list(found), maps, key, path)
             check_size(found[name].shape, path)
             values = np.asarray(found[name][()])

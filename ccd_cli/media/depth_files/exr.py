@@ -68,11 +68,9 @@ def choose_channel(channels: dict[str, np.ndarray], path: Path, key: str | None 
         if len(named) > 1 and not _same(channels, named):
             raise ImageError(f"{path}: a color image, not a map of one channel ({_listed(names)})")
     if not named:
-        raise ImageError(
-            f"{path}: no channel is depth by its name ({_listed(names)})", "Say which one: --depth-key NAME."
-        )
+        raise ImageError(f"{path}: no channel is depth by its name ({_listed(names)}); say which one: --depth-key NAME")
     if len(named) > 1 and not _same(channels, named):
-        raise ImageError(f"{path}: several channels may be the depth ({_listed(named)})", "Choose: --depth-key NAME.")
+        raise ImageError(f"{path}: several channels may be the depth ({_listed(named)}); say which: --depth-key NAME")
     return named[0]
 
 
@@ -85,7 +83,7 @@ def _is_depth(name: str) -> bool:
     *layers, last = _parts(name)
     if not layers:
         return last in ("z", "depth", "distance")
-    return layers[-1] in LAYERS and last in _VALUES or last == "depth"
+    return (layers[-1] in LAYERS and last in _VALUES) or last == "depth"
 
 
 def _is_z_alone(name: str, names: list[str]) -> bool:
@@ -116,7 +114,7 @@ def _size(window: Any) -> tuple[int, int]:
 def _shown(values: np.ndarray, header: dict[str, Any]) -> np.ndarray:
     """The data window's pixels in the display window: a render may be cropped, or larger than what is shown."""
     data, shown = header["dataWindow"], header["displayWindow"]
-    if _size(data) == _size(shown) and tuple(data[0]) == tuple(shown[0]) or values.shape != _size(data):
+    if (_size(data) == _size(shown) and tuple(data[0]) == tuple(shown[0])) or values.shape != _size(data):
         return values
     height, width = _size(shown)
     down, across = int(data[0][1]) - int(shown[0][1]), int(data[0][0]) - int(shown[0][0])

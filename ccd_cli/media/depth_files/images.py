@@ -77,7 +77,7 @@ def _bits(path: Path, image: Image.Image) -> int:
         tags = image.tag_v2  # type: ignore[attr-defined]
         bits = int(np.max(tags.get(_BITS, 8)))
         if bits == 16 and _FLOAT in np.atleast_1d(tags.get(_FORMAT, 1)):
-            raise ImageError(f"{path}: a TIFF of 16-bit floating point, which is not read", "Store 32 bits, or .npy.")
+            raise ImageError(f"{path}: a TIFF of 16-bit floating point, which is not read; store 32 bits, or .npy")
         return bits
     return 8
 

@@ -82,5 +82,5 @@ def choose(names: Sequence[str], maps: Sequence[str], key: str | None, path: Pat
     if len(found) == 1:
         return found[0]
     raise ImageError(
-        f"{path}: no array 'depth' in it, nor a single map ({listed or 'empty'})", "Say which one: --depth-key NAME."
+        f"{path}: no array 'depth' in it, nor a single map ({listed or 'empty'}); say which one: --depth-key NAME"
     )
