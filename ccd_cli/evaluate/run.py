@@ -139,12 +139,8 @@ class Evaluation:
             self.results.shown.append(Scored(source.label, name, records, gallery))
             for text in _warnings(source.label, benchmark.spec, self.results.rows[-1], self.settings.camera):
                 self.report.warn(text)
-            if partly := [record["unfitted"] for record in records if record.get("unfitted")]:
-                self.report.warn(
-                    f"{source.label} on {name}: {len(partly)} images have pixels that are not predicted > 0 (up to "
-                    f"{100 * max(partly):.2g} %), which the published fit leaves out: the scores depend on the shift of the "
-                    "disparity. --alignment midas fits all pixels."
-                )
+            for text in _doubts(source.label, name, records):
+                self.report.warn(text)
 
     def _score_set(
         self, source: Source, benchmark: Benchmark, folder: Path, facts: dict[str, Any]
@@ -186,6 +182,22 @@ def _facts_of(benchmark: Benchmark, settings: Settings) -> tuple[Any, ...]:
     described = Path(settings.suite).expanduser()
     digest = hashlib.sha256(described.read_bytes()).hexdigest() if is_custom_suite(settings.suite) else ""
     return SCORING, ccd_cli.__version__, asdict(benchmark.spec), benchmark.names(), digest
+
+
+def _doubts(label: str, name: str, records: list[Record]) -> Iterator[str]:
+    """What is odd about the fits of a model's images: pixels that they left out, and a direction that was turned."""
+    if partly := [record["unfitted"] for record in records if record.get("unfitted")]:
+        yield (
+            f"{label} on {name}: {len(partly)} images have pixels that are not predicted > 0 (up to "
+            f"{100 * max(partly):.2g} %), which the published fit leaves out: the scores depend on the shift of the disparity. "
+            "--alignment midas fits all pixels."
+        )
+    turned = [record for record in records if isinstance(record.get("scale"), float) and record["scale"] < 0]
+    if 2 * len(turned) > len(records):
+        yield (
+            f"{label} on {name}: the fitted scale is negative in {len(turned)} of {len(records)} images, so near and far are "
+            "the other way round than the kind of the predictions says. Check --prediction-kind."
+        )
 
 
 def _warnings(label: str, spec: Spec, row: dict[str, Any], camera: CameraChoice) -> Iterator[str]:

@@ -29,8 +29,6 @@ def read_npz(path: Path, key: str | None = None) -> RawMap:
             if key is None and "depth" not in file:
                 others = [name for name in file.files if name.lower() not in _BESIDE]
                 maps = [name for name in others if is_plane(file[name].shape, file[name].dtype.kind)]
-                small = [name for name in maps if max(file[name].shape) > 4]  # a matrix of a camera is no map
-                maps = small or maps
             name = "depth" if key is None and "depth" in file else choose(file.files, maps, key, path)
             made = plane(file[name], path, name)
             valid = file["valid"].astype(bool).squeeze() if "valid" in file else None
@@ -60,7 +58,7 @@ def read_mat(path: Path, key: str | None = None) -> RawMap:
         raise CcdError(f"{path}: reading .mat needs the package scipy.", "pip install scipy") from None
     try:
         shapes = {name: shape for name, shape, kind in whosmat(str(path)) if kind not in ("char", "cell", "struct")}
-        name = choose(list(shapes), [name for name, shape in shapes.items() if _large(shape)], key, path)
+        name = choose(list(shapes), [name for name, shape in shapes.items() if is_plane(shape)], key, path)
         check_size(shapes[name], path)
         return plane(np.asarray(loadmat(str(path), variable_names=[name])[name]), path, name)
     except ImageError:
@@ -88,9 +86,7 @@ def read_hdf5(path: Path, key: str | None = None) -> RawMap:
                 return True if len(found) >= MOST_ITEMS else None
 
             file.visititems(keep)  # follows neither soft nor external links
-            maps = [
-                name for name, item in found.items() if is_plane(item.shape, item.dtype.kind) and _large(item.shape)
-            ]
+            maps = [name for name, item in found.items() if is_plane(item.shape, item.dtype.kind)]
             name = choose(list(found), maps, key, path)
             check_size(found[name].shape, path)
             values = np.asarray(found[name][()])
@@ -99,10 +95,6 @@ def read_hdf5(path: Path, key: str | None = None) -> RawMap:
         raise
     except Exception as error:  # h5py raises OSError, KeyError, RuntimeError and others
         raise ImageError(f"{path}: not a readable HDF5 file ({first_line(error)})") from error
-
-
-def _large(shape: tuple[int, ...]) -> bool:
-    return is_plane(shape, "f") and max(shape) > 4
 
 
 def _starts_with(path: Path, text: bytes) -> bool:

@@ -62,9 +62,10 @@ def check_size(shape: Sequence[int], path: Path) -> None:
         raise ImageError(f"{path}: {'x'.join(map(str, shape))} is over {MAX_PIXELS // 1_000_000} megapixels")
 
 
-def is_plane(shape: Sequence[int], kind: str) -> bool:
-    """Tell whether an array of a shape and a dtype's kind letter can be a map."""
-    return kind in "fiu" and 2 <= len(shape) <= 4 and len([side for side in shape if side != 1]) == 2 and 0 not in shape
+def is_plane(shape: Sequence[int], kind: str = "f") -> bool:
+    """Tell whether an array of a shape and a dtype's kind letter can be a map; a camera's matrix is none."""
+    sides = [side for side in shape if side != 1]
+    return kind in "fiu" and len(shape) <= 4 and len(sides) == 2 and 0 not in sides and max(sides) > 4
 
 
 def choose(names: Sequence[str], maps: Sequence[str], key: str | None, path: Path) -> str:
