@@ -12,11 +12,9 @@ import pytest
 def write_depth(path: Path, values: np.ndarray) -> None:
     """Write a float32 map [H, W] by the ending of its name; skips the test where a package is missing."""
     suffix = path.suffix.lower()
-    if suffix == ".npy":
-        with path.open("wb") as file:
-            np.save(file, values)
-    elif suffix == ".npz":
-        np.savez(path, depth=values)
+    if suffix in (".npy", ".npz"):
+        with path.open("wb") as file:  # a name would get its ending once more
+            np.save(file, values) if suffix == ".npy" else np.savez(file, depth=values)
     elif suffix in (".tiff", ".tif"):
         assert cv2.imwrite(str(path), values)
     elif suffix == ".pfm":
@@ -25,7 +23,7 @@ def write_depth(path: Path, values: np.ndarray) -> None:
     elif suffix == ".exr":
         write_exr(path, {"Z": values})
     elif suffix == ".mat":
-        pytest.importorskip("scipy.io").savemat(path, {"depth": values})
+        pytest.importorskip("scipy.io").savemat(path, {"depth": values}, appendmat=False)
     elif suffix == ".h5":
         with pytest.importorskip("h5py").File(path, "w") as file:
             file["depth"] = values
