@@ -142,7 +142,7 @@ class CustomBenchmark:
         said = self.rule.divisor is not None or "scale" in self.rule.model_fields_set
         if raw.bits == 1:
             raise ImageError(f"{name}: a mask, not a map of numbers")
-        if raw.bits is not None and self.rule.kind == "depth" and not said:
+        if (raw.bits is not None or raw.looks_like_codes) and self.rule.kind == "depth" and not said:
             raise ImageError(
                 f"{name}: whole numbers of unknown unit; say `divisor: 1000` for millimeters in the suite file, or `scale: 1`"
             )

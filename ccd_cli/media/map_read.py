@@ -76,7 +76,7 @@ def find_map(
     for stem in stems:
         names = _names(folder / stem.parent)
         for suffix in suffixes:
-            for name in _alike(names, stem.name + suffix):
+            for name in _alike(names, stem.name, suffix):
                 path = folder / stem.with_name(name)
                 if path.is_file() and not _same_file(path, image):
                     return path
@@ -182,15 +182,9 @@ def _depth_scale(path: Path, raw: RawMap, kind: Kind, meaning: Meaning) -> float
     flag = f"{meaning.scale_flag} S (meters = value / S: 1000 for millimeters, 1 if they are meters)"
     if raw.bits is not None:
         raise ImageError(f"{path}: whole numbers and no scale: neither a sidecar of ccd nor {flag}")
-    if _look_like_codes(raw.values):
+    if raw.looks_like_codes:
         raise ImageError(f"{path}: all values are whole numbers, and most over 100: hardly meters; give {flag}")
     return 1.0
-
-
-def _look_like_codes(values: NDArray[np.float32]) -> bool:
-    """Tell whether floating-point values are all whole and mostly large: millimeters, and not meters."""
-    known = values[np.isfinite(values) & (values > 0)]
-    return known.size > 0 and float(np.median(known)) > 100 and bool((known == np.rint(known)).all())
 
 
 def _doubts(path: Path, raw: RawMap) -> list[str]:
@@ -215,12 +209,10 @@ def _names(folder: Path) -> dict[str, list[str]]:
         return {}
 
 
-def _alike(names: dict[str, list[str]], name: str) -> list[str]:
-    """The names of a folder that differ from `name` in the capitals of their ending alone, the exact one first."""
-    found = [other for other in names.get(name.lower(), ()) if other == name]
-    rest = [other for other in names.get(name.lower(), ()) if other != name]
-    length = len(name.partition(".")[0])
-    return found + [other for other in rest if other[:length] == name[:length]]
+def _alike(names: dict[str, list[str]], stem: str, suffix: str) -> list[str]:
+    """The names of a folder that are `stem` with an ending in small letters or capitals, the exact one first."""
+    found = [name for name in names.get((stem + suffix).lower(), ()) if name.startswith(stem)]
+    return sorted(found, key=lambda name: name != stem + suffix)
 
 
 _COLOR = re.compile(r"(?<![a-z])(color|colour|rgb|image|img)(?![a-z])", re.IGNORECASE)

@@ -28,7 +28,7 @@ def read_npz(path: Path, key: str | None = None) -> RawMap:
             maps: list[str] = []
             if key is None and "depth" not in file:
                 others = [name for name in file.files if name.lower() not in _BESIDE]
-                maps = [name for name in others if is_plane(file[name].shape, file[name].dtype.kind)]
+                maps = [name for name in others if is_plane(*_header(file, name))]
             name = "depth" if key is None and "depth" in file else choose(file.files, maps, key, path)
             made = plane(file[name], path, name)
             valid = file["valid"].astype(bool).squeeze() if "valid" in file else None
@@ -46,6 +46,15 @@ def read_npz(path: Path, key: str | None = None) -> RawMap:
     except (CcdError, TypeError) as error:
         raise ImageError(f"{path}: intrinsics are not four numbers with positive focal lengths") from error
     return replace(made, valid=valid, camera=camera)
+
+
+def _header(file: Any, name: str) -> tuple[tuple[int, ...], str]:
+    """Return (shape, kind letter) of an array of an .npz without reading it."""
+    with file.zip.open(f"{name}.npy") as member:
+        version = np.lib.format.read_magic(member)
+        reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, kind = reader(member)
+        return shape, kind.kind
 
 
 def read_mat(path: Path, key: str | None = None) -> RawMap:

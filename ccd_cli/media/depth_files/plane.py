@@ -38,6 +38,12 @@ class RawMap:
         """Whether its name says disparity."""
         return self.name.lower() in _INVERSE
 
+    @property
+    def looks_like_codes(self) -> bool:
+        """Whether all values are whole and most are over 100: millimeters or codes, and hardly meters."""
+        known = self.values[np.isfinite(self.values) & (self.values > 0)]
+        return known.size > 0 and float(np.median(known)) > 100 and bool((known == np.rint(known)).all())
+
 
 def plane(values: np.ndarray, path: Path, name: str = "") -> RawMap:
     """Return a map of an array [H, W] with any number of axes of length 1; raises ImageError for anything else."""

@@ -312,3 +312,12 @@ def test_maps_are_found_in_capitals_and_beside_their_images(tmp_path):
         find_map(tmp_path, [Path("e")])  # another name, not another ending
     with pytest.raises(ImageError, match="no depth map of this name"):
         find_map(tmp_path, [Path("a")], image=tmp_path / "a.PNG")
+
+
+def test_the_parts_of_an_exr_are_layers(tmp_path):
+    exr = pytest.importorskip("OpenEXR", reason="the package OpenEXR is not installed")
+    head = {"compression": exr.ZIP_COMPRESSION, "type": exr.scanlineimage}
+    parts = [exr.Part(head, {"R": NOISE, "G": NOISE / 2}, "rgba"), exr.Part(head, {"Y": Z}, "depth")]
+    exr.File(parts).write(str(tmp_path / "a.exr"))
+    made = read_raw(tmp_path / "a.exr")
+    assert made.name == "depth.Y" and (made.values == Z).all()
