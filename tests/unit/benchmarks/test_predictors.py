@@ -192,7 +192,8 @@ class Watched(DiffusionTeacher):
     """A diffusion teacher without weights that keeps the sizes it sees."""
 
     def __init__(self):
-        super().__init__(TeacherFacts("watched", "affine-depth", "MIT"), {"unet": torch.nn.Linear(1, 1)}, None, 768)
+        facts = TeacherFacts("watched", "affine-depth", "MIT")
+        super().__init__(facts, {"unet": torch.nn.Linear(1, 1)}, None, 768)
         self.seen = []
 
     def size_for(self, height, width, longer):
