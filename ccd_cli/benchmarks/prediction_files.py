@@ -22,8 +22,8 @@ from ccd_cli.media.depth_files.raw import read_raw
 from ccd_cli.media.map_read import find_map
 from ccd_cli.media.map_sidecar import read_sidecar_of, sidecar_of
 
-ROUNDING = 16
-"""Pixels by which a side may differ from the image's shape: networks round to multiples of 14 to 32."""
+ROUNDING, STRETCH = 8, 0.015
+"""Pixels, and fraction of a side, by which it may differ from the image's shape: networks round to multiples of 14 or 16."""
 NO_CROP = 0.9
 """A smaller map is taken for another size of the image below this scale alone; above, it may be a crop."""
 
@@ -181,7 +181,7 @@ def same_view(shape: tuple[int, ...], size: tuple[int, ...]) -> bool:
     A map a little smaller than the image is refused: it may be a crop.
     """
     scale = float(np.sqrt(shape[0] * shape[1] / (size[0] * size[1])))
-    fits = all(abs(a - scale * b) <= 1 + min(ROUNDING, 0.04 * a) for a, b in zip(shape, size, strict=True))
+    fits = all(abs(a - scale * b) <= 1 + min(ROUNDING, STRETCH * a) for a, b in zip(shape, size, strict=True))
     return fits and (scale < NO_CROP or all(a >= b for a, b in zip(shape, size, strict=True)))
 
 

@@ -129,6 +129,7 @@ def test_maps_of_another_size_are_resized_by_a_stated_rule_or_refused(tmp_path):
         ((384, 512), True),
         ((392, 518), True),
         ((518, 518), False),
+        ((240, 300), False),
         ((456, 608), False),  # a crop
         ((352, 1216), False),
         ((470, 640), False),

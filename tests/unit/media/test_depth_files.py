@@ -317,7 +317,10 @@ def test_maps_are_found_in_capitals_and_beside_their_images(tmp_path):
 def test_the_parts_of_an_exr_are_layers(tmp_path):
     exr = pytest.importorskip("OpenEXR", reason="the package OpenEXR is not installed")
     head = {"compression": exr.ZIP_COMPRESSION, "type": exr.scanlineimage}
-    parts = [exr.Part(head, {"R": NOISE, "G": NOISE / 2}, "rgba"), exr.Part(head, {"Y": Z}, "depth")]
+    parts = [
+        exr.Part({**head, "name": "rgba"}, {"R": NOISE, "G": NOISE / 2}),
+        exr.Part({**head, "name": "depth"}, {"Y": Z}),
+    ]
     exr.File(parts).write(str(tmp_path / "a.exr"))
     made = read_raw(tmp_path / "a.exr")
     assert made.name == "depth.Y" and (made.values == Z).all()
