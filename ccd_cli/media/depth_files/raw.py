@@ -21,13 +21,17 @@ MAP_SUFFIXES = (
 
 
 def read_raw(path: Path, key: str | None = None) -> RawMap:
-    """Return the map of a file; `key` names the array or channel where it holds several.
+    """Return the map of a file by the ending of its name, else by its first bytes.
+
+    `key` names the array or channel where it holds several.
 
     Raises ImageError for what is no map or damaged, CcdError where a package is missing that reads such files.
     """
     suffix = path.suffix.lower()
     several = _SEVERAL.get(suffix)
     one = _ONE.get(suffix)
+    if several is None and one is None and _is_image(path):
+        one = read_image
     if several is None and one is None:
         raise ImageError(f"{path}: not a depth map by its name ({', '.join([*MAP_SUFFIXES, *IMAGES[3:]])})")
     try:
@@ -39,6 +43,15 @@ def read_raw(path: Path, key: str | None = None) -> RawMap:
         return several(path, key)
     assert one is not None
     return one(path)
+
+
+def _is_image(path: Path) -> bool:
+    """Tell by its first bytes whether a file of another ending is an image of a common format."""
+    try:
+        with path.open("rb") as file:
+            return file.read(8).startswith((b"\x89PNG", b"II*\0", b"MM\0*", b"\xff\xd8\xff"))
+    except OSError:
+        return False
 
 
 def read_npy(path: Path) -> RawMap:
