@@ -26,7 +26,11 @@ def command(
     """Predict depth for images and videos.
 
     INPUT is a file, a folder, a glob, a .txt list, or - for a list on standard input. Existing results made by the same
-    settings are skipped.
+    settings are skipped. Results of another model or with other settings under the same names are kept, and the input
+    fails: --overwrite replaces them, another --out keeps both.
+
+    Videos are read as players show them: upright, the largest video track, pixels that are not square resampled to square
+    ones, HDR tone-mapped. A second Ctrl-C ends at once.
 
     \b
     Examples:

@@ -19,6 +19,8 @@ from ccd_cli.media.photos import read_photo
 from ccd_cli.pointcloud.cloud import cloud_from_map
 from ccd_cli.pointcloud.files import write_cloud
 from ccd_cli.pointcloud.preview import write_preview
+from ccd_cli.predict.cost import warn_of_cost
+from ccd_cli.predict.earlier import Earlier, earlier_results, replaced_notes
 from ccd_cli.predict.job import (
     Fingerprints,
     Job,
@@ -62,6 +64,7 @@ def predict_images(items: list[Media], job: Job) -> None:
         report.advance(len(outcome.done) - outcome.skipped)
 
     report.begin("Images", len(pending))
+    warned = False
     try:
         with ThreadPoolExecutor(READERS) as readers, ThreadPoolExecutor(WRITERS) as writers:
             writing = BackgroundWork(writers, 2 * WRITERS + batch, written)
@@ -69,7 +72,12 @@ def predict_images(items: list[Media], job: Job) -> None:
             for chunk in chunks(images, batch):
                 if job.signals.received is not None:
                     break
-                for item, rgb, depth_map in _predict_batch(_readable(chunk, job), job):
+                readable = _readable(chunk, job)
+                if readable and not warned:
+                    warned = True
+                    rgb = readable[0][1]
+                    warn_of_cost(job.model, job.runtime, (rgb.shape[0], rgb.shape[1]), len(readable), report)
+                for item, rgb, depth_map in _predict_batch(readable, job):
                     writing.add(_try_write, item, rgb, depth_map, job.model, job.settings, pending[item])
             writing.finish()
     finally:
@@ -77,18 +85,28 @@ def predict_images(items: list[Media], job: Job) -> None:
 
 
 def _pending(items: list[Media], job: Job) -> dict[Media, Fingerprints]:
-    """The items without existing results of the same fingerprint, and their fingerprints; the others are skipped."""
+    """The items to predict and their fingerprints. Those with results of the same fingerprint are skipped, those with results
+    of another model or other settings fail.
+    """
     pending = {}
+    in_the_way: list[Earlier] = []
     for item in items:
         try:
             fingerprints = fingerprints_of(item, job)
         except CcdError as error:
             job.fail(item, error)
             continue
-        if job.settings.overwrite or existing_results(job.settings.out / item.stem, fingerprints.all) is None:
-            pending[item] = fingerprints
-        else:
+        if not job.settings.overwrite and existing_results(job.settings.out / item.stem, fingerprints.all) is not None:
             job.skip(item)
+            continue
+        earlier = earlier_results(item, fingerprints, job)
+        if earlier.kept:
+            job.fail(item, CcdError(*earlier.refusal()))
+            continue
+        in_the_way.append(earlier)
+        pending[item] = fingerprints
+    for note in replaced_notes(in_the_way):
+        job.report.note(note)
     if job.outcome.skipped:
         job.report.note(
             f"{job.outcome.skipped} of {len(items)} images have results with the same settings and are skipped "
@@ -166,7 +184,7 @@ def _write(
             files["preview"] = write_preview(with_suffix(base, ".cloud.png"), cloud.points, cloud.colors).name
         notes += cloud.notes
         extra["cloud"] = {"points": len(cloud.points), "unit": cloud.unit, **vars(cloud.to_depth)}
-    more = SidecarExtras(files, extra)
+    more = SidecarExtras(files, {"made_with": fingerprints.made_with, **extra})
     content = write_maps(
         base,
         replace(depth_map, camera=camera or depth_map.camera),

@@ -63,7 +63,7 @@ class Settings(GeometrySettings, CloudSwitch):
         parser="comma list",
     )
     cmap: str = option("inferno", "Matplotlib color map of colored outputs.", "Output", metavar="NAME")
-    overwrite: bool = overwrite_option("Recompute existing results instead of skipping them.")
+    overwrite: bool = overwrite_option("Recompute existing results, and replace those of other models and settings.")
     batch: int | None = option(
         None,
         "Batch size for images.",
