@@ -99,14 +99,14 @@ def _make(photo: Media, settings: Settings) -> tuple[Cloud, dict[str, Any]]:
     """Return the cloud of one photo and its record."""
     rgb = read_photo(photo.path)
     stems = (photo.stem, photo.stem.with_name(photo.path.name))  # `ccd predict` may have kept the suffix in the name
-    path = settings.maps if settings.maps.is_file() else find_map(settings.maps, stems)
-    stored = read_map(path, kind=settings.kind, depth_scale=settings.depth_scale)
+    path = settings.maps if settings.maps.is_file() else find_map(settings.maps, stems, image=photo.path)
+    stored = read_map(path, settings.meaning)
     camera, source = _camera(photo.path, rgb.shape[:2], stored, settings)
     rgb = _at_size_of(stored, rgb)
     shape = settings.cloud
     if settings.align_to is not None:
         file = settings.align_to
-        file = file if file.is_file() else find_map(file, stems, (".png", ".npy"))
+        file = file if file.is_file() else find_map(file, stems, image=photo.path)
         shape = replace(shape, reference=read_reference(file, settings.ref_scale))
     cloud = cloud_from_map(stored.depth_map, rgb, camera, shape, camera_source=source, upsampling=stored.upsampling)
     height, width = stored.depth_map.values.shape
@@ -123,7 +123,7 @@ def _make(photo: Media, settings: Settings) -> tuple[Cloud, dict[str, Any]]:
         "intrinsics_source": source,
         "fov": field_of_view(camera, height, width),
         "left_out": cloud.left_out,
-        "notes": [*cloud.notes, *panorama_note(photo.path, height, width, source in ("flag", "fov"))],
+        "notes": [*stored.notes, *cloud.notes, *panorama_note(photo.path, height, width, source in ("flag", "fov"))],
     }
 
 

@@ -140,7 +140,7 @@ def reference_file(item: Media, settings: Settings) -> Path | None:
     """Return the reference depth file of an input, None without --align-to; raises ImageError where it is missing."""
     if settings.align_to is None or not settings.align_to.is_dir():
         return settings.align_to
-    return find_map(settings.align_to, (item.stem, item.stem.with_name(item.path.name)), (".png", ".npy"))
+    return find_map(settings.align_to, (item.stem, item.stem.with_name(item.path.name)), image=item.path)
 
 
 def origin(model: Model, shape: tuple[int, int], source: Source | None, fingerprints: Fingerprints) -> Origin:
