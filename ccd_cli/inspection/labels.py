@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from ccd_cli.core.files import read_json_lines
 from ccd_cli.data.crops import Region, crop_image
 from ccd_cli.labels.agreement import differences, disparities
-from ccd_cli.labels.shards import LabelSample, ShardReader
+from ccd_cli.labels.sample import LabelSample
+from ccd_cli.labels.shards import ShardReader
 from ccd_cli.media.colorize import INVALID, color_table, colorize
 from ccd_cli.reports.contact_sheet import Panel
 

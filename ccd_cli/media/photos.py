@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -26,12 +27,13 @@ def check_header(path: Path) -> tuple[int, int]:
         return image.height, image.width
 
 
-def read_photo(path: Path) -> np.ndarray:
+def read_photo(path: Path, data: bytes | None = None) -> np.ndarray:
     """Return uint8 RGB (H, W, 3), EXIF rotation applied, alpha laid over white, 16-bit scaled to 8.
 
+    `data`: the file's bytes where they are there already; `path` is then its name alone.
     Raises ImageError for a file that is missing, no image, truncated, smaller than 16 or larger than 250 megapixels.
     """
-    with _opened(path) as image:
+    with _opened(path, data) as image:
         try:
             image.load()
             return to_rgb(ImageOps.exif_transpose(image))
@@ -40,13 +42,13 @@ def read_photo(path: Path) -> np.ndarray:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
+def _opened(path: Path, data: bytes | None = None) -> Iterator[Image.Image]:
     """Open an image lazily and check its size before any pixel is decoded."""
     try:
-        if path.stat().st_size == 0:
+        if (path.stat().st_size if data is None else len(data)) == 0:
             raise ImageError(f"{path}: empty file")
         with without_pillow_limit():
-            image: Image.Image = Image.open(path)
+            image: Image.Image = Image.open(path if data is None else io.BytesIO(data))
     except ImageError:
         raise
     except FileNotFoundError as error:
