@@ -106,6 +106,8 @@ class Plan:
             pixels = read_photo(path, data)
         except ImageError as error:
             return Unreadable(position, path, error.message)
+        except FileNotFoundError:
+            return Unreadable(position, path, f"{path}: no such file")
         except OSError as error:
             return Unreadable(position, path, f"{path}: {error.strerror or error}")
         height, width = pixels.shape[:2]
