@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import ccd_cli
@@ -50,15 +51,14 @@ def write_shard(job: LabelJob, shard: int, parts: Sequence[Part], lines: dict[st
     for image in parts[0].images:
         if lines.get(key_of(image.position), {}).get("sha256") != image.sha256:
             raise CcdError(f"{image.path} has changed since labeling began.", _RESTORE)
-    path = job.folder.shard(shard)
-    write_tar(path, _members(job, parts, lines))
-    facts = ShardFacts(
-        file=path.name,
-        samples=sum(line["dropped"] is None for line in lines.values()),
-        bytes=path.stat().st_size,
-        sha256=sha256_of(path),
-    )
-    write_text(job.folder.written(shard), to_json(facts).decode())
+    path, samples = job.folder.shard(shard), sum(line["dropped"] is None for line in lines.values())
+
+    def record(written: Path) -> None:
+        size, sha256 = written.stat().st_size, sha256_of(written)
+        facts = ShardFacts(file=path.name, samples=samples, bytes=size, sha256=sha256)
+        write_text(job.folder.written(shard), to_json(facts).decode())
+
+    write_tar(path, _members(job, parts, lines), record)
 
 
 def write_index(job: LabelJob, lines: dict[str, Line], skipped: int) -> Index:
@@ -85,6 +85,7 @@ def write_index(job: LabelJob, lines: dict[str, Line], skipped: int) -> Index:
         shards=shards,
         recipe_sha256=job.recipe_sha256,
         ccd=ccd_cli.__version__,
+        quality_sha256=sha256_of(job.folder.quality),
     ).checked()
     with atomic_write(job.folder.index) as temporary:
         temporary.write_bytes(to_json(index))

@@ -109,17 +109,15 @@ def choose_label_folder(recipe: LabelRecipe, out: str | None, overwrite: bool) -
 def is_finished(folder: LabelFolder, verify: bool) -> bool:
     """Return whether the index and every shard that it names exist, whole as `is_whole` says.
 
-    Raises CcdError for a damaged index, or where `quality.jsonl` has lost lines.
+    Raises CcdError for a damaged index, or where `quality.jsonl` is not the one that it names.
     """
     if not folder.index.exists():
         return False
     index = read_index(folder.path)
-    lines = folder.quality.read_bytes().count(b"\n") if folder.quality.exists() else 0
-    if lines != index.samples + index.dropped:
-        raise CcdError(
-            f"{folder.quality} has {lines} lines; the labels have {index.samples + index.dropped}.",
-            "Restore it, or start over with --overwrite.",
-        )
+    if index.quality_sha256 is not None and (
+        not folder.quality.is_file() or sha256_of(folder.quality) != index.quality_sha256
+    ):
+        raise CcdError(f"{folder.quality} is damaged or gone.", "Restore it, or start over with --overwrite.")
     verify = verify or is_quick_to_verify(index)
     return all(is_whole(folder, shard, verify) for shard in index.shards)
 

@@ -191,6 +191,8 @@ class Index(Section):
     """Hash of the resolved recipe."""
     ccd: str
     """Version of ccd."""
+    quality_sha256: Sha256 | None = None
+    """Hash of `quality.jsonl`; null in version 1."""
     checksum: Sha256 | None = None
     """Hash of this index with `checksum` null; null in version 1."""
 

@@ -10,7 +10,7 @@ import io
 import re
 import tarfile
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -41,13 +41,20 @@ _NAMED = re.compile(rb'"format"\s*:\s*"(ccd-labels/\w{1,20})"')
 _DAMAGED = "Create it anew: ccd label RECIPE --overwrite"
 
 
-def write_tar(path: Path, members: Iterable[tuple[str, bytes]]) -> None:
-    """Write a tar whole or not at all: members in their order, plain headers without times, owners or extensions."""
-    with atomic_write(path) as temporary, tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar:
-        for name, data in members:
-            head = tarfile.TarInfo(name)
-            head.size, head.mtime, head.mode = len(data), 0, 0o644
-            tar.addfile(head, io.BytesIO(data))
+def write_tar(
+    path: Path, members: Iterable[tuple[str, bytes]], before: Callable[[Path], None] = lambda written: None
+) -> None:
+    """Write a tar whole or not at all: members in their order, plain headers without times, owners or extensions.
+
+    `before` gets the whole file under its temporary name, before it is there under its own.
+    """
+    with atomic_write(path) as temporary:
+        with tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar:
+            for name, data in members:
+                head = tarfile.TarInfo(name)
+                head.size, head.mtime, head.mode = len(data), 0, 0o644
+                tar.addfile(head, io.BytesIO(data))
+        before(temporary)
 
 
 def read_index(folder: Path) -> Index:

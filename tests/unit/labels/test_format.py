@@ -63,10 +63,10 @@ def test_live_and_stored_labels_give_the_same_loss(kind, normalization):
     ranges = ((3.0, 0.0), (80.0, 0.2), (10_000.0, 0.3)) if kind != "affine-depth" else ((3.0, 0.0),)
     for far, infinite in ranges:
         depth = np.exp(rng.uniform(np.log(0.3), np.log(far), (64, 64))).astype(np.float32)
-        depth[3:5] = np.nan
         if kind in INVERSE:
-            depth[:, :3] = 0.0
             depth[rng.random(depth.shape) < infinite] = np.inf
+            depth[:, :3] = 0.0
+        depth[3:5] = np.nan
         values = 1 / depth if kind == "disparity" else depth
         stored, _ = back(encode_label(values, kind), 64, kind)
         student = torch.from_numpy(rng.normal(size=(1, 64, 64)).astype(np.float32))
