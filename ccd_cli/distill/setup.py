@@ -21,7 +21,7 @@ from ccd_cli.core.lock import exclusive_lock
 from ccd_cli.core.paths import builtin_path
 from ccd_cli.core.report import Report
 from ccd_cli.core.runtime import Runtime, choose_runtime
-from ccd_cli.core.seeding import step_seed
+from ccd_cli.core.seeding import Draw, step_seed
 from ccd_cli.data.augment import Augmentation
 from ccd_cli.data.source import Source
 from ccd_cli.data.views import PhotoStream, Stream, ViewConfig
@@ -74,7 +74,7 @@ def prepare(
             "Use a multiple of their number.",
         )
     weights = inputs.weights.path if inputs.weights else None
-    student = build_student(inputs.arch, recipe.student.init, weights, step_seed(recipe.seed, 0))
+    student = build_student(inputs.arch, recipe.student.init, weights, step_seed(recipe.seed, Draw.INITIAL_WEIGHTS))
     _take_folder(folder, student, recipe.optim.ema > 0, runtime, stack)
     saved = checkpoint.read(folder.state) if settings.resume else None
     if saved is not None:
@@ -141,7 +141,9 @@ def begin(run: Run, student: DepthNet) -> TrainState:
     width = run.ensemble.members[0].teacher.feature_width
     projection = None
     if run.features and width is not None and width != student.feature_width:
-        torch.manual_seed(step_seed(recipe.seed, 9))  # its weights follow from the recipe, not from what ran before
+        torch.manual_seed(
+            step_seed(recipe.seed, Draw.PROJECTION)
+        )  # its weights follow from the recipe, not from what ran before
         projection = nn.Linear(student.feature_width, width, bias=False).to(device)
     head = [*student.head_parameters(), *(projection.parameters() if projection else ())]
     guards = recipe.guards
