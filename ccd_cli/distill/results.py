@@ -58,7 +58,7 @@ def score(run: Run, state: TrainState, log: MetricsLog) -> None:
     if run.validation.unreadable and not state.history:
         first = next(iter(run.validation.unreadable.values())).message
         log.report.warn(
-            f"{len(run.validation.unreadable)} of {len(run.validation)} validation images are left out of every score: {first}"
+            f"{len(run.validation.unreadable)} of {len(run.validation)} validation images are excluded from every score: {first}"
         )
     state.history.append(scores)
     is_best = is_better(scores, state.best)
