@@ -11,6 +11,7 @@ import re
 import tarfile
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -235,7 +236,7 @@ class ShardReader:
         """Return the number of samples of this rank in one epoch."""
         return len(range(self.rank, self.index.samples, self.world))
 
-    @property
+    @cached_property
     def files(self) -> int:
         """Return the number of different images, each of which may be damaged: one has a sample for every epoch labeled.
 
