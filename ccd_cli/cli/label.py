@@ -48,6 +48,7 @@ def command(recipe: str, changes: RecipeChanges, settings: LabelSettings, screen
         loaded,
         out=settings.out,
         overwrite=settings.overwrite,
+        verify=settings.verify,
         device=settings.device,
         engine=EngineOptions(settings.engine, settings.workers, screen.verbose),
         report=report,

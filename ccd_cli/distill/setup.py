@@ -35,6 +35,7 @@ from ccd_cli.distill.state import Run, TrainState
 from ccd_cli.distill.student import build_student, find_student, first_license
 from ccd_cli.distill.teachers import find_teachers, label_columns, load_ensemble, open_labels
 from ccd_cli.distill.validation import Validation, open_validation
+from ccd_cli.labels.format import old_format_note
 from ccd_cli.labels.shards import ShardReader
 from ccd_cli.labels.stream import LabelChoice, LabelStream
 from ccd_cli.media.find import list_photos
@@ -93,6 +94,8 @@ def prepare(
     if runtime.main and not settings.resume:
         folder.clear()
         write_text(folder.recipe, to_yaml(recipe))
+    if isinstance(inputs.images, ShardReader) and (note := old_format_note(inputs.images.index)):
+        report.warn(f"{inputs.images.folder}: {note}")
     features = _wants_features(recipe, student, ensemble, report)
     run = Run(
         recipe=recipe,
@@ -143,6 +146,9 @@ def begin(run: Run, student: DepthNet) -> TrainState:
     width = run.ensemble.members[0].teacher.feature_width
     projection = None
     if run.features and width is not None and width != student.feature_width:
+        torch.manual_seed(
+            step_seed(recipe.seed, Draw.PROJECTION)
+        )  # its weights follow from the recipe, not from what ran before
         projection = nn.Linear(student.feature_width, width, bias=False).to(device)
     head = [*student.head_parameters(), *(projection.parameters() if projection else ())]
     guards = recipe.guards

@@ -23,6 +23,7 @@ from ccd_cli.data.source import Source
 from ccd_cli.label.folder import LabelFolder, choose_label_folder
 from ccd_cli.label.job import LabelJob
 from ccd_cli.label.plan import Plan
+from ccd_cli.labels.format import FORMAT, OLD_FORMAT
 from ccd_cli.media.find import list_photos
 from ccd_cli.media.not_read import NotRead
 from ccd_cli.media.photos import bad_headers
@@ -112,6 +113,7 @@ def _new_state(images: list[Path], device: torch.device, precisions: list[str]) 
         "device": device.type,
         "precision": precisions,
         "ccd": ccd_cli.__version__,
+        "format": FORMAT,
         "teachers": {},
     }
 
@@ -124,6 +126,11 @@ def _resumed_state(folder: LabelFolder, now: dict[str, Any], report: Report) -> 
         then["teachers"].get("0")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CcdError(f"{folder.state} is damaged.", "Start over with --overwrite.") from error
+    if (begun := then.get("format", OLD_FORMAT)) != FORMAT:
+        raise UsageProblem(
+            f"{folder.path} was begun in the format {begun}; this ccd writes {FORMAT}.",
+            "Start over with --overwrite or another --out; what is finished there can still be learned from.",
+        )
     for key, a, b in pairs:
         if a == b:
             continue
