@@ -21,7 +21,7 @@ from ccd_cli.core.errors import ImageError
 from ccd_cli.core.seeding import Draw, step_seed
 from ccd_cli.data.crops import Region, crop_image, draw_boxes, inside
 from ccd_cli.labels.format import MAX_IMAGE_BYTES
-from ccd_cli.media.photos import read_photo
+from ccd_cli.media.photos import decode_photo
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,9 @@ class Plan:
             if path.stat().st_size > MAX_IMAGE_BYTES:
                 raise ImageError(f"{path}: larger than {MAX_IMAGE_BYTES // 1_000_000} MB")
             data = path.read_bytes()  # once: pixels and hash are of the same bytes
-            pixels = read_photo(path, data)
+            if not data:
+                raise ImageError(f"{path}: empty file")
+            pixels = decode_photo(data, str(path))
         except ImageError as error:
             return Unreadable(position, path, error.message)
         except FileNotFoundError:

@@ -25,6 +25,7 @@ from ccd_cli.label.job import LabelJob
 from ccd_cli.label.plan import Plan
 from ccd_cli.labels.format import FORMAT, OLD_FORMAT
 from ccd_cli.media.find import list_photos
+from ccd_cli.media.not_read import NotRead
 from ccd_cli.media.photos import bad_headers
 from ccd_cli.teachers.load import check_runnable, resolve_model
 
@@ -47,7 +48,7 @@ def prepare(
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UsageProblem("ccd label works in one process.", "Start it without torchrun.")
-    images = _list_images(recipe, folder)
+    images = _list_images(recipe, folder, report)
     references = [check_runnable(resolve_model(entry.model, entry.arch)) for entry in recipe.teachers]
     name, precisions = resolve_device([entry.precision for entry in recipe.teachers], recipe.threads)
     plan = Plan(recipe, images)
@@ -83,9 +84,12 @@ def labels_hash(recipe: LabelRecipe) -> str:
     return recipe_hash(recipe.model_copy(update={"out": None, "images": images}))
 
 
-def _list_images(recipe: LabelRecipe, folder: LabelFolder) -> list[Path]:
-    """Return the recipe's images; raises UsageProblem where one lies in the output folder."""
-    images = list_photos([builtin_path(text) for text in recipe.images.paths])
+def _list_images(recipe: LabelRecipe, folder: LabelFolder, report: Report) -> list[Path]:
+    """Return the recipe's images, and warn of what is passed over; raises UsageProblem where one lies in the output folder."""
+    not_read = NotRead()
+    images = list_photos([builtin_path(text) for text in recipe.images.paths], not_read)
+    for warning in not_read.warnings():
+        report.warn(warning)
     out = folder.path.resolve()
     if inside := next((path for path in images if path.resolve().is_relative_to(out)), None):
         raise UsageProblem(f"{inside} lies in the folder that labels go to.", "Choose another --out.")

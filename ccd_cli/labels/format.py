@@ -9,7 +9,6 @@ import hashlib
 import io
 import json
 import re
-from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
 import numpy as np
@@ -22,8 +21,9 @@ from ccd_cli.config.common import Fraction, Section
 from ccd_cli.core.errors import CcdError
 from ccd_cli.geometry.kinds import Kind
 from ccd_cli.losses.disparity import to_disparity
+from ccd_cli.media.formats import ALL_READABLE
 from ccd_cli.media.map_write import TOP, decode16, encode16
-from ccd_cli.media.photos import SUFFIXES, read_photo
+from ccd_cli.media.photos import decode_photo
 
 Format = Literal["ccd-labels/1", "ccd-labels/2"]
 Encoding = Literal["linear", "inverse"]
@@ -35,7 +35,9 @@ INFINITE = 1
 """Code of infinite depth (sky) in an inverse label."""
 MAX_IMAGE_BYTES = 1_000_000_000
 """Size of the largest image file that is labeled."""
-MEMBER = re.compile(rf"(\d{{9}})\.(json|t\d{{1,3}}\.c\d{{1,3}}\.png|(?:{'|'.join(s[1:] for s in sorted(SUFFIXES))}))")
+MEMBER = re.compile(
+    rf"(\d{{9}})\.(json|t\d{{1,3}}\.c\d{{1,3}}\.png|(?:{'|'.join(s[1:] for s in sorted(ALL_READABLE))}))"
+)
 """Names that a shard may hold: KEY.json, KEY.<image suffix>, KEY.t<teacher>.c<crop>.png."""
 _ZLIB = 3  # level 6 is 2 % smaller and takes several times as long
 
@@ -284,7 +286,7 @@ def decode_label(
 
 def decode_image(data: bytes, name: str) -> NDArray[np.uint8]:
     """Return uint8 RGB [H, W, 3] of an image file's bytes, equal to `photos.read_photo` of the file; raises ImageError."""
-    return read_photo(Path(name), data)
+    return decode_photo(data, name)
 
 
 def label_name(key: str, teacher: int, crop: int) -> str:
