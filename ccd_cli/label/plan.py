@@ -103,6 +103,8 @@ class Plan:
             if path.stat().st_size > MAX_IMAGE_BYTES:
                 raise ImageError(f"{path}: larger than {MAX_IMAGE_BYTES // 1_000_000} MB")
             data = path.read_bytes()  # once: pixels and hash are of the same bytes
+            if not data:
+                raise ImageError(f"{path}: empty file")
             pixels = decode_photo(data, str(path))
         except ImageError as error:
             return Unreadable(position, path, error.message)
