@@ -13,6 +13,7 @@ from ccd_cli.benchmarks.layouts import LAYOUTS, ZERO_SHOT
 from ccd_cli.benchmarks.moge.bundle import BUNDLE, open_moge
 from ccd_cli.benchmarks.zero_shot import open_layout
 from ccd_cli.core.errors import CcdError, UsageProblem
+from ccd_cli.core.paths import expand_home
 
 BUILTIN = "builtin"
 SUITES: dict[str, tuple[str, ...]] = {
@@ -32,7 +33,7 @@ def open_suite(suite: str, data_root: Path) -> tuple[list[Benchmark], list[tuple
     """
     found: list[Benchmark] = []
     missing: list[tuple[str, str]] = []
-    path = Path(suite).expanduser()
+    path = expand_home(suite)
     own = {rule.name: rule for rule in read_suite(path)} if _is_file(suite) else {}
     for name in own or _names(suite):
         try:

@@ -147,7 +147,7 @@ def _comma_list(text: str) -> tuple[str, ...]:
 def _batch(text: str) -> int | None:
     if text == "auto":
         return None
-    if not text.isdigit() or not 1 <= int(text) <= MAX_BATCH:
+    if not (text.isascii() and text.isdigit()) or not 1 <= int(text) <= MAX_BATCH:
         raise click.BadParameter(f"'{text}' is neither auto nor a number from 1 to {MAX_BATCH}.", param_hint="--batch")
     return int(text)
 

@@ -58,8 +58,9 @@ def show(name: str, screen: Screen) -> None:
     Example: ccd recipes show paper/table5-nyu
     """
     from ccd_cli.config.load import find_recipe
+    from ccd_cli.core.parse import read_text
 
-    click.echo(find_recipe(name).read_text(encoding="utf-8"), nl=False)
+    click.echo(read_text(find_recipe(name)), nl=False)
 
 
 @command.command()

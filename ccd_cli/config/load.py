@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -167,8 +168,9 @@ def _override(raw: dict[str, Any], text: str) -> str:
     for i, key in enumerate(keys):
         last = i == len(keys) - 1
         if isinstance(node, list):
-            if not key.isdigit() or int(key) >= len(node):
-                return f"'{'.'.join(keys[:i])}' has {len(node)} entries; '{key}' is not one of 0..{len(node) - 1}"
+            if not re.fullmatch(r"[0-9]{1,6}", key) or int(key) >= len(node):
+                among = f"; '{key}' is not one of 0..{len(node) - 1}" if node else ""
+                return f"'{'.'.join(keys[:i])}' has {len(node)} entries{among}"
             if isinstance(node[int(key)], str) and not last:
                 node[int(key)] = {"model": node[int(key)]}
             if last:

@@ -14,6 +14,7 @@ from ccd_cli.config.label import LabelRecipe
 from ccd_cli.config.load import check_label_recipe, differences
 from ccd_cli.config.yaml_loader import read_yaml
 from ccd_cli.core.errors import CcdError, RecipeError, UsageProblem
+from ccd_cli.core.paths import expand_home
 from ccd_cli.core.report import Report
 from ccd_cli.core.runtime import Runtime
 from ccd_cli.distill.ensemble import Member, TeacherEnsemble, reference_for
@@ -78,7 +79,7 @@ def label_columns(recipe: DistillRecipe, index: Index) -> list[int]:
 def labels_folder(recipe: DistillRecipe) -> Path:
     """Return the folder of labels that a recipe names."""
     assert recipe.labels is not None
-    return Path(recipe.labels.path).expanduser()
+    return expand_home(recipe.labels.path)
 
 
 def open_labels(recipe: DistillRecipe) -> ShardReader | None:

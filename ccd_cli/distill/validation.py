@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from ccd_cli.benchmarks.suites import open_described
 from ccd_cli.config.common import HELD_OUT, Scenes
 from ccd_cli.config.distill import DistillRecipe
 from ccd_cli.core.errors import CcdError, UsageProblem
+from ccd_cli.core.paths import expand_home
 from ccd_cli.distill.ensemble import TeacherEnsemble
 from ccd_cli.distill.precomputed import PrecomputedLabels
 from ccd_cli.geometry.depth_map import checked
@@ -118,7 +118,7 @@ def open_validation(recipe: DistillRecipe) -> Validation | None:
     """
     rule, size = recipe.eval, recipe.crops.size
     if rule.pairs:
-        path = Path(rule.pairs).expanduser()
+        path = expand_home(rule.pairs)
         sets = open_described(path)
         if clips := [benchmark.spec.name for benchmark in sets if benchmark.spec.task == "clip"]:
             raise UsageProblem(

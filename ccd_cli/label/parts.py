@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ccd_cli.core.concurrency import BackgroundWork, prefetch
 from ccd_cli.core.errors import CcdError
+from ccd_cli.core.parse import parse_json
 from ccd_cli.core.seeding import step_seed
 from ccd_cli.data.crops import Region
 from ccd_cli.geometry.kinds import Kind
@@ -141,7 +142,7 @@ def read_part(path: Path) -> Part:
     """Return a part without its PNGs; raises CcdError for a damaged one."""
     try:
         with tarfile.open(path, "r:") as tar:
-            facts = json.loads(_content(tar, tar.next()))
+            facts = parse_json(_content(tar, tar.next()))
         images = [
             ImageFacts(**{**image, "path": Path(image["path"]), "boxes": [Region(*box) for box in image["boxes"]]})
             for image in facts["seen"]

@@ -7,7 +7,6 @@ skips what exists, and which engine runs the units makes no difference to what t
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -18,6 +17,7 @@ from pathlib import Path
 from ccd_cli.config.label import LabelRecipe
 from ccd_cli.core.errors import CcdError, UsageProblem
 from ccd_cli.core.files import json_line, read_json_lines, write_text
+from ccd_cli.core.parse import parse_json
 from ccd_cli.core.report import Report
 from ccd_cli.core.runtime import Signals
 from ccd_cli.label.assemble import write_index
@@ -207,7 +207,7 @@ def _score_agreement(stages: _Stages) -> None:
     stages.run("Comparing teachers", ScoreAgreement(job), missing)
     lines: list[Line] = []
     for shard in range(job.plan.shards):
-        lines += json.loads(folder.scores(shard).read_text(encoding="utf-8"))
+        lines += parse_json(folder.scores(shard).read_text(encoding="utf-8"))
     if not lines:
         raise CcdError("None of the images can be read.", f"See {folder.skipped}.")
     rules = job.recipe.drop

@@ -51,6 +51,8 @@ def read_index(folder: Path) -> Index:
         ) from error
     except ValidationError as error:
         raise CcdError(f"{path} is not an index of labels that this ccd knows.", _DAMAGED) from error
+    except OSError as error:
+        raise CcdError(f"{path} cannot be read ({error.strerror}).", _DAMAGED) from error
     names = [shard.file for shard in found.shards]
     if len(set(names)) != len(names) or sum(shard.samples for shard in found.shards) != found.samples:
         raise CcdError(f"{path} contradicts itself.", _DAMAGED)

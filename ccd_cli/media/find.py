@@ -14,6 +14,7 @@ from glob import glob  # the only one of the two that takes absolute patterns
 from pathlib import Path
 
 from ccd_cli.core.errors import CcdError
+from ccd_cli.core.paths import expand_home
 from ccd_cli.media.outputs import is_result
 from ccd_cli.media.photos import SUFFIXES
 from ccd_cli.media.video_read import SUFFIXES as VIDEO_SUFFIXES
@@ -89,7 +90,7 @@ def _expand(word: str, suffixes: Collection[str], out: Path | None = None) -> li
     `suffixes` choose in folders and globs; files that are named, also in a list, are taken as they are.
     """
     try:
-        path = Path(word).expanduser()
+        path = expand_home(word)
         if path.is_dir():
             inside = [p for p in sorted(path.rglob("*")) if p.suffix.lower() in suffixes]
             inside = [p for p in inside if not _hidden(p.relative_to(path)) and not p.is_dir()]
@@ -121,15 +122,12 @@ def _listed(lines: Iterable[str], folder: Path) -> list[tuple[Path, Path]]:
 
 def _home(name: str) -> Path:
     """A path with its `~`, unless that is of nobody: editors end the names of copies in it."""
-    try:
-        return Path(name).expanduser()
-    except RuntimeError:
-        return Path(name)
+    return expand_home(name)
 
 
 def _exists(word: str) -> bool:
     try:
-        return word == STANDARD_INPUT or Path(word).expanduser().exists()
+        return word == STANDARD_INPUT or expand_home(word).exists()
     except (OSError, ValueError, RuntimeError):
         return False
 

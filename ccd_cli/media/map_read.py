@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ccd_cli.core.errors import CcdError, ImageError, first_line
+from ccd_cli.core.parse import parse_json
 from ccd_cli.geometry.camera import Source
 from ccd_cli.geometry.depth_map import Camera, DepthMap, checked
 from ccd_cli.geometry.kinds import KINDS, Kind
@@ -112,7 +112,7 @@ def _read_sidecar(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        side = json.loads(path.read_text(encoding="utf-8"))
+        side = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ImageError(f"{path}: not a readable sidecar ({type(error).__name__})") from error
     if not isinstance(side, dict):

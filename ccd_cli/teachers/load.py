@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 from ccd_cli.core.errors import CheckpointError, TeacherError, UsageProblem
-from ccd_cli.core.paths import builtin_folder, builtin_path
+from ccd_cli.core.paths import builtin_folder, builtin_path, expand_home
 from ccd_cli.geometry.kinds import Kind
 from ccd_cli.models.arch import Arch, get_arch
 from ccd_cli.models.files import (
@@ -116,7 +116,7 @@ def _locate(model: str) -> tuple[Path, str]:
             known = ", ".join(sorted(BUILTIN + p.stem for p in builtin_folder().glob(f"*{SAFE_SUFFIX}")))
             raise TeacherError(f"Unknown built-in model '{model}'.", f"Known: {known or 'none yet'}.")
         return weights, model
-    path = Path(model).expanduser()
+    path = expand_home(model)
     if path.is_dir():
         weights = path / RUN_WEIGHTS
         if not weights.is_file():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -15,6 +14,7 @@ from typing import Any
 from ccd_cli.core.errors import TeacherError
 from ccd_cli.core.files import write_json
 from ccd_cli.core.lock import exclusive_lock
+from ccd_cli.core.parse import parse_json
 from ccd_cli.core.paths import builtin_folder, cache_folder
 from ccd_cli.core.report import Report
 from ccd_cli.models.files import sha256_file
@@ -78,7 +78,7 @@ def entries() -> dict[str, Locked]:
     """Return what lock.json says; {} where there is none. `TeacherError` where it is damaged."""
     path = teachers_folder() / "lock.json"
     try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
+        plain = parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
