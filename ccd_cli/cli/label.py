@@ -27,6 +27,7 @@ def command(recipe: str, changes: RecipeChanges, settings: LabelSettings, screen
       ccd label label/indoor --set images=IMAGES --engine ray --workers 8
       ccd inspect labels/mine
     """
+    from ccd_cli.cli.checks import check_inputs
     from ccd_cli.config.load import load_label_recipe, to_yaml
 
     loaded = load_label_recipe(recipe, changes.overrides)
@@ -39,6 +40,7 @@ def command(recipe: str, changes: RecipeChanges, settings: LabelSettings, screen
         click.echo(to_yaml(loaded), nl=False)
         return
     report = screen.report()
+    check_inputs(loaded, recipe)
     report.note(f"Recipe {loaded.name}; loading torch")
     from ccd_cli.label.run import EngineOptions, run
 

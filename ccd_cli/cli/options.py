@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
+from difflib import get_close_matches
 from functools import wraps
 from pathlib import Path
 from types import NoneType
@@ -51,6 +52,23 @@ class Group(click.Group):
     """A group of such commands."""
 
     command_class = Command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that is typed; an unknown one is an error with the nearest names."""
+        check_known(self, ctx, args)
+        return super().resolve_command(ctx, args)
+
+
+def check_known(group: click.Group, ctx: click.Context, args: list[str]) -> None:
+    """Raise UsageError, with the nearest names, where a group has no command of the name that is typed."""
+    if ctx.resilient_parsing or args[0].startswith("-") or group.get_command(ctx, args[0]) is not None:
+        return
+    known = group.list_commands(ctx)
+    near = get_close_matches(args[0].lower(), known, n=2, cutoff=0.5)
+    hint = f"Did you mean {' or '.join(near)}?" if near else f"Commands: {', '.join(known)}."
+    raise click.UsageError(f"Unknown command '{args[0]}'. {hint}", ctx)
 
 
 def options_from(**classes: type[Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

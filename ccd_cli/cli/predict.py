@@ -11,6 +11,7 @@ import click
 
 from ccd_cli.cli.options import Command, options_from
 from ccd_cli.cli.screen import JsonScreen
+from ccd_cli.core.report import Report
 from ccd_cli.core.settings import RuntimeSettings
 from ccd_cli.predict.settings import ModelSettings, Settings
 
@@ -36,19 +37,27 @@ def command(
     """
     if network.offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
+    from ccd_cli.media.find import find_media, list_lines
+    from ccd_cli.teachers.needs import find_models
+
+    report = screen.report()
+    named = [] if network.model is None else [ref.name for ref in find_models([(network.model, network.arch)])]
+    lines = list_lines(sys.stdin.buffer.read()) if "-" in inputs and sys.stdin else []
+    found = find_media(inputs, lines, settings.out)
+    if not found[0]:  # nothing to predict: that costs no import of torch
+        screen.document({"model": next(iter(named), None), "done": [], "failed": _reasons(found[1])})
+        report.note(f"0 done, 0 skipped, {len(found[1])} failed.")
+        _fail(found[1], report)
+        return
     from ccd_cli.core.runtime import choose_runtime
-    from ccd_cli.media.find import list_lines
     from ccd_cli.predict.run import run
     from ccd_cli.teachers.model import load
 
-    report = screen.report()
     runtime = choose_runtime(hardware.device, hardware.precision, hardware.threads)
     downloads = screen.download_report()
     loaded = load(network.model, network.arch, network.resolution, runtime, downloads, network.compiled)
-    lines = list_lines(sys.stdin.buffer.read()) if "-" in inputs and sys.stdin else []
-    outcome = run(inputs, loaded, settings, runtime, report, lines)
-    failed = [{"input": name, "reason": reason} for name, reason in outcome.failed]
-    screen.document({"model": loaded.teacher.name, "done": outcome.done, "failed": failed})
+    outcome = run(inputs, loaded, settings, runtime, report, lines, found)
+    screen.document({"model": loaded.teacher.name, "done": outcome.done, "failed": _reasons(outcome.failed)})
     made = [record for record in outcome.done if not record["skipped"]]
     rows: list[dict[str, object]] = [
         {"input": Path(r["input"]).name, "kind": r["kind"], "written": _names(r)} for r in made[:ROWS_SHOWN]
@@ -57,9 +66,18 @@ def command(
     if len(made) > len(rows):
         report.note(f"... and {len(made) - len(rows)} more")
     report.note(f"{len(made)} done, {outcome.skipped} skipped, {len(outcome.failed)} failed.")
-    if outcome.failed:
-        for name, reason in outcome.failed:
-            report.warn(f"failed: {name}: {reason}")
+    _fail(outcome.failed, report)
+
+
+def _reasons(failed: list[tuple[str, str]]) -> list[dict[str, str]]:
+    return [{"input": name, "reason": reason} for name, reason in failed]
+
+
+def _fail(failed: list[tuple[str, str]], report: Report) -> None:
+    """Name what failed, if anything, and exit with code 1."""
+    for name, reason in failed:
+        report.warn(f"failed: {name}: {reason}")
+    if failed:
         raise click.exceptions.Exit(1)
 
 

@@ -23,7 +23,8 @@ from ccd_cli.geometry.kinds import Kind
 from ccd_cli.labels.format import Index
 from ccd_cli.labels.shards import ShardReader, read_index
 from ccd_cli.teachers.base import Teacher
-from ccd_cli.teachers.load import ModelRef, check_runnable, load_teacher, resolve_model
+from ccd_cli.teachers.load import ModelRef, load_teacher
+from ccd_cli.teachers.needs import find_models
 
 
 def follow_labels(recipe: DistillRecipe) -> DistillRecipe:
@@ -97,11 +98,10 @@ def find_teachers(
     found: list[ModelRef | PrecomputedLabels] = []
     if labels is not None:
         found += [_recorded(labels, place) for place in label_columns(recipe, labels.index)]
-    for entry in recipe.teachers if labels is None else ():
-        if entry.model == GROUND_TRUTH:
-            found.append(ground_truth())
-        else:
-            found.append(check_runnable(resolve_model(entry.model, entry.arch)))
+    else:
+        live = [(entry.model, entry.arch) for entry in recipe.teachers if entry.model != GROUND_TRUTH]
+        models = iter(find_models(live))
+        found += [ground_truth() if entry.model == GROUND_TRUTH else next(models) for entry in recipe.teachers]
     names, kinds = [entry.model for entry in recipe.teachers], [teacher.kind for teacher in found]
     return found, [reference_for(kinds, i, names, entry.fit_to) for i, entry in enumerate(recipe.teachers)]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -91,7 +92,8 @@ def run(folder: Path, out: Path | None, rows: int, report: Report) -> Inspected:
             f"{folder} is neither a folder of labels nor a run.", "Give what ccd label or ccd distill wrote."
         ) from error
     if isinstance(recipe, dict) and recipe.get("task") == "label":
-        raise CcdError(f"The labels in {folder} are not finished.", "Continue with: ccd label RECIPE")
+        command = f"ccd label {quote(str(folder / 'recipe.yaml'))} --out {quote(str(folder))}"
+        raise CcdError(f"The labels in {folder} are not finished.", f"Continue with: {command}")
     return _run(folder, target)
 
 

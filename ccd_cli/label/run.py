@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from shlex import quote
 
 from ccd_cli.config.label import LabelRecipe
 from ccd_cli.core.errors import CcdError, UsageProblem
@@ -86,7 +87,7 @@ def run(
         def stop_if_asked() -> None:
             if signals.received is not None:
                 raise signals.interruption(
-                    f"Stopped; finished parts are kept in {folder.path}.", "Resume with the same command."
+                    f"Stopped; finished parts are kept in {folder.path}.", f"Continue with: {_resume_command(folder)}"
                 )
 
         runner = _start_engine(engine, stop_if_asked, report)
@@ -213,6 +214,13 @@ def _score_agreement(stages: _Stages) -> None:
     rules = job.recipe.drop
     lines = apply_drop_rules(lines, rules.worst, rules.disagreement)
     write_text(folder.quality, "".join(json_line(line) for line in lines))
+
+
+def _resume_command(folder: LabelFolder) -> str:
+    """Return the command that continues: by the recipe in the folder, once there is one."""
+    if not folder.recipe.exists():
+        return "the same command"
+    return f"ccd label {quote(str(folder.recipe))} --out {quote(str(folder.path))}"
 
 
 def _result(folder: LabelFolder, index: Index) -> Result:

@@ -25,7 +25,7 @@ from ccd_cli.label.job import LabelJob
 from ccd_cli.label.plan import Plan
 from ccd_cli.media.find import list_photos
 from ccd_cli.media.photos import bad_headers
-from ccd_cli.teachers.load import check_runnable, resolve_model
+from ccd_cli.teachers.needs import find_models
 
 ResolveDevice = Callable[[Sequence[str], int], tuple[str, list[str]]]
 """(precisions of the recipe, its threads) -> (device, the precision of each teacher on it)."""
@@ -47,7 +47,7 @@ def prepare(
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UsageProblem("ccd label works in one process.", "Start it without torchrun.")
     images = _list_images(recipe, folder)
-    references = [check_runnable(resolve_model(entry.model, entry.arch)) for entry in recipe.teachers]
+    references = find_models([(entry.model, entry.arch) for entry in recipe.teachers])
     name, precisions = resolve_device([entry.precision for entry in recipe.teachers], recipe.threads)
     plan = Plan(recipe, images)
     _check_space(recipe, folder, plan)

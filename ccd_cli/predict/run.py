@@ -21,14 +21,22 @@ from ccd_cli.teachers.model import Model
 
 
 def run(
-    inputs: Sequence[str], model: Model, settings: Settings, runtime: Runtime, report: Report, lines: Sequence[str] = ()
+    inputs: Sequence[str],
+    model: Model,
+    settings: Settings,
+    runtime: Runtime,
+    report: Report,
+    lines: Sequence[str] = (),
+    found: tuple[list[Media], list[tuple[str, str]]] | None = None,
 ) -> Outcome:
     """Predict all images and videos that `inputs` (and for `-` the list `lines`) name; see `find_media`.
+
+    `found` is what `find_media` returned where the caller has looked already.
 
     Raises Unwritable where the output cannot be written, UsageProblem for one reference file with several inputs, and
     Interrupted after Ctrl-C, with finished results in place.
     """
-    media, bad = find_media(inputs, lines, settings.out)
+    media, bad = found or find_media(inputs, lines, settings.out)
     if settings.align_to is not None and settings.align_to.is_file() and len(media) > 1:
         raise UsageProblem(f"--align-to is one file for {len(media)} inputs.", "Give a folder of <stem>.png.")
     outcome = Outcome(failed=list(bad))

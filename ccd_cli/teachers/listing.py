@@ -13,11 +13,16 @@ MARKDOWN_BEGIN, MARKDOWN_END = "<!-- teachers:begin -->", "<!-- teachers:end -->
 
 
 def rows() -> list[dict[str, Any]]:
-    """Return one row for each teacher; of an installed package's, only its name and package (family) are known."""
+    """Return one row for each teacher: `commercial` says whether commercial use is allowed (None: unknown),
+    `commercial_use` the same as a word: yes, no, disputed, unknown.
+
+    Of an installed package's, only its name and package (family) are known.
+    """
     known = [_row(card) for card in all_cards().values()]
     keys = list(known[0])
     return known + [
-        dict.fromkeys(keys) | {"name": name, "family": package, "requires": ""} for name, package in plugins().items()
+        dict.fromkeys(keys) | {"name": name, "family": package, "commercial_use": "unknown", "requires": ""}
+        for name, package in plugins().items()
     ]
 
 
@@ -30,6 +35,7 @@ def full(card: Card) -> dict[str, Any]:
         "url": card.url,
         "direction": card.direction,
         "unit": card.unit,
+        "commercial_use": card.commercial_use,
         "pulled": is_pulled(card),
     }
 
@@ -45,14 +51,13 @@ def markdown_table() -> str:
     """Return the README's table of the published and built-in teachers."""
     lines = ["| name | family | kind | size | license | commercial | needs |", "|---|---|---|---|---|---|---|"]
     for card in (*CARDS.values(), *BUILTINS.values()):
-        commercial = "disputed" if card.disputed else "yes" if card.commercial else "no"
         cells = (
             f"`{card.name}`",
             card.family,
             card.kind,
             megabytes(card.size_bytes),
             card.license,
-            commercial,
+            card.commercial_use,
             f"`{card.requires}`" if card.requires else "",
         )
         lines.append(f"| {' | '.join(cells)} |")
@@ -69,7 +74,8 @@ def _row(card: Card) -> dict[str, Any]:
         "size_bytes": card.size_bytes,
         "parameters": card.parameters,
         "license": card.license,
-        "commercial": card.commercial,
+        "commercial": None if card.commercial_use == "unknown" else card.commercial,
+        "commercial_use": card.commercial_use,
         "requires": card.requires,
         "pulled": is_pulled(card),
     }

@@ -28,7 +28,7 @@ from ccd_cli.models.files import (
 from ccd_cli.models.identify import hint_from_name, identify
 from ccd_cli.models.keys import strip_prefixes
 from ccd_cli.teachers.custom import custom_card, custom_loader
-from ccd_cli.teachers.paths import find_weights, weights_path
+from ccd_cli.teachers.paths import NotReady, find_weights, weights_path
 from ccd_cli.teachers.registry import CARDS, Card, card
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def check_runnable(ref: ModelRef) -> ModelRef:
         return ref
     _, package = _ADAPTERS[ref.card.adapter]
     if importlib.util.find_spec(package) is None:
-        raise TeacherError(f"{ref.name} needs {package}.", f'Install it with: pip install -e ".[{ref.card.requires}]"')
+        raise NotReady(ref.card, package)
     find_weights(ref.name)
     return ref
 

@@ -20,7 +20,7 @@ from ccd_cli.core.report import Report
 from ccd_cli.models.files import sha256_file
 from ccd_cli.teachers.card import NAME, Card
 from ccd_cli.teachers.paths import weights_path
-from ccd_cli.teachers.registry import card
+from ccd_cli.teachers.registry import all_cards, card
 
 VERSION = 1
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -123,6 +123,16 @@ def differences(name: str, entry: Locked) -> list[str]:
             found.append(f"{path} has {path.stat().st_size} bytes, not {locked.size}")
         elif (sha256 := sha256_file(path)) != locked.sha256:
             found.append(f"{path} has the sha256 {sha256[:12]}..., not {locked.sha256[:12]}...")
+    return found
+
+
+def placed_by_hand() -> dict[str, Path]:
+    """Return the models of the catalog whose weights are here and in no entry of the lock: {name: file or folder}."""
+    recorded = entries()
+    found = {}
+    for one in all_cards().values():
+        if one.repo and one.name not in recorded and is_pulled(one):
+            found[one.name] = installed_at(one)
     return found
 
 
