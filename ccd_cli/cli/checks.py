@@ -10,15 +10,16 @@ from ccd_cli.config.label import LabelRecipe
 from ccd_cli.core.errors import CcdError, RecipeError
 from ccd_cli.core.paths import builtin_path, expand_home
 
-Problem = tuple[str, str]
+Fault = tuple[str, CcdError]
+"""(recipe key, what is wrong there)."""
 
 
-def missing_inputs(recipe: DistillRecipe | LabelRecipe, *, images: bool) -> list[Problem]:
-    """Return (key, problem) for the files that a recipe names and that are not as they must be; `images`: also the images.
+def missing_inputs(recipe: DistillRecipe | LabelRecipe, *, images: bool) -> list[Fault]:
+    """Return (key, error) for the files that a recipe names and that are not as they must be; `images`: also the images.
 
     Images, labels and pairs; not weights, which are a matter of the machine (see `missing_models`).
     """
-    found: list[Problem] = []
+    found: list[Fault] = []
     if images and recipe.images.paths:
         from ccd_cli.media.find import list_photos
 
@@ -38,12 +39,13 @@ def missing_inputs(recipe: DistillRecipe | LabelRecipe, *, images: bool) -> list
     return found
 
 
-def faulty_models(recipe: DistillRecipe | LabelRecipe) -> list[Problem]:
-    """Return (key, problem) for models that are unknown or damaged; what is only missing here is none of these."""
+def faulty_models(recipe: DistillRecipe | LabelRecipe) -> list[Fault]:
+    """Return (key, error) for models that are unknown or damaged; what is only missing here is none of these."""
     from ccd_cli.teachers.needs import faults_of
 
-    places = {teacher.model: f"teachers.{i}.model" for i, teacher in enumerate(recipe.teachers)}
-    return [(places.get(word, "student"), str(error)) for word, error in faults_of(_models(recipe))]
+    named = [teacher.model for teacher in recipe.teachers]
+    places = {name: f"teachers.{i}.model" for i, name in enumerate(named)}
+    return [(places.get(word, "student"), error) for word, error in faults_of(_models(recipe))]
 
 
 def missing_models(recipe: DistillRecipe | LabelRecipe, source: str) -> list[str]:
@@ -61,9 +63,27 @@ def check_inputs(recipe: DistillRecipe | LabelRecipe, source: str) -> None:
     """Raise what a run would find wrong or missing, before torch is imported: all inputs at once, then all models at once."""
     from ccd_cli.teachers.needs import find_models
 
-    if problems := [*missing_inputs(recipe, images=True), *faulty_models(recipe)]:
-        raise RecipeError(source, problems)
+    raise_all([*missing_inputs(recipe, images=True), *faulty_models(recipe)], source)
     find_models(_models(recipe), source)
+
+
+def raise_all(faults: list[Fault], source: str) -> None:
+    """Raise the one fault that there is as it is, or several as the problems of the recipe `source`."""
+    if len(faults) == 1:
+        raise faults[0][1]
+    if faults:
+        raise RecipeError(source, problems_of(faults))
+
+
+def problems_of(faults: list[Fault]) -> list[tuple[str, str]]:
+    """Return faults as (key, problem) pairs; a file with several problems of its own gives each of them."""
+    found: list[tuple[str, str]] = []
+    for key, error in faults:
+        if isinstance(error, RecipeError):
+            found += [(f"{key}: {path}", problem) for path, problem in error.problems]
+        else:
+            found.append((key, str(error).removeprefix(f"{key}: ")))
+    return found
 
 
 def _models(recipe: DistillRecipe | LabelRecipe) -> list[tuple[str, str | None]]:
@@ -79,7 +99,7 @@ def _models(recipe: DistillRecipe | LabelRecipe) -> list[tuple[str, str | None]]
     return list(dict.fromkeys(words))
 
 
-def _student_problems(recipe: DistillRecipe) -> list[Problem]:
+def _student_problems(recipe: DistillRecipe) -> list[Fault]:
     from ccd_cli.models.arch import check_crop_size, get_arch
 
     if recipe.student.arch == "timm":
@@ -87,11 +107,9 @@ def _student_problems(recipe: DistillRecipe) -> list[Problem]:
     return _tried("student.arch", lambda: check_crop_size(get_arch(recipe.student.arch), recipe.crops.size))
 
 
-def _tried(key: str, check: Callable[[], object]) -> list[Problem]:
+def _tried(key: str, check: Callable[[], object]) -> list[Fault]:
     try:
         check()
-    except RecipeError as error:
-        return [(f"{key}: {path}", problem) for path, problem in error.problems]
     except CcdError as error:
-        return [(key, str(error).removeprefix(f"{key}: "))]
+        return [(key, error)]
     return []

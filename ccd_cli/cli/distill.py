@@ -35,7 +35,8 @@ def command(recipe: str, changes: RecipeChanges, settings: DistillSettings, scre
         click.echo(to_yaml(loaded), nl=False)
         return
     report = screen.report()
-    check_inputs(loaded, recipe)
+    if not settings.resume:  # a finished run needs nothing any more; an unfinished one is compared with its state
+        check_inputs(loaded, recipe)
     report.note(f"Recipe {loaded.name}; loading torch")
     from ccd_cli.distill.train import run
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 
 import click
 
@@ -29,6 +30,7 @@ def command(recipe: str, changes: RecipeChanges, settings: LabelSettings, screen
     """
     from ccd_cli.cli.checks import check_inputs
     from ccd_cli.config.load import load_label_recipe, to_yaml
+    from ccd_cli.labels.shards import INDEX
 
     loaded = load_label_recipe(recipe, changes.overrides)
     if settings.threads is not None:
@@ -40,7 +42,9 @@ def command(recipe: str, changes: RecipeChanges, settings: LabelSettings, screen
         click.echo(to_yaml(loaded), nl=False)
         return
     report = screen.report()
-    check_inputs(loaded, recipe)
+    folder = Path(settings.out or loaded.out or Path("labels") / loaded.name)
+    if settings.overwrite or not (folder / INDEX).exists():  # finished labels need nothing any more
+        check_inputs(loaded, recipe)
     report.note(f"Recipe {loaded.name}; loading torch")
     from ccd_cli.label.run import EngineOptions, run
 

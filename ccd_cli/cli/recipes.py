@@ -74,7 +74,7 @@ def check(file: str, changes: Overrides, screen: JsonScreen) -> None:
 
     Example: ccd recipes check mine.yaml
     """
-    from ccd_cli.cli.checks import faulty_models, missing_inputs, missing_models
+    from ccd_cli.cli.checks import faulty_models, missing_inputs, missing_models, problems_of
     from ccd_cli.config.load import find_recipe, load_any_recipe
     from ccd_cli.core.errors import RecipeError
     from ccd_cli.core.paths import shipped_folder
@@ -83,8 +83,8 @@ def check(file: str, changes: Overrides, screen: JsonScreen) -> None:
         recipe = load_any_recipe(file, changes.overrides)
         ships = find_recipe(file).resolve().is_relative_to(shipped_folder().resolve())
         images = not ships or any(text.startswith("images") for text in changes.overrides)  # else a user's to give
-        if problems := [*missing_inputs(recipe, images=images), *faulty_models(recipe)]:
-            raise RecipeError(file, problems)
+        if faults := [*missing_inputs(recipe, images=images), *faulty_models(recipe)]:
+            raise RecipeError(file, problems_of(faults))
     except RecipeError as error:
         if not screen.as_json:
             raise

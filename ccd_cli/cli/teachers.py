@@ -223,22 +223,23 @@ def _show(rows: list[dict[str, Any]], verbose: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from ccd_cli.teachers.listing import megabytes
+    from ccd_cli.teachers.licenses import DISPUTED_MARK
+    from ccd_cli.teachers.listing import commercial_words, megabytes
 
     table = Table(box=None, pad_edge=False)
     table.add_column("name", no_wrap=True)
     for title in ("family", "kind", "size", "license", "commercial", "pulled", *(("repository",) if verbose else ())):
         table.add_column(title, no_wrap=True, justify="right" if title == "size" else "left")
-    words = {True: "yes", False: "no", None: "?"}
+    words = commercial_words()
     for row in rows:
         cells = [
             row["name"],
             row["family"],
             row["kind"] or "?",
             megabytes(row["size_bytes"]),
-            row["license"] or "?",
-            row["commercial_use"],
-            words[row["pulled"]],
+            (row["license"] or "?").removesuffix(f" ({DISPUTED_MARK})"),
+            words[row["name"]],
+            {True: "yes", False: "no", None: "?"}[row["pulled"]],
         ]
         table.add_row(*cells, *([row["repo"] or ""] if verbose else []))
     console = Console()

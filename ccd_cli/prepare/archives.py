@@ -23,6 +23,7 @@ from ccd_cli.core.files import atomic_write
 ZIPS = (".zip",)
 TARS = (".tar", ".tar.gz", ".tgz")
 CHUNK = 1 << 20
+FOLDER = "a folder"
 
 
 @dataclass(frozen=True)
@@ -34,13 +35,13 @@ class Item:
     size: int
 
 
-def list_items(source: Path) -> list[Item]:
+def list_items(source: Path, left_out: list[str] | None = None) -> list[Item]:
     """Return every regular file below a folder, including those in its zips and tars; or those of one archive.
 
-    Raises CcdError where `source` does not exist, and for archives that are damaged or hold path traversal.
+    What is no regular file in an archive (a link, a device) is named in `left_out`. Raises CcdError where `source` does not exist, and for archives that are damaged or hold path traversal.
     """
     if source.is_file():
-        return list(_archive(source))
+        return list(_archive(source, left_out))
     if not source.is_dir():
         raise CcdError(f"{source} does not exist.", "Name the folder of the downloaded archives: --from DIR")
     items: list[Item] = []
@@ -49,7 +50,7 @@ def list_items(source: Path) -> list[Item]:
         for name in sorted(files):
             path = Path(here) / name
             if name.lower().endswith((*ZIPS, *TARS)):
-                items += _archive(path)
+                items += _archive(path, left_out)
             elif path.is_file():
                 items.append(Item(source, path.relative_to(source).as_posix(), path.stat().st_size))
     return items
@@ -90,9 +91,9 @@ def copy_item(file: IO[bytes], size: int, target: Path, name: str) -> None:
             raise CcdError(f"{name}: longer than its archive declares, refused.")
 
 
-def _archive(path: Path) -> Iterator[Item]:
+def _archive(path: Path, left_out: list[str] | None) -> Iterator[Item]:
     with _archive_errors(path):
-        for count, (name, size, regular) in enumerate(_zip_names(path) if _is_zip(path) else _tar_names(path)):
+        for count, (name, size, what) in enumerate(_zip_names(path) if _is_zip(path) else _tar_names(path)):
             if count >= MAX_MEMBERS:
                 raise CcdError(f"{path}: more than {MAX_MEMBERS:,} members, refused.")
             if not PurePosixPath(name).parts:
@@ -101,21 +102,27 @@ def _archive(path: Path) -> Iterator[Item]:
                 safe_name(name)
             except ImageError as error:
                 raise CcdError(f"{path}: {error.message}.", "It is not an official archive.") from error
-            if regular:
+            if not what:
                 yield Item(path, name, size)
+            elif what != FOLDER and left_out is not None:
+                left_out.append(f"{path.name}: {name} ({what})")
 
 
-def _zip_names(path: Path) -> Iterator[tuple[str, int, bool]]:
+def _zip_names(path: Path) -> Iterator[tuple[str, int, str]]:
+    """Yield (name, bytes, what it is where it is no regular file)."""
     with zipfile.ZipFile(path) as archive:
         for info in archive.infolist():
             link = (info.external_attr >> 16) & 0o170000 == 0o120000
-            yield info.filename, info.file_size, not info.is_dir() and not link
+            yield info.filename, info.file_size, FOLDER if info.is_dir() else "a link" if link else ""
 
 
-def _tar_names(path: Path) -> Iterator[tuple[str, int, bool]]:
+def _tar_names(path: Path) -> Iterator[tuple[str, int, str]]:
+    """Yield the same of a tar."""
     with tarfile.open(path, mode="r|*") as tar:
         for member in tar:
-            yield member.name, member.size, member.isreg() and not member.issparse()
+            link = member.issym() or member.islnk()
+            odd = "a link" if link else "" if member.isreg() and not member.issparse() else "not a plain file"
+            yield member.name, member.size, FOLDER if member.isdir() else odd
 
 
 def _is_zip(path: Path) -> bool:

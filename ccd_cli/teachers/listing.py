@@ -12,18 +12,23 @@ from ccd_cli.teachers.registry import BUILTINS, CARDS, Card, all_cards
 MARKDOWN_BEGIN, MARKDOWN_END = "<!-- teachers:begin -->", "<!-- teachers:end -->"
 
 
-def rows() -> list[dict[str, Any]]:
-    """Return one row for each teacher: `commercial` says whether commercial use is allowed (None: unknown),
-    `commercial_use` the same as a word: yes, no, disputed, unknown.
+SETTLED: dict[str, bool | None] = {"yes": True, "no": False, "disputed": None, "unknown": None}
+"""Words of commercial use in JSON: null where it is not settled; a disputed license says so itself."""
 
-    Of an installed package's, only its name and package (family) are known.
-    """
+
+def rows() -> list[dict[str, Any]]:
+    """Return one row for each teacher; of an installed package's, only its name and package (family) are known."""
     known = [_row(card) for card in all_cards().values()]
     keys = list(known[0])
     return known + [
-        dict.fromkeys(keys) | {"name": name, "family": package, "commercial_use": "unknown", "requires": ""}
-        for name, package in plugins().items()
+        dict.fromkeys(keys) | {"name": name, "family": package, "requires": ""} for name, package in plugins().items()
     ]
+
+
+def commercial_words() -> dict[str, str]:
+    """Return {name: yes, no, disputed or unknown} of every teacher; what a package offers is unknown until it is imported."""
+    known: dict[str, str] = {one.name: one.commercial_use for one in all_cards().values()}
+    return known | dict.fromkeys(plugins(), "unknown")
 
 
 def full(card: Card) -> dict[str, Any]:
@@ -73,9 +78,8 @@ def _row(card: Card) -> dict[str, Any]:
         "file": card.file or " ".join(card.files),
         "size_bytes": card.size_bytes,
         "parameters": card.parameters,
-        "license": card.license,
-        "commercial": None if card.commercial_use == "unknown" else card.commercial,
-        "commercial_use": card.commercial_use,
+        "license": card.effective_license,
+        "commercial": SETTLED[card.commercial_use],
         "requires": card.requires,
         "pulled": is_pulled(card),
     }

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterable
 
 from ccd_cli.core.errors import CcdError, TeacherError
+from ccd_cli.teachers.download.choose import recipe_names
 from ccd_cli.teachers.load import ModelRef, check_runnable, resolve_model
 from ccd_cli.teachers.paths import NotReady
 
@@ -33,14 +34,19 @@ def find_models(wanted: Iterable[tuple[str, str | None]], recipe: str = "") -> l
 def _all_of(lacking: list[NotReady], recipe: str) -> TeacherError:
     weights = list(dict.fromkeys(name for each in lacking for name in each.weights))
     packages = {package: extra for each in lacking for package, extra in each.packages.items()}
-    parts = [f"weights of {', '.join(weights)}"] if weights else []
+    parts = [f"the weights of {', '.join(weights)}"] if weights else []
     parts += [f"the package {package}" for package in packages]
     consent = " --allow-noncommercial" if any(each.consent for each in lacking) else ""
-    what = f"--recipe {shlex.quote(recipe)}" if recipe else " ".join(weights)
+    by_recipe = recipe and set(weights) <= set(recipe_names(recipe))  # else `--set` names other models than the file
+    what = f"--recipe {shlex.quote(recipe)}" if by_recipe else " ".join(weights)
     commands = [f"ccd teachers pull {what}{consent}"] if weights else []
     if extras := sorted(set(packages.values())):
         commands.append(f'pip install -e ".[{",".join(extras)}]"')
-    return TeacherError(f"Not on this machine: {', '.join(parts)}.", f"Get them with: {' && '.join(commands)}")
+    are = "are" if weights or len(parts) > 1 else "is"
+    text = " and ".join(parts)
+    return TeacherError(
+        f"{text[0].upper()}{text[1:]} {are} not on this machine.", f"Get everything with: {' && '.join(commands)}"
+    )
 
 
 def faults_of(wanted: Iterable[tuple[str, str | None]]) -> list[tuple[str, CcdError]]:
