@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -239,7 +238,9 @@ def read_prediction(path: Path) -> NDArray[np.float32]:
             raise ImageError(f"{path}: is {'x'.join(map(str, values.shape))}, not one map HxW")
         with np.errstate(over="ignore"):
             made = np.array(values.reshape(shape), np.float32)
-    except (ValueError, EOFError, KeyError, OSError, MemoryError, zipfile.BadZipFile) as error:
+    except ImageError:
+        raise
+    except Exception as error:  # zip and zlib have errors of their own, and a header of .npy is Python text
         raise ImageError(f"{path}: cannot be read ({first_line(error)})") from None
     if not np.isfinite(made).any():
         raise ImageError(f"{path}: holds no finite value")

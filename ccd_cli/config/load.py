@@ -19,7 +19,7 @@ from ccd_cli.config.label import LabelRecipe, label_contradictions
 from ccd_cli.config.validate import contradictions
 from ccd_cli.config.yaml_loader import dump_yaml, parse_yaml, read_yaml
 from ccd_cli.core.errors import RecipeError
-from ccd_cli.core.paths import shipped_folder
+from ccd_cli.core.paths import exists, shipped_folder
 
 SHORT_FORMS = {"images": "paths", "student": "arch"}
 """Sections that may be given as one plain value, and the key that value stands for."""
@@ -60,7 +60,7 @@ def shipped() -> list[Shipped]:
 def find_recipe(source: str) -> Path:
     """Return the file for a path or the name of a shipped recipe; raises RecipeError with the nearest names."""
     path = Path(source)
-    if path.is_file():
+    if exists(path) and path.is_file():
         return path
     bare = source.removeprefix("recipes/").removesuffix(".yaml")
     by_name = {recipe.name: recipe.path for recipe in shipped()}
@@ -68,8 +68,8 @@ def find_recipe(source: str) -> Path:
         return by_name[bare]
     near = difflib.get_close_matches(bare, by_name, n=3, cutoff=0.4)
     hint = f"nearest shipped recipes: {', '.join(near)}" if near else "`ccd recipes list` shows those that ship"
-    what = "is a folder, not a recipe file" if path.is_dir() else "no such file or shipped recipe"
-    raise RecipeError(source, [("file", f"{what}; {hint}")])
+    what = "is a folder, not a recipe file" if exists(path) else "no such file or shipped recipe"
+    raise RecipeError(source[:200], [("file", f"{what}; {hint}")])
 
 
 def load_recipe(source: str, overrides: tuple[str, ...] | list[str] = ()) -> DistillRecipe:

@@ -35,6 +35,14 @@ def expand_home(text: str | Path) -> Path:
         return Path(text)
 
 
+def exists(path: Path) -> bool:
+    """Return whether there is a file or folder; False also for names that no file can have (too long, null bytes)."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
 def cache_folder() -> Path:
     """Return ccd's cache folder: $CCD_HOME, else the user's cache folder of the system."""
     if chosen := os.environ.get("CCD_HOME"):

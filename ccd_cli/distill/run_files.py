@@ -18,15 +18,14 @@ _AGAIN = "Restore it, or start over: ccd distill RECIPE --overwrite"
 
 
 def read_recipe(folder: RunFolder) -> dict[str, Any]:
-    """Return a run's recipe as plain values; raises CcdError where it is damaged or of something else."""
+    """Return a run's resolved recipe as plain values; raises CcdError where it is damaged or of something else."""
     try:
-        raw = read_yaml(folder.recipe)
-        DistillRecipe.model_validate(raw)
+        recipe = DistillRecipe.model_validate(read_yaml(folder.recipe))
     except (RecipeError, ValidationError) as error:
         raise CcdError(
             f"{folder.recipe} is not the recipe of a run.", "Give a folder that ccd distill wrote."
         ) from error
-    return dict(raw)
+    return recipe.model_dump(mode="json")
 
 
 def read_metrics(folder: RunFolder) -> list[dict[str, Any]]:

@@ -168,7 +168,9 @@ def _npy(path: Path) -> NDArray[np.float32]:
     try:
         values = np.load(path, allow_pickle=False, mmap_mode="r")  # the shape first, then the memory
         return _plane(values, path)
-    except (OSError, ValueError, EOFError, AttributeError) as error:
+    except ImageError:
+        raise
+    except Exception as error:  # a header is Python text: its reader raises whatever Python does for it
         raise ImageError(f"{path}: not a readable .npy ({first_line(error)})") from error
 
 

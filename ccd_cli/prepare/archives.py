@@ -38,7 +38,9 @@ class Item:
 def list_items(source: Path, left_out: list[str] | None = None) -> list[Item]:
     """Return every regular file below a folder, including those in its zips and tars; or those of one archive.
 
-    What is no regular file in an archive (a link, a device) is named in `left_out`. Raises CcdError where `source` does not exist, and for archives that are damaged or hold path traversal.
+    What is no regular file in an archive (a link, a device) is named in `left_out`.
+
+    Raises CcdError where `source` does not exist, and for archives that are damaged or hold path traversal.
     """
     if source.is_file():
         return list(_archive(source, left_out))
@@ -58,7 +60,7 @@ def list_items(source: Path, left_out: list[str] | None = None) -> list[Item]:
 
 def open_items(container: Path, names: Collection[str]) -> Iterator[tuple[str, IO[bytes]]]:
     """Yield (name, open file) of the named items of one folder or archive, in the order in which it stores them."""
-    with _archive_errors(container):
+    with archive_errors(container):
         if container.is_dir():
             for name in names:
                 with (container / name).open("rb") as file:
@@ -82,17 +84,23 @@ def copy_item(file: IO[bytes], size: int, target: Path, name: str) -> None:
     with atomic_write(target) as temporary, temporary.open("wb") as out:
         remaining = size
         while remaining:
-            data = file.read(min(CHUNK, remaining))
+            data = read_some(file, min(CHUNK, remaining), name)
             if not data:
                 raise CcdError(f"{name}: truncated.", "Download its archive again; finished files are retained.")
             out.write(data)
             remaining -= len(data)
-        if file.read(1):
+        if read_some(file, 1, name):
             raise CcdError(f"{name}: longer than its archive declares, refused.")
 
 
+def read_some(file: IO[bytes], size: int, name: str) -> bytes:
+    """Return up to `size` bytes of an item; raises CcdError where its archive is damaged there."""
+    with archive_errors(name):
+        return file.read(size)
+
+
 def _archive(path: Path, left_out: list[str] | None) -> Iterator[Item]:
-    with _archive_errors(path):
+    with archive_errors(path):
         for count, (name, size, what) in enumerate(_zip_names(path) if _is_zip(path) else _tar_names(path)):
             if count >= MAX_MEMBERS:
                 raise CcdError(f"{path}: more than {MAX_MEMBERS:,} members, refused.")
@@ -130,11 +138,19 @@ def _is_zip(path: Path) -> bool:
 
 
 @contextmanager
-def _archive_errors(path: Path) -> Iterator[None]:
+def archive_errors(path: Path | str) -> Iterator[None]:
     """Convert what archive readers raise for damaged files to one CcdError."""
     try:
         yield
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+    except (
+        zipfile.BadZipFile,
+        tarfile.TarError,
+        zlib.error,
+        EOFError,
+        RuntimeError,
+        NotImplementedError,
+        OSError,
+    ) as error:
         raise CcdError(
             f"{path}: damaged or not an archive ({first_line(error)}).",
             "Download it again; finished files are retained.",

@@ -15,7 +15,7 @@ from ccd_cli.core.errors import CcdError, UsageProblem
 from ccd_cli.core.files import atomic_write, check_free_space
 from ccd_cli.core.report import Report
 from ccd_cli.prepare import nyu as prepare_nyu
-from ccd_cli.prepare.archives import copy_item, list_items, open_items
+from ccd_cli.prepare.archives import copy_item, list_items, open_items, read_some
 from ccd_cli.prepare.plan import Job, plan
 
 SAMPLED = ("kitti", "scannet")
@@ -108,7 +108,7 @@ def _write_one(job: Job, file: IO[bytes], folder: Path) -> None:
     if job.change is None:
         copy_item(file, job.item.size, target, name)
         return
-    converted = job.change(file.read(MAX_MEMBER), name)
+    converted = job.change(read_some(file, MAX_MEMBER, name), name)
     with atomic_write(target) as temporary:
         temporary.write_bytes(converted)
 

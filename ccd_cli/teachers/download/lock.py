@@ -162,7 +162,14 @@ def remove(name: str, report: Report) -> int:
 def _locked(plain: dict[str, Any]) -> Locked:
     files = {place: LockedFile(**values) for place, values in plain["files"].items()}
     for place, file in files.items():
-        if place.startswith("/") or ".." in Path(place).parts or not _SHA256.fullmatch(file.sha256):
+        longest = max(map(len, Path(place).parts), default=0)
+        if (
+            place.startswith("/")
+            or ".." in Path(place).parts
+            or "\0" in place
+            or longest > 200
+            or not _SHA256.fullmatch(file.sha256)
+        ):
             raise ValueError(place)
     return Locked(**{**plain, "files": files})
 
