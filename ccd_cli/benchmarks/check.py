@@ -114,7 +114,7 @@ def _check_files(benchmark: ZeroShotSet, result: Checked) -> None:
     there = benchmark.members.names()
     if isinstance(benchmark.members, TarMembers) and (refused := benchmark.members.refused):
         few = _few([f"{name} ({why})" for name, why in refused.items()])
-        result.notes.append(f"{len(refused)} members of the tar are left out: {few}")
+        result.notes.append(f"{len(refused)} members of the tar are skipped: {few}")
     if benchmark.unpaired:
         text = f"{len(benchmark.unpaired)} photos have no depth and drop out: {_few(benchmark.unpaired)}"
         (result.notes if benchmark.layout.depthless else result.problems).append(text)

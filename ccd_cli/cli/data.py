@@ -117,7 +117,7 @@ def prepare(name: str, settings: Settings, screen: JsonScreen) -> None:
         report.warn(f"{len(done.absent)} listed files are in none of the archives; the first is {done.absent[0]}")
     if done.left_out:
         shown = ", ".join(done.left_out[:5]) + (", ..." if len(done.left_out) > 5 else "")
-        report.warn(f"{len(done.left_out)} members of the archives are no plain files and were left out: {shown}")
+        report.warn(f"{len(done.left_out)} members of the archives are no plain files and are skipped: {shown}")
     if screen.as_json:
         facts = {
             "set": name,

@@ -170,6 +170,8 @@ def _problems(values: dict[str, Any]) -> list[str]:
         wrong.append(f"arch '{arch}' is not one of {known}")
     if Path(file).suffix.lower() not in (SAFE_SUFFIX, *PICKLE_SUFFIXES):
         wrong.append(f"file '{file}' is not a weights file (.safetensors, .pth, .pt, .bin, .ckpt)")
+    if "\0" in file or any(len(part.encode("utf-8", "replace")) > 255 for part in Path(file).parts):
+        wrong.append(f"file '{file[:40]}...' is a name that no file can have")
     if "repo" in values and not _REPO.fullmatch(values["repo"]):
         wrong.append(f"repo '{values['repo']}' must be OWNER/NAME")
     if values.get("kind", KINDS[0]) not in KINDS:

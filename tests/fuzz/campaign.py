@@ -65,6 +65,7 @@ class Count:
     refused: int = 0
     failures: list[str] = field(default_factory=list)
     slowest: float = 0.0
+    slowest_call: str = ""
 
 
 class Hang(BaseException):
@@ -151,7 +152,8 @@ def _one(reader: Reader, place: Path, rng: random.Random, count: Count, label: s
             f"{label}: {type(error).__name__}: {str(error)[:100]!r} at {where.filename}:{where.lineno}"
         )
     count.failures += [f"{label}: {what}" for what in found]
-    count.slowest = max(count.slowest, time.monotonic() - began)
+    if (seconds := time.monotonic() - began) > count.slowest:
+        count.slowest, count.slowest_call = seconds, label
     if not reader.words:
         _write(reader, place)
 
@@ -230,6 +232,8 @@ def main() -> None:
         counts = run(readers, options.calls, options.seed, Path(folder) / "work", options.only)
     print(table(counts))
     for count in counts.values():
+        if count.slowest > SECONDS / 4:
+            print(f"slow: {count.slowest_call}, {count.slowest:.1f} s")
         for failure in count.failures:
             print(failure)
 
