@@ -20,6 +20,7 @@ from typing import Any, get_args, get_origin
 import click
 
 from ccd_cli.core.options import PANELS, Option, choices, flag_of, options_of
+from ccd_cli.core.paths import expand_home
 
 MAX_BATCH = 1024
 
@@ -154,7 +155,10 @@ def _without_none(kind: Any) -> Any:
 
 def _intrinsics(text: str) -> Any:
     from ccd_cli.geometry.camera import parse_intrinsics
+    from ccd_cli.geometry.camera_file import SUFFIXES, read_camera_file
 
+    if text.lower().endswith(SUFFIXES) or Path(text).is_file():
+        return read_camera_file(expand_home(text))
     return parse_intrinsics(text)
 
 

@@ -16,6 +16,7 @@ from ccd_cli.core.settings import RuntimeSettings
 from ccd_cli.predict.settings import ModelSettings, Settings
 
 ROWS_SHOWN = 12
+FAILURES_SHOWN = 30
 
 
 @click.command(cls=Command)
@@ -27,7 +28,11 @@ def command(
     """Predict depth for images and videos.
 
     INPUT is a file, a folder, a glob, a .txt list, or - for a list on standard input. Existing results made by the same
-    settings are skipped.
+    settings are skipped. Results of another model or with other settings under the same names are kept, and the input
+    fails: --overwrite replaces them, another --out keeps both.
+
+    Videos are read as players show them: upright, the largest video track, pixels that are not square resampled to square
+    ones, HDR tone-mapped. A second Ctrl-C ends at once.
 
     \b
     Examples:
@@ -38,15 +43,21 @@ def command(
     if network.offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
     from ccd_cli.media.find import find_media, list_lines
+    from ccd_cli.media.not_read import NotRead
     from ccd_cli.teachers.needs import find_models
 
     report = screen.report()
     named = [] if network.model is None else [ref.name for ref in find_models([(network.model, network.arch)])]
     lines = list_lines(sys.stdin.buffer.read()) if "-" in inputs and sys.stdin else []
-    found = find_media(inputs, lines, settings.out)
+    not_read = NotRead()
+    found = find_media(inputs, lines, settings.out, not_read)
     if not found[0]:  # nothing to predict: that costs no import of torch
-        screen.document({"model": next(iter(named), None), "done": [], "failed": _reasons(found[1])})
-        report.note(f"0 done, 0 skipped, {len(found[1])} failed.")
+        for warning in not_read.warnings():
+            report.warn(warning)
+        screen.document(
+            {"model": next(iter(named), None), "done": [], "failed": _reasons(found[1]), "not_read": not_read.as_json()}
+        )
+        report.note(f"0 done, 0 skipped, {len(found[1])} failed{not_read.summary()}.")
         _fail(found[1], report)
         return
     from ccd_cli.core.runtime import choose_runtime
@@ -56,8 +67,11 @@ def command(
     runtime = choose_runtime(hardware.device, hardware.precision, hardware.threads)
     downloads = screen.download_report()
     loaded = load(network.model, network.arch, network.resolution, runtime, downloads, network.compiled)
-    outcome = run(inputs, loaded, settings, runtime, report, lines, found)
-    screen.document({"model": loaded.teacher.name, "done": outcome.done, "failed": _reasons(outcome.failed)})
+    outcome = run(inputs, loaded, settings, runtime, report, lines, (*found, not_read))
+    failed, not_read = _reasons(outcome.failed), outcome.not_read
+    screen.document(
+        {"model": loaded.teacher.name, "done": outcome.done, "failed": failed, "not_read": not_read.as_json()}
+    )
     made = [record for record in outcome.done if not record["skipped"]]
     rows: list[dict[str, object]] = [
         {"input": Path(r["input"]).name, "kind": r["kind"], "written": _names(r)} for r in made[:ROWS_SHOWN]
@@ -65,7 +79,7 @@ def command(
     report.table(f"Written to {settings.out}", rows)
     if len(made) > len(rows):
         report.note(f"... and {len(made) - len(rows)} more")
-    report.note(f"{len(made)} done, {outcome.skipped} skipped, {len(outcome.failed)} failed.")
+    report.note(f"{len(made)} done, {outcome.skipped} skipped, {len(outcome.failed)} failed{not_read.summary()}.")
     _fail(outcome.failed, report)
 
 
@@ -75,8 +89,10 @@ def _reasons(failed: list[tuple[str, str]]) -> list[dict[str, str]]:
 
 def _fail(failed: list[tuple[str, str]], report: Report) -> None:
     """Name what failed, if anything, and exit with code 1."""
-    for name, reason in failed:
+    for name, reason in failed[:FAILURES_SHOWN]:
         report.warn(f"failed: {name}: {reason}")
+    if (more := len(failed) - FAILURES_SHOWN) > 0:
+        report.warn(f"... and {more:,} more")
     if failed:
         raise click.exceptions.Exit(1)
 

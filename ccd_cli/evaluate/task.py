@@ -30,7 +30,7 @@ LeftOut = Callable[[str, CcdError], None]
 Scored = tuple[int, Record | CcdError, Panels | None]
 
 
-HEADLINE = {"depth": "abs_rel", "pairs": "pair_accuracy", "clip": "abs_rel"}
+PROGRESS_SCORE = {"depth": "abs_rel", "pairs": "pair_accuracy", "clip": "abs_rel"}
 """Score of an image that progress shows."""
 
 
@@ -58,7 +58,7 @@ class Task:
             report.note(f"{what}: scored already (--overwrite does it again)")
             return
         done, size = len(wanted) - len(todo), self.source.batch
-        score_key = HEADLINE[self.benchmark.spec.task]
+        score_key = PROGRESS_SCORE[self.benchmark.spec.task]
         report.begin(what, len(wanted), done)
 
         def take(result: Any) -> None:
@@ -84,7 +84,10 @@ class Task:
             return index, prediction, None
         try:
             if sample.pairs is None:
-                made, aligned = score(self.benchmark.spec, sample, prediction, self.options)
+                spec = self.benchmark.spec
+                unfitted = self.options.alignment.unfitted(spec, prediction, sample)
+                made, aligned = score(spec, sample, prediction, self.options)
+                made |= {"unfitted": unfitted} if unfitted else {}
                 panels = partial(draw, sample, aligned, sample.mask)
             else:
                 kind = self.options.alignment.taken_as(prediction.kind)

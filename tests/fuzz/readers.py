@@ -275,8 +275,8 @@ def _exr(folder: Path) -> bytes:
 
 def _map_readers(folder: Path) -> list[Reader]:
     from ccd_cli.benchmarks.custom_files import read_values
-    from ccd_cli.benchmarks.predictors import read_prediction
-    from ccd_cli.media.map_read import read_map, read_reference
+    from ccd_cli.benchmarks.prediction_files import read_prediction
+    from ccd_cli.media.map_read import Meaning, read_map, read_reference
     from ccd_cli.media.outputs import is_result, read_sidecar
 
     values = _values()
@@ -306,8 +306,8 @@ def _map_readers(folder: Path) -> list[Reader]:
     def maps(place: Path, name: str) -> None:
         problems: list[Exception] = []
         for read in (
-            lambda path: read_map(path, kind="depth"),
-            lambda path: read_map(path, kind="depth", depth_scale=1000.0),
+            lambda path: read_map(path, Meaning("depth")),
+            lambda path: read_map(path, Meaning("depth", 1000.0)),
             lambda path: read_reference(path, 1000.0),
             read_values,
             read_prediction,

@@ -128,6 +128,7 @@ def test_sidecar_says_everything(tmp_path):
         tmp_path / "x", checked(values, "disparity", valid), np.zeros((23, 31, 3), np.uint8), ["npy"], ORIGIN
     )
     assert side == {
+        "ccd_sidecar": 1,
         "model": "builtin:tiny",
         "checkpoint_sha256": "ab" * 32,
         "kind": "disparity",
