@@ -30,7 +30,6 @@ def command(recipe: str, changes: RecipeChanges, settings: LabelSettings, screen
     """
     from ccd_cli.cli.checks import check_inputs
     from ccd_cli.config.load import load_label_recipe, to_yaml
-    from ccd_cli.labels.shards import INDEX
 
     loaded = load_label_recipe(recipe, changes.overrides)
     if settings.threads is not None:
@@ -43,7 +42,7 @@ def command(recipe: str, changes: RecipeChanges, settings: LabelSettings, screen
         return
     report = screen.report()
     folder = Path(settings.out or loaded.out or Path("labels") / loaded.name)
-    if settings.overwrite or not (folder / INDEX).exists():  # finished labels need nothing any more
+    if settings.overwrite or not (folder / "index.json").exists():  # finished labels need nothing any more
         check_inputs(loaded, recipe)
     report.note(f"Recipe {loaded.name}; loading torch")
     from ccd_cli.core.paths import builtin_path
