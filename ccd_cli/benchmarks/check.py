@@ -12,6 +12,7 @@ from ccd_cli.benchmarks.clip import ClipBenchmark
 from ccd_cli.benchmarks.custom import CustomBenchmark
 from ccd_cli.benchmarks.da2k import PAIRS, PHOTOS, SCENES, Da2kSet
 from ccd_cli.benchmarks.layouts import Layout
+from ccd_cli.benchmarks.members import TarMembers
 from ccd_cli.benchmarks.moge.bundle import MogeSet
 from ccd_cli.benchmarks.suites import BUILTIN, SETS, SUITES, open_set, open_suite
 from ccd_cli.benchmarks.zero_shot import ZeroShotSet
@@ -111,6 +112,9 @@ def _check_layout(benchmark: ZeroShotSet, result: Checked) -> None:
 def _check_files(benchmark: ZeroShotSet, result: Checked) -> None:
     """Name what is listed and not there, and what is there and not used."""
     there = benchmark.members.names()
+    if isinstance(benchmark.members, TarMembers) and (refused := benchmark.members.refused):
+        few = _few([f"{name} ({why})" for name, why in refused.items()])
+        result.notes.append(f"{len(refused)} members of the tar are skipped: {few}")
     if benchmark.unpaired:
         text = f"{len(benchmark.unpaired)} photos have no depth and drop out: {_few(benchmark.unpaired)}"
         (result.notes if benchmark.layout.depthless else result.problems).append(text)

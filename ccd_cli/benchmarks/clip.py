@@ -18,6 +18,7 @@ from ccd_cli.benchmarks.custom_schema import CustomClip
 from ccd_cli.benchmarks.poses import read_poses
 from ccd_cli.benchmarks.zero_shot import same_size
 from ccd_cli.core.errors import CcdError, ImageError
+from ccd_cli.core.paths import expand_home
 from ccd_cli.media.photos import read_photo
 from ccd_cli.media.video_read import Frame, Video, open_video
 
@@ -133,7 +134,7 @@ def open_clip(rule: CustomClip, base: Path) -> ClipBenchmark:
 
     Raises CcdError where something is missing, the numbers of frames, maps and poses differ, or a pose is none.
     """
-    root = base / Path(rule.root).expanduser()
+    root = base / expand_home(rule.root)
     if not root.is_dir():
         raise CcdError(f"no folder {root}.")
     frames: Frames | None = None

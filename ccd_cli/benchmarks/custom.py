@@ -17,6 +17,7 @@ from ccd_cli.benchmarks.custom_schema import EXTRAS, CustomSet
 from ccd_cli.benchmarks.decode import FloatMap, known
 from ccd_cli.benchmarks.zero_shot import same_size
 from ccd_cli.core.errors import CcdError, ImageError
+from ccd_cli.core.paths import expand_home
 from ccd_cli.geometry.depth_map import Camera
 from ccd_cli.geometry.kinds import Kind
 from ccd_cli.media.depth_files.no_depth import has_depth
@@ -184,7 +185,7 @@ class CustomBenchmark:
 
 def open_custom(rule: CustomSet, base: Path) -> CustomBenchmark:
     """Match the files of one set; `base` is the suite file's folder. Raises CcdError where nothing is found or matches."""
-    root = base / Path(rule.root).expanduser()
+    root = base / expand_home(rule.root)
     if not root.is_dir():
         raise CcdError(f"no folder {root}.")
     keys = ["image", "depth", *(key for key in ("mask", *EXTRAS) if getattr(rule, key))]

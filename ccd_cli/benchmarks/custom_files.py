@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from glob import glob
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
@@ -72,9 +72,30 @@ def _matched(patterns: list[str], lists: list[list[str]], root: Path) -> list[li
     tables = [_by_wildcards(pattern, names) for pattern, names in zip(patterns, lists, strict=True)]
     lonely = [name for key, name in tables[0].items() if any(key not in table for table in tables[1:])]
     if lonely:
+        _check_suffixes(patterns, tables, root)
         shown = ", ".join(lonely[:5]) + (", ..." if len(lonely) > 5 else "")
         raise CcdError(f"{len(lonely)} photos in {root} have no partner whose name matches: {shown}.")
     return [[table[key] for key in tables[0]] for table in tables]
+
+
+def _check_suffixes(patterns: list[str], tables: list[dict[tuple[str, ...], str]], root: Path) -> None:
+    """Raise CcdError where wildcards stand for suffixes too, which differ, while the names without them match."""
+    bare = [{_without_suffix(key, name): PurePosixPath(name).suffix for key, name in t.items()} for t in tables]
+    if any(key not in table for table in bare[1:] for key in bare[0]):
+        return
+    found = "; ".join(f"'{p}': {', '.join(sorted(set(t.values())))}" for p, t in zip(patterns, bare, strict=True))
+    raise CcdError(
+        f"pair: match wants the same text behind all wildcards in {root}, and theirs are suffixes that differ ({found}).",
+        "Write suffixes out; photos of several suffixes are several sets.",
+    )
+
+
+def _without_suffix(key: tuple[str, ...], name: str) -> tuple[str, ...]:
+    """Return what wildcards stand for, without the suffix of the file's name where it is part of that."""
+    suffix = PurePosixPath(name).suffix
+    if key[-1] == suffix[1:]:
+        return key[:-1]
+    return (*key[:-1], key[-1].removesuffix(suffix))
 
 
 def _by_wildcards(pattern: str, names: Iterable[str]) -> dict[tuple[str, ...], str]:

@@ -20,6 +20,8 @@ from ccd_cli.core.errors import RecipeError
 Positive = Annotated[float, Field(gt=0)]
 Span = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=2, max_length=2)]
 RESERVED = frozenset({*LAYOUTS, *BUNDLE, "builtin", "da-2k"})
+MAX_GLOB, MAX_STARS = 1000, 16
+"""Limits of a glob; longer ones take minutes to compile or to match."""
 EXTRAS = ("edges", "planes", "segments")
 """Keys of maps beside the depth, which add scores."""
 FEWEST = 4.0
@@ -213,6 +215,8 @@ def _contradictions(rule: CustomSet) -> Iterator[str]:
     for key, text in texts.items():
         if text is not None and (PurePosixPath(text).is_absolute() or ".." in PurePosixPath(text).parts or not text):
             yield f"{key}: a glob below root; put the folder into root"
+        elif text is not None and (len(text) > MAX_GLOB or text.count("*") > MAX_STARS):
+            yield f"{key}: a glob of at most {MAX_GLOB} characters and {MAX_STARS} asterisks"
 
 
 def _clip_contradictions(rule: CustomClip) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tarfile
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Protocol
@@ -82,6 +82,11 @@ class TarMembers:
     def names(self) -> Collection[str]:
         """Return the names of the plain files."""
         return self._index.keys()
+
+    @property
+    def refused(self) -> Mapping[str, str]:
+        """What is left out, and why."""
+        return self._refused
 
     def read(self, name: str) -> bytes:
         """Return one file's bytes."""

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccd_cli.core.errors import CcdError
+from ccd_cli.core.parse import decode_text
 
 MAX_BYTES = 50_000_000
 RIGID = 1e-2
@@ -37,8 +38,8 @@ def _text(path: Path) -> str:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise CcdError(f"{path} is larger than {MAX_BYTES:,} bytes: no text file of poses.")
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        return decode_text(path.read_bytes())
+    except (OSError, ValueError) as error:
         raise CcdError(f"{path} is not a readable text file of poses.") from error
 
 

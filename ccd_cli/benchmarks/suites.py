@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from pathlib import Path
 
 from ccd_cli.benchmarks import da2k
@@ -13,6 +14,7 @@ from ccd_cli.benchmarks.layouts import LAYOUTS, ZERO_SHOT
 from ccd_cli.benchmarks.moge.bundle import BUNDLE, open_moge
 from ccd_cli.benchmarks.zero_shot import open_layout
 from ccd_cli.core.errors import CcdError, UsageProblem
+from ccd_cli.core.paths import expand_home
 
 BUILTIN = "builtin"
 SUITES: dict[str, tuple[str, ...]] = {
@@ -32,13 +34,15 @@ def open_suite(suite: str, data_root: Path) -> tuple[list[Benchmark], list[tuple
     """
     found: list[Benchmark] = []
     missing: list[tuple[str, str]] = []
-    path = Path(suite).expanduser()
+    path = expand_home(suite)
     own = {rule.name: rule for rule in read_suite(path)} if _is_file(suite) else {}
     for name in own or _names(suite):
         try:
             found.append(_open_described(own[name], path.parent) if own else open_set(name, data_root))
         except CcdError as error:
             missing.append((name, str(error)))
+    if not found and own:
+        raise CcdError(f"{path}: " + "; ".join(f"{name}: {reason}" for name, reason in missing))
     if not found:
         reasons = "; ".join(f"{name}: {reason.rstrip('.')}" for name, reason in missing)
         raise CcdError(
@@ -74,6 +78,16 @@ def open_described(path: Path) -> list[Benchmark]:
     return found
 
 
+def open_pairs(path: Path) -> list[Benchmark]:
+    """Return the sets of a suite file of photos, as `eval.pairs` wants them. Raises UsageProblem for a clip, else as above."""
+    sets = open_described(path)
+    if clips := [benchmark.spec.name for benchmark in sets if benchmark.spec.task == "clip"]:
+        raise UsageProblem(
+            f"eval.pairs: {', '.join(clips)} of {path} is a clip.", "Clips are scored by ccd eval --suite."
+        )
+    return sets
+
+
 def _open_described(rule: CustomSet, base: Path) -> Benchmark:
     return open_clip(rule, base) if isinstance(rule, CustomClip) else open_custom(rule, base)
 
@@ -87,7 +101,9 @@ def _names(suite: str) -> tuple[str, ...]:
         return SUITES[suite]
     if suite in SETS:
         return (suite,)
+    near = get_close_matches(suite.lower(), [*SUITES, *SETS], n=2)
+    meant = f"Did you mean {' or '.join(near)}? " if near else ""
     raise UsageProblem(
         f"There is no suite '{suite}'.",
-        f"Use {', '.join(SUITES)}, one set ({', '.join(SETS)}), or a YAML file of your own pairs.",
+        f"{meant}Use {', '.join(SUITES)}, one set ({', '.join(SETS)}), or a YAML file of your own pairs.",
     )

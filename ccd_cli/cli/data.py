@@ -115,6 +115,9 @@ def prepare(name: str, settings: Settings, screen: JsonScreen) -> None:
     assert done.checked is not None
     if done.absent:
         report.warn(f"{len(done.absent)} listed files are in none of the archives; the first is {done.absent[0]}")
+    if done.left_out:
+        shown = ", ".join(done.left_out[:5]) + (", ..." if len(done.left_out) > 5 else "")
+        report.warn(f"{len(done.left_out)} members of the archives are no plain files and are skipped: {shown}")
     if screen.as_json:
         facts = {
             "set": name,
@@ -122,6 +125,7 @@ def prepare(name: str, settings: Settings, screen: JsonScreen) -> None:
             "written": done.written,
             "kept": done.skipped,
             "absent": done.absent,
+            "left_out": done.left_out,
         }
         screen.document({**facts, "published": done.checked.good, "problems": done.checked.problems})
         return

@@ -27,6 +27,7 @@ def command(recipe: str, changes: RecipeChanges, settings: DistillSettings, scre
       ccd distill indoor --set images=IMAGES --set optim.batch=4 --out runs/mine
       ccd distill indoor --set images=IMAGES --resume
     """
+    from ccd_cli.cli.checks import check_inputs
     from ccd_cli.config.load import load_recipe, to_yaml
 
     loaded = load_recipe(recipe, changes.overrides)
@@ -34,6 +35,8 @@ def command(recipe: str, changes: RecipeChanges, settings: DistillSettings, scre
         click.echo(to_yaml(loaded), nl=False)
         return
     report = screen.report()
+    if not settings.resume:  # a finished run needs nothing any more; an unfinished one is compared with its state
+        check_inputs(loaded, recipe)
     report.note(f"Recipe {loaded.name}; loading torch")
     from ccd_cli.core.paths import builtin_path
     from ccd_cli.distill.train import run

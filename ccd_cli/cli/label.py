@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 
 import click
 
@@ -27,6 +28,7 @@ def command(recipe: str, changes: RecipeChanges, settings: LabelSettings, screen
       ccd label label/indoor --set images=IMAGES --engine ray --workers 8
       ccd inspect labels/mine
     """
+    from ccd_cli.cli.checks import check_inputs
     from ccd_cli.config.load import load_label_recipe, to_yaml
 
     loaded = load_label_recipe(recipe, changes.overrides)
@@ -39,6 +41,9 @@ def command(recipe: str, changes: RecipeChanges, settings: LabelSettings, screen
         click.echo(to_yaml(loaded), nl=False)
         return
     report = screen.report()
+    folder = Path(settings.out or loaded.out or Path("labels") / loaded.name)
+    if settings.overwrite or not (folder / "index.json").exists():  # finished labels need nothing any more
+        check_inputs(loaded, recipe)
     report.note(f"Recipe {loaded.name}; loading torch")
     from ccd_cli.core.paths import builtin_path
     from ccd_cli.label.run import EngineOptions, run

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import click
 
 import ccd_cli
+from ccd_cli.cli.options import check_known
 from ccd_cli.core.errors import CcdError, Interrupted, RecipeError, first_line
 
 COMMANDS = {
@@ -29,6 +30,12 @@ COMMANDS = {
 }
 
 
+NO_ARGUMENTS: tuple[type[click.UsageError], ...] = tuple(
+    filter(None, [getattr(click.exceptions, "NoArgsIsHelpError", None)])
+)
+"""How click of 8.2 and later shows the help of a command without arguments."""
+
+
 class LazyGroup(click.Group):
     """A group that imports `ccd_cli.cli.<command>` when the command is looked up, and shows errors in one plain line."""
 
@@ -42,6 +49,13 @@ class LazyGroup(click.Group):
             return None
         return importlib.import_module(f"ccd_cli.cli.{cmd_name}").command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that is typed; an unknown one is an error with the nearest names."""
+        check_known(self, ctx, args)
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List commands with their one-line help, importing none of them."""
         with formatter.section("Commands"):
@@ -51,6 +65,11 @@ class LazyGroup(click.Group):
         """Run the command; library errors become one plain line and an exit code."""
         try:
             return super().invoke(ctx)
+        except click.UsageError as error:
+            if isinstance(error, NO_ARGUMENTS):
+                raise
+            show_usage(error)
+            ctx.exit(error.exit_code)
         except CcdError as error:
             if os.environ.get("CCD_DEBUG") == "1":
                 traceback.print_exc()
@@ -66,10 +85,19 @@ class LazyGroup(click.Group):
             ctx.exit(1)
 
 
+def show_usage(error: click.UsageError) -> None:
+    """Print a mistake in the command line in the style of all errors, and where its help is."""
+    where = error.ctx.command_path if error.ctx else "ccd"
+    message = error.format_message().rstrip()
+    click.echo(
+        f"ccd: error: {message}{'' if message.endswith(('.', '?', ')')) else '.'} Help: {where} --help", err=True
+    )
+
+
 def show(error: CcdError) -> None:
     """Print an error and its hint on stderr, without a traceback."""
     if isinstance(error, RecipeError):
-        click.echo(f"ccd: {error.message}", err=True)
+        click.echo(f"ccd: error: {error.message}", err=True)
         for path, problem in error.problems:
             click.echo(f"  {path}: {problem}", err=True)
         return
@@ -98,8 +126,14 @@ def main() -> NoReturn:
     except click.Abort:
         click.echo("ccd: interrupted", err=True)
         code = 128 + signal.SIGINT
-    except click.ClickException as error:
+    except NO_ARGUMENTS as error:
         error.show()
+        code = error.exit_code
+    except click.UsageError as error:
+        show_usage(error)
+        code = error.exit_code
+    except click.ClickException as error:
+        show(CcdError(error.format_message()))
         code = error.exit_code
     except BrokenPipeError:
         sys.stderr.close()

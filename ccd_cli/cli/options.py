@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
+from difflib import get_close_matches
 from functools import wraps
 from pathlib import Path
 from types import NoneType
@@ -19,6 +20,7 @@ from typing import Any, get_args, get_origin
 import click
 
 from ccd_cli.core.options import PANELS, Option, choices, flag_of, options_of
+from ccd_cli.core.paths import expand_home
 
 MAX_BATCH = 1024
 
@@ -51,6 +53,23 @@ class Group(click.Group):
     """A group of such commands."""
 
     command_class = Command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that is typed; an unknown one is an error with the nearest names."""
+        check_known(self, ctx, args)
+        return super().resolve_command(ctx, args)
+
+
+def check_known(group: click.Group, ctx: click.Context, args: list[str]) -> None:
+    """Raise UsageError, with the nearest names, where a group has no command of the name that is typed."""
+    if ctx.resilient_parsing or args[0].startswith("-") or group.get_command(ctx, args[0]) is not None:
+        return
+    known = group.list_commands(ctx)
+    near = get_close_matches(args[0].lower(), known, n=2, cutoff=0.5)
+    hint = f"Did you mean {' or '.join(near)}?" if near else f"Commands: {', '.join(known)}."
+    raise click.UsageError(f"Unknown command '{args[0]}'. {hint}", ctx)
 
 
 def options_from(**classes: type[Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -139,7 +158,7 @@ def _intrinsics(text: str) -> Any:
     from ccd_cli.geometry.camera_file import SUFFIXES, read_camera_file
 
     if text.lower().endswith(SUFFIXES) or Path(text).is_file():
-        return read_camera_file(Path(text).expanduser())
+        return read_camera_file(expand_home(text))
     return parse_intrinsics(text)
 
 
@@ -150,7 +169,7 @@ def _comma_list(text: str) -> tuple[str, ...]:
 def _batch(text: str) -> int | None:
     if text == "auto":
         return None
-    if not text.isdigit() or not 1 <= int(text) <= MAX_BATCH:
+    if not (text.isascii() and text.isdigit()) or not 1 <= int(text) <= MAX_BATCH:
         raise click.BadParameter(f"'{text}' is neither auto nor a number from 1 to {MAX_BATCH}.", param_hint="--batch")
     return int(text)
 

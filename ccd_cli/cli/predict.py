@@ -11,6 +11,7 @@ import click
 
 from ccd_cli.cli.options import Command, options_from
 from ccd_cli.cli.screen import JsonScreen
+from ccd_cli.core.report import Report
 from ccd_cli.core.settings import RuntimeSettings
 from ccd_cli.predict.settings import ModelSettings, Settings
 
@@ -41,19 +42,33 @@ def command(
     """
     if network.offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
+    from ccd_cli.media.find import find_media, list_lines
+    from ccd_cli.media.not_read import NotRead
+    from ccd_cli.teachers.needs import find_models
+
+    report = screen.report()
+    named = [] if network.model is None else [ref.name for ref in find_models([(network.model, network.arch)])]
+    lines = list_lines(sys.stdin.buffer.read()) if "-" in inputs and sys.stdin else []
+    not_read = NotRead()
+    found = find_media(inputs, lines, settings.out, not_read)
+    if not found[0]:  # nothing to predict: that costs no import of torch
+        for warning in not_read.warnings():
+            report.warn(warning)
+        screen.document(
+            {"model": next(iter(named), None), "done": [], "failed": _reasons(found[1]), "not_read": not_read.as_json()}
+        )
+        report.note(f"0 done, 0 skipped, {len(found[1])} failed{not_read.summary()}.")
+        _fail(found[1], report)
+        return
     from ccd_cli.core.runtime import choose_runtime
-    from ccd_cli.media.find import list_lines
     from ccd_cli.predict.run import run
     from ccd_cli.teachers.model import load
 
-    report = screen.report()
     runtime = choose_runtime(hardware.device, hardware.precision, hardware.threads)
     downloads = screen.download_report()
     loaded = load(network.model, network.arch, network.resolution, runtime, downloads, network.compiled)
-    lines = list_lines(sys.stdin.buffer.read()) if "-" in inputs and sys.stdin else []
-    outcome = run(inputs, loaded, settings, runtime, report, lines)
-    failed = [{"input": name, "reason": reason} for name, reason in outcome.failed]
-    not_read = outcome.not_read
+    outcome = run(inputs, loaded, settings, runtime, report, lines, (*found, not_read))
+    failed, not_read = _reasons(outcome.failed), outcome.not_read
     screen.document(
         {"model": loaded.teacher.name, "done": outcome.done, "failed": failed, "not_read": not_read.as_json()}
     )
@@ -65,11 +80,20 @@ def command(
     if len(made) > len(rows):
         report.note(f"... and {len(made) - len(rows)} more")
     report.note(f"{len(made)} done, {outcome.skipped} skipped, {len(outcome.failed)} failed{not_read.summary()}.")
-    if outcome.failed:
-        for name, reason in outcome.failed[:FAILURES_SHOWN]:
-            report.warn(f"failed: {name}: {reason}")
-        if (more := len(outcome.failed) - FAILURES_SHOWN) > 0:
-            report.warn(f"... and {more:,} more")
+    _fail(outcome.failed, report)
+
+
+def _reasons(failed: list[tuple[str, str]]) -> list[dict[str, str]]:
+    return [{"input": name, "reason": reason} for name, reason in failed]
+
+
+def _fail(failed: list[tuple[str, str]], report: Report) -> None:
+    """Name what failed, if anything, and exit with code 1."""
+    for name, reason in failed[:FAILURES_SHOWN]:
+        report.warn(f"failed: {name}: {reason}")
+    if (more := len(failed) - FAILURES_SHOWN) > 0:
+        report.warn(f"... and {more:,} more")
+    if failed:
         raise click.exceptions.Exit(1)
 
 

@@ -58,33 +58,47 @@ def show(name: str, screen: Screen) -> None:
     Example: ccd recipes show paper/table5-nyu
     """
     from ccd_cli.config.load import find_recipe
+    from ccd_cli.core.parse import read_text
 
-    click.echo(find_recipe(name).read_text(encoding="utf-8"), nl=False)
+    click.echo(read_text(find_recipe(name)), nl=False)
 
 
 @command.command()
 @click.argument("file")
 @options_from(changes=Overrides, screen=JsonScreen)
 def check(file: str, changes: Overrides, screen: JsonScreen) -> None:
-    """Check a recipe and list all of its problems.
+    """Check a recipe and list all of its problems: its keys, and what a run of it would look up.
+
+    Images, labels, the pairs of `eval.pairs` and names of models are problems where they are wrong; models that are only
+    not on this machine yet are a note.
 
     Example: ccd recipes check mine.yaml
     """
-    from ccd_cli.config.load import load_any_recipe
+    from ccd_cli.cli.checks import faulty_models, missing_inputs, missing_models, problems_of
+    from ccd_cli.config.load import find_recipe, load_any_recipe
     from ccd_cli.core.errors import RecipeError
+    from ccd_cli.core.paths import shipped_folder
 
     try:
         recipe = load_any_recipe(file, changes.overrides)
+        ships = find_recipe(file).resolve().is_relative_to(shipped_folder().resolve())
+        images = not ships or any(text.startswith("images") for text in changes.overrides)  # else a user's to give
+        if faults := [*missing_inputs(recipe, images=images), *faulty_models(recipe)]:
+            raise RecipeError(file, problems_of(faults))
     except RecipeError as error:
         if not screen.as_json:
             raise
-        problems = [{"key": key, "problem": problem} for key, problem in error.problems]
-        screen.document({"valid": False, "problems": problems})
+        listed = [{"key": key, "problem": problem} for key, problem in error.problems]
+        screen.document({"valid": False, "problems": listed})
         raise click.exceptions.Exit(error.exit_code) from error
+    notes = missing_models(recipe, file)
     if screen.as_json:
-        screen.document({"valid": True, "problems": [], "recipe": recipe.model_dump(mode="json")})
+        plain = recipe.model_dump(mode="json")
+        screen.document({"valid": True, "problems": [], "notes": notes, "recipe": plain})
     elif not screen.quiet:
         click.echo(f"{file}: valid ({recipe.task} recipe '{recipe.name}')")
+        for note in notes:
+            screen.report().note(note)
 
 
 @command.command()

@@ -81,8 +81,10 @@ class RichReport:
         now = time.monotonic()
         if not self.quiet and now - self._last_line >= self._pause:
             self._last_line = now
-            left = (now - self._started) / max(1, done - self._first) * (self._total - done)
-            self.console.print(f"{self._what} {done}/{self._total}  {text}  ETA {_clock(left)}", markup=False)
+            units = done - self._first
+            left = (now - self._started) / max(1, units) * (self._total - done)
+            eta = f"ETA {_clock(left)}" if units > 0 else ""  # before the first unit is done nobody knows
+            self.console.print("  ".join(part for part in (f"{self._what} {done}/{self._total}", text, eta) if part))
 
     def end(self) -> None:
         """Stop the bar, leaving its last state."""

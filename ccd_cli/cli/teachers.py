@@ -20,7 +20,7 @@ class Filter:
     family: str | None = option(None, "Only families whose name contains this.", "Input", metavar="NAME")
     commercial: bool | None = option(
         None,
-        "Only models whose license allows commercial use, or only the others (including disputed licenses).",
+        "Only models whose license allows commercial use, or only the others (including disputed and unknown licenses).",
         "Input",
         flags="--commercial/--noncommercial",
     )
@@ -68,7 +68,7 @@ def list_teachers(chosen: Filter, screen: JsonScreen) -> None:
         row
         for row in rows()
         if (chosen.family is None or chosen.family.lower() in row["family"].lower())
-        and (chosen.commercial is None or row["commercial"] is chosen.commercial)
+        and (chosen.commercial is None or (row["commercial"] is True) is chosen.commercial)
         and (not chosen.pulled or row["pulled"])
     ]
     if screen.as_json:
@@ -132,24 +132,36 @@ def pull(names: tuple[str, ...], settings: PullSettings, screen: Screen) -> None
 def verify(names: tuple[str, ...], screen: JsonScreen) -> None:
     """Compare the sha256 of downloaded weights with the recorded one; without a NAME, of all models.
 
+    Weights that were placed by hand have no recorded checksum: they are named with their sha256.
+
     Example: ccd teachers verify
     """
     from ccd_cli.core.errors import TeacherError
-    from ccd_cli.teachers.download.lock import differences, entries
+    from ccd_cli.models.files import sha256_tree
+    from ccd_cli.teachers.download.lock import differences, entries, placed_by_hand
     from ccd_cli.teachers.registry import card
 
     report = screen.report()
-    recorded = entries()
+    recorded, by_hand = entries(), placed_by_hand()
     results: dict[str, list[str]] = {}
-    for name in names or recorded:
+    unverified: dict[str, str] = {}
+    for name in dict.fromkeys(names or [*recorded, *by_hand]):
         if name in recorded:
             results[name] = differences(name, recorded[name])
+        elif name in by_hand:
+            place = by_hand[name]
+            unverified[name] = f"{place} was placed by hand: no checksum is recorded; sha256 {sha256_tree(place)}"
         else:
             results[name] = [f"{card(name).name} was not pulled: no checksum is recorded"]
-    screen.document([{"name": n, "ok": not w, "problems": w} for n, w in results.items()])
+    screen.document(
+        [{"name": n, "ok": not w, "problems": w} for n, w in results.items()]
+        + [{"name": n, "ok": None, "problems": [text]} for n, text in unverified.items()]
+    )
     for name in (name for name, wrong in results.items() if not wrong and not screen.as_json):
         report.note(f"{name}: verified, {len(recorded[name].files)} file(s)")
-    if not results:
+    for name, text in unverified.items():
+        report.warn(f"{name}: {text}")
+    if not results and not unverified:
         report.note("Nothing is pulled yet.")
     hint = "Download it again with: ccd teachers pull"
     wrong = {name: lines for name, lines in results.items() if lines}
@@ -211,22 +223,23 @@ def _show(rows: list[dict[str, Any]], verbose: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from ccd_cli.teachers.listing import megabytes
+    from ccd_cli.teachers.licenses import DISPUTED_MARK
+    from ccd_cli.teachers.listing import commercial_words, megabytes
 
     table = Table(box=None, pad_edge=False)
     table.add_column("name", no_wrap=True)
     for title in ("family", "kind", "size", "license", "commercial", "pulled", *(("repository",) if verbose else ())):
         table.add_column(title, no_wrap=True, justify="right" if title == "size" else "left")
-    words = {True: "yes", False: "no", None: "?"}
+    words = commercial_words()
     for row in rows:
         cells = [
             row["name"],
             row["family"],
             row["kind"] or "?",
             megabytes(row["size_bytes"]),
-            row["license"] or "?",
-            words[row["commercial"]],
-            words[row["pulled"]],
+            (row["license"] or "?").removesuffix(f" ({DISPUTED_MARK})"),
+            words[row["name"]],
+            {True: "yes", False: "no", None: "?"}[row["pulled"]],
         ]
         table.add_row(*cells, *([row["repo"] or ""] if verbose else []))
     console = Console()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from ccd_cli.config.label import LabelRecipe, label_contradictions
 from ccd_cli.config.validate import contradictions
 from ccd_cli.config.yaml_loader import dump_yaml, parse_yaml, read_yaml
 from ccd_cli.core.errors import RecipeError
-from ccd_cli.core.paths import shipped_folder
+from ccd_cli.core.paths import exists, shipped_folder
 
 SHORT_FORMS = {"images": "paths", "student": "arch"}
 """Sections that may be given as one plain value, and the key that value stands for."""
@@ -59,7 +60,7 @@ def shipped() -> list[Shipped]:
 def find_recipe(source: str) -> Path:
     """Return the file for a path or the name of a shipped recipe; raises RecipeError with the nearest names."""
     path = Path(source)
-    if path.is_file():
+    if exists(path) and path.is_file():
         return path
     bare = source.removeprefix("recipes/").removesuffix(".yaml")
     by_name = {recipe.name: recipe.path for recipe in shipped()}
@@ -67,8 +68,8 @@ def find_recipe(source: str) -> Path:
         return by_name[bare]
     near = difflib.get_close_matches(bare, by_name, n=3, cutoff=0.4)
     hint = f"nearest shipped recipes: {', '.join(near)}" if near else "`ccd recipes list` shows those that ship"
-    what = "is a folder, not a recipe file" if path.is_dir() else "no such file or shipped recipe"
-    raise RecipeError(source, [("file", f"{what}; {hint}")])
+    what = "is a folder, not a recipe file" if exists(path) else "no such file or shipped recipe"
+    raise RecipeError(source[:200], [("file", f"{what}; {hint}")])
 
 
 def load_recipe(source: str, overrides: tuple[str, ...] | list[str] = ()) -> DistillRecipe:
@@ -167,8 +168,9 @@ def _override(raw: dict[str, Any], text: str) -> str:
     for i, key in enumerate(keys):
         last = i == len(keys) - 1
         if isinstance(node, list):
-            if not key.isdigit() or int(key) >= len(node):
-                return f"'{'.'.join(keys[:i])}' has {len(node)} entries; '{key}' is not one of 0..{len(node) - 1}"
+            if not re.fullmatch(r"[0-9]{1,6}", key) or int(key) >= len(node):
+                among = f"; '{key}' is not one of 0..{len(node) - 1}" if node else ""
+                return f"'{'.'.join(keys[:i])}' has {len(node)} entries{among}"
             if isinstance(node[int(key)], str) and not last:
                 node[int(key)] = {"model": node[int(key)]}
             if last:

@@ -1,4 +1,4 @@
-"""YAML as recipes use it: safe, no repeated keys, no aliases, numbers and booleans as YAML 1.2 reads them.
+"""YAML as recipes use it: safe, no tags, no repeated keys, no aliases, numbers and booleans as YAML 1.2 reads them.
 
 PyYAML alone reads `3e-4` as text, `on` as true and the second of two equal keys in silence; each has cost someone a
 training run.
@@ -13,33 +13,58 @@ from typing import Any
 import yaml
 
 from ccd_cli.core.errors import RecipeError, first_line
+from ccd_cli.core.parse import MAX_DIGITS, decode_text
 
 MAX_BYTES = 1_000_000
+MAX_DEPTH = 32
+"""Levels of nesting; a recipe has six."""
 
 
-_OWN_RULES = ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+_KEPT_RULES = ("tag:yaml.org,2002:null",)
+_NAMES = {bool: "true or false", int: "a number", float: "a number", type(None): "empty"}
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader that refuses repeated keys and aliases."""
+    """SafeLoader that refuses tags, aliases, repeated keys, keys that are no text, deep nesting and giant numbers.
+
+    Dates, `<<` and `=` are text: recipes have no use for PyYAML's readings of them.
+    """
 
     yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML's own mechanism
-        first: [(tag, pattern) for tag, pattern in rules if tag not in _OWN_RULES]
+        first: [(tag, pattern) for tag, pattern in rules if tag in _KEPT_RULES]
         for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
+    _depth = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
+        event = self.peek_event()
         if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()
             raise yaml.constructor.ConstructorError(None, None, "aliases (*name) are not used here", event.start_mark)
-        return super().compose_node(parent, index)
+        if tag := getattr(event, "tag", None):
+            shown = tag.replace("tag:yaml.org,2002:", "!!")
+            raise yaml.constructor.ConstructorError(None, None, f"tags ({shown}) are not used here", event.start_mark)
+        if self._depth >= MAX_DEPTH:
+            raise yaml.constructor.ConstructorError(None, None, "nested too deep", event.start_mark)
+        self._depth += 1
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self._depth -= 1
+
+    def construct_yaml_int(self, node: Any) -> int:
+        if len(node.value) > MAX_DIGITS:
+            raise yaml.constructor.ConstructorError(None, None, "a number of too many digits", node.start_mark)
+        return int(node.value)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-        seen: set[Any] = set()
+        seen: set[str] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if isinstance(key, list | dict):
                 raise yaml.constructor.ConstructorError(None, None, "a key must be plain text", key_node.start_mark)
+            if not isinstance(key, str):
+                problem = f"the key '{key_node.value[:40]}' is {_NAMES.get(type(key), 'no text')}, not text: quote it"
+                raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
             if key in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"the key '{key}' appears twice", key_node.start_mark
@@ -48,6 +73,7 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
 )
@@ -86,7 +112,7 @@ def parse_yaml(text: str, source: str) -> Any:
         where = f"line {mark.line + 1}" if mark else "text"
         problem = getattr(error, "problem", None) or first_line(error)
         raise RecipeError(source, [(where, f"not plain YAML: {problem}")]) from error
-    except (RecursionError, ValueError) as error:
+    except Exception as error:  # PyYAML's constructors raise whatever Python's types raise for a strange value
         raise RecipeError(source, [("text", f"not plain YAML: {first_line(error)}")]) from error
 
 
@@ -95,9 +121,9 @@ def read_yaml(path: Path) -> Any:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise RecipeError(str(path), [("file", f"larger than {MAX_BYTES} bytes: not a recipe")])
-        text = path.read_text(encoding="utf-8")
+        text = decode_text(path.read_bytes())
     except UnicodeDecodeError as error:
         raise RecipeError(str(path), [("file", "not UTF-8 text")]) from error
-    except OSError as error:
-        raise RecipeError(str(path), [("file", error.strerror or "cannot be read")]) from error
+    except (OSError, ValueError) as error:
+        raise RecipeError(str(path), [("file", getattr(error, "strerror", None) or "cannot be read")]) from error
     return parse_yaml(text, str(path))

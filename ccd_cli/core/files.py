@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ccd_cli.core.errors import CcdError, Unwritable
+from ccd_cli.core.parse import parse_json
 
 _HOPELESS = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EIO)
 _NAME = 40  # characters of a file's name in its temporary one: a name of 255 bytes leaves no room for more
@@ -121,7 +122,7 @@ def read_json_lines(path: Path) -> list[Any]:
     values = []
     for line in path.read_bytes().split(b"\n"):
         try:
-            values.append(json.loads(line))
+            values.append(parse_json(line))
         except ValueError:
             break
     return values
@@ -133,7 +134,7 @@ def cut_json_lines(path: Path, last_step: int) -> None:
     if path.exists():
         for line in path.read_bytes().split(b"\n"):
             try:
-                step = json.loads(line)["step"]
+                step = parse_json(line)["step"]
             except (ValueError, KeyError, TypeError):
                 break
             if step > last_step:

@@ -27,10 +27,26 @@ def builtin_path(text: str) -> str:
     return str(builtin_folder() / text.removeprefix("builtin:")) if text.startswith("builtin:") else text
 
 
+def expand_home(text: str | Path) -> Path:
+    """Return a path with its `~` or `~user` replaced; one of nobody stays as it is: names of copies may begin with `~`."""
+    try:
+        return Path(text).expanduser()
+    except (RuntimeError, ValueError):  # nobody of that name; a null byte
+        return Path(text)
+
+
+def exists(path: Path) -> bool:
+    """Return whether there is a file or folder; False also for names that no file can have (too long, null bytes)."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
 def cache_folder() -> Path:
     """Return ccd's cache folder: $CCD_HOME, else the user's cache folder of the system."""
     if chosen := os.environ.get("CCD_HOME"):
-        return Path(chosen).expanduser()
+        return expand_home(chosen)
     from platformdirs import user_cache_path
 
     return user_cache_path("ccd")

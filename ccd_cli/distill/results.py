@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from ccd_cli.distill import checkpoint
 from ccd_cli.distill.metrics_log import MetricsLog
 from ccd_cli.distill.model_card import write_card
 from ccd_cli.distill.plots import plot_metrics, plot_scores
+from ccd_cli.distill.run_files import read_metrics, read_scores
 from ccd_cli.distill.run_folder import RunFolder
 from ccd_cli.distill.samples import Samples
 from ccd_cli.distill.state import Run, TrainState
@@ -96,9 +96,11 @@ def finish(run: Run, state: TrainState, samples: Samples | None, log: MetricsLog
 
 
 def finished_result(folder: RunFolder) -> Result:
-    """Return the result of a run that ended earlier."""
-    last = read_json_lines(folder.metrics)[-1]
-    best = json.loads(folder.eval.read_text(encoding="utf-8"))["best"]
+    """Return the result of a run that ended earlier; raises CcdError where its files are damaged."""
+    lines, best = read_metrics(folder), read_scores(folder)["best"]
+    if not lines:
+        raise CcdError(f"{folder.metrics} is empty, and the run is finished.", "Start over with --overwrite.")
+    last = lines[-1]
     loss = float("nan") if last["loss"] is None else last["loss"]
     return Result(folder.path, last["step"], loss, best or {}, len(read_json_lines(folder.skipped)))
 

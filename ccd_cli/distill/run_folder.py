@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import threading
 from pathlib import Path
@@ -37,6 +38,11 @@ class RunFolder:
     def finished(self) -> bool:
         """True if the run came to its end."""
         return self.holds_run and self.card.exists()
+
+    @property
+    def resume_command(self) -> str:
+        """The command that continues this run: by the recipe in its folder, which holds every `--set` too."""
+        return f"ccd distill {shlex.quote(str(self.recipe))} --resume --out {shlex.quote(str(self.path))}"
 
     def clear(self) -> None:
         """Remove a run's files and its folders `checkpoints`, `plots` and `tensorboard`, and nothing else."""
@@ -81,7 +87,9 @@ def choose_folder(name: str, out: str | None, resume: bool, overwrite: bool) -> 
         state = "a finished run" if folder.finished else "an unfinished run"
         raise UsageProblem(
             f"{folder.path} holds {state}.",
-            "Continue with --resume, start over with --overwrite, or choose another --out.",
+            f"Continue with: {folder.resume_command} (--overwrite starts over; or choose another --out)."
+            if not folder.finished
+            else "Start over with --overwrite, or choose another --out.",
         )
     if resume and not folder.holds_run:
         raise UsageProblem(f"{folder.path} holds no run to resume.", "Leave --resume out to start one.")

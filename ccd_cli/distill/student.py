@@ -10,7 +10,7 @@ import torch
 
 from ccd_cli.config.distill import DistillRecipe
 from ccd_cli.core.errors import CheckpointError, TeacherError, UsageProblem
-from ccd_cli.models.arch import Arch, get_arch, timm_arch
+from ccd_cli.models.arch import Arch, check_crop_size, get_arch, timm_arch
 from ccd_cli.models.checkpoint import load_encoder, load_model
 from ccd_cli.models.depth_net import DepthNet
 from ccd_cli.teachers.load import ModelRef, resolve_model
@@ -60,12 +60,7 @@ def find_student(recipe: DistillRecipe) -> tuple[Arch, ModelRef | None]:
     """Return the student's architecture and where its first weights come from, checked to be there."""
     chosen = recipe.student
     arch = student_arch(chosen.arch, chosen.encoder, chosen.features, chosen.init)
-    if recipe.crops.size % arch.multiple:
-        near = round(recipe.crops.size / arch.multiple) * arch.multiple
-        raise UsageProblem(
-            f"crops.size {recipe.crops.size} is not a multiple of {arch.multiple}, which {arch.name} needs.",
-            f"Use {near}.",
-        )
+    check_crop_size(arch, recipe.crops.size)
     if chosen.init == "scratch" or (chosen.arch == "timm" and chosen.weights is None):
         return arch, None
     source = chosen.weights or chosen.arch

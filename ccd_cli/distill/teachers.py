@@ -14,6 +14,7 @@ from ccd_cli.config.label import LabelRecipe
 from ccd_cli.config.load import check_label_recipe, differences
 from ccd_cli.config.yaml_loader import read_yaml
 from ccd_cli.core.errors import CcdError, RecipeError, UsageProblem
+from ccd_cli.core.paths import expand_home
 from ccd_cli.core.report import Report
 from ccd_cli.core.runtime import Runtime
 from ccd_cli.distill.ensemble import Member, TeacherEnsemble, reference_for
@@ -22,7 +23,8 @@ from ccd_cli.geometry.kinds import Kind
 from ccd_cli.labels.format import Index
 from ccd_cli.labels.shards import ShardReader, read_index
 from ccd_cli.teachers.base import Teacher
-from ccd_cli.teachers.load import ModelRef, check_runnable, load_teacher, resolve_model
+from ccd_cli.teachers.load import ModelRef, load_teacher
+from ccd_cli.teachers.needs import find_models
 
 
 def follow_labels(recipe: DistillRecipe) -> DistillRecipe:
@@ -78,7 +80,7 @@ def label_columns(recipe: DistillRecipe, index: Index) -> list[int]:
 def labels_folder(recipe: DistillRecipe) -> Path:
     """Return the folder of labels that a recipe names."""
     assert recipe.labels is not None
-    return Path(recipe.labels.path).expanduser()
+    return expand_home(recipe.labels.path)
 
 
 def open_labels(recipe: DistillRecipe) -> ShardReader | None:
@@ -96,11 +98,10 @@ def find_teachers(
     found: list[ModelRef | PrecomputedLabels] = []
     if labels is not None:
         found += [_recorded(labels, place) for place in label_columns(recipe, labels.index)]
-    for entry in recipe.teachers if labels is None else ():
-        if entry.model == GROUND_TRUTH:
-            found.append(ground_truth())
-        else:
-            found.append(check_runnable(resolve_model(entry.model, entry.arch)))
+    else:
+        live = [(entry.model, entry.arch) for entry in recipe.teachers if entry.model != GROUND_TRUTH]
+        models = iter(find_models(live))
+        found += [ground_truth() if entry.model == GROUND_TRUTH else next(models) for entry in recipe.teachers]
     names, kinds = [entry.model for entry in recipe.teachers], [teacher.kind for teacher in found]
     return found, [reference_for(kinds, i, names, entry.fit_to) for i, entry in enumerate(recipe.teachers)]
 

@@ -57,7 +57,7 @@ def run(recipe: DistillRecipe, settings: DistillSettings, report: Report) -> Res
         try:
             prepared, state = prepare(recipe, folder, settings, report, stack)
             if signals.received is not None:
-                hint = f"Start with: ccd distill RECIPE --resume --out {folder.path}"
+                hint = f"Start with: {folder.resume_command}"
                 raise signals.interruption("Stopped before the first step.", hint)
             return train(prepared, state, signals, report)
         except (RuntimeError, MemoryError) as error:
@@ -99,7 +99,7 @@ def train(run: Run, state: TrainState, signals: Signals, report: Report) -> Resu
                 checkpoint.save(run, state)
                 raise signals.interruption(
                     f"Stopped after step {step} of {optim.steps}; the state is saved.",
-                    f"Continue with: ccd distill RECIPE --resume --out {run.folder.path}",
+                    f"Continue with: {run.folder.resume_command}",
                 )
         return finish(run, state, samples, log)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,10 +12,11 @@ from numpy.typing import NDArray
 from ccd_cli.benchmarks import Benchmark, Sample, Spec, spread
 from ccd_cli.benchmarks.generated import HeldOutScenes
 from ccd_cli.benchmarks.predictors import Prediction, from_map
-from ccd_cli.benchmarks.suites import open_described
+from ccd_cli.benchmarks.suites import open_pairs
 from ccd_cli.config.common import HELD_OUT, Scenes
 from ccd_cli.config.distill import DistillRecipe
-from ccd_cli.core.errors import CcdError, UsageProblem
+from ccd_cli.core.errors import CcdError
+from ccd_cli.core.paths import expand_home
 from ccd_cli.distill.ensemble import TeacherEnsemble
 from ccd_cli.distill.precomputed import PrecomputedLabels
 from ccd_cli.geometry.depth_map import checked
@@ -141,12 +141,8 @@ def open_validation(recipe: DistillRecipe) -> Validation | None:
     """
     rule, size = recipe.eval, recipe.crops.size
     if rule.pairs:
-        path = Path(rule.pairs).expanduser()
-        sets = open_described(path)
-        if clips := [benchmark.spec.name for benchmark in sets if benchmark.spec.task == "clip"]:
-            raise UsageProblem(
-                f"eval.pairs: {', '.join(clips)} of {path} is a clip.", "Clips are scored by ccd eval --suite."
-            )
+        path = expand_home(rule.pairs)
+        sets = open_pairs(path)
         name = sets[0].spec.name if len(sets) == 1 else path.stem
         return Validation(name, sets, rule.max_images, size, str(path))
     if not rule.scenes:

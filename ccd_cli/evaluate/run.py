@@ -20,6 +20,7 @@ from ccd_cli.benchmarks.prediction_files import FileSource
 from ccd_cli.benchmarks.predictors import ModelSource, Source, is_custom_suite
 from ccd_cli.core.errors import CcdError
 from ccd_cli.core.lock import exclusive_lock
+from ccd_cli.core.paths import expand_home
 from ccd_cli.core.report import Report
 from ccd_cli.core.runtime import Runtime, Signals, choose_runtime
 from ccd_cli.evaluate.clip import ClipTask
@@ -179,7 +180,7 @@ def _leave_out(results: Results, report: Report, model: str, dataset: str, image
 
 def _facts_of(benchmark: Benchmark, settings: Settings) -> tuple[Any, ...]:
     """What decides a set's truth: its rules, its listing, and the file that describes it."""
-    described = Path(settings.suite).expanduser()
+    described = expand_home(settings.suite)
     digest = hashlib.sha256(described.read_bytes()).hexdigest() if is_custom_suite(settings.suite) else ""
     return SCORING, ccd_cli.__version__, asdict(benchmark.spec), benchmark.names(), digest
 

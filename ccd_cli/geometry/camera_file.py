@@ -6,7 +6,6 @@ the principal point of its files. A bare matrix does not say; it is taken as it 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ccd_cli.core.errors import UsageProblem
+from ccd_cli.core.parse import parse_json
 from ccd_cli.geometry.camera import Calibration, camera_from_numbers
 from ccd_cli.geometry.depth_map import Camera
 
@@ -107,7 +107,7 @@ def _colmap(lines: Sequence[Sequence[str]], name: str) -> tuple[Camera, tuple[in
 
 def _from_json(text: str, name: str) -> tuple[Camera, tuple[int, int] | None]:
     try:
-        found = json.loads(text)
+        found = parse_json(text)
     except (ValueError, RecursionError) as error:
         raise UsageProblem(f"{name} is not readable JSON.") from error
     if isinstance(found, list) and len(found) == 1:

@@ -10,11 +10,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ccd_cli.core.errors import CcdError
 from ccd_cli.core.files import read_json_lines
 from ccd_cli.data.crops import Region, crop_image
+from ccd_cli.geometry.kinds import KINDS
 from ccd_cli.labels.agreement import differences, disparities
 from ccd_cli.labels.sample import LabelSample
-from ccd_cli.labels.shards import ShardReader
+from ccd_cli.labels.shards import INDEX, ShardReader
 from ccd_cli.media.colorize import INVALID, color_table, colorize
 from ccd_cli.reports.contact_sheet import Panel
 
@@ -25,8 +27,15 @@ QUANTILES = {"median": 0.5, "90th percentile": 0.9, "max": 1.0}
 
 
 def statistics(reader: ShardReader) -> tuple[dict[str, Any], Tables]:
-    """Return a summary of the whole folder, and tables of its teachers and of the images with the largest disagreement."""
+    """Return a summary of the whole folder, and tables of its teachers and of the images with the largest disagreement.
+
+    Raises CcdError for an index or `quality.jsonl` that lacks a part.
+    """
     index = reader.index
+    for about in index.teachers:
+        if about.get("kind") not in KINDS or not all(isinstance(about.get(key), str) for key in ("teacher", "license")):
+            place = reader.folder / INDEX
+            raise CcdError(f"{place} does not tell name, kind and license of every teacher.", "Make the labels again.")
     sums: list[dict[str, float]] = [defaultdict(float) for _ in index.teachers]
     image_bytes = 0
     disagreements: list[tuple[float, str, str]] = []
@@ -69,11 +78,15 @@ def statistics(reader: ShardReader) -> tuple[dict[str, Any], Tables]:
     largest = [
         {"disagreement": d, "key": key, "image": path} for d, key, path in sorted(disagreements, reverse=True)[:5]
     ]
-    dropped = [
-        {"key": line["key"], "image": line["photo"], "reason": line["dropped"]}
-        for line in read_json_lines(reader.folder / "quality.jsonl")
-        if line["dropped"]
-    ]
+    quality = reader.folder / "quality.jsonl"
+    try:
+        dropped = [
+            {"key": line["key"], "image": line["photo"], "reason": line["dropped"]}
+            for line in read_json_lines(quality)
+            if line["dropped"]
+        ]
+    except (KeyError, TypeError) as error:
+        raise CcdError(f"{quality} is damaged.", "Make the labels again.") from error
     return summary, {"Teachers": teachers, "Largest disagreement": largest, "Dropped": dropped[:20]}
 
 

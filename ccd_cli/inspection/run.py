@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import Image
 from ccd_cli.config.yaml_loader import read_yaml
 from ccd_cli.core.errors import CcdError, RecipeError, UsageProblem
 from ccd_cli.core.files import plain, write_text
+from ccd_cli.core.parse import read_text
 from ccd_cli.core.report import Report
 from ccd_cli.distill.run_folder import RunFolder
 from ccd_cli.inspection import labels as inspect_labels
@@ -90,7 +92,8 @@ def run(folder: Path, out: Path | None, rows: int, report: Report) -> Inspected:
             f"{folder} is neither a folder of labels nor a run.", "Give what ccd label or ccd distill wrote."
         ) from error
     if isinstance(recipe, dict) and recipe.get("task") == "label":
-        raise CcdError(f"The labels in {folder} are not finished.", "Continue with: ccd label RECIPE")
+        command = f"ccd label {quote(str(folder / 'recipe.yaml'))} --out {quote(str(folder))}"
+        raise CcdError(f"The labels in {folder} are not finished.", f"Continue with: {command}")
     return _run(folder, target)
 
 
@@ -124,7 +127,7 @@ def _labels(folder: Path, target: Path, rows: int, report: Report) -> Inspected:
         depth_colors=DEFAULT,
         disagreement_colors=inspect_labels.COLORS,
         max_disagreement=inspect_labels.MAX_DISAGREEMENT,
-        recipe=recipe.read_text(encoding="utf-8") if recipe.is_file() else "",
+        recipe=read_text(recipe) if recipe.is_file() else "",
     )
     write_text(found.page, page)
     return found
@@ -132,12 +135,7 @@ def _labels(folder: Path, target: Path, rows: int, report: Report) -> Inspected:
 
 def _run(folder: Path, target: Path) -> Inspected:
     files = RunFolder(folder)
-    try:
-        found = Inspected(folder, "run", *inspect_run.statistics(files), target)
-    except (KeyError, TypeError) as error:
-        raise CcdError(
-            f"{files.recipe} is not the recipe of a run.", "Give a folder that ccd distill wrote."
-        ) from error
+    found = Inspected(folder, "run", *inspect_run.statistics(files), target)
     plots = inspect_run.plots(files)
     write_sheet(found.contact, _stacked(list(plots.values())))
     page = render(
@@ -147,7 +145,7 @@ def _run(folder: Path, target: Path) -> Inspected:
         tables=found.filled(),
         plots=list(plots),
         finished=files.finished,
-        text=(files.card if files.finished else files.recipe).read_text(encoding="utf-8"),
+        text=read_text(files.card if files.finished else files.recipe),
     )
     write_text(found.page, page)
     return found

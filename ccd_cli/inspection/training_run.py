@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from ccd_cli.config.yaml_loader import read_yaml
 from ccd_cli.core.errors import CcdError
 from ccd_cli.core.files import read_json_lines
+from ccd_cli.distill.run_files import read_metrics, read_recipe, read_scores
 from ccd_cli.distill.run_folder import RunFolder
 from ccd_cli.reports.contact_sheet import Panel
 
@@ -21,10 +20,10 @@ Tables = dict[str, list[dict[str, Any]]]
 
 def statistics(folder: RunFolder) -> tuple[dict[str, Any], Tables]:
     """Return the progress of a run, and tables of its teachers, its best validation and its comparison with others, if any."""
-    recipe = read_yaml(folder.recipe)
-    lines = read_json_lines(folder.metrics)
+    recipe, lines = read_recipe(folder), read_metrics(folder)
     last = lines[-1] if lines else {}
     losses = [line["loss"] for line in lines if line.get("loss") is not None]
+    speeds = [line["images_per_second"] for line in lines if line.get("images_per_second") is not None]
     run = {
         "state": "finished" if folder.finished else "unfinished",
         "step": last.get("step", 0),
@@ -32,19 +31,16 @@ def statistics(folder: RunFolder) -> tuple[dict[str, Any], Tables]:
         "first loss": losses[0] if losses else None,
         "last loss": losses[-1] if losses else None,
         "drift": last.get("drift"),
-        "images per second": float(np.median([line["images_per_second"] for line in lines])) if lines else None,
+        "images per second": float(np.median(speeds)) if speeds else None,
         "steps skipped": sum(1 for line in lines if line.get("skipped")),
         "images skipped": len(read_json_lines(folder.skipped)),
     }
     tables: Tables = {"Teachers": [dict(teacher) for teacher in recipe["teachers"]]}
     if folder.eval.exists():
-        try:
-            scores = json.loads(folder.eval.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise CcdError(f"{folder.eval} is damaged.", "Remove it, or run again.") from error
+        scores = read_scores(folder)
         if scores.get("best"):
             best = scores["best"]
-            counts = {name: int(best[name]) for name in ("step", "images") if name in best}
+            counts = {name: int(best[name]) for name in ("step", "images") if best.get(name) is not None}
             tables["Best validation"] = [{**best, **counts}]
         if scores.get("comparison"):
             tables["Comparison"] = scores["comparison"]

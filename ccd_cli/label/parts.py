@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ccd_cli.core.concurrency import BackgroundWork, prefetch
 from ccd_cli.core.errors import CcdError
 from ccd_cli.core.files import disk_error
+from ccd_cli.core.parse import parse_json
 from ccd_cli.core.seeding import Draw, step_seed
 from ccd_cli.data.crops import Region
 from ccd_cli.geometry.kinds import Kind
@@ -183,10 +184,10 @@ def read_part(path: Path) -> Part:
     """Return a part without its PNGs; raises CcdError for a damaged one."""
     try:
         with tarfile.open(path, "r:") as tar:
-            checked = json.loads(_content(tar, tar.next()))
+            checked = parse_json(_content(tar, tar.next()))
         if hashlib.sha256(checked["facts"].encode()).hexdigest() != checked["sha256"]:
             raise ValueError("its hash differs")
-        facts = json.loads(checked["facts"])
+        facts = parse_json(checked["facts"])
         images = [
             ImageFacts(**{**image, "path": Path(image["path"]), "boxes": [Region(*box) for box in image["boxes"]]})
             for image in facts["seen"]

@@ -7,17 +7,18 @@ skips what exists, and which engine runs the units makes no difference to what t
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from shlex import quote
 
 from ccd_cli.config.label import LabelRecipe
 from ccd_cli.core.errors import CcdError, UsageProblem
 from ccd_cli.core.files import json_line, read_json_lines, write_text
+from ccd_cli.core.parse import parse_json
 from ccd_cli.core.report import Report
 from ccd_cli.core.runtime import Signals
 from ccd_cli.label.assemble import write_index
@@ -92,7 +93,7 @@ def run(
         def stop_if_asked() -> None:
             if signals.received is not None:
                 raise signals.interruption(
-                    f"Stopped; finished parts are kept in {folder.path}.", "Resume with the same command."
+                    f"Stopped; finished parts are kept in {folder.path}.", f"Continue with: {_resume_command(folder)}"
                 )
 
         runner = _start_engine(engine, stop_if_asked, report)
@@ -213,12 +214,19 @@ def _score_agreement(stages: _Stages) -> None:
     stages.run("Comparing teachers", ScoreAgreement(job), missing)
     lines: list[Line] = []
     for shard in range(job.plan.shards):
-        lines += json.loads(folder.scores(shard).read_text(encoding="utf-8"))
+        lines += parse_json(folder.scores(shard).read_text(encoding="utf-8"))
     if not lines:
         raise CcdError("None of the images can be read.", f"See {folder.skipped}.")
     rules = job.recipe.drop
     lines = apply_drop_rules(lines, rules.worst, rules.disagreement)
     write_text(folder.quality, "".join(json_line(line) for line in lines))
+
+
+def _resume_command(folder: LabelFolder) -> str:
+    """Return the command that continues: by the recipe in the folder, once there is one."""
+    if not folder.recipe.exists():
+        return "the same command"
+    return f"ccd label {quote(str(folder.recipe))} --out {quote(str(folder.path))}"
 
 
 def _result(folder: LabelFolder, index: Index) -> Result:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -17,6 +16,7 @@ from ccd_cli.config.load import recipe_hash, to_yaml
 from ccd_cli.core.errors import CcdError, UsageProblem
 from ccd_cli.core.files import check_free_space, write_json, write_text
 from ccd_cli.core.lock import exclusive_lock
+from ccd_cli.core.parse import parse_json
 from ccd_cli.core.paths import builtin_path
 from ccd_cli.core.report import Report
 from ccd_cli.data.source import Source
@@ -27,7 +27,7 @@ from ccd_cli.labels.format import FORMAT, OLD_FORMAT
 from ccd_cli.media.find import list_photos
 from ccd_cli.media.not_read import NotRead
 from ccd_cli.media.photos import bad_headers
-from ccd_cli.teachers.load import check_runnable, resolve_model
+from ccd_cli.teachers.needs import find_models
 
 ResolveDevice = Callable[[Sequence[str], int], tuple[str, list[str]]]
 """(precisions of the recipe, its threads) -> (device, the precision of each teacher on it)."""
@@ -49,7 +49,7 @@ def prepare(
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UsageProblem("ccd label works in one process.", "Start it without torchrun.")
     images = _list_images(recipe, folder, report)
-    references = [check_runnable(resolve_model(entry.model, entry.arch)) for entry in recipe.teachers]
+    references = find_models([(entry.model, entry.arch) for entry in recipe.teachers])
     name, precisions = resolve_device([entry.precision for entry in recipe.teachers], recipe.threads)
     plan = Plan(recipe, images)
     _check_space(recipe, folder, plan)
@@ -121,7 +121,7 @@ def _new_state(images: list[Path], device: torch.device, precisions: list[str]) 
 def _resumed_state(folder: LabelFolder, now: dict[str, Any], report: Report) -> dict[str, Any]:
     """Return the state that labeling began with; raises UsageProblem where the present one would give other labels."""
     try:
-        then = json.loads(folder.state.read_text(encoding="utf-8"))
+        then = parse_json(folder.state.read_text(encoding="utf-8"))
         pairs = [(key, then[key], now[key]) for key in ("photos", "device", "precision", "ccd")]
         then["teachers"].get("0")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

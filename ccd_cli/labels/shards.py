@@ -77,6 +77,8 @@ def read_index(folder: Path) -> Index:
                 "Update ccd, or label the images again in another folder.",
             ) from error
         raise CcdError(f"{path} is not an index of labels that this ccd knows.", _DAMAGED) from error
+    except OSError as error:
+        raise CcdError(f"{path} cannot be read ({error.strerror}).", _DAMAGED) from error
     if found.format != OLD_FORMAT and (found.images is None or found.checksum != found.expected_checksum):
         raise CcdError(f"{path} is damaged: its checksum does not fit.", _DAMAGED)
     names = [shard.file for shard in found.shards]

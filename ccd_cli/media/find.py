@@ -15,6 +15,7 @@ from glob import glob, has_magic  # the only one of the two that takes absolute 
 from pathlib import Path
 
 from ccd_cli.core.errors import CcdError
+from ccd_cli.core.paths import expand_home
 from ccd_cli.media.formats import PICTURES, SUFFIXES, why_unread
 from ccd_cli.media.not_read import NotRead
 from ccd_cli.media.outputs import is_result, result_folder
@@ -127,7 +128,7 @@ def _expand(
     `suffixes` choose in folders and globs; files that are named, also in a list, are taken as they are.
     """
     try:
-        path = Path(word).expanduser()
+        path = expand_home(word)
         if path.is_dir():
             inside = _below(path, not_read)
             if out is not None and path.resolve() in (results := out.resolve()).parents:
@@ -185,15 +186,12 @@ def _listed(lines: Iterable[str], folder: Path) -> list[tuple[Path, Path]]:
 
 def _home(name: str) -> Path:
     """A path with its `~`, unless that is of nobody: editors end the names of copies in it."""
-    try:
-        return Path(name).expanduser()
-    except RuntimeError:
-        return Path(name)
+    return expand_home(name)
 
 
 def _exists(word: str) -> bool:
     try:
-        return word == STANDARD_INPUT or Path(word).expanduser().exists()
+        return word == STANDARD_INPUT or expand_home(word).exists()
     except (OSError, ValueError, RuntimeError):
         return False
 

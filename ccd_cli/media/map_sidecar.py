@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from ccd_cli.core.errors import ImageError
+from ccd_cli.core.parse import parse_json
 from ccd_cli.geometry.kinds import DIRECTION
 
 SIDECAR_KEY = "ccd_sidecar"
@@ -59,6 +59,6 @@ def _json(path: Path) -> Any:
     if not path.is_file():
         return None
     try:
-        return json.loads(path.read_bytes())
+        return parse_json(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
         raise ImageError(f"{path}: not a readable sidecar ({type(error).__name__})") from error

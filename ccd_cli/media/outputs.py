@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection
 from contextlib import suppress
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ccd_cli.core.errors import CcdError
+from ccd_cli.core.parse import parse_json
 
 CLOUD_PICTURE = ".cloud.png"
 CLOUDS = ("ply", "pcd", "xyz", "glb")
@@ -25,7 +25,7 @@ _FRAME = re.compile(rf"\d{{6,}}\.(npy|npz|exr|{'|'.join(CLOUDS)})")
 def read_sidecar(base: Path) -> dict[str, Any] | None:
     """Return the sidecar `<base>.json` if `ccd predict` wrote it, else None."""
     try:
-        found = json.loads((base.parent / f"{base.name}.json").read_text(encoding="utf-8"))
+        found = parse_json((base.parent / f"{base.name}.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     ours = isinstance(found, dict) and "fingerprint" in found and isinstance(found.get("files"), dict)

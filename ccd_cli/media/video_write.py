@@ -7,7 +7,6 @@ is joined is the same, packet for packet, as if nothing had stopped. The final f
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -31,6 +30,7 @@ from numpy.typing import NDArray
 from ccd_cli.core.errors import CcdError
 from ccd_cli.core.files import atomic_write, disk_error, write_json
 from ccd_cli.core.lock import exclusive_lock
+from ccd_cli.core.parse import parse_json
 from ccd_cli.media.video_read import Place
 
 SEGMENT = 240  # frames: what a stop loses at most
@@ -295,6 +295,6 @@ def _plain_errors(path: Path) -> Iterator[None]:
 def _read(path: Path) -> Any:
     """Return a JSON file's content; None where it is absent or damaged."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None

@@ -91,6 +91,15 @@ def get_arch(name: str) -> Arch:
     raise UsageProblem(f"There is no architecture called '{name}'.", hint)
 
 
+def check_crop_size(arch: Arch, size: int) -> None:
+    """Raise UsageProblem, with the nearest size, where a network cannot see square crops of `size` pixels."""
+    if size % arch.multiple:
+        raise UsageProblem(
+            f"crops.size {size} is not a multiple of {arch.multiple}, which {arch.name} needs.",
+            f"Use {max(1, round(size / arch.multiple)) * arch.multiple}.",
+        )
+
+
 def timm_arch(encoder: str, features: int = 64, **changes: Any) -> Arch:
     """Describe a small student: a timm encoder under the same DPT head, disparity unless `changes` say otherwise.
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
 from ccd_cli.core.errors import CheckpointError
+from ccd_cli.core.parse import parse_json
 
 SAFE_SUFFIX = ".safetensors"
 PICKLE_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt")
@@ -68,7 +68,7 @@ def read_header(path: Path | str) -> dict[str, Any]:
             size = int.from_bytes(file.read(8), "little")
             if not 2 <= size <= min(_HEADER_LIMIT, path.stat().st_size - 8):
                 raise problem
-            header = json.loads(file.read(size))
+            header = parse_json(file.read(size))
         ends = [int(entry["data_offsets"][1]) for name, entry in header.items() if name != "__metadata__"]
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read ({error.strerror}).") from None

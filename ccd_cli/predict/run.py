@@ -14,6 +14,7 @@ from ccd_cli.core.options import changed
 from ccd_cli.core.report import Report
 from ccd_cli.core.runtime import Runtime, Signals
 from ccd_cli.media.find import Media, find_media
+from ccd_cli.media.not_read import NotRead
 from ccd_cli.media.outputs import claim
 from ccd_cli.predict.job import Job, Outcome
 from ccd_cli.predict.photos import predict_images
@@ -23,16 +24,27 @@ from ccd_cli.teachers.model import Model
 
 
 def run(
-    inputs: Sequence[str], model: Model, settings: Settings, runtime: Runtime, report: Report, lines: Sequence[str] = ()
+    inputs: Sequence[str],
+    model: Model,
+    settings: Settings,
+    runtime: Runtime,
+    report: Report,
+    lines: Sequence[str] = (),
+    found: tuple[list[Media], list[tuple[str, str]], NotRead] | None = None,
 ) -> Outcome:
     """Predict all images and videos that `inputs` (and for `-` the list `lines`) name; see `find_media`.
+
+    `found` is what `find_media` returned where the caller has looked already.
 
     Raises Unwritable where the output cannot be written, UsageProblem for one reference file with several inputs, and
     Interrupted after Ctrl-C, with finished results in place.
     """
     sweep_again()
     outcome = Outcome()
-    media, outcome.failed = find_media(inputs, lines, settings.out, outcome.not_read)
+    if found is None:
+        media, outcome.failed = find_media(inputs, lines, settings.out, outcome.not_read)
+    else:
+        media, outcome.failed, outcome.not_read = found
     if settings.align_to is not None and settings.align_to.is_file() and len(media) > 1:
         raise UsageProblem(f"--align-to is one file for {len(media)} inputs.", "Give a folder of <stem>.png.")
     for name, reason in outcome.failed:

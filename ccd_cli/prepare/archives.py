@@ -23,6 +23,7 @@ from ccd_cli.core.files import atomic_write
 ZIPS = (".zip",)
 TARS = (".tar", ".tar.gz", ".tgz")
 CHUNK = 1 << 20
+FOLDER = "a folder"
 
 
 @dataclass(frozen=True)
@@ -34,13 +35,15 @@ class Item:
     size: int
 
 
-def list_items(source: Path) -> list[Item]:
+def list_items(source: Path, left_out: list[str] | None = None) -> list[Item]:
     """Return every regular file below a folder, including those in its zips and tars; or those of one archive.
+
+    What is no regular file in an archive (a link, a device) is named in `left_out`.
 
     Raises CcdError where `source` does not exist, and for archives that are damaged or hold path traversal.
     """
     if source.is_file():
-        return list(_archive(source))
+        return list(_archive(source, left_out))
     if not source.is_dir():
         raise CcdError(f"{source} does not exist.", "Name the folder of the downloaded archives: --from DIR")
     items: list[Item] = []
@@ -49,7 +52,7 @@ def list_items(source: Path) -> list[Item]:
         for name in sorted(files):
             path = Path(here) / name
             if name.lower().endswith((*ZIPS, *TARS)):
-                items += _archive(path)
+                items += _archive(path, left_out)
             elif path.is_file():
                 items.append(Item(source, path.relative_to(source).as_posix(), path.stat().st_size))
     return items
@@ -57,7 +60,7 @@ def list_items(source: Path) -> list[Item]:
 
 def open_items(container: Path, names: Collection[str]) -> Iterator[tuple[str, IO[bytes]]]:
     """Yield (name, open file) of the named items of one folder or archive, in the order in which it stores them."""
-    with _archive_errors(container):
+    with archive_errors(container):
         if container.is_dir():
             for name in names:
                 with (container / name).open("rb") as file:
@@ -81,18 +84,24 @@ def copy_item(file: IO[bytes], size: int, target: Path, name: str) -> None:
     with atomic_write(target) as temporary, temporary.open("wb") as out:
         remaining = size
         while remaining:
-            data = file.read(min(CHUNK, remaining))
+            data = read_some(file, min(CHUNK, remaining), name)
             if not data:
                 raise CcdError(f"{name}: truncated.", "Download its archive again; finished files are retained.")
             out.write(data)
             remaining -= len(data)
-        if file.read(1):
+        if read_some(file, 1, name):
             raise CcdError(f"{name}: longer than its archive declares, refused.")
 
 
-def _archive(path: Path) -> Iterator[Item]:
-    with _archive_errors(path):
-        for count, (name, size, regular) in enumerate(_zip_names(path) if _is_zip(path) else _tar_names(path)):
+def read_some(file: IO[bytes], size: int, name: str) -> bytes:
+    """Return up to `size` bytes of an item; raises CcdError where its archive is damaged there."""
+    with archive_errors(name):
+        return file.read(size)
+
+
+def _archive(path: Path, left_out: list[str] | None) -> Iterator[Item]:
+    with archive_errors(path):
+        for count, (name, size, what) in enumerate(_zip_names(path) if _is_zip(path) else _tar_names(path)):
             if count >= MAX_MEMBERS:
                 raise CcdError(f"{path}: more than {MAX_MEMBERS:,} members, refused.")
             if not PurePosixPath(name).parts:
@@ -101,21 +110,27 @@ def _archive(path: Path) -> Iterator[Item]:
                 safe_name(name)
             except ImageError as error:
                 raise CcdError(f"{path}: {error.message}.", "It is not an official archive.") from error
-            if regular:
+            if not what:
                 yield Item(path, name, size)
+            elif what != FOLDER and left_out is not None:
+                left_out.append(f"{path.name}: {name} ({what})")
 
 
-def _zip_names(path: Path) -> Iterator[tuple[str, int, bool]]:
+def _zip_names(path: Path) -> Iterator[tuple[str, int, str]]:
+    """Yield (name, bytes, what it is where it is no regular file)."""
     with zipfile.ZipFile(path) as archive:
         for info in archive.infolist():
             link = (info.external_attr >> 16) & 0o170000 == 0o120000
-            yield info.filename, info.file_size, not info.is_dir() and not link
+            yield info.filename, info.file_size, FOLDER if info.is_dir() else "a link" if link else ""
 
 
-def _tar_names(path: Path) -> Iterator[tuple[str, int, bool]]:
+def _tar_names(path: Path) -> Iterator[tuple[str, int, str]]:
+    """Yield the same of a tar."""
     with tarfile.open(path, mode="r|*") as tar:
         for member in tar:
-            yield member.name, member.size, member.isreg() and not member.issparse()
+            link = member.issym() or member.islnk()
+            odd = "a link" if link else "" if member.isreg() and not member.issparse() else "not a plain file"
+            yield member.name, member.size, FOLDER if member.isdir() else odd
 
 
 def _is_zip(path: Path) -> bool:
@@ -123,11 +138,19 @@ def _is_zip(path: Path) -> bool:
 
 
 @contextmanager
-def _archive_errors(path: Path) -> Iterator[None]:
+def archive_errors(path: Path | str) -> Iterator[None]:
     """Convert what archive readers raise for damaged files to one CcdError."""
     try:
         yield
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+    except (
+        zipfile.BadZipFile,
+        tarfile.TarError,
+        zlib.error,
+        EOFError,
+        RuntimeError,
+        NotImplementedError,
+        OSError,
+    ) as error:
         raise CcdError(
             f"{path}: damaged or not an archive ({first_line(error)}).",
             "Download it again; finished files are retained.",

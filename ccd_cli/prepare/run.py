@@ -15,7 +15,7 @@ from ccd_cli.core.errors import CcdError, UsageProblem
 from ccd_cli.core.files import atomic_write, check_free_space
 from ccd_cli.core.report import Report
 from ccd_cli.prepare import nyu as prepare_nyu
-from ccd_cli.prepare.archives import copy_item, list_items, open_items
+from ccd_cli.prepare.archives import copy_item, list_items, open_items, read_some
 from ccd_cli.prepare.plan import Job, plan
 
 SAMPLED = ("kitti", "scannet")
@@ -31,6 +31,8 @@ class Prepared:
     skipped: int = 0
     absent: list[str] = field(default_factory=list)
     """Listed files that are in none of the archives."""
+    left_out: list[str] = field(default_factory=list)
+    """Members of the archives that are no plain files: links, devices."""
     checked: Checked | None = None
 
 
@@ -62,11 +64,12 @@ def _archives(layout: Layout, source: Path, data_root: Path, list_file: Path | N
             f"The published split of {name} is a sample that its archives do not specify; without --list {layout.listing} "
             f"every matching image is taken."
         )
-    jobs, absent = plan(layout, list_items(source), read_list(chosen, layout)[0] if chosen else None)
+    left_out: list[str] = []
+    jobs, absent = plan(layout, list_items(source, left_out), read_list(chosen, layout)[0] if chosen else None)
     pending = [job for job in jobs if not _finished(job, folder)]
     _check_space(folder, sum(job.item.size for job in pending), name)
     _write(pending, folder, f"preparing {name}", len(jobs), report)
-    return Prepared(folder, len(pending), len(jobs) - len(pending), absent)
+    return Prepared(folder, len(pending), len(jobs) - len(pending), absent, left_out)
 
 
 def _nyu(source: Path, folder: Path, report: Report) -> Prepared:
@@ -105,7 +108,7 @@ def _write_one(job: Job, file: IO[bytes], folder: Path) -> None:
     if job.change is None:
         copy_item(file, job.item.size, target, name)
         return
-    converted = job.change(file.read(MAX_MEMBER), name)
+    converted = job.change(read_some(file, MAX_MEMBER, name), name)
     with atomic_write(target) as temporary:
         temporary.write_bytes(converted)
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from ccd_cli.geometry.kinds import DIRECTION, UNIT, Kind
 from ccd_cli.models.arch import ResolutionRule
-from ccd_cli.teachers.licenses import DISPUTED_MARK
+from ccd_cli.teachers.licenses import DISPUTED_MARK, CommercialUse, commercial_use
 
 Adapter = Literal["native", "transformers", "diffusers", "moge", "builtin", "plugin"]
 RepoType = Literal["model", "space"]
@@ -53,7 +53,7 @@ class Card:
     parameters: int | None  # approximate
     license: str  # SPDX identifier, or LicenseRef-...
     license_url: str  # where the license is stated
-    commercial: bool  # False also where it is disputed
+    commercial: bool  # whether commercial use is surely allowed: False also where that is disputed or unknown
     disputed: str = ""  # why sources disagree about the license
     paper: str
     normalization: str
@@ -87,6 +87,11 @@ class Card:
     def unit(self) -> str:
         """What its maps are measured in."""
         return UNIT[self.kind]
+
+    @property
+    def commercial_use(self) -> CommercialUse:
+        """Whether commercial use is allowed, in the word of all tables: yes, no, disputed or unknown."""
+        return "yes" if self.commercial else commercial_use(self.effective_license)
 
     @property
     def effective_license(self) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ccd_cli.config.yaml_loader import read_yaml
 from ccd_cli.core.errors import CcdError, RecipeError, TeacherError
-from ccd_cli.core.paths import cache_folder
+from ccd_cli.core.paths import cache_folder, expand_home
 from ccd_cli.geometry.kinds import KINDS
 from ccd_cli.models.files import PICKLE_SUFFIXES, SAFE_SUFFIX
 from ccd_cli.teachers.card import NAME, Card
@@ -170,6 +170,8 @@ def _problems(values: dict[str, Any]) -> list[str]:
         wrong.append(f"arch '{arch}' is not one of {known}")
     if Path(file).suffix.lower() not in (SAFE_SUFFIX, *PICKLE_SUFFIXES):
         wrong.append(f"file '{file}' is not a weights file (.safetensors, .pth, .pt, .bin, .ckpt)")
+    if "\0" in file or any(len(part.encode("utf-8", "replace")) > 255 for part in Path(file).parts):
+        wrong.append(f"file '{file[:40]}...' is a name that no file can have")
     if "repo" in values and not _REPO.fullmatch(values["repo"]):
         wrong.append(f"repo '{values['repo']}' must be OWNER/NAME")
     if values.get("kind", KINDS[0]) not in KINDS:
@@ -183,7 +185,7 @@ def _problems(values: dict[str, Any]) -> list[str]:
 def _card(values: dict[str, Any], path: Path) -> Card:
     """The card of checked values: what they do not say is as for the published network of that architecture."""
     like, repo = CARDS[values["arch"]], values.get("repo", "")
-    local = None if repo else path.parent / Path(values["file"]).expanduser()
+    local = None if repo else path.parent / expand_home(values["file"])
     return replace(
         like,
         name=values["name"],

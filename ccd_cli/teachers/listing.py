@@ -12,6 +12,10 @@ from ccd_cli.teachers.registry import BUILTINS, CARDS, Card, all_cards
 MARKDOWN_BEGIN, MARKDOWN_END = "<!-- teachers:begin -->", "<!-- teachers:end -->"
 
 
+SETTLED: dict[str, bool | None] = {"yes": True, "no": False, "disputed": None, "unknown": None}
+"""Words of commercial use in JSON: null where it is not settled; a disputed license says so itself."""
+
+
 def rows() -> list[dict[str, Any]]:
     """Return one row for each teacher; of an installed package's, only its name and package (family) are known."""
     known = [_row(card) for card in all_cards().values()]
@@ -19,6 +23,12 @@ def rows() -> list[dict[str, Any]]:
     return known + [
         dict.fromkeys(keys) | {"name": name, "family": package, "requires": ""} for name, package in plugins().items()
     ]
+
+
+def commercial_words() -> dict[str, str]:
+    """Return {name: yes, no, disputed or unknown} of every teacher; what a package offers is unknown until it is imported."""
+    known: dict[str, str] = {one.name: one.commercial_use for one in all_cards().values()}
+    return known | dict.fromkeys(plugins(), "unknown")
 
 
 def full(card: Card) -> dict[str, Any]:
@@ -30,6 +40,7 @@ def full(card: Card) -> dict[str, Any]:
         "url": card.url,
         "direction": card.direction,
         "unit": card.unit,
+        "commercial_use": card.commercial_use,
         "pulled": is_pulled(card),
     }
 
@@ -45,14 +56,13 @@ def markdown_table() -> str:
     """Return the README's table of the published and built-in teachers."""
     lines = ["| name | family | kind | size | license | commercial | needs |", "|---|---|---|---|---|---|---|"]
     for card in (*CARDS.values(), *BUILTINS.values()):
-        commercial = "disputed" if card.disputed else "yes" if card.commercial else "no"
         cells = (
             f"`{card.name}`",
             card.family,
             card.kind,
             megabytes(card.size_bytes),
             card.license,
-            commercial,
+            card.commercial_use,
             f"`{card.requires}`" if card.requires else "",
         )
         lines.append(f"| {' | '.join(cells)} |")
@@ -68,8 +78,8 @@ def _row(card: Card) -> dict[str, Any]:
         "file": card.file or " ".join(card.files),
         "size_bytes": card.size_bytes,
         "parameters": card.parameters,
-        "license": card.license,
-        "commercial": card.commercial,
+        "license": card.effective_license,
+        "commercial": SETTLED[card.commercial_use],
         "requires": card.requires,
         "pulled": is_pulled(card),
     }

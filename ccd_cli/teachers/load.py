@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 from ccd_cli.core.errors import CheckpointError, TeacherError, UsageProblem
-from ccd_cli.core.paths import builtin_folder, builtin_path
+from ccd_cli.core.paths import builtin_folder, builtin_path, expand_home
 from ccd_cli.geometry.kinds import Kind
 from ccd_cli.models.arch import Arch, get_arch
 from ccd_cli.models.files import (
@@ -28,7 +28,7 @@ from ccd_cli.models.files import (
 from ccd_cli.models.identify import hint_from_name, identify
 from ccd_cli.models.keys import strip_prefixes
 from ccd_cli.teachers.custom import custom_card, custom_loader
-from ccd_cli.teachers.paths import find_weights, weights_path
+from ccd_cli.teachers.paths import NotReady, find_weights, weights_path
 from ccd_cli.teachers.registry import CARDS, Card, card
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def _locate(model: str) -> tuple[Path, str]:
             known = ", ".join(sorted(BUILTIN + p.stem for p in builtin_folder().glob(f"*{SAFE_SUFFIX}")))
             raise TeacherError(f"Unknown built-in model '{model}'.", f"Known: {known or 'none yet'}.")
         return weights, model
-    path = Path(model).expanduser()
+    path = expand_home(model)
     if path.is_dir():
         weights = path / RUN_WEIGHTS
         if not weights.is_file():
@@ -135,7 +135,7 @@ def check_runnable(ref: ModelRef) -> ModelRef:
         return ref
     _, package = _ADAPTERS[ref.card.adapter]
     if importlib.util.find_spec(package) is None:
-        raise TeacherError(f"{ref.name} needs {package}.", f'Install it with: pip install -e ".[{ref.card.requires}]"')
+        raise NotReady(ref.card, package)
     find_weights(ref.name)
     return ref
 

@@ -17,6 +17,27 @@ def weights_path(teacher: Card) -> Path:
     return folder / Path(teacher.file).name if teacher.file else folder
 
 
+class NotReady(TeacherError):
+    """A model of the catalog lacks weights, a package, or both: `weights` (names) and `packages` ({package: extra}) say what."""
+
+    def __init__(self, teacher: Card, package: str = "") -> None:
+        path = weights_path(teacher)
+        lacks_weights = not path.exists() and teacher.path is None
+        self.weights = (teacher.name,) if lacks_weights else ()
+        self.packages = {package: teacher.requires} if package else {}
+        self.consent = lacks_weights and not teacher.commercial
+        flag = " --allow-noncommercial" if self.consent else ""
+        install = f'pip install -e ".[{teacher.requires}]"'
+        pull = f"ccd teachers pull {teacher.name}{flag}"
+        lacking = f"The weights of {teacher.name} are not on this machine: there is no {path}."
+        if package and lacks_weights:
+            super().__init__(f"{teacher.name} needs {package}. {lacking}", f"Get both with: {install} && {pull}")
+        elif package:
+            super().__init__(f"{teacher.name} needs {package}.", f"Install it with: {install}")
+        else:
+            super().__init__(lacking, f"Get them from {teacher.url} with: {pull}")
+
+
 def find_weights(model: str) -> Path:
     """Return the weights of the catalog teacher `model`; `TeacherError` says what goes where if they are absent."""
     teacher = card(model)
@@ -24,9 +45,5 @@ def find_weights(model: str) -> Path:
     if not path.exists() and teacher.path is not None:
         raise TeacherError(f"The weights of {teacher.name} are not where its card says: there is no {path}.")
     if not path.exists():
-        consent = "" if teacher.commercial else " --allow-noncommercial"
-        raise TeacherError(
-            f"The weights of {teacher.name} are not on this machine: there is no {path}.",
-            f"Get them from {teacher.url} with: ccd teachers pull {teacher.name}{consent}",
-        )
+        raise NotReady(teacher)
     return path

@@ -7,6 +7,7 @@ from pathlib import Path
 from ccd_cli.config.common import GROUND_TRUTH
 from ccd_cli.config.distill import DistillRecipe
 from ccd_cli.config.load import load_any_recipe
+from ccd_cli.core.paths import exists
 from ccd_cli.models.files import PICKLE_SUFFIXES, SAFE_SUFFIX
 from ccd_cli.teachers.registry import CARDS, all_cards
 
@@ -42,5 +43,5 @@ def _is_name(word: str) -> bool:
     if word in CARDS:
         return True
     path = Path(word)
-    file = "/" in word or path.exists() or path.suffix.lower() in (SAFE_SUFFIX, *PICKLE_SUFFIXES)
+    file = "/" in word or exists(path) or path.suffix.lower() in (SAFE_SUFFIX, *PICKLE_SUFFIXES)
     return not file and word != GROUND_TRUTH and not word.startswith("builtin:")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -15,12 +14,13 @@ from typing import Any
 from ccd_cli.core.errors import TeacherError
 from ccd_cli.core.files import write_json
 from ccd_cli.core.lock import exclusive_lock
+from ccd_cli.core.parse import parse_json
 from ccd_cli.core.paths import builtin_folder, cache_folder
 from ccd_cli.core.report import Report
 from ccd_cli.models.files import sha256_file
 from ccd_cli.teachers.card import NAME, Card
 from ccd_cli.teachers.paths import weights_path
-from ccd_cli.teachers.registry import card
+from ccd_cli.teachers.registry import all_cards, card
 
 VERSION = 1
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -78,7 +78,7 @@ def entries() -> dict[str, Locked]:
     """Return what lock.json says; {} where there is none. `TeacherError` where it is damaged."""
     path = teachers_folder() / "lock.json"
     try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
+        plain = parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
@@ -126,6 +126,16 @@ def differences(name: str, entry: Locked) -> list[str]:
     return found
 
 
+def placed_by_hand() -> dict[str, Path]:
+    """Return the models of the catalog whose weights are here and in no entry of the lock: {name: file or folder}."""
+    recorded = entries()
+    found = {}
+    for one in all_cards().values():
+        if one.repo and one.name not in recorded and is_pulled(one):
+            found[one.name] = installed_at(one)
+    return found
+
+
 def remove(name: str, report: Report) -> int:
     """Delete a teacher's files, complete and partial, and its entry; return how many bytes were freed.
 
@@ -152,7 +162,14 @@ def remove(name: str, report: Report) -> int:
 def _locked(plain: dict[str, Any]) -> Locked:
     files = {place: LockedFile(**values) for place, values in plain["files"].items()}
     for place, file in files.items():
-        if place.startswith("/") or ".." in Path(place).parts or not _SHA256.fullmatch(file.sha256):
+        longest = max(map(len, Path(place).parts), default=0)
+        if (
+            place.startswith("/")
+            or ".." in Path(place).parts
+            or "\0" in place
+            or longest > 200
+            or not _SHA256.fullmatch(file.sha256)
+        ):
             raise ValueError(place)
     return Locked(**{**plain, "files": files})
 

@@ -94,7 +94,9 @@ def pull(
 def _check_license(found: Card, allowed: bool) -> None:
     if found.commercial or allowed:
         return
-    why = f"disputed: {found.disputed}" if found.disputed else "which forbids commercial use"
+    unknown = found.commercial_use == "unknown"
+    why = "which ccd does not know" if unknown else "which forbids commercial use"
+    why = f"disputed: {found.disputed}" if found.disputed else why
     raise TeacherError(
         f"{found.name} is under {found.license} ({found.license_url}), {why}.",
         "To take it all the same, add --allow-noncommercial; a student made with it carries this license.",

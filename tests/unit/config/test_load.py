@@ -36,7 +36,7 @@ def test_numbers_and_booleans_as_in_yaml_1_2(text, value):
         ("a: 1\na: 2\n", "twice"),
         ("a: {b: 1, b: 2}\n", "twice"),
         ("a: &x [1]\nb: *x\n", "alias"),
-        ("a: !!python/object/apply:os.system ['true']\n", "constructor"),
+        ("a: !!python/object/apply:os.system ['true']\n", "tags"),
         ("a: [1\n", "line"),
         ("a: 1\n---\nb: 2\n", "document"),
     ],

@@ -15,7 +15,7 @@ from ccd_cli.core import files as core_io
 from ccd_cli.core.errors import CcdError, UsageProblem
 from ccd_cli.core.report import Silent
 from ccd_cli.prepare import run as prepare
-from ccd_cli.prepare.archives import copy_item, list_items
+from ccd_cli.prepare.archives import copy_item, list_items, open_items
 from tests.tiny_sets import (
     DRIVE,
     KITTI_NAMES,
@@ -280,3 +280,32 @@ def test_what_cannot_be_prepared(tmp_path):
         prepare.run("diode", tmp_path / "diode", tmp_path, report=Silent())
     with pytest.raises(CcdError, match="does not exist"):
         prepare.run("diode", tmp_path / "nowhere", tmp_path, report=Silent())
+
+
+def test_members_that_are_no_files_are_named(tmp_path):
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        head = tarfile.TarInfo("x/photo.png")
+        head.size = 3
+        tar.addfile(head, io.BytesIO(b"abc"))
+        link = tarfile.TarInfo("x/link.png")
+        link.type, link.linkname = tarfile.SYMTYPE, "photo.png"
+        tar.addfile(link)
+        pipe = tarfile.TarInfo("x/pipe")
+        pipe.type = tarfile.FIFOTYPE
+        tar.addfile(pipe)
+    left_out: list[str] = []
+    assert [item.name for item in list_items(tmp_path, left_out)] == ["x/photo.png"]
+    assert left_out == ["a.tar: x/link.png (a link)", "a.tar: x/pipe (not a plain file)"]
+
+
+def test_a_zip_that_is_damaged_inside_is_one_error(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("a.txt", b"x" * 500)
+    data = bytearray((tmp_path / "a.zip").read_bytes())
+    data[200] ^= 1
+    (tmp_path / "a.zip").write_bytes(data)
+    (item,) = list_items(tmp_path / "a.zip")
+    with pytest.raises(CcdError, match="damaged"):
+        for name, file in open_items(item.container, [item.name]):
+            copy_item(file, item.size, tmp_path / "out.txt", name)
+    assert not (tmp_path / "out.txt").exists()

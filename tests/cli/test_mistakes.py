@@ -1,0 +1,148 @@
+"""Mistakes are found before anything heavy is imported, all at once, in one style, with the nearest names."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from ccd_cli.cli.report import RichReport
+
+RECIPE = {
+    "name": "x",
+    "images": "nowhere",
+    "teachers": ["depth-anything-v2-smal", "moge-2-large"],
+    "eval": {"pairs": "p.yaml"},
+}
+
+
+def torch_free(tmp_path, *words):
+    """Run the command in a process of its own; return its output. It must end without torch."""
+    script = (
+        "import sys; from ccd_cli.cli.main import cli\n"
+        f"try: cli.main({[str(word) for word in words]!r}, standalone_mode=False)\n"
+        "except SystemExit as end: print('exit', end.code)\n"
+        "except BaseException as error: print('exit', getattr(error, 'exit_code', error))\n"
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.stdout.splitlines()[-1] == "False", done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def test_a_missing_photo_costs_no_import_of_torch(tmp_path, monkeypatch):
+    monkeypatch.setenv("CCD_HOME", str(tmp_path / "home"))
+    assert "nope.jpg: no such file" in torch_free(tmp_path, "predict", "nope.jpg", "--model", "builtin:tiny")
+    (tmp_path / "r.yaml").write_text(yaml.safe_dump(RECIPE))
+    assert "nowhere does not exist" in torch_free(tmp_path, "distill", "r.yaml")
+    values = {"task": "label", "name": "x", "images": "nowhere", "teachers": ["builtin:tiny"]}
+    (tmp_path / "l.yaml").write_text(yaml.safe_dump(values))
+    assert "nowhere does not exist" in torch_free(tmp_path, "label", "l.yaml")
+
+
+def test_predict_of_nothing_says_what_failed(ccd_here):
+    done = ccd_here("predict", "nope.jpg", "~nosuchuser/b.png", "--model", "builtin:tiny", "--json")
+    assert done.exit_code == 1
+    document = json.loads(done.stdout)
+    assert document["model"] == "builtin:tiny"
+    assert document["done"] == []
+    assert [each["input"] for each in document["failed"]] == ["nope.jpg", "~nosuchuser/b.png"]
+
+
+def test_a_bad_home_in_a_list_costs_only_its_line(ccd_here, photos, tmp_path):
+    (tmp_path / "list.txt").write_text(f"{photos / '0.jpg'}\n~nosuchuser/b.png\n")
+    done = ccd_here("predict", "list.txt", "--model", "builtin:tiny", "--save", "npy", "--json")
+    assert done.exit_code == 1
+    document = json.loads(done.stdout)
+    assert len(document["done"]) == 1
+    assert len(document["failed"]) == 1
+
+
+def test_check_finds_what_the_run_would(ccd_here, tmp_path):
+    (tmp_path / "r.yaml").write_text(yaml.safe_dump(RECIPE))
+    found = json.loads(ccd_here("recipes", "check", "r.yaml", "--json").stdout)["problems"]
+    assert [each["key"] for each in found] == ["images", "eval.pairs: file", "teachers.0.model"]
+    assert "Did you mean depth-anything-v2-small" in found[2]["problem"]
+    (tmp_path / "p.yaml").write_text("name: mine\nimage: a/*.png\ndepth: b/*.png\n")
+    changes = ("--set", f"images={tmp_path}", "--set", "teachers=[moge-2-large]")
+    found = json.loads(ccd_here("recipes", "check", "r.yaml", *changes, "--json").stdout)["problems"]
+    assert [each["key"] for each in found] == ["images", "eval.pairs"]
+    assert "nothing matches" in found[1]["problem"]
+
+
+def test_all_that_is_missing_is_one_error_with_one_command(ccd_here, photos):
+    done = ccd_here("distill", "indoor", "--set", f"images={photos}")
+    assert done.exit_code == 1
+    assert done.stderr.count("error:") == 1
+    for name in ("depth-anything-3-mono-large", "depth-anything-v1-large", "depth-anything-v2-small"):
+        assert name in done.stderr
+    assert "ccd teachers pull --recipe indoor" in done.stderr
+    other = ccd_here("distill", "indoor", "--set", f"images={photos}", "--set", "teachers=[depth-anything-v2-large]")
+    assert "ccd teachers pull depth-anything-v2-large depth-anything-v2-small --allow-noncommercial" in other.stderr
+    noted = ccd_here("recipes", "check", "indoor")
+    assert noted.exit_code == 0
+    assert "ccd teachers pull --recipe indoor" in noted.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["predct", "a.jpg"], "Did you mean predict"),
+        (["teachers", "pul"], "Did you mean pull"),
+        (["recipes", "chek", "x"], "Did you mean check"),
+        (["recipes", "show", "indor"], "indoor"),
+        (["teachers", "info", "moge-2-larg"], "moge-2-large"),
+        (["eval", "--suite", "zero-shoot"], "Did you mean zero-shot"),
+        (["predict", "a.jpg", "--modell", "x"], "--model"),
+        (["predict"], "INPUT"),
+        (["predict", "a.jpg", "--batch", "²"], "neither auto nor a number"),
+    ],
+)
+def test_one_style_and_the_nearest_names(ccd_here, words, meant):
+    done = ccd_here(*words)
+    assert done.exit_code in (1, 2)
+    assert done.stderr.startswith("ccd: error: ")
+    assert meant in done.stderr
+    assert "Usage:" not in done.stderr
+
+
+def test_no_estimate_before_the_first_unit_is_done(capsys):
+    report = RichReport(verbose=True)
+    report.begin("Working", 10, 3)
+    report._last_line -= 60
+    report.advance(3)
+    report._last_line -= 60
+    report.advance(5)
+    lines = capsys.readouterr().err.splitlines()
+    assert "ETA" not in lines[0]
+    assert "ETA" in lines[1]
+
+
+def test_verify_tells_of_weights_placed_by_hand(ccd_here, tmp_path):
+    folder = tmp_path / "home/teachers/depth-anything-v2-small"
+    folder.mkdir(parents=True)
+    (folder / "depth_anything_v2_vits.pth").write_bytes(b"abc")
+    done = ccd_here("teachers", "verify", "--json")
+    (row,) = json.loads(done.stdout)
+    assert (row["name"], row["ok"]) == ("depth-anything-v2-small", None)
+    assert "placed by hand" in row["problems"][0]
+    assert "ba7816bf8f01cfea414140de5dae2223" in row["problems"][0]  # sha256 of abc
+    assert "placed by hand" in done.stderr
+
+
+@pytest.mark.parametrize("image", ["rgb/*", "rgb/*.*"])
+def test_a_suite_of_mixed_suffixes_says_so(ccd_here, tmp_path, photos, image):
+    for name, source in (("a.jpg", "0.jpg"), ("b.png", "1.png")):
+        for folder in ("rgb", "depth"):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            (tmp_path / folder / (name if folder == "rgb" else f"{name[0]}.png")).write_bytes(
+                (photos / source).read_bytes()
+            )
+    suite = {"name": "mine", "image": image, "depth": "depth/*.png", "pair": "match"}
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump(suite))
+    done = ccd_here("eval", "--suite", "s.yaml", "--model", "builtin:tiny")
+    assert done.exit_code == 1
+    assert "suffixes that differ" in done.stderr
+    assert ".jpg, .png" in done.stderr
+    assert "No set of" not in done.stderr
