@@ -117,25 +117,9 @@ def read_json_lines(path: Path) -> list[Any]:
     for line in path.read_bytes().split(b"\n"):
         try:
             values.append(json.loads(line))
-        except ValueError:
+        except (ValueError, RecursionError):
             break
     return values
-
-
-def cut_json_lines(path: Path, last_step: int) -> None:
-    """Cut a metrics file back to the lines of steps up to `last_step`, byte for byte as they were."""
-    kept = b""
-    if path.exists():
-        for line in path.read_bytes().split(b"\n"):
-            try:
-                step = json.loads(line)["step"]
-            except (ValueError, KeyError, TypeError):
-                break
-            if step > last_step:
-                break
-            kept += line + b"\n"
-    with atomic_write(path) as temporary:
-        temporary.write_bytes(kept)
 
 
 def disk_error(error: OSError, path: Path) -> CcdError:

@@ -85,7 +85,7 @@ def _pending(items: list[Media], job: Job) -> dict[Media, Fingerprints]:
         except CcdError as error:
             job.fail(item, error)
             continue
-        if job.settings.overwrite or existing_results(job.settings.out / item.stem, fingerprints.all) is None:
+        if job.settings.overwrite or existing_results(job.settings.out / item.stem, fingerprints.all, job) is None:
             pending[item] = fingerprints
         else:
             job.skip(item)

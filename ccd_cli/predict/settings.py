@@ -64,6 +64,7 @@ class Settings(GeometrySettings, CloudSwitch):
     )
     cmap: str = option("inferno", "Matplotlib color map of colored outputs.", "Output", metavar="NAME")
     overwrite: bool = overwrite_option("Recompute existing results instead of skipping them.")
+    verify: bool = option(False, "Compare every byte of existing results before skipping them.", "Output")
     batch: int | None = option(
         None,
         "Batch size for images.",

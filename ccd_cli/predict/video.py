@@ -93,7 +93,7 @@ def predict_video(item: Media, job: Job) -> None:
     span = (settings.start, settings.end, settings.stride)
     try:
         fingerprints = fingerprints_of(item, job, mode, span)
-        if not settings.overwrite and (found := existing_results(base, fingerprints.all)):
+        if not settings.overwrite and (found := existing_results(base, fingerprints.all, job)):
             job.skip(item)
             job.report.note(f"{item.path}: has results with the same settings and is skipped (--overwrite redoes it)")
             problems = [found.get("video", {}).get("truncated")]
