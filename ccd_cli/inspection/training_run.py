@@ -20,9 +20,16 @@ Tables = dict[str, list[dict[str, Any]]]
 
 
 def statistics(folder: RunFolder) -> tuple[dict[str, Any], Tables]:
-    """Return the progress of a run, and tables of its teachers, its best validation and its comparison with others, if any."""
-    recipe = read_yaml(folder.recipe)
-    lines = read_json_lines(folder.metrics)
+    """Return the progress of a run, and tables of its teachers, its best validation and its comparison with others, if any.
+
+    Raises CcdError where a file is damaged: a finished run's are what `run.json` says, a running one's lines have every step.
+    """
+    if folder.finished and (damaged := folder.damaged()):
+        raise CcdError(
+            f"{', '.join(damaged)} of the finished run {folder.path}: damaged, changed or gone.",
+            f"Make it again with: ccd distill RECIPE --resume --out {folder.path}",
+        )
+    recipe, lines = read_yaml(folder.recipe), _lines(folder)
     last = lines[-1] if lines else {}
     losses = [line["loss"] for line in lines if line.get("loss") is not None]
     run = {
@@ -38,17 +45,37 @@ def statistics(folder: RunFolder) -> tuple[dict[str, Any], Tables]:
     }
     tables: Tables = {"Teachers": [dict(teacher) for teacher in recipe["teachers"]]}
     if folder.eval.exists():
-        try:
-            scores = json.loads(folder.eval.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise CcdError(f"{folder.eval} is damaged.", "Remove it, or run again.") from error
-        if scores.get("best"):
-            best = scores["best"]
+        tables |= _scores(folder.eval)
+    return run, tables
+
+
+def _lines(folder: RunFolder) -> list[dict[str, Any]]:
+    """The lines of `metrics.jsonl`, one for each step from 1; the last one may be cut off, as a kill leaves it."""
+    content = folder.metrics.read_bytes() if folder.metrics.exists() else b""
+    lines = read_json_lines(folder.metrics)
+    steps = [line.get("step") for line in lines if isinstance(line, dict)]
+    whole = content.count(b"\n") == len(lines) and steps == [*range(1, len(lines) + 1)]
+    if not whole or (not lines and folder.state.exists()):
+        raise CcdError(
+            f"{folder.metrics} is damaged: not every step is in it.",
+            "Resume the run: its saved state holds the lines.",
+        )
+    return lines
+
+
+def _scores(path: Path) -> Tables:
+    """The tables of `eval.json`."""
+    tables: Tables = {}
+    try:
+        scores = json.loads(path.read_text(encoding="utf-8"))
+        if best := scores["best"]:
             counts = {name: int(best[name]) for name in ("step", "images") if name in best}
             tables["Best validation"] = [{**best, **counts}]
-        if scores.get("comparison"):
-            tables["Comparison"] = scores["comparison"]
-    return run, tables
+        if comparison := scores["comparison"]:
+            tables["Comparison"] = [dict(row) for row in comparison]
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        raise CcdError(f"{path} is damaged.", "Remove it, or resume the run.") from error
+    return tables
 
 
 def plots(folder: RunFolder) -> dict[Path, Panel]:

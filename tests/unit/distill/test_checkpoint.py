@@ -140,7 +140,7 @@ def test_a_state_with_a_single_flipped_bit_is_refused(tmp_path):
     assert torch.load(path, weights_only=True)["step"] == 3, "other programs read it"
     for place in (*range(0, len(whole), 41), *range(len(whole) - 70, len(whole))):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
-        with pytest.raises(CcdError, match="damaged|this version"):
+        with pytest.raises(CcdError, match=r"damaged|this version"):
             checkpoint.read(path)
     for damaged in (b"", whole[:-1], whole[:-68], whole[: len(whole) // 2], bytes(len(whole))):
         path.write_bytes(damaged)

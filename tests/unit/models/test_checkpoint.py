@@ -290,9 +290,11 @@ def test_equal_content_gives_equal_bytes_and_every_flipped_bit_is_refused(tmp_pa
     whole = path.read_bytes()
     assert whole == other.read_bytes()
     script = (
-        "import sys, torch; from ccd_cli.models.checkpoint import *; from ccd_cli.models.arch import timm_arch;"
-        "from safetensors.torch import load_file; a, b = sys.argv[1:]; m = read_metadata(a); arch = timm_arch('test_convnext', features=16);"
-        "m.pop('ccd_arch'); save_model(b, load_file(a), arch, m)"
+        "import sys; from safetensors.torch import load_file\n"
+        "from ccd_cli.models.checkpoint import read_metadata, save_model\n"
+        "from ccd_cli.models.arch import timm_arch\n"
+        "a, b = sys.argv[1:]; facts = read_metadata(a); facts.pop('ccd_arch')\n"
+        "save_model(b, load_file(a), timm_arch('test_convnext', features=16), facts)\n"
     )
     subprocess.run([sys.executable, "-c", script, str(path), str(tmp_path / "c.safetensors")], check=True)
     assert (tmp_path / "c.safetensors").read_bytes() == whole, "in another process, too"
