@@ -43,7 +43,7 @@ DAMAGES: dict[str, Callable[[bytes, random.Random], bytes]] = {
     "zeroed": lambda whole, rng: bytes(len(whole)),
     "one bit flipped": lambda whole, rng: flipped(whole, rng.randrange(8 * len(whole))),
 }
-FLIPS = 3
+FLIPS = 2
 """Flipped bits tried for each file when all is tried."""
 TABLE: Counter[tuple[str, str, str]] = Counter()
 
@@ -256,16 +256,19 @@ def test_a_few_of_a_prediction(predicted):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(7200)
 def test_every_file_of_a_finished_run(finished):
     campaign(finished)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(7200)
 def test_every_file_of_a_killed_run(killed):
     campaign(killed)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(7200)
 def test_every_file_of_a_prediction(predicted):
     campaign(predicted)
 
@@ -363,6 +366,7 @@ def test_a_few_of_a_teacher(teacher, place):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(7200)
 def test_every_file_of_a_teacher(teacher):
     campaign(teacher[0])
 
@@ -379,5 +383,6 @@ def labels(place, photos, make_teacher) -> Left:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(7200)
 def test_every_file_of_labels(labels):
     campaign(labels)

@@ -20,6 +20,7 @@ import yaml
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from ccd_cli.config.settings import DistillSettings
 from tests.tiny import tiny_values
 
 
@@ -33,8 +34,11 @@ def split(changes: str) -> list[str]:
 
 
 def same_weights(a: Path, b: Path) -> bool:
+    """Whether two runs left the same student; of equal runs the files are equal byte for byte."""
     x, y = load_file(a / "student.safetensors"), load_file(b / "student.safetensors")
-    return x.keys() == y.keys() and all(torch.equal(x[k], y[k]) for k in x)
+    equal = x.keys() == y.keys() and all(torch.equal(x[k], y[k]) for k in x)
+    assert not equal or (a / "student.safetensors").read_bytes() == (b / "student.safetensors").read_bytes()
+    return equal
 
 
 def start(tmp_path, *args):
@@ -249,10 +253,10 @@ def test_a_full_disk_is_one_line_and_leaves_finished_work(tiny_recipe, write_rec
 
     monkeypatch.setattr(checkpoint.torch, "save", full)
     with pytest.raises(CcdError, match="No space left"):
-        distill.run(recipe, out="run", report=Silent())
+        distill.run(recipe, DistillSettings(out="run"), Silent())
     assert torch.load("run/checkpoints/last.pt", weights_only=True)["step"] == 5
     assert sorted(p.name for p in Path("run/checkpoints").iterdir()) == ["last.pt"]
-    done = distill.run(recipe, out="run", resume=True, report=Silent())
+    done = distill.run(recipe, DistillSettings(out="run", resume=True), Silent())
     assert done.steps == 12
     assert [row["step"] for row in lines(tmp_path / "run")] == list(range(1, 13))
 
@@ -279,7 +283,7 @@ def test_losses_that_are_not_finite_are_skipped_counted_and_stop_the_run(
 
     monkeypatch.setattr(distill, "distillation_loss", spoiled)
     with pytest.raises(TrainingStopped, match="3 steps in a row"):
-        distill.run(recipe, out="run", report=Silent())
+        distill.run(recipe, DistillSettings(out="run"), Silent())
     rows = lines(tmp_path / "run")
     assert [row["step"] for row in rows] == list(range(1, 10))
     assert [row["step"] for row in rows if row.get("skipped")] == [2, 3, 7, 8, 9]
@@ -339,10 +343,10 @@ def test_a_bad_pair_is_left_out_and_no_good_pair_is_an_error(tiny_recipe, write_
     tiny_recipe["eval"] = {"pairs": "pairs.yaml", "every": 4, "compare": False}
     tiny_recipe["optim"]["steps"] = 4
     recipe = load_recipe(str(write_recipe(tiny_recipe)))
-    assert distill.run(recipe, out="run", report=Silent()).scores["images"] == 1
+    assert distill.run(recipe, DistillSettings(out="run"), Silent()).scores["images"] == 1
     np.save("3.npy", np.zeros((60, 66), np.float32))
     with pytest.raises(ImageError, match="left to score"):
-        distill.run(recipe, out="other", report=Silent())
+        distill.run(recipe, DistillSettings(out="other"), Silent())
 
 
 def test_weights_that_changed_or_would_be_written_over_are_refused(
@@ -379,7 +383,7 @@ def test_a_frozen_encoder_does_not_move(tiny_recipe, write_recipe, tmp_path, mon
     weights = make_teacher("first", 1)
     tiny_recipe["student"] |= {"init": "pretrained", "weights": str(weights), "freeze_encoder": True}
     tiny_recipe["optim"] |= {"steps": 3, "ema": 0.0}
-    distill.run(load_recipe(str(write_recipe(tiny_recipe))), out="run", report=Silent())
+    distill.run(load_recipe(str(write_recipe(tiny_recipe))), DistillSettings(out="run"), Silent())
     before, after = load_file(weights), load_file("run/student.safetensors")
     assert all(torch.equal(before[k], after[k]) for k in before if k.startswith("encoder."))
     assert any(not torch.equal(before[k], after[k]) for k in before if k.startswith("head."))
