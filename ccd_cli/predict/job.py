@@ -72,7 +72,9 @@ def existing_results(base: Path, fingerprint: str, job: Job) -> dict[str, Any] |
     if found is None or found["fingerprint"] != fingerprint:
         return None
     side, names = with_suffix(base, ".json"), [str(name) for name in found["files"].values()]
-    if not is_sealed(found) or not isinstance(recorded := found.get("checksums"), dict):
+    if "checksums" not in found:
+        return None  # of an earlier version
+    if not is_sealed(found) or not isinstance(recorded := found["checksums"], dict):
         job.report.warn(f"{side} was changed or damaged since it was written: the results are made again.")
         return None
     for name in names:
