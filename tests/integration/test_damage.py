@@ -81,7 +81,7 @@ def check(left: Left, expected: Any, file: Path, damage: str, rng: random.Random
     assert "Traceback" not in result.output, told
     assert result.exit_code in (0, 1, 2), told
     if result.exit_code:
-        assert "error: " in result.output, told
+        assert "error: " in result.output or "warning: failed: " in result.output, told
         return "refused"
     assert left.results() == expected, f"exit 0 with another result: {told}"
     return "same results"
@@ -339,8 +339,8 @@ def teacher(place, tmp_path_factory) -> Iterator[tuple[Left, Callable[..., Any]]
             command = [sys.executable, "-m", "ccd_cli", "teachers", *args]
             return subprocess.run(command, env={**os.environ, **online}, capture_output=True, text=True, timeout=120)
 
-        made = teachers("pull", MODEL)
-        assert made.returncode == 0, made.stderr
+        made = next((done for done in (teachers("pull", MODEL) for _ in range(5)) if done.returncode == 0), None)
+        assert made is not None, "a busy machine answers late, but not five times"
         again = ("predict", "photos/0.jpg", "--out", "by-teacher", "--resolution", "28", "--save", "npy", "--overwrite")
         again += ("--device", "cpu", "--offline", "--threads", "1")
         yield Left("downloaded teacher", folder, again, lambda: of_maps(place / "by-teacher")), teachers
