@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
+from enum import IntEnum
+
+
+class Draw(IntEnum):
+    """What a seed is for: two draws of one run with the same counters differ by it. The numbers never change."""
+
+    INITIAL_WEIGHTS = 0
+    ORDER = 1  # of images in an epoch
+    VIEWS = 2  # crops and augmentation of a position
+    STEP = 3  # torch's generators in a training step
+    TEACHER = 4  # of a step
+    HEADERS = 5  # which images are checked before a run
+    LABEL_NOISE = 6
+    SHARD_ORDER = 7
+    TEACHER_NOISE = 8  # of teachers that sample, in a shard
+
 
 def step_seed(seed: int, *parts: int) -> int:
-    """Mix a run's seed with counters into one 63-bit seed; the same on every machine."""
+    """Mix a run's seed with a `Draw` and counters into one 63-bit seed; the same on every machine."""
     value = seed & 0xFFFFFFFFFFFFFFFF
     for part in parts:
         value = (

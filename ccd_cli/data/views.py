@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from ccd_cli.core.errors import CcdError, ImageError
-from ccd_cli.core.seeding import step_seed
+from ccd_cli.core.seeding import Draw, step_seed
 from ccd_cli.data.augment import Augmentation, augment
 from ccd_cli.data.batch import Batch, Example, ImageViews, collate
 from ccd_cli.data.crops import Patch, Region, crop_image, crop_map, draw_boxes, footprint, inside
@@ -167,14 +167,14 @@ class PhotoStream:
         self.on_bad(path, reason)
 
     def _permutation(self, epoch: int) -> np.ndarray:
-        return np.random.default_rng(step_seed(self.seed, 1, epoch)).permutation(len(self.source))
+        return np.random.default_rng(step_seed(self.seed, Draw.ORDER, epoch)).permutation(len(self.source))
 
     def __getitem__(self, position: int) -> Example:
         """Return the views at a position; raises CcdError when no photo at all can be read."""
         count = len(self.source)
         epoch, place = divmod(position, count)
         order = self._order(epoch)
-        rng = np.random.default_rng(step_seed(self.seed, 2, position))
+        rng = np.random.default_rng(step_seed(self.seed, Draw.VIEWS, position))
         for offset in range(count):
             index = int(order[(place + offset) % count])
             path = self.source.name(index)

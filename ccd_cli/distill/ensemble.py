@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ccd_cli.config.common import Noise
 from ccd_cli.core.errors import TeacherError
-from ccd_cli.core.seeding import step_seed
+from ccd_cli.core.seeding import Draw, step_seed
 from ccd_cli.data.batch import Batch, TeacherViews, network_input
 from ccd_cli.data.corruptions import corrupt_labels, rescale
 from ccd_cli.distill.precomputed import PrecomputedLabels
@@ -92,7 +92,7 @@ class TeacherEnsemble:
         """Return the index of the teacher of a step, by weight, or AVERAGE when mixing is `average`."""
         if self.mixing == "average":
             return AVERAGE
-        generator = np.random.default_rng(step_seed(self.seed, 4, step))
+        generator = np.random.default_rng(step_seed(self.seed, Draw.TEACHER, step))
         return int(generator.choice(len(self.members), p=self.fractions))
 
     def needed(self, index: int) -> list[int]:

@@ -21,7 +21,7 @@ from ccd_cli.core.lock import exclusive_lock
 from ccd_cli.core.paths import builtin_path
 from ccd_cli.core.report import Report
 from ccd_cli.core.runtime import Runtime, choose_runtime
-from ccd_cli.core.seeding import step_seed
+from ccd_cli.core.seeding import Draw, step_seed
 from ccd_cli.data.augment import Augmentation
 from ccd_cli.data.source import Source
 from ccd_cli.data.views import PhotoStream, Stream, ViewConfig
@@ -72,7 +72,7 @@ def prepare(
             "Use a multiple of their number.",
         )
     weights = inputs.weights.path if inputs.weights else None
-    student = build_student(inputs.arch, recipe.student.init, weights, step_seed(recipe.seed, 0))
+    student = build_student(inputs.arch, recipe.student.init, weights, step_seed(recipe.seed, Draw.INITIAL_WEIGHTS))
     _take_folder(folder, student, 2 + (recipe.optim.ema > 0) + (inputs.validation is not None), runtime, stack)
     saved = checkpoint.read(folder.state) if settings.resume else None
     if saved is not None:

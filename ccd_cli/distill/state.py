@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ccd_cli.config.distill import DistillRecipe
 from ccd_cli.core.runtime import Runtime
-from ccd_cli.core.seeding import step_seed
+from ccd_cli.core.seeding import Draw, step_seed
 from ccd_cli.data.batch import StudentViews, network_input
 from ccd_cli.data.views import Stream
 from ccd_cli.distill.ensemble import TeacherEnsemble
@@ -25,7 +25,7 @@ from ccd_cli.models.depth_net import DepthNet
 
 @dataclass(frozen=True)
 class Run:
-    """What a run begins with and keeps: nothing here changes from step to step.
+    """What a run begins with and keeps from step to step (the stream only learns which images are unreadable).
 
     `features`: the feature term is on. `untrained` is the student before its first step; `licenses` and `hashes` (sha256 by
     name) are those of the teachers and of the weights that the student begins from.
@@ -50,11 +50,11 @@ class Run:
 
     def seed(self, step: int) -> int:
         """Return the seed of torch's generators in a step of this process."""
-        return step_seed(self.recipe.seed, 3, step, self.runtime.rank)
+        return step_seed(self.recipe.seed, Draw.STEP, step, self.runtime.rank)
 
     def noise_seed(self, step: int, micro_step: int) -> int:
         """Return the seed of the noise that the recipe puts on labels."""
-        return step_seed(self.recipe.seed, 6, step, micro_step, self.runtime.rank)
+        return step_seed(self.recipe.seed, Draw.LABEL_NOISE, step, micro_step, self.runtime.rank)
 
 
 @dataclass

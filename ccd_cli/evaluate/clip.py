@@ -28,7 +28,7 @@ from ccd_cli.metrics.alignment_clip import ClipFit
 from ccd_cli.metrics.depth import image_metrics
 from ccd_cli.metrics.points import Seen, reprojection_errors
 from ccd_cli.scoring.image import more_scores
-from ccd_cli.scoring.rows import STEADY, Record
+from ccd_cli.scoring.rows import TAE, Record
 
 Map = NDArray[np.float32]
 
@@ -123,7 +123,7 @@ class ClipTask:
             scores |= image_metrics(depth, sample.depth, sample.mask)
             scores |= more_scores(self.clip.spec, sample, depth)
         if sample.pose is not None:
-            scores[STEADY] = float(np.mean(carried)) if carried else float("nan")
+            scores[TAE] = float(np.mean(carried)) if carried else float("nan")
         scale, shift = fit.fit()
         return {
             "index": index,

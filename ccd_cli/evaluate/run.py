@@ -26,14 +26,14 @@ from ccd_cli.evaluate.figures import Gallery
 from ccd_cli.evaluate.report import write_results
 from ccd_cli.evaluate.results import Results, Scored
 from ccd_cli.evaluate.settings import Settings
-from ccd_cli.evaluate.store import ScoreBook, folder_name, mark
+from ccd_cli.evaluate.store import ScoreBook, fingerprint, folder_name
 from ccd_cli.evaluate.task import Task
 from ccd_cli.metrics.alignment_clip import ClipFit
 from ccd_cli.metrics.methods import CameraChoice
 from ccd_cli.scoring.alignment import Alignment
 from ccd_cli.scoring.image import ScoringOptions
 from ccd_cli.scoring.protocol import protocol
-from ccd_cli.scoring.rows import STEADY, Record, summary_row
+from ccd_cli.scoring.rows import TAE, Record, summary_row
 from ccd_cli.teachers.load import check_runnable, resolve_model
 from ccd_cli.teachers.model import load
 
@@ -137,13 +137,13 @@ class Evaluation:
     ) -> tuple[list[Record], Gallery]:
         """Score what is not scored yet; return all records of the set, and its figures."""
         settings, name = self.settings, benchmark.spec.name
-        common = mark(*_facts_of(benchmark, settings), facts, settings.alignment, settings.alignment_max_res)
+        common = fingerprint(*_facts_of(benchmark, settings), facts, settings.alignment, settings.alignment_max_res)
         wanted = spread(len(benchmark), settings.limit)
         keys = [(source.key(benchmark, i), benchmark.fingerprint(i)) for i in range(len(benchmark))]
         if isinstance(benchmark, ClipBenchmark):  # one fit: every frame's score depends on all of them
             wanted = list(range(min(len(benchmark), settings.limit or len(benchmark))))
-            common = mark(common, wanted, keys)
-        fingerprints = [mark(common, key) for key in keys]
+            common = fingerprint(common, wanted, keys)
+        fingerprints = [fingerprint(common, key) for key in keys]
         left_out = partial(_leave_out, self.results, self.report, source.label, name)
         with ScoreBook(folder / f"{folder_name(name)}.jsonl", fingerprints, settings.overwrite) as book:
             gallery = Gallery(folder / "pictures" / folder_name(name), book.of(wanted))
@@ -186,7 +186,7 @@ def _warnings(label: str, spec: Spec, row: dict[str, Any], camera: CameraChoice)
             f"{label} on {row['dataset']}: the ground truth has no meters and nothing was aligned to it, so the errors say "
             "nothing. Give --alignment scale."
         )
-    if row["n"] > 1 and row.get(STEADY, 0) != row.get(STEADY, 0):
+    if row["n"] > 1 and row.get(TAE, 0) != row.get(TAE, 0):
         yield (
             f"{label} on {row['dataset']}: no two following frames see a common point, so there is no temporal alignment "
             "error. Check `pose`, the unit of the translations and `intrinsics`."

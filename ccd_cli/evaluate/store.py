@@ -14,28 +14,28 @@ from ccd_cli.core.files import atomic_write, disk_error, json_line, read_json_li
 from ccd_cli.scoring.rows import Record
 
 
-def mark(*facts: object) -> str:
-    """Return a short hash of everything in `facts`: scores with another mark are not these."""
+def fingerprint(*facts: object) -> str:
+    """Return a short hash of everything in `facts`: scores with another fingerprint are not these."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=repr).encode()).hexdigest()[:16]
 
 
 def folder_name(label: str, taken: Collection[str] = ()) -> str:
     """Return a folder's name, valid on every system and not in `taken`, for a label of any characters."""
     safe = re.sub(r"[^A-Za-z0-9._-]+", "-", label).strip(".-")[:80] or "model"
-    return safe if safe not in taken else f"{safe}-{mark(label)[:6]}"
+    return safe if safe not in taken else f"{safe}-{fingerprint(label)[:6]}"
 
 
 class ScoreBook:
     """The records of one set by index, in `path` (JSON lines) and in memory.
 
-    `marks` are the marks of all samples in order: a line whose mark is another one, or that was cut off, is dropped and
+    `fingerprints` are those of all samples in order: a line whose fingerprint is another one, or that was cut off, is dropped and
     the file cleaned. With `overwrite` nothing is kept. Raises CcdError on a full disk.
     """
 
     def __init__(self, path: Path, fingerprints: Sequence[str], overwrite: bool) -> None:
         self.path = path
         self.records: dict[int, Record] = {}
-        self._marks = fingerprints
+        self._fingerprints = fingerprints
         if not overwrite:
             for line in read_json_lines(path):
                 if (record := _valid(line, fingerprints)) is not None:
@@ -54,7 +54,7 @@ class ScoreBook:
     def add(self, record: Record) -> None:
         """Keep a record: in the file when this returns."""
         assert self._file is not None
-        record = {**record, "mark": self._marks[record["index"]]}
+        record = {**record, "mark": self._fingerprints[record["index"]]}
         try:
             self._file.write(json_line(record))
             self._file.flush()

@@ -30,7 +30,7 @@ LeftOut = Callable[[str, CcdError], None]
 Scored = tuple[int, Record | CcdError, Panels | None]
 
 
-HEADLINE = {"depth": "abs_rel", "pairs": "pair_accuracy", "clip": "abs_rel"}
+PROGRESS_SCORE = {"depth": "abs_rel", "pairs": "pair_accuracy", "clip": "abs_rel"}
 """Score of an image that progress shows."""
 
 
@@ -58,7 +58,7 @@ class Task:
             report.note(f"{what}: scored already (--overwrite does it again)")
             return
         done, size = len(wanted) - len(todo), self.source.batch
-        score_key = HEADLINE[self.benchmark.spec.task]
+        score_key = PROGRESS_SCORE[self.benchmark.spec.task]
         report.begin(what, len(wanted), done)
 
         def take(result: Any) -> None:

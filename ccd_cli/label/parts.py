@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ccd_cli.core.concurrency import BackgroundWork, prefetch
 from ccd_cli.core.errors import CcdError
-from ccd_cli.core.seeding import step_seed
+from ccd_cli.core.seeding import Draw, step_seed
 from ccd_cli.data.crops import Region
 from ccd_cli.geometry.kinds import Kind
 from ccd_cli.label.plan import ImageFacts, Plan, Unreadable, key_of
@@ -92,7 +92,9 @@ def write_part(
     crops share a forward pass depends on nothing else. `progress(images read so far)` is called after each forward pass
     and may raise to stop; nothing is left then.
     """
-    torch.manual_seed(step_seed(plan.seed, 8, shard))  # for a teacher that draws noise without a seed of its own
+    torch.manual_seed(
+        step_seed(plan.seed, Draw.TEACHER_NOISE, shard)
+    )  # for a teacher that draws noise without a seed of its own
     read_images: list[ImageFacts] = []
     unreadable: list[Unreadable] = []
     encoded: list[EncodedLabels] = []

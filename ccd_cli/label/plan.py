@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ccd_cli.config.label import LabelRecipe
 from ccd_cli.core.errors import ImageError
-from ccd_cli.core.seeding import step_seed
+from ccd_cli.core.seeding import Draw, step_seed
 from ccd_cli.data.crops import Region, crop_image, draw_boxes, inside
 from ccd_cli.media.photos import read_photo
 
@@ -88,7 +88,7 @@ class Plan:
 
     def boxes(self, position: int, height: int, width: int) -> list[Region]:
         """Return the shared region and its patches in whole pixels of the upright image."""
-        rng = np.random.default_rng(step_seed(self.seed, 2, position))
+        rng = np.random.default_rng(step_seed(self.seed, Draw.VIEWS, position))
         crops = self.crops
         region, _, drawn = draw_boxes(
             rng, height, width, crops.min_side, crops.patches, crops.patch_min, crops.patch_max
@@ -114,7 +114,7 @@ class Plan:
 @lru_cache(maxsize=4)
 def _order(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
     """Return the order of the images in one epoch."""
-    return np.random.default_rng(step_seed(seed, 1, epoch)).permutation(count)
+    return np.random.default_rng(step_seed(seed, Draw.ORDER, epoch)).permutation(count)
 
 
 def key_of(position: int) -> str:

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from ccd_cli.core.errors import CcdError, ImageError, UsageProblem
 from ccd_cli.core.files import atomic_write
-from ccd_cli.core.seeding import step_seed
+from ccd_cli.core.seeding import Draw, step_seed
 from ccd_cli.labels.format import MEMBER, FloatMap, Index, ShardFacts, Sidecar, decode_image, decode_label
 
 INDEX = "index.json"
@@ -287,7 +287,7 @@ class ShardReader:
 
 def epoch_order(counts: Sequence[int], seed: int, epoch: int, buffer: int) -> NDArray[np.int64]:
     """Return the samples of an epoch as (shard, number within it), int64 [N, 2], each once, for all ranks together."""
-    rng = np.random.default_rng(step_seed(seed, 7, epoch))
+    rng = np.random.default_rng(step_seed(seed, Draw.SHARD_ORDER, epoch))
     shards = rng.permutation(len(counts))
     lengths = np.asarray(counts, np.int64)[shards]
     starts = np.cumsum(lengths) - lengths

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ccd_cli.core.errors import CcdError, ImageError
-from ccd_cli.core.seeding import step_seed
+from ccd_cli.core.seeding import Draw, step_seed
 from ccd_cli.data.augment import Augmentation, augment
 from ccd_cli.data.batch import Example, ImageViews
 from ccd_cli.data.crops import Patch, Region, crop_image, draw_boxes, footprint
@@ -87,7 +87,7 @@ class LabelStream:
     def __getitem__(self, position: int) -> Example:
         """Return the views at a position; a photo that cannot be read is replaced by the next of its epoch."""
         needed = list(self._needed(position))
-        rng = np.random.default_rng(step_seed(self.seed, 2, position))
+        rng = np.random.default_rng(step_seed(self.seed, Draw.VIEWS, position))
         start, place = position - position % len(self), position % len(self)
         for offset in range(len(self)):
             sample = self._read(start + (place + offset) % len(self), needed)

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from ccd_cli.core.errors import UsageProblem
-from ccd_cli.losses.normalize import as_maps, kth_smallest
+from ccd_cli.losses.normalize import kth_smallest
 
 Family = Literal["range", "quantile", "grid"]
 Variant = Literal["ccd", "hdn"]
@@ -68,18 +68,6 @@ def chains(levels: Sequence[int]) -> list[tuple[int, ...]]:
     return [tuple(chain) for chain in found]
 
 
-def context_ids(
-    label: Tensor, mask: Tensor, segments: int, contexts: Family = "range", variant: Variant = "ccd"
-) -> tuple[Tensor, int]:
-    """The context of each pixel at one level: (ids [B,H,W] int, number of contexts).
-
-    `label` [B,H,W], `mask` [B,H,W] bool, `segments` the S of the family. Ids count from 0 (range and quantile: from the
-    smallest values up; grid: row by row); pixels outside every context get the number of contexts.
-    """
-    check_contexts(contexts, (segments,), variant)
-    return nested_ids(as_maps(label.detach()), mask, contexts, (segments,), variant)
-
-
 def layouts(label: Tensor, mask: Tensor, contexts: Family, chain: Sequence[int], variant: Variant) -> list[Layout]:
     """One `Layout` per map for the nested levels of `chain` (fine to coarse); synchronizes with the device once."""
     ids, total = nested_ids(label, mask, contexts, chain, variant)
@@ -92,7 +80,11 @@ def layouts(label: Tensor, mask: Tensor, contexts: Family, chain: Sequence[int],
 def nested_ids(
     label: Tensor, mask: Tensor, contexts: Family, chain: Sequence[int], variant: Variant
 ) -> tuple[Tensor, int]:
-    """As `context_ids` for the finest level of `chain`, numbered so that each coarser context is a contiguous range of ids."""
+    """The context of each pixel at the finest level of `chain`: (ids [B,H,W] int, number of contexts).
+
+    `label` [B,H,W], `mask` [B,H,W] bool. Ids count from 0, so that each coarser context is a contiguous range of them (range and
+    quantile: from the smallest values up; grid: nested cells); pixels outside every context get the number of contexts.
+    """
     finest = chain[0]
     total = finest**2 if contexts == "grid" else finest
     if contexts == "grid":

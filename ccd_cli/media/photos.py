@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 
 from ccd_cli.core.errors import ImageError, first_line
 from ccd_cli.core.report import Report
-from ccd_cli.core.seeding import step_seed
+from ccd_cli.core.seeding import Draw, step_seed
 from ccd_cli.media.pillow import without_pillow_limit
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"})
@@ -87,7 +87,7 @@ HEADERS_CHECKED = 20_000
 
 def bad_headers(photos: list[Path], seed: int, workers: int, report: Report) -> list[tuple[Path, str]]:
     """Read headers and return (photo, reason) for those that are no images; one line of progress for long lists."""
-    chosen = np.random.default_rng(step_seed(seed, 5)).permutation(len(photos))[:HEADERS_CHECKED]
+    chosen = np.random.default_rng(step_seed(seed, Draw.HEADERS)).permutation(len(photos))[:HEADERS_CHECKED]
 
     def check(index: int) -> tuple[Path, str] | None:
         try:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ccd_cli.core.errors import CcdError
 from ccd_cli.geometry.kinds import DIRECTION, Kind
 
+# Another one needs its formula in `image_metrics` below and, on CUDA tensors, in `depth_gpu`.
 METRICS: tuple[str, ...] = (
     "abs_rel",
     "sq_rel",

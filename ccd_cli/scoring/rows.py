@@ -13,12 +13,12 @@ from ccd_cli.scoring.geometry import EDGES, PLANES
 Record = dict[str, Any]
 """What is known of one scored image: `index`, `image`, `alignment`, `scores` and more (see `score`)."""
 
-PAIRS, STEADY = "pair_accuracy", "tae"
+PAIRS, TAE = "pair_accuracy", "tae"
 OPTIONAL = frozenset({*EDGES, *PLANES, "local_points_rel", "local_points_delta1"})
 """Scores that an image need not have: their mean is over the images that do."""
 NOT_SCORES = frozenset({"model", "dataset", "n", "alignment"})
 """Keys of a row that are no scores."""
-HEADLINES: dict[str, int] = {"abs_rel": -1, "delta1": 1, PAIRS: 1, STEADY: -1}
+HEADLINES: dict[str, int] = {"abs_rel": -1, "delta1": 1, PAIRS: 1, TAE: -1}
 """Scores that models are compared by, and whether larger (1) or smaller (-1) is better."""
 
 
@@ -35,16 +35,16 @@ def summary_row(model: str, dataset: str, records: Sequence[Record], alignment: 
         "alignment": "/".join(dict.fromkeys(record["alignment"] for record in records)) or alignment,
     }
     extra = [key for key in dict.fromkeys(key for r in records for key in r["scores"]) if key not in METRICS]
-    for key in (*METRICS, *(key for key in extra if key not in (PAIRS, STEADY))):
+    for key in (*METRICS, *(key for key in extra if key not in (PAIRS, TAE))):
         values = np.array([record["scores"].get(key, np.nan) for record in records], np.float64)
         if key in OPTIONAL:
             values = values[np.isfinite(values)]
         row[key] = float(values.mean()) if values.size else float("nan")
     if PAIRS in extra:
         row |= _pair_scores(records)
-    if STEADY in extra:
+    if TAE in extra:
         carried = [error for record in records for error in record["carried"]]
-        row[STEADY] = float(np.mean(carried)) if carried else float("nan")
+        row[TAE] = float(np.mean(carried)) if carried else float("nan")
     return row
 
 

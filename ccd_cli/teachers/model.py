@@ -1,4 +1,4 @@
-"""Which model `ccd predict` uses, and what its results say about it."""
+"""A loaded model with the resolution it predicts at, and how the default one is chosen."""
 
 from __future__ import annotations
 

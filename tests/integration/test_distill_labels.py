@@ -197,7 +197,7 @@ def test_photos_that_are_gone_are_skipped_and_listed(here, ccd_here, photos):
     assert done.exit_code == 0, done.output
     listed = [json.loads(line) for line in (here / "again" / "skipped.jsonl").read_text().splitlines()]
     assert {Path(row["photo"]).name for row in listed} == {victim.name for victim in victims}
-    assert {row["reason"].split(": ")[1].split(" ")[0] for row in listed} == {"gone", "changed"}
+    assert {row["reason"].split(": ")[1].split(" ")[0] for row in listed} == {"removed", "changed"}
 
 
 def test_two_processes_share_the_labels(here):

@@ -15,6 +15,7 @@ from ccd_cli.core.runtime import Runtime
 from ccd_cli.geometry.depth_map import Camera
 from ccd_cli.models.arch import timm_arch
 from ccd_cli.models.depth_net import DepthNet
+from ccd_cli.teachers.adapters.base import TeacherFacts
 from ccd_cli.teachers.adapters.diffusion import DiffusionTeacher
 from ccd_cli.teachers.adapters.native import NativeTeacher
 from ccd_cli.teachers.model import Model
@@ -135,7 +136,8 @@ class Watched(DiffusionTeacher):
     """A diffusion teacher without weights that keeps the sizes it sees."""
 
     def __init__(self):
-        super().__init__("watched", "affine-depth", "MIT", "", {"unet": torch.nn.Linear(1, 1)}, None, 768)
+        facts = TeacherFacts("watched", "affine-depth", "MIT")
+        super().__init__(facts, {"unet": torch.nn.Linear(1, 1)}, None, 768)
         self.seen = []
 
     def size_for(self, height, width, longer):

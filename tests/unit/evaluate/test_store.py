@@ -8,7 +8,7 @@ import pytest
 
 from ccd_cli.benchmarks import Sample
 from ccd_cli.evaluate.figures import BEST, PANELS, WIDTH, WORST, Gallery, draw, extremes
-from ccd_cli.evaluate.store import ScoreBook, folder_name, mark
+from ccd_cli.evaluate.store import ScoreBook, fingerprint, folder_name
 
 MARKS = ["a", "b", "c", "d"]
 
@@ -76,8 +76,8 @@ def test_nan_goes_to_the_disk_as_null_and_comes_back(tmp_path):
 
 
 def test_marks_tell_settings_apart():
-    assert mark("a", 1) == mark("a", 1) != mark("a", 2)
-    assert mark(["a", "b"]) != mark(["ab"]) != mark("a", "b")
+    assert fingerprint("a", 1) == fingerprint("a", 1) != fingerprint("a", 2)
+    assert fingerprint(["a", "b"]) != fingerprint(["ab"]) != fingerprint("a", "b")
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,13 @@ import pytest
 import torch
 
 from ccd_cli.core.errors import UsageProblem
-from ccd_cli.losses.contexts import chains, context_ids, layouts
+from ccd_cli.losses.contexts import chains, check_contexts, layouts, nested_ids
+
+
+def context_ids(label, mask, segments, contexts="range", variant="ccd"):
+    """The context of each pixel at one level."""
+    check_contexts(contexts, (segments,), variant)
+    return nested_ids(label, mask, contexts, (segments,), variant)
 
 
 def label_and_mask(shape: tuple[int, int, int] = (2, 23, 31), seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
