@@ -8,6 +8,7 @@ from PIL import Image
 
 from ccd_cli.geometry.kinds import DIRECTION, UNIT
 from ccd_cli.labels.format import (
+    FORMAT,
     Crop,
     Index,
     PhotoFacts,
@@ -16,10 +17,12 @@ from ccd_cli.labels.format import (
     Sidecar,
     TeacherLabels,
     encode_label,
+    encoding_of,
     label_name,
     to_json,
 )
 from ccd_cli.labels.shards import sha256_of
+from ccd_cli.media.map_write import encode16
 
 SIZE, COUNTS = 12, (4, 0, 5, 3)
 HASH = "0" * 64
@@ -31,15 +34,16 @@ def photo_bytes(number):
     return buffer.getvalue()
 
 
-def sample(number, path=None):
-    """Members of one sample: the photo (or its path), two teachers' labels of two crops, the sidecar."""
+def sample(number, path=None, form=FORMAT):
+    """Members of one sample: the photo (or its path), two teachers' labels of two crops, the sidecar; of a format version."""
     key, rng = f"{number:09d}", np.random.default_rng(number)
     data = photo_bytes(number)
     members, labels = {}, []
     for t, kind in enumerate(("disparity", "metric")):
         crops = []
         for c in range(2):
-            png, scale, offset = encode_label(rng.uniform(1, 5, (SIZE, SIZE)).astype(np.float32), kind)
+            values = rng.uniform(1, 5, (SIZE, SIZE)).astype(np.float32)
+            png, scale, offset = encode_label(values, kind) if form == FORMAT else old_label(values, kind)
             members[label_name(key, t, c)] = png
             box = (c, 2 * c, 10)
             crops.append(
@@ -64,6 +68,7 @@ def sample(number, path=None):
                 resolution=None,
                 precision="fp32",
                 batch=1,
+                encoding=encoding_of(kind) if form == FORMAT else "linear",
                 crops=crops,
             )
         )
@@ -72,7 +77,7 @@ def sample(number, path=None):
         file = f"{key}.png"
         members[file] = data
     facts = Sidecar(
-        format="ccd-labels/1",
+        format=form,
         key=key,
         position=number,
         epoch=0,
@@ -94,7 +99,15 @@ def sample(number, path=None):
     return members
 
 
-def index_for(folder, counts, names=None):
+def old_label(values, kind):
+    """A label as version 1 wrote it: linear for every kind."""
+    codes, scale, offset = encode16(values, None, kind)
+    buffer = io.BytesIO()
+    Image.fromarray(codes).save(buffer, format="PNG")
+    return buffer.getvalue(), scale, offset
+
+
+def index_for(folder, counts, names=None, form=FORMAT):
     """Write an index that fits the shards as they are now."""
     names = names or [f"shard-{i:06d}.tar" for i in range(len(counts))]
     shards = [
@@ -102,20 +115,21 @@ def index_for(folder, counts, names=None):
         for name, count in zip(names, counts, strict=True)
     ]
     index = Index(
-        format="ccd-labels/1",
+        format=form,
         name="made",
         size=SIZE,
         crops=2,
-        teachers=[{"teacher": "a"}, {"teacher": "b"}],
+        teachers=[{"teacher": "a", "kind": "disparity"}, {"teacher": "b", "kind": "metric"}],
         license="MIT",
         samples=sum(counts),
+        images=sum(counts) if form == FORMAT else None,
         dropped=0,
         skipped=0,
         shards=shards,
         recipe_sha256=HASH,
         ccd="0",
     )
-    (folder / "index.json").write_bytes(to_json(index))
+    (folder / "index.json").write_bytes(to_json(index.checked() if form == FORMAT else index))
 
 
 def ordered(members):

@@ -18,8 +18,13 @@ from ccd_cli.benchmarks.decode import FloatMap, known
 from ccd_cli.benchmarks.zero_shot import same_size
 from ccd_cli.core.errors import CcdError, ImageError
 from ccd_cli.geometry.depth_map import Camera
+from ccd_cli.geometry.kinds import Kind
+from ccd_cli.media.depth_files.no_depth import has_depth
+from ccd_cli.media.depth_files.plane import RawMap
+from ccd_cli.media.depth_files.raw import read_raw
 from ccd_cli.media.photos import read_photo
 
+UNKNOWN_KEY = "`unknown: [VALUES]` in the suite file"
 CROPPED = 2
 """Pixels by which sizes may not differ: so small a difference is a crop, and no other size of the same view."""
 
@@ -34,6 +39,9 @@ class CustomBenchmark:
 
     extras: dict[str, list[str]] = field(default_factory=dict)
     """Further maps of each photo by key (see EXTRAS): paths relative to `root`."""
+
+    notes: dict[str, None] = field(default_factory=dict, compare=False)
+    """What was assumed about the ground truth that was read so far."""
 
     @property
     def spec(self) -> Spec:
@@ -80,7 +88,14 @@ class CustomBenchmark:
     def ground_truth(self, index: int, size: tuple[int, int]) -> tuple[FloatMap, NDArray[np.bool_]]:
         """Return (depth, pixels to score), both [h, w], of one photo of (height, width) `size`; raises ImageError as `read`."""
         name = self.files[index][1]
-        values = read_values(self.root / name)
+        raw = read_raw(self.root / name)
+        self._check_unit(raw, name)
+        codes = raw.bits is not None
+        listed = tuple(self.rule.unknown) if "unknown" in self.rule.model_fields_set else None
+        kind: Kind = "metric" if codes or self.rule.kind == "depth" else "disparity"
+        has, notes = has_depth(raw.values, kind, codes, listed)
+        self.notes.update(dict.fromkeys(note.replace("--no-depth VALUES or none", UNKNOWN_KEY) for note in notes))
+        values = np.where(has if raw.valid is None else has & raw.valid, raw.values, np.float32(np.nan))
         self._same_view(values.shape, size, name)
         mask = self._valid(values) & self.allowed(index, (values.shape[0], values.shape[1]))
         if not mask.any():
@@ -122,6 +137,20 @@ class CustomBenchmark:
             return "depth in meters"
         return "disparity in pixels" + ("" if self.rule.baseline else ", depth of unknown scale")
 
+    def _check_unit(self, raw: RawMap, name: str) -> None:
+        """Raise ImageError for whole numbers whose unit nobody said, and for an array whose name contradicts the kind."""
+        said = self.rule.divisor is not None or "scale" in self.rule.model_fields_set
+        if raw.bits == 1:
+            raise ImageError(f"{name}: a mask, not a map of numbers")
+        if (raw.bits is not None or raw.looks_like_codes) and self.rule.kind == "depth" and not said:
+            raise ImageError(
+                f"{name}: whole numbers of unknown unit; say `divisor: 1000` for millimeters in the suite file, or `scale: 1`"
+            )
+        if raw.inverse and self.rule.kind == "depth":
+            raise ImageError(
+                f"{name}: '{raw.name}' is a disparity by its name; say `kind: disparity` in the suite file"
+            )
+
     def _same_view(self, shape: tuple[int, ...], size: tuple[int, int], name: str) -> None:
         """Raise ImageError for ground truth (height, width) that is no other size of a photo of `size`."""
         if shape == size:
@@ -146,10 +175,10 @@ class CustomBenchmark:
     def _valid(self, values: FloatMap) -> NDArray[np.bool_]:
         rule = self.rule
         scaled = known(values * np.float32(self._per_unit))
-        return (scaled > rule.min) & (scaled < rule.max) & ~np.isin(values, rule.unknown)
+        return (scaled > rule.min) & (scaled < rule.max)
 
     def _depth(self, values: FloatMap) -> FloatMap:
-        scaled = known(np.where(np.isin(values, self.rule.unknown), np.nan, values) * np.float32(self._per_unit))
+        scaled = known(values * np.float32(self._per_unit))
         return scaled if self.rule.kind == "depth" else known((self.rule.reach / scaled).astype(np.float32))
 
 

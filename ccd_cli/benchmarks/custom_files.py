@@ -8,12 +8,11 @@ from collections.abc import Iterable, Mapping
 from glob import glob
 from pathlib import Path
 
-import cv2
 import numpy as np
 
-from ccd_cli.benchmarks.decode import FloatMap, decode_npy, one_channel
-from ccd_cli.benchmarks.members import MAX_MEMBER
-from ccd_cli.core.errors import CcdError, ImageError
+from ccd_cli.benchmarks.decode import FloatMap
+from ccd_cli.core.errors import CcdError
+from ccd_cli.media.depth_files.raw import read_raw
 
 
 def match_files(root: Path, patterns: Mapping[str, str], pair: str) -> dict[str, list[str]]:
@@ -37,21 +36,9 @@ def match_files(root: Path, patterns: Mapping[str, str], pair: str) -> dict[str,
 
 
 def read_values(path: Path) -> FloatMap:
-    """Return float32 [H, W] of a PNG, TIFF, PFM or `.npy` file in its own unit; raises ImageError."""
-    try:
-        if path.stat().st_size > MAX_MEMBER:
-            raise ImageError(f"{path}: over the limit of {MAX_MEMBER:,} bytes")
-        data = path.read_bytes()
-        if path.suffix.lower() == ".npy":
-            return one_channel(decode_npy(data, str(path)), str(path)).astype(np.float32)
-        values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
-    except OSError as error:
-        raise ImageError(f"{path}: {error.strerror or error}") from error
-    except cv2.error as error:
-        raise ImageError(f"{path}: not readable as a map") from error
-    if values is None:
-        raise ImageError(f"{path}: not readable as a map")
-    return one_channel(values, str(path)).astype(np.float32)
+    """Return float32 [H, W] of a file of depth, labels or a mask in its own unit, NaN where it says so; raises ImageError."""
+    raw = read_raw(path)
+    return raw.values if raw.valid is None else np.where(raw.valid, raw.values, np.float32(np.nan))
 
 
 def find(root: Path, pattern: str) -> list[str]:

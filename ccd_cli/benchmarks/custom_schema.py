@@ -55,7 +55,7 @@ class CustomSet(Section):
     image: str
     """Glob of the photos below `root`; `**` goes into folders."""
     depth: str
-    """Glob of the ground truth below `root`: PNG, TIFF, PFM of one channel, or `.npy`."""
+    """Glob of the ground truth below `root`: PNG, TIFF, PFM or EXR of one channel, `.npy`, `.npz`, `.mat`, `.h5`."""
     mask: str | None = None
     """Glob of masks below `root`: pixels that are not 0 are scored."""
     pair: Literal["order", "match"] = "order"
@@ -75,7 +75,8 @@ class CustomSet(Section):
     """Largest depth of an aligned prediction, in the unit of the ground truth. Default: the largest ground truth of each image
     after a fit in disparity, `max` after any other."""
     unknown: list[float] = Field(default_factory=list)
-    """Further values of the file that mean unknown, for instance `[65535]`."""
+    """Values of the file that mean unknown, for instance `[65535]`. Default: 0 and 65535 in whole numbers, 65504, 65535 and what
+    is 1e9 or more in others; `[]`: none."""
     baseline: Positive | None = None
     """Distance of the two cameras in meters (disparity)."""
     focal: Positive | None = None

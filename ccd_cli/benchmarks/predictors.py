@@ -1,18 +1,16 @@
-"""Where the maps come from that `ccd eval` scores: networks that run here, and files that were made elsewhere."""
+"""Where the maps come from that `ccd eval` scores: networks that run here (files: `prediction_files`)."""
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ccd_cli.benchmarks import Benchmark, Sample
-from ccd_cli.core.errors import CcdError, ImageError, first_line
+from ccd_cli.core.errors import CcdError
 from ccd_cli.core.runtime import Runtime
 from ccd_cli.geometry.depth_map import Camera, DepthMap
 from ccd_cli.geometry.kinds import Kind
@@ -151,96 +149,3 @@ def from_map(made: DepthMap) -> Prediction:
     """Return a model's map as a prediction to be scored."""
     known = np.isfinite(made.values)
     return Prediction(made.values, made.kind, known if made.valid is None else known & made.valid, made.camera)
-
-
-class FileSource:
-    """Maps in `folder/<set>/...` as .npy, or as .npz with `depth`, of the size of the photo that is scored."""
-
-    batch = 1
-
-    def __init__(self, folder: Path, kind: Kind | None) -> None:
-        if not folder.is_dir():
-            raise CcdError(f"--predictions {folder}: there is no such folder.")
-        self.label = folder.resolve().name
-        self.kind = kind
-        self.folder = folder
-
-    def facts(self) -> dict[str, Any]:
-        """Return the kind and that these are files."""
-        return {"kind": self.kind, "predictions": str(self.folder)}
-
-    def has(self, benchmark: Benchmark) -> bool:
-        """Return whether there is a folder for the set."""
-        return (self.folder / benchmark.spec.name).is_dir()
-
-    def key(self, benchmark: Benchmark, index: int) -> str:
-        """Return the file's size and time, so that a prediction made anew is scored anew."""
-        path = self._find(benchmark, index)
-        if path is None:
-            return "none"
-        about = path.stat()
-        return f"{about.st_size} {about.st_mtime_ns}"
-
-    def prepare(self, benchmark: Benchmark, index: int) -> NDArray[np.float32]:
-        """Read the map of one sample. Raises ImageError where there is none or it is damaged."""
-        path = self._find(benchmark, index)
-        if path is None:
-            wanted = benchmark.prediction_names(index)
-            others = f" (nor {', '.join(wanted[1:3])})" if len(wanted) > 1 else ""
-            raise ImageError(f"no prediction: there is no {self.folder / benchmark.spec.name / wanted[0]}{others}")
-        return read_prediction(path)
-
-    def predict(
-        self, benchmark: Benchmark, samples: Sequence[Sample], prepared: Sequence[NDArray[np.float32] | None]
-    ) -> list[Prediction | CcdError]:
-        """Return the maps that were read, checked against the photos' sizes."""
-        return [self._checked(sample, values) for sample, values in zip(samples, prepared, strict=True)]
-
-    def _checked(self, sample: Sample, values: NDArray[np.float32] | None) -> Prediction | CcdError:
-        assert values is not None
-        size = sample.rgb.shape[:2]
-        if values.shape != size:
-            got, want = ("x".join(map(str, shape[::-1])) for shape in (values.shape, size))
-            return ImageError(
-                f"the prediction is {got} pixels and the scored frame {want}",
-                "Predictions are not resized: make them at that size (KITTI: of the photo after its crop).",
-            )
-        return Prediction(values, self.kind, np.isfinite(values))
-
-    def _find(self, benchmark: Benchmark, index: int) -> Path | None:
-        base = self.folder / benchmark.spec.name
-        for name in benchmark.prediction_names(index):
-            relative = PurePosixPath(name)
-            if relative.is_absolute() or ".." in relative.parts:
-                continue
-            for path in (base / relative, (base / relative).with_suffix(".npz")):
-                if path.is_file():
-                    return path
-        return None
-
-
-def read_prediction(path: Path) -> NDArray[np.float32]:
-    """Return the map float32 [H, W] of a .npy file, or of `depth` in a .npz file; nothing in it is executed.
-
-    Sides of length 1 are taken away. Raises ImageError for anything that is not one map of real numbers.
-    """
-    try:
-        if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as archive:
-                if "depth" not in archive:
-                    raise ImageError(f"{path}: holds {', '.join(archive.files[:5]) or 'nothing'}, and no `depth`")
-                values = archive["depth"]
-        else:
-            values = np.load(path, mmap_mode="r", allow_pickle=False)  # a header that promises too much fails here
-        if values.dtype.kind not in "fiu":
-            raise ImageError(f"{path}: holds {values.dtype}, not real numbers")
-        shape = tuple(side for side in values.shape if side != 1)
-        if len(shape) != 2 or 0 in shape:
-            raise ImageError(f"{path}: is {'x'.join(map(str, values.shape))}, not one map HxW")
-        with np.errstate(over="ignore"):
-            made = np.array(values.reshape(shape), np.float32)
-    except (ValueError, EOFError, KeyError, OSError, MemoryError, zipfile.BadZipFile) as error:
-        raise ImageError(f"{path}: cannot be read ({first_line(error)})") from None
-    if not np.isfinite(made).any():
-        raise ImageError(f"{path}: holds no finite value")
-    return made

@@ -35,7 +35,9 @@ def command(recipe: str, changes: RecipeChanges, settings: DistillSettings, scre
         return
     report = screen.report()
     report.note(f"Recipe {loaded.name}; loading torch")
+    from ccd_cli.core.paths import builtin_path
     from ccd_cli.distill.train import run
+    from ccd_cli.media.find import not_read_below
 
     result = run(loaded, settings, report)
     if int(os.environ.get("RANK", "0")) > 0:
@@ -50,4 +52,7 @@ def command(recipe: str, changes: RecipeChanges, settings: DistillSettings, scre
         )
     if result.skipped:
         report.warn(f"{result.skipped} images could not be read; see {result.folder / 'skipped.jsonl'}")
-    screen.document({**asdict(result), "folder": str(result.folder)})
+    not_read = not_read_below([builtin_path(text) for text in loaded.images.paths])
+    if summary := not_read.summary():
+        report.warn(f"{summary.removeprefix(', ').capitalize()}.")
+    screen.document({**asdict(result), "folder": str(result.folder), "not_read": not_read.as_json()})

@@ -40,12 +40,15 @@ def command(recipe: str, changes: RecipeChanges, settings: LabelSettings, screen
         return
     report = screen.report()
     report.note(f"Recipe {loaded.name}; loading torch")
+    from ccd_cli.core.paths import builtin_path
     from ccd_cli.label.run import EngineOptions, run
+    from ccd_cli.media.find import not_read_below
 
     result = run(
         loaded,
         out=settings.out,
         overwrite=settings.overwrite,
+        verify=settings.verify,
         device=settings.device,
         engine=EngineOptions(settings.engine, settings.workers, screen.verbose),
         report=report,
@@ -60,4 +63,7 @@ def command(recipe: str, changes: RecipeChanges, settings: LabelSettings, screen
         )
     if result.skipped:
         report.warn(f"{result.skipped} images could not be read; see {result.folder / 'skipped.jsonl'}")
-    screen.document({**asdict(result), "folder": str(result.folder)})
+    not_read = not_read_below([builtin_path(text) for text in loaded.images.paths])
+    if summary := not_read.summary():
+        report.warn(f"{summary.removeprefix(', ').capitalize()}.")
+    screen.document({**asdict(result), "folder": str(result.folder), "not_read": not_read.as_json()})

@@ -136,7 +136,10 @@ def _without_none(kind: Any) -> Any:
 
 def _intrinsics(text: str) -> Any:
     from ccd_cli.geometry.camera import parse_intrinsics
+    from ccd_cli.geometry.camera_file import SUFFIXES, read_camera_file
 
+    if text.lower().endswith(SUFFIXES) or Path(text).is_file():
+        return read_camera_file(Path(text).expanduser())
     return parse_intrinsics(text)
 
 

@@ -15,6 +15,7 @@ from ccd_cli.core.settings import RuntimeSettings
 from ccd_cli.predict.settings import ModelSettings, Settings
 
 ROWS_SHOWN = 12
+FAILURES_SHOWN = 30
 
 
 @click.command(cls=Command)
@@ -26,7 +27,11 @@ def command(
     """Predict depth for images and videos.
 
     INPUT is a file, a folder, a glob, a .txt list, or - for a list on standard input. Existing results made by the same
-    settings are skipped.
+    settings are skipped. Results of another model or with other settings under the same names are kept, and the input
+    fails: --overwrite replaces them, another --out keeps both.
+
+    Videos are read as players show them: upright, the largest video track, pixels that are not square resampled to square
+    ones, HDR tone-mapped. A second Ctrl-C ends at once.
 
     \b
     Examples:
@@ -48,7 +53,10 @@ def command(
     lines = list_lines(sys.stdin.buffer.read()) if "-" in inputs and sys.stdin else []
     outcome = run(inputs, loaded, settings, runtime, report, lines)
     failed = [{"input": name, "reason": reason} for name, reason in outcome.failed]
-    screen.document({"model": loaded.teacher.name, "done": outcome.done, "failed": failed})
+    not_read = outcome.not_read
+    screen.document(
+        {"model": loaded.teacher.name, "done": outcome.done, "failed": failed, "not_read": not_read.as_json()}
+    )
     made = [record for record in outcome.done if not record["skipped"]]
     rows: list[dict[str, object]] = [
         {"input": Path(r["input"]).name, "kind": r["kind"], "written": _names(r)} for r in made[:ROWS_SHOWN]
@@ -56,10 +64,12 @@ def command(
     report.table(f"Written to {settings.out}", rows)
     if len(made) > len(rows):
         report.note(f"... and {len(made) - len(rows)} more")
-    report.note(f"{len(made)} done, {outcome.skipped} skipped, {len(outcome.failed)} failed.")
+    report.note(f"{len(made)} done, {outcome.skipped} skipped, {len(outcome.failed)} failed{not_read.summary()}.")
     if outcome.failed:
-        for name, reason in outcome.failed:
+        for name, reason in outcome.failed[:FAILURES_SHOWN]:
             report.warn(f"failed: {name}: {reason}")
+        if (more := len(outcome.failed) - FAILURES_SHOWN) > 0:
+            report.warn(f"... and {more:,} more")
         raise click.exceptions.Exit(1)
 
 

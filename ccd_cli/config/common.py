@@ -98,8 +98,8 @@ class PrecomputedLabelsSection(Section):
     later epochs are shuffled. `shuffled`: all epochs are."""
     buffer: Count = 1000
     """Samples in the shuffle buffer, in addition to the shuffling of whole shards; takes no memory."""
-    verify: bool = False
-    """Verify the sha256 of every shard against the index before training."""
+    verify: bool = True
+    """Compare the sha256 of every shard with the index's, once, before its first use."""
 
 
 class Noise(Section):

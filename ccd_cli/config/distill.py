@@ -113,11 +113,13 @@ class Masks(Section):
     """Label pixels that are excluded from the loss."""
 
     saturated: bool = True
-    """Mask saturated pixels: plateaus at a label's exact minimum or maximum (clipped sky, clamped depth)."""
+    """Mask saturated pixels: plateaus at a label's exact nearest value (clipped near), and for depth and metric teachers at
+    its farthest finite one (the end of a range). Sky, which is infinite depth or a label's smallest disparity, is never masked:
+    it is learned as the farthest."""
     saturated_fraction: Fraction = 0.01
-    """Smallest fraction of the map that counts as a plateau."""
+    """Largest fraction of the map at one extreme value that is not yet a plateau."""
     flat: bool = True
-    """Mask labels without depth variation (a wall, the sky): their normalized loss is noise."""
+    """Mask labels without depth variation (a wall, nothing but sky): their normalized loss is noise."""
 
 
 class Augment(Section):

@@ -24,6 +24,9 @@ class LabelSettings(RuntimeSettings):
 
     out: str | None = out_option(None, "Folder of the labels.", default_text="labels/<recipe name>")
     overwrite: bool = overwrite_option("Delete the labels in the folder and start over.")
+    verify: bool = option(
+        False, "Compare every existing shard's hash, also where that takes long (above 4 GB).", "Output"
+    )
     threads: int | None = option(
         None, "Number of CPU threads.", "Runtime", metavar="N", range=(1, 1024), default_text="the recipe's `threads`"
     )

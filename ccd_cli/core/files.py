@@ -69,6 +69,11 @@ def _sweep(folder: Path) -> None:
                 file.unlink()
 
 
+def sweep_again() -> None:
+    """Let every folder be swept once more: called when a run begins, as an earlier one of this process may have swept it."""
+    _swept.clear()
+
+
 def _alive(process: int) -> bool:
     """Whether a process of this machine is there; True where that cannot be told."""
     if sys.platform == "win32":

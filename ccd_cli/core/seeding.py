@@ -17,6 +17,7 @@ class Draw(IntEnum):
     LABEL_NOISE = 6
     SHARD_ORDER = 7
     TEACHER_NOISE = 8  # of teachers that sample, in a shard
+    PROJECTION = 9  # first weights of the feature term's map
 
 
 def step_seed(seed: int, *parts: int) -> int:

@@ -43,6 +43,7 @@ FREE_TO_CHANGE = (
     "optim.checkpoint_every",
     "guards.",
     "images.max_skipped",
+    "labels.verify",
 )
 """Recipe keys that may differ on resume: they do not touch the weights."""
 

@@ -82,7 +82,7 @@ class TeacherEnsemble:
         drop_flat: bool = True,
         seed: int = 0,
     ) -> None:
-        """`saturated_fraction` None keeps plateaus; `drop_flat` masks whole labels without relief; `seed` is the run's."""
+        """`saturated_fraction` None keeps clipped values; `drop_flat` masks whole labels without relief; `seed` is the run's."""
         self.members, self.mixing = list(members), mixing
         self.saturated_fraction, self.drop_flat, self.seed = saturated_fraction, drop_flat, seed
         weights = np.array([member.weight for member in self.members], np.float64)
@@ -151,8 +151,6 @@ class TeacherEnsemble:
             name = self.members[index].teacher.name
             if feature_views and index != 0 and views is not None:
                 tokens = self.members[0].teacher.features(views[:feature_views])
-        if self.saturated_fraction is not None:
-            valid = saturated_mask(raw, valid, self.saturated_fraction)
         if self.drop_flat:
             valid = valid & ~flat_maps(raw, valid)[:, None, None]
         _, median, mad = normalize_map(raw, valid)
@@ -170,18 +168,17 @@ class TeacherEnsemble:
         precomputed: Mapping[int, Tensor] | None,
         noise_seed: int,
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Return (disparity, valid, tokens) of one teacher at its own scale."""
+        """Return (disparity, valid, tokens) of one teacher at its own scale; clipped values are not valid."""
         member = self.members[index]
         label, tokens = self._ask(index, views, feature_views, precomputed)
         kind = str(member.teacher.kind)
         if member.fit_to is not None:
             label, kind = fit_affine_depth(label, self._ask(member.fit_to, views, 0, precomputed)[0]), "depth"
         values, valid = to_disparity(label, kind)
-        return (
-            corrupt_labels(values, valid, noise_seed + index, member.noise.outliers, member.noise.blur),
-            valid,
-            tokens,
-        )
+        values = corrupt_labels(values, valid, noise_seed + index, member.noise.outliers, member.noise.blur)
+        if self.saturated_fraction is not None:
+            valid = saturated_mask(values, valid, self.saturated_fraction, far_limit=kind != "disparity")
+        return values, valid, tokens
 
     def _ask(
         self, index: int, views: Tensor | None, feature_views: int, precomputed: Mapping[int, Tensor] | None

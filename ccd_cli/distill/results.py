@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,8 +49,19 @@ def score(run: Run, state: TrainState, log: MetricsLog) -> None:
     assert run.validation is not None
     step = state.step
     scores = {"step": float(step), **run.validation.score(state.evaluated, run.recipe.crops.size)}
+    if state.history and state.history[-1]["images"] != scores["images"]:
+        raise CcdError(
+            f"The validation set has {scores['images']:.0f} images that can be scored and had {state.history[-1]['images']:.0f}: "
+            "means over other images cannot be compared.",
+            "Restore it and resume, or start over with --overwrite.",
+        )
+    if run.validation.unreadable and not state.history:
+        first = next(iter(run.validation.unreadable.values())).message
+        log.report.warn(
+            f"{len(run.validation.unreadable)} of {len(run.validation)} validation images are excluded from every score: {first}"
+        )
     state.history.append(scores)
-    is_best = state.best is None or not state.best["abs_rel"] <= scores["abs_rel"]  # a NaN never stays best
+    is_best = is_better(scores, state.best)
     if is_best:
         state.best = scores
         state.best_weights = {name: t.detach().cpu().clone() for name, t in state.evaluated.state_dict().items()}
@@ -60,6 +72,11 @@ def score(run: Run, state: TrainState, log: MetricsLog) -> None:
         f"Step {step}: AbsRel {scores['abs_rel']:.4f}, delta1 {scores['delta1']:.4f} on {scores['images']:.0f} images; {best}"
     )
     write_scores(run, state, [])
+
+
+def is_better(scores: dict[str, float], best: dict[str, float] | None) -> bool:
+    """Return whether scores make a new best: the first ones do, later ones by a smaller AbsRel; NaN never replaces a number."""
+    return best is None or math.isnan(best["abs_rel"]) or scores["abs_rel"] < best["abs_rel"]
 
 
 def finish(run: Run, state: TrainState, samples: Samples | None, log: MetricsLog) -> Result:

@@ -35,9 +35,11 @@ from ccd_cli.distill.state import Run, TrainState
 from ccd_cli.distill.student import build_student, find_student, first_license
 from ccd_cli.distill.teachers import find_teachers, label_columns, load_ensemble, open_labels
 from ccd_cli.distill.validation import Validation, open_validation
+from ccd_cli.labels.format import old_format_note
 from ccd_cli.labels.shards import ShardReader
 from ccd_cli.labels.stream import LabelChoice, LabelStream
 from ccd_cli.media.find import list_photos
+from ccd_cli.media.not_read import NotRead
 from ccd_cli.media.photos import bad_headers
 from ccd_cli.models.arch import Arch
 from ccd_cli.models.depth_net import DepthNet
@@ -55,6 +57,7 @@ class Inputs:
     arch: Arch
     weights: ModelRef | None
     validation: Validation | None
+    not_read: NotRead
 
 
 def prepare(
@@ -65,6 +68,8 @@ def prepare(
     The first process holds the folder's lock until `stack` closes.
     """
     inputs = find_inputs(recipe, folder)
+    for warning in inputs.not_read.warnings():
+        report.warn(warning)
     runtime = choose_runtime(settings.device, settings.precision, settings.threads)
     if recipe.optim.batch % runtime.world:
         raise UsageProblem(
@@ -91,6 +96,8 @@ def prepare(
         else:
             folder.clear()
         write_text(folder.recipe, to_yaml(recipe))
+    if isinstance(inputs.images, ShardReader) and (note := old_format_note(inputs.images.index)):
+        report.warn(f"{inputs.images.folder}: {note}")
     features = _wants_features(recipe, student, ensemble, report)
     run = Run(
         recipe=recipe,
@@ -126,7 +133,8 @@ def _write_again(run: Run, state: TrainState, report: Report) -> None:
 def find_inputs(recipe: DistillRecipe, folder: RunFolder) -> Inputs:
     """Find what a recipe names; raises CcdError subclasses for what is missing, contradicts itself or would be lost."""
     labels = open_labels(recipe)
-    images = open_images(recipe) if labels is None else labels
+    not_read = NotRead()
+    images = open_images(recipe, not_read) if labels is None else labels
     teachers, fits = find_teachers(recipe, labels)
     if recipe.mixing == "average" and len(teachers) == 1:
         raise UsageProblem("mixing: average needs more than one teacher.", "Use mixing: select.")
@@ -136,7 +144,7 @@ def find_inputs(recipe: DistillRecipe, folder: RunFolder) -> Inputs:
             raise UsageProblem(
                 f"{path} lies in the run's own folder and would be written over.", "Choose another --out."
             )
-    return Inputs(images, teachers, fits, arch, weights, open_validation(recipe))
+    return Inputs(images, teachers, fits, arch, weights, open_validation(recipe), not_read)
 
 
 def begin(run: Run, student: DepthNet) -> TrainState:
@@ -149,6 +157,9 @@ def begin(run: Run, student: DepthNet) -> TrainState:
     width = run.ensemble.members[0].teacher.feature_width
     projection = None
     if run.features and width is not None and width != student.feature_width:
+        torch.manual_seed(
+            step_seed(recipe.seed, Draw.PROJECTION)
+        )  # its weights follow from the recipe, not from what ran before
         projection = nn.Linear(student.feature_width, width, bias=False).to(device)
     head = [*student.head_parameters(), *(projection.parameters() if projection else ())]
     guards = recipe.guards
@@ -205,10 +216,10 @@ def _unreadable(recipe: DistillRecipe, images: Source | ShardReader, report: Rep
     return bad
 
 
-def open_images(recipe: DistillRecipe) -> Source:
-    """Return the recipe's images; raises CcdError where a folder holds none."""
+def open_images(recipe: DistillRecipe, not_read: NotRead | None = None) -> Source:
+    """Return the recipe's images, and in `not_read` what is passed over; raises CcdError where a folder holds none."""
     images = recipe.images
-    photos = list_photos([builtin_path(text) for text in images.paths]) if images.paths else []
+    photos = list_photos([builtin_path(text) for text in images.paths], not_read) if images.paths else []
     scenes = images.scenes
     if scenes is None:
         return Source(photos)

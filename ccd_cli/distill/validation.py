@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -44,7 +43,8 @@ Predict = Callable[[Spec, Sample], Prediction]
 class Validation:
     """Samples with ground truth, of one set or several, and how predictions are scored on them.
 
-    At most `max_images` samples are used, spread evenly over all. `resolution` is what networks see the photos at, for the
+    At most `max_images` samples are used, spread evenly over all. Every mean is over the same samples: what cannot be read at
+    first is left out for good. `resolution` is what networks see the photos at, for the
     protocol; `source` says where the sets come from.
     """
 
@@ -59,6 +59,9 @@ class Validation:
         self.name = name
         every = [(benchmark, index) for benchmark in sets for index in range(len(benchmark))]
         self._samples = [every[i] for i in spread(len(every), max_images)]
+        self.unreadable: dict[int, CcdError] = {}
+        """Samples that cannot be read or scored, by number, with the reason: left out of every mean."""
+        self._known = False  # which samples those are
         self._options = ScoringOptions(Alignment(ALIGNMENT, "", None))
         asked = {
             "suite": source,
@@ -80,35 +83,55 @@ class Validation:
     def score(self, network: DepthNet | Teacher, resolution: int | None) -> dict[str, float]:
         """Return the mean scores of a network whose maps have a disparity, and `images`, how many it was scored on.
 
-        `resolution` is the side at which it sees photos, unless the suite file says another. What cannot be read or scored is
-        left out; raises the last CcdError where nothing is left.
+        `resolution` is the side at which it sees photos, unless the suite file says another. The scores are NaN where its map
+        of one of the samples cannot be scored. Raises the last CcdError where no sample can be read, and CcdError where one
+        that could be read before no longer can.
         """
         return self._means(lambda spec, sample: _predict(network, sample, spec.resolution or resolution))
 
     def baselines(self) -> list[dict[str, Any]]:
         """Return rows of `model` and scores for the trivial baselines: mean map, vertical gradient, constant."""
-        maps = trivial_baselines(self._readable())
+        maps = trivial_baselines(sample for _, _, sample in self._readable())
         return [_row(name, self._means(partial(_stretch, values))) for name, values in maps.items()]
 
-    def _readable(self) -> Iterator[Sample]:
-        for benchmark, index in self._samples:
-            with suppress(CcdError):
-                yield benchmark.read(index)
+    def _readable(self) -> Iterator[tuple[int, Spec, Sample]]:
+        """Yield (number, rules, sample) of what can be read; the same every time, else CcdError."""
+        for number, (benchmark, index) in enumerate(self._samples):
+            if number in self.unreadable:
+                continue
+            try:
+                sample = benchmark.read(index)
+            except CcdError as error:
+                if self._known:
+                    raise CcdError(
+                        f"{error.message}; it could be read when the student was scored before, and a mean over other images "
+                        "cannot be compared.",
+                        "Restore it and resume.",
+                    ) from error
+                self.unreadable[number] = error
+                continue
+            yield number, benchmark.spec, sample
 
     def _means(self, predict: Predict) -> dict[str, float]:
         """Each image by itself, then the plain mean over images."""
         records: list[dict[str, Any]] = []
-        problem = CcdError(f"{self.name} holds no image.")
-        for benchmark, index in self._samples:
+        failed, problem = False, CcdError(f"{self.name} holds no image.")
+        for number, spec, sample in self._readable():
             try:
-                sample = benchmark.read(index)
-                records.append(score(benchmark.spec, sample, predict(benchmark.spec, sample), self._options)[0])
+                records.append(score(spec, sample, predict(spec, sample), self._options)[0])
             except CcdError as error:
-                problem = error
+                if not self._known and not _can_be_scored(spec, sample, self._options):
+                    self.unreadable[number] = CcdError(f"{sample.name}: {error.message}", error.hint)
+                    continue
+                failed, problem = True, error
+        self._known = True
+        if not failed:
+            problem = next(reversed(self.unreadable.values()), problem)
         if not records:
             raise problem
         row = summary_row("", self.name, records, ALIGNMENT)
-        return {key: value for key, value in row.items() if key not in NOT_SCORES} | {"images": float(len(records))}
+        scores = {key: float("nan") if failed else value for key, value in row.items() if key not in NOT_SCORES}
+        return scores | {"images": float(len(self) - len(self.unreadable))}
 
 
 def open_validation(recipe: DistillRecipe) -> Validation | None:
@@ -155,6 +178,16 @@ def compare(
     if best is not None:
         rows.append(_row("student, kept", best))
     return rows + validation.baselines()
+
+
+def _can_be_scored(spec: Spec, sample: Sample, options: ScoringOptions) -> bool:
+    """Return whether a sample's own ground truth, as the disparity that a network would predict, can be scored."""
+    values = np.where(sample.mask, 1.0 / np.where(sample.mask, sample.depth, 1.0), 0.0).astype(np.float32)
+    try:
+        score(spec, sample, Prediction(values, "disparity", np.asarray(sample.mask)), options)
+    except CcdError:
+        return False
+    return True
 
 
 def _row(model: str, scores: dict[str, float]) -> dict[str, Any]:

@@ -16,7 +16,8 @@ from typing import Any
 import ccd_cli
 from ccd_cli.benchmarks import Benchmark, Spec, open_suite, spread
 from ccd_cli.benchmarks.clip import ClipBenchmark
-from ccd_cli.benchmarks.predictors import FileSource, ModelSource, Source, is_custom_suite
+from ccd_cli.benchmarks.prediction_files import FileSource
+from ccd_cli.benchmarks.predictors import ModelSource, Source, is_custom_suite
 from ccd_cli.core.errors import CcdError
 from ccd_cli.core.lock import exclusive_lock
 from ccd_cli.core.report import Report
@@ -38,7 +39,7 @@ from ccd_cli.teachers.load import check_runnable, resolve_model
 from ccd_cli.teachers.model import load
 
 NAMED = 10  # samples of a set that are named on the terminal when they cannot be scored
-SCORING = 4  # goes up when scores of the same maps change
+SCORING = 5  # goes up when scores of the same maps change
 
 
 def run(settings: Settings, report: Report) -> Results:
@@ -56,10 +57,15 @@ def run(settings: Settings, report: Report) -> Results:
     results = Results(protocol(asked, sets, missing))
     with exclusive_lock(settings.out / ".lock", f"Another run writes into {settings.out}."), Signals() as signals:
         evaluation = Evaluation(settings, sets, runtime, results, signals, report)
-        for make in _sources(settings, words, runtime, report):
+        for make in _sources(settings, words, sets, runtime, report):
             evaluation.score(make())
         if not results.rows:
-            raise CcdError(f"{settings.predictions} holds no folder of a set: {', '.join(b.spec.name for b in sets)}.")
+            raise CcdError(
+                f"{settings.predictions} holds no folder of a set, {', '.join(b.spec.name for b in sets)}, and no map under the "
+                "names of its images.",
+                f"Lay the maps out as DIR/{sets[0].spec.name}/{sets[0].prediction_names(0)[-1]}, in any format of depth; `ccd "
+                f"predict IMAGES --save npy --out DIR/{sets[0].spec.name}` does.",
+            )
         write_results(results, settings.out, settings.command, runtime.describe())
     return results
 
@@ -72,11 +78,11 @@ def _distinct(settings: Settings) -> dict[str, str]:
 
 
 def _sources(
-    settings: Settings, words: dict[str, str], runtime: Runtime, report: Report
+    settings: Settings, words: dict[str, str], sets: list[Benchmark], runtime: Runtime, report: Report
 ) -> Iterator[Callable[[], Source]]:
     """What makes each source when it is called, so that one network at a time is in memory."""
     if settings.predictions is not None:
-        yield partial(FileSource, settings.predictions, settings.prediction_kind)
+        yield partial(FileSource, settings.predictions, settings.prediction_kind, sets)
     for word in words or ([None] if settings.predictions is None else []):
         yield partial(_model, settings, word, words, runtime, report)
 
@@ -125,11 +131,15 @@ class Evaluation:
                 self.report.note(f"{source.label} has no folder for {name}, which is skipped")
                 continue
             records, gallery = self._score_set(source, benchmark, folder, facts)
+            for text in (*getattr(source, "notes", ()), *getattr(benchmark, "notes", ())):
+                self.report.note(f"{name}: {text}")
             if self.signals.received is not None:
                 raise self.signals.interruption("Interrupted.", "Finished scores are in place; run again to go on.")
             self.results.rows.append(summary_row(source.label, name, records, alignment.method(source.kind)))
             self.results.shown.append(Scored(source.label, name, records, gallery))
             for text in _warnings(source.label, benchmark.spec, self.results.rows[-1], self.settings.camera):
+                self.report.warn(text)
+            for text in _doubts(source.label, name, records):
                 self.report.warn(text)
 
     def _score_set(
@@ -172,6 +182,22 @@ def _facts_of(benchmark: Benchmark, settings: Settings) -> tuple[Any, ...]:
     described = Path(settings.suite).expanduser()
     digest = hashlib.sha256(described.read_bytes()).hexdigest() if is_custom_suite(settings.suite) else ""
     return SCORING, ccd_cli.__version__, asdict(benchmark.spec), benchmark.names(), digest
+
+
+def _doubts(label: str, name: str, records: list[Record]) -> Iterator[str]:
+    """What is odd about the fits of a model's images: pixels that they left out, and a direction that was turned."""
+    if partly := [record["unfitted"] for record in records if record.get("unfitted")]:
+        yield (
+            f"{label} on {name}: {len(partly)} images have pixels that are not predicted > 0 (up to "
+            f"{100 * max(partly):.2g} %), which the published fit leaves out: the scores depend on the shift of the disparity. "
+            "--alignment midas fits all pixels."
+        )
+    turned = [record for record in records if isinstance(record.get("scale"), float) and record["scale"] < 0]
+    if 2 * len(turned) > len(records):
+        yield (
+            f"{label} on {name}: the fitted scale is negative in {len(turned)} of {len(records)} images, so near and far are "
+            "the other way round than the kind of the predictions says. Check --prediction-kind."
+        )
 
 
 def _warnings(label: str, spec: Spec, row: dict[str, Any], camera: CameraChoice) -> Iterator[str]:

@@ -27,7 +27,8 @@ class Settings(RuntimeSettings):
     data_root: Path = data_root_option()
     predictions: Path | None = option(
         None,
-        "Score precomputed predictions DIR/<set>/... (.npy, or .npz with `depth`) at the size of the evaluated images.",
+        "Score precomputed predictions DIR/<set>/... under the names of the images (.npy, .npz, .exr, .png, .tiff, .pfm, .mat "
+        "or .h5); of a single dataset also DIR/... as `ccd predict` writes them. Those of another size are resized.",
         "Input",
         metavar="DIR",
         path="folder",
@@ -37,6 +38,7 @@ class Settings(RuntimeSettings):
         "Kind of the precomputed predictions: disparity (affine-invariant disparity), depth (scale-invariant depth), "
         "affine-depth (affine-invariant depth), metric (depth in meters).",
         "Input",
+        default_text="what the sidecars of `ccd predict` say",
     )
     models: tuple[str, ...] = option(
         (),
@@ -95,7 +97,8 @@ class Settings(RuntimeSettings):
 
         alignment = Alignment(self.alignment, self.suite, self.alignment_max_res)
         if self.predictions is not None:
-            alignment.check(self.prediction_kind)
+            if self.prediction_kind is not None or self.alignment != "auto":  # else sidecars may tell
+                alignment.check(self.prediction_kind)
         elif self.prediction_kind is not None:
             raise UsageProblem("--prediction-kind is for precomputed predictions.", "Add --predictions DIR.")
         check_choices(self)

@@ -84,7 +84,10 @@ class Task:
             return index, prediction, None
         try:
             if sample.pairs is None:
-                made, aligned = score(self.benchmark.spec, sample, prediction, self.options)
+                spec = self.benchmark.spec
+                unfitted = self.options.alignment.unfitted(spec, prediction, sample)
+                made, aligned = score(spec, sample, prediction, self.options)
+                made |= {"unfitted": unfitted} if unfitted else {}
                 panels = partial(draw, sample, aligned, sample.mask)
             else:
                 kind = self.options.alignment.taken_as(prediction.kind)

@@ -8,6 +8,9 @@ pixel at (0, 0) (OpenCV, TUM, NYUv2) need 0.5 added to cx and cy.
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 from ccd_cli.core.errors import UsageProblem
@@ -29,17 +32,79 @@ ABOUT: dict[str, str] = {
 }
 
 
-def parse_intrinsics(text: str) -> Camera:
-    """Parse "fx,fy,cx,cy" (pixels of the image).
+@dataclass(frozen=True)
+class Calibration:
+    """A camera as a file or the user states it: `size` (height, width) of the images it was calibrated for, or None.
 
-    Raises UsageProblem for anything but four finite numbers with positive focal lengths.
+    `file` names the file; empty: numbers on the command line.
+    """
+
+    camera: Camera
+    size: tuple[int, int] | None = None
+    file: str = field(default="", repr=False)  # what depends on a calibration depends on its numbers
+
+    def at(self, height: int, width: int) -> Camera:
+        """Return the camera in pixels of an image; raises UsageProblem where its shape is not that of `size`."""
+        if self.size is None or self.size == (height, width):
+            return self.camera
+        h, w = self.size
+        if abs(h * width - w * height) > 0.01 * max(h * width, w * height):
+            hint = "Use the intrinsics of this image, or --fov."
+            if abs(w * width - h * height) <= 0.01 * max(w * width, h * height):
+                hint = "The image is upright and the calibration is not, or the other way round. " + hint
+            raise UsageProblem(
+                f"--intrinsics {self.file} is for images of {w}x{h} pixels, and this one of {width}x{height} has another shape.",
+                hint,
+            )
+        return resize_camera(self.camera, self.size, (height, width))
+
+
+def parse_intrinsics(text: str) -> Calibration:
+    """Parse "fx,fy,cx,cy" (pixels of the image) or the nine numbers of a 3x3 matrix, with commas or spaces.
+
+    Raises UsageProblem for anything but finite numbers with positive focal lengths, in pixels.
     """
     try:
-        fx, fy, cx, cy = (float(part) for part in text.split(","))
+        values = [float(part) for part in re.split(r"[\s,;]+", text.strip())]
     except ValueError:
-        raise UsageProblem(f"--intrinsics takes four numbers fx,fy,cx,cy in pixels, not '{text}'.") from None
+        values = []
+    if len(values) not in (4, 9):
+        raise UsageProblem(
+            f"--intrinsics takes four numbers fx,fy,cx,cy in pixels, nine of a 3x3 matrix, or a file, not '{text}'."
+        )
+    return Calibration(camera_from_numbers(values, f"--intrinsics {text}"))
+
+
+def camera_from_numbers(values: Sequence[float], name: str) -> Camera:
+    """Return the camera of fx, fy, cx, cy, or of a matrix of 9 (3x3), 12 (3x4) or 16 (4x4) numbers in rows.
+
+    Raises UsageProblem, with `name`, for skew, a matrix of another form, numbers that are not finite, focal lengths that are
+    not positive, and intrinsics in units of the image's size (all below 10) instead of pixels.
+    """
+    if len(values) == 4:
+        fx, fy, cx, cy = values
+    elif len(values) in (9, 12, 16):
+        columns = 3 if len(values) == 9 else 4
+        rows = [list(values[i : i + columns]) for i in range(0, len(values), columns)]
+        fx, skew, cx = rows[0][:3]
+        below, fy, cy = rows[1][:3]
+        last = [[0, 0, 1], [0, 0, 1, 0]][columns == 4]
+        if below != 0 or rows[2] != last or (columns == 4 and rows[3:] and rows[3] != [0, 0, 0, 1]):
+            raise UsageProblem(
+                f"{name} is not a camera matrix: its rows should be fx 0 cx, 0 fy cy, 0 0 1.",
+                "Is it transposed, or a pose?",
+            )
+        if abs(skew) > 1e-4 * abs(fx):
+            raise UsageProblem(f"{name} has skew ({skew:g}), which a pinhole camera here has not.", "Set it to 0.")
+    else:
+        raise UsageProblem(f"{name} holds {len(values)} numbers, not 4 (fx fy cx cy) or a 3x3 matrix.")
     if not all(map(math.isfinite, (fx, fy, cx, cy))) or fx <= 0 or fy <= 0:
-        raise UsageProblem(f"--intrinsics needs finite numbers and positive focal lengths, not '{text}'.")
+        raise UsageProblem(f"{name} needs finite numbers and positive focal lengths (--intrinsics).")
+    if max(fx, fy) < 10 and 0 < cx <= 1 and 0 < cy <= 1:
+        raise UsageProblem(
+            f"{name} is in units of the image's size, and --intrinsics are pixels.",
+            "Multiply fx and cx by the width, fy and cy by the height.",
+        )
     return Camera(fx, fy, cx, cy)
 
 
@@ -72,7 +137,7 @@ def resolve_camera(
     height: int,
     width: int,
     *,
-    intrinsics: Camera | None = None,
+    intrinsics: Calibration | Camera | None = None,
     fov: float | None = None,
     stored: tuple[Camera, Source] | None = None,
     focal_35mm: float | None = None,
@@ -82,12 +147,13 @@ def resolve_camera(
 
     The first one available is used: the user's intrinsics, the user's field of view, the camera `stored` with an existing
     depth map (with its original source), the EXIF 35-mm equivalent focal length, the model's prediction, else 60 degrees
-    across the longer side. Raises UsageProblem where both flags are set or the angle is impossible.
+    across the longer side. Raises UsageProblem where both flags are set, the angle is impossible, or the intrinsics are for
+    images of another shape.
     """
     if intrinsics is not None and fov is not None:
         raise UsageProblem("--intrinsics and --fov contradict each other: use one of them.")
     if intrinsics is not None:
-        return intrinsics, "flag"
+        return intrinsics.at(height, width) if isinstance(intrinsics, Calibration) else intrinsics, "flag"
     if fov is not None:
         return camera_from_fov(fov, height, width), "fov"
     if stored is not None:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from ccd_cli.core.files import read_json_lines
 from ccd_cli.data.crops import Region, crop_image
 from ccd_cli.labels.agreement import differences, disparities
-from ccd_cli.labels.shards import LabelSample, ShardReader
+from ccd_cli.labels.sample import LabelSample
+from ccd_cli.labels.shards import ShardReader
 from ccd_cli.media.colorize import INVALID, color_table, colorize
 from ccd_cli.reports.contact_sheet import Panel
 
@@ -89,7 +90,7 @@ def row(sample: LabelSample) -> list[Panel]:
     maps = [sample.label(i, 0) for i in range(len(facts.labels))]
     kinds = [labels.kind for labels in facts.labels]
     panels: list[Panel] = [np.asarray(crop_image(sample.photo(), region, facts.size))]
-    panels += [colorize(values, valid, kind) for (values, valid), kind in zip(maps, kinds, strict=True)]
+    panels += [colorize(_finite(values), valid, kind) for (values, valid), kind in zip(maps, kinds, strict=True)]
     if len(maps) > 1:
         known = [one for one in disparities([values[None] for values, _ in maps], kinds) if one is not None]
         pairs = [differences(a, b)[0] for a, b in combinations(known, 2)]
@@ -99,6 +100,11 @@ def row(sample: LabelSample) -> list[Panel]:
         panel[~np.isfinite(spread)] = INVALID
         panels.append(panel)
     return panels
+
+
+def _finite(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return a label with infinite depth, which has no color, as the farthest that float32 knows."""
+    return np.where(np.isposinf(values), np.finfo(np.float32).max, values)
 
 
 def caption(sample: LabelSample) -> str:

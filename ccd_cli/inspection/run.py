@@ -17,7 +17,7 @@ from ccd_cli.core.report import Report
 from ccd_cli.distill.run_folder import RunFolder
 from ccd_cli.inspection import labels as inspect_labels
 from ccd_cli.inspection import training_run as inspect_run
-from ccd_cli.labels.shards import INDEX, ShardReader
+from ccd_cli.labels.shards import INDEX, ShardReader, is_quick_to_verify, read_index
 from ccd_cli.media.colorize import DEFAULT
 from ccd_cli.reports.contact_sheet import Panel, sheet, write_sheet
 from ccd_cli.reports.html import render
@@ -95,7 +95,7 @@ def run(folder: Path, out: Path | None, rows: int, report: Report) -> Inspected:
 
 
 def _labels(folder: Path, target: Path, rows: int, report: Report) -> Inspected:
-    reader = ShardReader(folder)
+    reader = ShardReader(folder, verify=is_quick_to_verify(read_index(folder)))
     try:
         found = Inspected(folder, "labels", *inspect_labels.statistics(reader), target)
         count = reader.index.samples

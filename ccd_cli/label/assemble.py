@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import ccd_cli
 from ccd_cli.core.errors import CcdError
-from ccd_cli.core.files import atomic_write
+from ccd_cli.core.files import atomic_write, write_text
 from ccd_cli.geometry.kinds import DIRECTION, UNIT
 from ccd_cli.label.job import LabelJob
 from ccd_cli.label.parts import Part
@@ -23,6 +24,7 @@ from ccd_cli.labels.format import (
     ShardFacts,
     Sidecar,
     TeacherLabels,
+    encoding_of,
     label_name,
     to_json,
 )
@@ -49,19 +51,25 @@ def write_shard(job: LabelJob, shard: int, parts: Sequence[Part], lines: dict[st
     for image in parts[0].images:
         if lines.get(key_of(image.position), {}).get("sha256") != image.sha256:
             raise CcdError(f"{image.path} has changed since labeling began.", _RESTORE)
-    write_tar(job.folder.shard(shard), _members(job, parts, lines))
+    path, samples = job.folder.shard(shard), sum(line["dropped"] is None for line in lines.values())
+
+    def record(written: Path) -> None:
+        size, sha256 = written.stat().st_size, sha256_of(written)
+        facts = ShardFacts(file=path.name, samples=samples, bytes=size, sha256=sha256)
+        write_text(job.folder.written(shard), to_json(facts).decode())
+
+    write_tar(path, _members(job, parts, lines), record)
 
 
 def write_index(job: LabelJob, lines: dict[str, Line], skipped: int) -> Index:
-    """Write `index.json` over the shards in the folder and return it; `skipped` images could not be read."""
+    """Write `index.json` over the shards as they were written and return it; `skipped` images could not be read."""
     plan = job.plan
-    retained = [0] * plan.shards
-    for key, line in lines.items():
-        retained[int(key) // plan.shard_size] += line["dropped"] is None
-    shards = []
-    for shard, samples in enumerate(retained):
-        path = job.folder.shard(shard)
-        shards.append(ShardFacts(file=path.name, samples=samples, bytes=path.stat().st_size, sha256=sha256_of(path)))
+    shards = [
+        ShardFacts.model_validate_json(job.folder.written(shard).read_bytes()) for shard in range(job.plan.shards)
+    ]
+    retained = [line for line in lines.values() if line["dropped"] is None]
+    if sum(shard.samples for shard in shards) != len(retained):
+        raise CcdError(f"{job.folder.quality} has lost lines.", _RESTORE)
     teachers = [_teacher_facts(job, i) for i in range(len(job.recipe.teachers))]
     index = Index(
         format=FORMAT,
@@ -70,13 +78,15 @@ def write_index(job: LabelJob, lines: dict[str, Line], skipped: int) -> Index:
         crops=plan.crops_per_image,
         teachers=teachers,
         license=strictest(teacher["license"] for teacher in teachers),
-        samples=sum(retained),
-        dropped=len(lines) - sum(retained),
+        samples=len(retained),
+        images=len({line["photo"] for line in retained}),
+        dropped=len(lines) - len(retained),
         skipped=skipped,
         shards=shards,
         recipe_sha256=job.recipe_sha256,
         ccd=ccd_cli.__version__,
-    )
+        quality_sha256=sha256_of(job.folder.quality),
+    ).checked()
     with atomic_write(job.folder.index) as temporary:
         temporary.write_bytes(to_json(index))
     return index
@@ -161,4 +171,5 @@ def _teacher_facts(job: LabelJob, teacher: int) -> dict[str, Any]:
         "resolution": entry.resolution,
         "precision": job.precisions[teacher],
         "batch": entry.batch,
+        "encoding": encoding_of(facts["kind"]),
     }

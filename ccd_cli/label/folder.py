@@ -6,14 +6,18 @@ import json
 import shutil
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from ccd_cli.config.label import LabelRecipe
 from ccd_cli.config.load import differences
 from ccd_cli.config.yaml_loader import read_yaml
 from ccd_cli.core.errors import CcdError, RecipeError, UsageProblem
 from ccd_cli.core.files import json_line, read_json_lines, write_text
 from ccd_cli.core.paths import builtin_path
+from ccd_cli.core.report import Report
 from ccd_cli.data.source import Source
-from ccd_cli.labels.shards import INDEX, read_index
+from ccd_cli.labels.format import ShardFacts, to_json
+from ccd_cli.labels.shards import INDEX, QUICK_BYTES, is_quick_to_verify, read_index, sha256_of
 from ccd_cli.media.find import list_photos
 
 CHANGEABLE = ("out", "images.workers", "images.max_skipped")
@@ -46,6 +50,10 @@ class LabelFolder:
     def scores(self, shard: int) -> Path:
         """Return the path of a shard's lines of `quality.jsonl`, before the drop rules."""
         return self.parts / "quality" / f"part-{shard:06d}.json"
+
+    def written(self, shard: int) -> Path:
+        """Return the path of what is known of a shard that is written, before the index is."""
+        return self.parts / "shards" / f"shard-{shard:06d}.json"
 
     def unreadable(self) -> dict[str, str]:
         """Return reason by path of the images that `skipped.jsonl` lists as unreadable."""
@@ -98,14 +106,61 @@ def choose_label_folder(recipe: LabelRecipe, out: str | None, overwrite: bool) -
     return folder
 
 
-def is_finished(folder: LabelFolder) -> bool:
-    """Return whether the index and every shard that it names exist, at their size."""
+def is_finished(folder: LabelFolder, verify: bool) -> bool:
+    """Return whether the index and every shard that it names exist, whole as `is_whole` says.
+
+    Raises CcdError for a damaged index, or where `quality.jsonl` is not the one that it names.
+    """
     if not folder.index.exists():
         return False
-    return all(
-        (path := folder.path / shard.file).is_file() and path.stat().st_size == shard.bytes
-        for shard in read_index(folder.path).shards
-    )
+    index = read_index(folder.path)
+    if index.quality_sha256 is not None and (
+        not folder.quality.is_file() or sha256_of(folder.quality) != index.quality_sha256
+    ):
+        raise CcdError(f"{folder.quality} is damaged or gone.", "Restore it, or start over with --overwrite.")
+    verify = verify or is_quick_to_verify(index)
+    return all(is_whole(folder, shard, verify) for shard in index.shards)
+
+
+def is_whole(folder: LabelFolder, shard: ShardFacts, verify: bool) -> bool:
+    """Return whether a shard exists at its size and, with `verify`, has its hash."""
+    path = folder.path / shard.file
+    if not path.is_file() or path.stat().st_size != shard.bytes:
+        return False
+    return not verify or sha256_of(path) == shard.sha256
+
+
+def retain_whole_shards(folder: LabelFolder, shards: int, verify: bool, report: Report) -> list[int]:
+    """Return which of `shards` shards are to be written; what is there of them and damaged is removed, with a warning.
+
+    What the index says of the others goes to `written`, so that the index can go until it is written again.
+    """
+    if folder.index.exists():
+        known = dict(enumerate(read_index(folder.path).shards))
+    else:
+        known = {number: facts for number in range(shards) if (facts := _written(folder, number)) is not None}
+    verify = verify or sum(facts.bytes for facts in known.values()) <= QUICK_BYTES
+    missing = []
+    for number in range(shards):
+        path = folder.shard(number)
+        if number in known and is_whole(folder, known[number], verify):
+            write_text(folder.written(number), to_json(known[number]).decode())
+            continue
+        if path.exists() and number in known:
+            report.warn(f"{path} is damaged: it is made again.")
+        path.unlink(missing_ok=True)
+        folder.written(number).unlink(missing_ok=True)
+        missing.append(number)
+    folder.index.unlink(missing_ok=True)
+    return missing
+
+
+def _written(folder: LabelFolder, shard: int) -> ShardFacts | None:
+    """Return what is known of a shard that an unfinished run wrote; None where nothing is."""
+    try:
+        return ShardFacts.model_validate_json(folder.written(shard).read_bytes())
+    except (OSError, ValidationError):
+        return None
 
 
 def images_changed(recipe: LabelRecipe, folder: LabelFolder) -> bool:

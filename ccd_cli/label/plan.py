@@ -20,7 +20,8 @@ from ccd_cli.config.label import LabelRecipe
 from ccd_cli.core.errors import ImageError
 from ccd_cli.core.seeding import Draw, step_seed
 from ccd_cli.data.crops import Region, crop_image, draw_boxes, inside
-from ccd_cli.media.photos import read_photo
+from ccd_cli.labels.format import MAX_IMAGE_BYTES
+from ccd_cli.media.photos import decode_photo
 
 
 @dataclass(frozen=True)
@@ -99,10 +100,14 @@ class Plan:
         """Return an image's facts and its crops, uint8 RGB [V, size, size, 3], or why it cannot be read."""
         path = path or self.image(position)
         try:
-            pixels = read_photo(path)
-            data = path.read_bytes()
+            if path.stat().st_size > MAX_IMAGE_BYTES:
+                raise ImageError(f"{path}: larger than {MAX_IMAGE_BYTES // 1_000_000} MB")
+            data = path.read_bytes()  # once: pixels and hash are of the same bytes
+            pixels = decode_photo(data, str(path))
         except ImageError as error:
             return Unreadable(position, path, error.message)
+        except FileNotFoundError:
+            return Unreadable(position, path, f"{path}: no such file")
         except OSError as error:
             return Unreadable(position, path, f"{path}: {error.strerror or error}")
         height, width = pixels.shape[:2]

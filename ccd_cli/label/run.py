@@ -22,7 +22,7 @@ from ccd_cli.core.report import Report
 from ccd_cli.core.runtime import Signals
 from ccd_cli.label.assemble import write_index
 from ccd_cli.label.engine import Engine, LocalEngine
-from ccd_cli.label.folder import LabelFolder, choose_label_folder, images_changed, is_finished
+from ccd_cli.label.folder import LabelFolder, choose_label_folder, images_changed, is_finished, retain_whole_shards
 from ccd_cli.label.job import LabelJob
 from ccd_cli.label.parts import read_part
 from ccd_cli.label.quality import Line, apply_drop_rules
@@ -30,7 +30,7 @@ from ccd_cli.label.ray import RayEngine
 from ccd_cli.label.setup import prepare
 from ccd_cli.label.stages import Answer, Predict, ScoreAgreement, Stage, WriteShards
 from ccd_cli.labels.agreement import comparable
-from ccd_cli.labels.format import Index
+from ccd_cli.labels.format import Index, old_format_note
 from ccd_cli.labels.shards import read_index
 
 
@@ -64,11 +64,15 @@ def run(
     *,
     out: str | None = None,
     overwrite: bool = False,
+    verify: bool = False,
     device: str = "auto",
     engine: EngineOptions = EngineOptions(),
     report: Report,
 ) -> Result:
     """Label images as the recipe says, or resume where a run has stopped, and return what the folder holds.
+
+    Shards that are there are checked: their size, and with `verify`, or where that takes seconds, their hash. Damaged ones
+    are made again.
 
     Raises CcdError subclasses: before any time is spent for a bad folder, list of images, teacher or disk; later
     TrainingStopped for too many unreadable images and Interrupted after a signal, both with all finished parts kept.
@@ -76,8 +80,10 @@ def run(
     if engine.workers is not None and engine.name != "ray":
         raise UsageProblem("--workers is for --engine ray.", "Threads that read images: --set images.workers=N.")
     folder = choose_label_folder(recipe, out, overwrite)
-    if not overwrite and is_finished(folder):
+    if not overwrite and is_finished(folder, verify):
         report.note(f"{folder.path} is finished: nothing to do (--overwrite starts over)")
+        if note := old_format_note(read_index(folder.path)):
+            report.warn(f"{folder.path}: {note}")
         if images_changed(recipe, folder):
             report.warn("The list of images has changed since; --overwrite or another --out labels the present one.")
         return _result(folder, read_index(folder.path))
@@ -93,8 +99,7 @@ def run(
         stack.callback(runner.close)
         job = prepare(recipe, folder, overwrite, partial(runner.resolve_device, device), report, stack)
         stages = _Stages(job, runner, stop_if_asked, report)
-        folder.index.unlink(missing_ok=True)  # a shard that it names is missing
-        missing = [shard for shard in range(job.plan.shards) if not folder.shard(shard).exists()]
+        missing = retain_whole_shards(folder, job.plan.shards, verify, report)
         report.note(
             f"{len(job.plan.images)} images, {job.plan.count} samples in {job.plan.shards} shards "
             f"({job.plan.shards - len(missing)} exist); {runner.describe()}"
@@ -106,9 +111,10 @@ def run(
         lines: dict[str, Line] = {line["key"]: line for line in read_json_lines(folder.quality)}
         stages.run("Writing shards", WriteShards(job, lines), missing)
         runner.close()  # no worker writes any more
+        index = write_index(job, lines, len(folder.unreadable()))
         shutil.rmtree(folder.parts, ignore_errors=True)
         folder.sweep()
-        return _result(folder, write_index(job, lines, len(folder.unreadable())))
+        return _result(folder, index)
 
 
 def _start_engine(options: EngineOptions, stop_if_asked: Callable[[], None], report: Report) -> Engine:

@@ -23,7 +23,9 @@ from ccd_cli.data.source import Source
 from ccd_cli.label.folder import LabelFolder, choose_label_folder
 from ccd_cli.label.job import LabelJob
 from ccd_cli.label.plan import Plan
+from ccd_cli.labels.format import FORMAT, OLD_FORMAT
 from ccd_cli.media.find import list_photos
+from ccd_cli.media.not_read import NotRead
 from ccd_cli.media.photos import bad_headers
 from ccd_cli.teachers.load import check_runnable, resolve_model
 
@@ -46,7 +48,7 @@ def prepare(
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UsageProblem("ccd label works in one process.", "Start it without torchrun.")
-    images = _list_images(recipe, folder)
+    images = _list_images(recipe, folder, report)
     references = [check_runnable(resolve_model(entry.model, entry.arch)) for entry in recipe.teachers]
     name, precisions = resolve_device([entry.precision for entry in recipe.teachers], recipe.threads)
     plan = Plan(recipe, images)
@@ -82,9 +84,12 @@ def labels_hash(recipe: LabelRecipe) -> str:
     return recipe_hash(recipe.model_copy(update={"out": None, "images": images}))
 
 
-def _list_images(recipe: LabelRecipe, folder: LabelFolder) -> list[Path]:
-    """Return the recipe's images; raises UsageProblem where one lies in the output folder."""
-    images = list_photos([builtin_path(text) for text in recipe.images.paths])
+def _list_images(recipe: LabelRecipe, folder: LabelFolder, report: Report) -> list[Path]:
+    """Return the recipe's images, and warn of what is passed over; raises UsageProblem where one lies in the output folder."""
+    not_read = NotRead()
+    images = list_photos([builtin_path(text) for text in recipe.images.paths], not_read)
+    for warning in not_read.warnings():
+        report.warn(warning)
     out = folder.path.resolve()
     if inside := next((path for path in images if path.resolve().is_relative_to(out)), None):
         raise UsageProblem(f"{inside} lies in the folder that labels go to.", "Choose another --out.")
@@ -108,6 +113,7 @@ def _new_state(images: list[Path], device: torch.device, precisions: list[str]) 
         "device": device.type,
         "precision": precisions,
         "ccd": ccd_cli.__version__,
+        "format": FORMAT,
         "teachers": {},
     }
 
@@ -120,6 +126,11 @@ def _resumed_state(folder: LabelFolder, now: dict[str, Any], report: Report) -> 
         then["teachers"].get("0")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CcdError(f"{folder.state} is damaged.", "Start over with --overwrite.") from error
+    if (begun := then.get("format", OLD_FORMAT)) != FORMAT:
+        raise UsageProblem(
+            f"{folder.path} was begun in the format {begun}; this ccd writes {FORMAT}.",
+            "Start over with --overwrite or another --out; what is finished there can still be learned from.",
+        )
     for key, a, b in pairs:
         if a == b:
             continue

@@ -171,7 +171,7 @@ class WriteShards:
         """Write the shard and remove its parts."""
         job = self.job
         parts = [job.folder.part(i, unit.shard) for i in range(len(job.recipe.teachers))]
-        if not job.folder.shard(unit.shard).exists():
+        if not (job.folder.written(unit.shard).exists() and job.folder.shard(unit.shard).exists()):
             write_shard(job, unit.shard, [read_part(path) for path in parts], unit.lines)
         for path in parts:
             path.unlink(missing_ok=True)

@@ -5,25 +5,39 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import re
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
-from pydantic import Field
+from PIL import Image
+from pydantic import Field, model_validator
 
 from ccd_cli.config.common import Fraction, Section
-from ccd_cli.core.errors import CcdError, ImageError
+from ccd_cli.core.errors import CcdError
 from ccd_cli.geometry.kinds import Kind
-from ccd_cli.media.map_write import decode16, encode16
-from ccd_cli.media.photos import MAX_PIXELS, SUFFIXES, to_rgb
-from ccd_cli.media.pillow import without_pillow_limit
+from ccd_cli.losses.disparity import to_disparity
+from ccd_cli.media.formats import ALL_READABLE
+from ccd_cli.media.map_write import TOP, decode16, encode16
+from ccd_cli.media.photos import decode_photo
 
-FORMAT: Final = "ccd-labels/1"
-MEMBER = re.compile(rf"(\d{{9}})\.(json|t\d{{1,3}}\.c\d{{1,3}}\.png|(?:{'|'.join(s[1:] for s in sorted(SUFFIXES))}))")
+Format = Literal["ccd-labels/1", "ccd-labels/2"]
+Encoding = Literal["linear", "inverse"]
+OLD_FORMAT: Final = "ccd-labels/1"
+"""The version before, which is read: every label in it is linear, so that one far pixel costs near depth its detail."""
+FORMAT: Final = "ccd-labels/2"
+"""The version that is written."""
+INFINITE = 1
+"""Code of infinite depth (sky) in an inverse label."""
+MAX_IMAGE_BYTES = 1_000_000_000
+"""Size of the largest image file that is labeled."""
+MEMBER = re.compile(
+    rf"(\d{{9}})\.(json|t\d{{1,3}}\.c\d{{1,3}}\.png|(?:{'|'.join(s[1:] for s in sorted(ALL_READABLE))}))"
+)
 """Names that a shard may hold: KEY.json, KEY.<image suffix>, KEY.t<teacher>.c<crop>.png."""
 _ZLIB = 3  # level 6 is 2 % smaller and takes several times as long
 
@@ -37,13 +51,13 @@ class Crop(Section):
     """One label: the crop that was labeled, and how its PNG becomes values."""
 
     file: Annotated[str, Field(pattern=r"^\d{9}\.t\d{1,3}\.c\d{1,3}\.png$")]
-    """Member of the shard: 16-bit gray, code 0 invalid, else value = code * scale + offset."""
+    """Member of the shard: 16-bit gray; code 0 is invalid."""
     box: Box
     """(top, left, side) in pixels of the upright image (EXIF rotation applied)."""
     scale: float
-    """Value of one step of the code."""
+    """What one step of the code adds to the encoded quantity, which is code * scale + offset."""
     offset: float
-    """Value of code 0, were it valid."""
+    """What code 0 would stand for, were it valid."""
     valid: Fraction
     """Fraction of pixels with a value."""
     saturated: Fraction
@@ -73,6 +87,8 @@ class TeacherLabels(Section):
     """Floating-point precision of the network."""
     batch: int
     """Crops per forward pass."""
+    encoding: Encoding = "linear"
+    """What the codes count: the value itself (linear), or 1 / value with code 1 for infinite depth (inverse)."""
     crops: Annotated[list[Crop], Field(min_length=1)]
     """The shared region, then its patches."""
 
@@ -106,7 +122,7 @@ class Quality(Section):
 class Sidecar(Section):
     """`KEY.json`: everything about one sample."""
 
-    format: Literal["ccd-labels/1"]
+    format: Format
     """Version of this format."""
     key: Annotated[str, Field(pattern=r"^\d{9}$")]
     """Name of the sample: its position with nine digits."""
@@ -127,6 +143,13 @@ class Sidecar(Section):
     ccd: str
     """Version of ccd."""
 
+    @model_validator(mode="after")
+    def _encoded_by_its_version(self) -> Self:
+        for labels in self.labels:
+            if labels.encoding != ("linear" if self.format == OLD_FORMAT else encoding_of(labels.kind)):
+                raise ValueError(f"labels of {labels.kind} are not {labels.encoding} in {self.format}")
+        return self
+
 
 class ShardFacts(Section):
     """One line of the index."""
@@ -144,7 +167,7 @@ class ShardFacts(Section):
 class Index(Section):
     """`index.json`, written last: its presence says that the folder is finished."""
 
-    format: Literal["ccd-labels/1"]
+    format: Format
     """Version of the format."""
     name: str
     """Name of the recipe."""
@@ -157,7 +180,9 @@ class Index(Section):
     license: str
     """The strictest license among the teachers."""
     samples: Natural
-    """Images in all shards."""
+    """Samples in all shards: an image has one for each epoch."""
+    images: Natural | None = None
+    """Different images among the samples; null in version 1."""
     dropped: Natural
     """Images dropped by the recipe's rules; `quality.jsonl` names them."""
     skipped: Natural
@@ -168,22 +193,76 @@ class Index(Section):
     """Hash of the resolved recipe."""
     ccd: str
     """Version of ccd."""
+    quality_sha256: Sha256 | None = None
+    """Hash of `quality.jsonl`; null in version 1."""
+    checksum: Sha256 | None = None
+    """Hash of this index with `checksum` null; null in version 1."""
+
+    def checked(self) -> Self:
+        """Return the index with its checksum."""
+        return self.model_copy(update={"checksum": self.expected_checksum})
+
+    @property
+    def expected_checksum(self) -> str:
+        """Return the checksum that fits the other keys."""
+        return hashlib.sha256(to_json(self.model_copy(update={"checksum": None}))).hexdigest()
+
+
+def encoding_of(kind: Kind) -> Encoding:
+    """Return how labels of a kind are encoded: depth as 1 / depth, in which students learn; the rest as it is.
+
+    Affine-invariant depth has no disparity before it is fitted to another teacher's depth.
+    """
+    return "inverse" if kind in ("depth", "metric") else "linear"
+
+
+def old_format_note(index: Index) -> str:
+    """Return what is to be said of labels of version 1 whose depth may have lost detail, or an empty string."""
+    kinds = {str(teacher.get("kind")) for teacher in index.teachers}
+    if index.format != OLD_FORMAT or not kinds & {"depth", "metric"}:
+        return ""
+    return (
+        f"these labels are {OLD_FORMAT}, which stores depth linearly: near detail is coarse where something is far, and sky "
+        "has no value. Label the images again with --overwrite or another --out."
+    )
 
 
 def encode_label(values: FloatMap, kind: Kind) -> tuple[bytes, float, float]:
-    """Return (PNG bytes, scale, offset) for a label float32 [S, S] of `kind`; what is not finite gets code 0.
+    """Return (PNG bytes, scale, offset) for a label float32 [S, S] of `kind`, encoded as `encoding_of` says.
 
-    Codes 1..65535 span the label's own minimum..maximum, or count millimeters for `metric` (see `media.map_write.encode16`):
-    the error is at most half of `scale`.
+    The codes span the label's own minimum..maximum, of 1 / value for depth and metric: there the error is at most half of
+    `scale`. What has no value gets code 0: what is not finite, and of depth what `losses.disparity.to_disparity` leaves out.
+    Infinite depth gets code INFINITE and does not stretch the range.
     """
-    codes, scale, offset = encode16(values, None, kind)
+    if encoding_of(kind) == "linear":
+        codes, scale, offset = encode16(values, None, kind)
+    else:
+        codes, scale, offset = _encode_inverse(values, kind)
     buffer = io.BytesIO()
     Image.fromarray(codes).save(buffer, format="PNG", compress_level=_ZLIB)
     return buffer.getvalue(), scale, offset
 
 
-def decode_label(data: bytes, scale: float, offset: float, size: int, name: str) -> tuple[FloatMap, NDArray[np.bool_]]:
-    """Return (values float32 [size, size] with NaN where invalid, valid bool) of a label's PNG.
+def _encode_inverse(values: FloatMap, kind: Kind) -> tuple[NDArray[np.uint16], float, float]:
+    """Return (codes uint16 [S, S], scale, offset) with 1 / depth = code * scale + offset from code INFINITE + 1 on."""
+    disparity, valid = (one[0].numpy() for one in to_disparity(torch.from_numpy(values)[None], kind))
+    finite = valid & (disparity > 0)
+    codes = np.where(valid, np.uint16(INFINITE), np.uint16(0))
+    if not finite.any():
+        return codes, 1.0, 0.0
+    first = INFINITE + 1
+    known = disparity[finite].astype(np.float64)
+    low, high = float(known.min()), float(known.max())
+    scale = (high - low) / (TOP - first) or low
+    offset = low - first * scale
+    codes[finite] = np.clip(np.rint((known - offset) / scale), first, TOP).astype(np.uint16)
+    return codes, scale, offset
+
+
+def decode_label(
+    data: bytes, scale: float, offset: float, size: int, name: str, encoding: Encoding = "linear"
+) -> tuple[FloatMap, NDArray[np.bool_]]:
+    """Return (values float32 [size, size], NaN where invalid and infinite for sky; valid bool) of a label's PNG.
 
     Raises CcdError for anything but a 16-bit gray PNG of that size, before its pixels are decoded.
     """
@@ -196,23 +275,18 @@ def decode_label(data: bytes, scale: float, offset: float, size: int, name: str)
         raise
     except Exception as error:  # a decoder may raise anything for a damaged file
         raise CcdError(f"{name} cannot be decoded ({type(error).__name__}).", "The shard is damaged.") from error
-    return decode16(codes, scale, offset)
+    if encoding == "linear":
+        return decode16(codes, scale, offset)
+    disparity = codes.astype(np.float64) * scale + offset
+    finite = (codes > INFINITE) & (disparity > 0)
+    values = np.divide(1.0, disparity, out=np.full(codes.shape, np.nan), where=finite)
+    values[codes == INFINITE] = np.inf
+    return values.astype(np.float32), finite | (codes == INFINITE)
 
 
 def decode_image(data: bytes, name: str) -> NDArray[np.uint8]:
     """Return uint8 RGB [H, W, 3] of an image file's bytes, equal to `photos.read_photo` of the file; raises ImageError."""
-    try:
-        with without_pillow_limit():
-            image: Image.Image = Image.open(io.BytesIO(data))
-        with image:
-            if image.width * image.height > MAX_PIXELS:
-                raise ImageError(f"{name}: {image.width}x{image.height} is over {MAX_PIXELS // 1_000_000} megapixels")
-            image.load()
-            return to_rgb(ImageOps.exif_transpose(image))
-    except ImageError:
-        raise
-    except Exception as error:
-        raise ImageError(f"{name}: damaged ({type(error).__name__})") from error
+    return decode_photo(data, name)
 
 
 def label_name(key: str, teacher: int, crop: int) -> str:

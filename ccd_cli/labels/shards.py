@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 import tarfile
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -18,43 +19,75 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from ccd_cli.core.errors import CcdError, ImageError, UsageProblem
+from ccd_cli.core.errors import CcdError, UsageProblem
 from ccd_cli.core.files import atomic_write
 from ccd_cli.core.seeding import Draw, step_seed
-from ccd_cli.labels.format import MEMBER, FloatMap, Index, ShardFacts, Sidecar, decode_image, decode_label
+from ccd_cli.labels.format import (
+    FORMAT,
+    MAX_IMAGE_BYTES,
+    MEMBER,
+    OLD_FORMAT,
+    Index,
+    ShardFacts,
+    Sidecar,
+)
+from ccd_cli.labels.sample import LabelSample
 
 INDEX = "index.json"
-_MAX_BYTES = {"json": 4_000_000, "png": 128_000_000}  # bytes of a member; images: below
-_MAX_IMAGE_BYTES = 1_000_000_000
+QUICK_BYTES = 4_000_000_000
+"""Size of shards that are hashed in seconds."""
+_MAX_SIDECAR, _MAX_LABEL = 4_000_000, 128_000_000  # bytes of a member
 _MAX_OPEN = 16  # shards held open at once
+_NAMED = re.compile(rb'"format"\s*:\s*"(ccd-labels/\w{1,20})"')
 _DAMAGED = "Create it anew: ccd label RECIPE --overwrite"
-_RESTORE = "Restore it, or label the images again."
 
 
-def write_tar(path: Path, members: Iterable[tuple[str, bytes]]) -> None:
-    """Write a tar whole or not at all: members in their order, plain headers without times, owners or extensions."""
-    with atomic_write(path) as temporary, tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar:
-        for name, data in members:
-            head = tarfile.TarInfo(name)
-            head.size, head.mtime, head.mode = len(data), 0, 0o644
-            tar.addfile(head, io.BytesIO(data))
+def write_tar(
+    path: Path, members: Iterable[tuple[str, bytes]], before: Callable[[Path], None] = lambda written: None
+) -> None:
+    """Write a tar whole or not at all: members in their order, plain headers without times, owners or extensions.
+
+    `before` gets the whole file under its temporary name, before it is there under its own.
+    """
+    with atomic_write(path) as temporary:
+        with tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar:
+            for name, data in members:
+                head = tarfile.TarInfo(name)
+                head.size, head.mtime, head.mode = len(data), 0, 0o644
+                tar.addfile(head, io.BytesIO(data))
+        before(temporary)
 
 
 def read_index(folder: Path) -> Index:
     """Return the checked index of a folder of labels; raises CcdError where it is missing, of another format or damaged."""
     path = folder / INDEX
+    data = b""
     try:
-        found = Index.model_validate_json(path.read_bytes())
+        data = path.read_bytes()
+        found = Index.model_validate_json(data)
     except FileNotFoundError as error:
         raise CcdError(
             f"{folder} holds no finished labels (no {INDEX}).", "Create them, or resume: ccd label RECIPE"
         ) from error
     except ValidationError as error:
+        named = _NAMED.search(data)
+        if named is not None and named[1].decode() not in (OLD_FORMAT, FORMAT):
+            raise CcdError(
+                f"{path} says {named[1].decode()}; this ccd reads {OLD_FORMAT} and {FORMAT}.",
+                "Update ccd, or label the images again in another folder.",
+            ) from error
         raise CcdError(f"{path} is not an index of labels that this ccd knows.", _DAMAGED) from error
+    if found.format != OLD_FORMAT and (found.images is None or found.checksum != found.expected_checksum):
+        raise CcdError(f"{path} is damaged: its checksum does not fit.", _DAMAGED)
     names = [shard.file for shard in found.shards]
     if len(set(names)) != len(names) or sum(shard.samples for shard in found.shards) != found.samples:
         raise CcdError(f"{path} contradicts itself.", _DAMAGED)
     return found
+
+
+def is_quick_to_verify(index: Index) -> bool:
+    """Return whether hashing all shards takes seconds only."""
+    return sum(shard.bytes for shard in index.shards) <= QUICK_BYTES
 
 
 def sha256_of(path: Path) -> str:
@@ -63,45 +96,14 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-@dataclass(frozen=True)
-class LabelSample:
-    """One image and its labels. PNGs are decoded when asked for."""
-
-    key: str
-    facts: Sidecar
-    members: dict[str, bytes] = field(repr=False)
-
-    def photo(self) -> NDArray[np.uint8]:
-        """Return the upright image, uint8 RGB [H, W, 3]; one stored by path is read from there and its hash compared.
-
-        Raises ImageError where it was removed, has changed or is damaged.
-        """
-        about = self.facts.photo
-        if about.file is not None:
-            return decode_image(self.members[about.file], f"{self.key} ({about.path})")
-        path = Path(about.path)
-        try:
-            data = path.read_bytes() if path.stat().st_size == about.bytes else b""
-        except OSError as error:
-            raise ImageError(f"{path}: removed since it was labeled ({error.strerror})", _RESTORE) from error
-        if hashlib.sha256(data).hexdigest() != about.sha256:
-            raise ImageError(f"{path}: changed since it was labeled", _RESTORE)
-        return decode_image(data, about.path)
-
-    def label(self, teacher: int, crop: int) -> tuple[FloatMap, NDArray[np.bool_]]:
-        """Return (values float32 [S, S] with NaN where invalid, valid bool [S, S]); crop 0 is the shared region."""
-        about = self.facts.labels[teacher].crops[crop]
-        return decode_label(self.members[about.file], about.scale, about.offset, self.facts.size, about.file)
-
-
 class Shard:
     """One shard, open for reading: `keys` in order, members found by a scan of its headers alone.
 
-    Raises CcdError for a file that is cut short or too long, holds links, folders, foreign or repeated names, or whose
-    number of samples is not the index's. Nothing is ever extracted to a path.
+    Raises CcdError for a file that is cut short or too long, holds links, folders, foreign or repeated names, whose
+    number of samples is not the index's, or with `verify` whose hash is not. Nothing is ever extracted to a path.
     """
 
-    def __init__(self, path: Path, facts: ShardFacts, index: Index) -> None:
+    def __init__(self, path: Path, facts: ShardFacts, index: Index, verify: bool = False) -> None:
         self.path, self._index = path, index
         try:
             self._file: BinaryIO = path.open("rb")
@@ -109,6 +111,8 @@ class Shard:
             raise CcdError(f"{path} cannot be read ({error.strerror}).", _DAMAGED) from error
         try:
             self._members = self._scan(facts)
+            if verify:
+                self._compare_hash(facts)
         except BaseException:
             self._file.close()
             raise
@@ -144,7 +148,9 @@ class Shard:
         shape = (facts.size, len(boxes), len(boxes[0]))
         if shape != (self._index.size, len(self._index.teachers), self._index.crops):
             raise CcdError(f"{where} has other labels than the index says.", _DAMAGED)
-        if facts.key != key or named != set(self._members[key]) or any(row != boxes[0] for row in boxes):
+        if (facts.format, facts.key) != (self._index.format, key) or named != set(self._members[key]):
+            raise CcdError(f"{where} does not match the members beside it.", _DAMAGED)
+        if any(row != boxes[0] for row in boxes):
             raise CcdError(f"{where} does not match the members beside it.", _DAMAGED)
         if any(box[0] + box[2] > facts.photo.height or box[1] + box[2] > facts.photo.width for box in boxes[0]):
             raise CcdError(f"{where} names a box outside of its image.", _DAMAGED)
@@ -158,6 +164,14 @@ class Shard:
             raise CcdError(f"{self.path} ends within {name}.", _DAMAGED)
         return data
 
+    def _compare_hash(self, facts: ShardFacts) -> None:
+        self._file.seek(0)
+        digest = hashlib.sha256()
+        while data := self._file.read(1 << 20):
+            digest.update(data)
+        if digest.hexdigest() != facts.sha256:
+            raise CcdError(f"{self.path} is not the file that the index describes: its hash differs.", _DAMAGED)
+
     def _scan(self, facts: ShardFacts) -> dict[str, dict[str, tuple[int, int]]]:
         length = self.path.stat().st_size
         if length != facts.bytes:
@@ -169,7 +183,8 @@ class Shard:
                     match = MEMBER.fullmatch(head.name)
                     if match is None or head.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or head.pax_headers:
                         raise CcdError(f"{self.path} holds {head.name[:80]!r}, which is no part of labels.", _DAMAGED)
-                    limit = _MAX_BYTES.get(match[2].rpartition(".")[2], _MAX_IMAGE_BYTES)
+                    limit = _MAX_LABEL if "." in match[2] else MAX_IMAGE_BYTES
+                    limit = _MAX_SIDECAR if match[2] == "json" else limit
                     if head.size > limit or head.offset_data + head.size > length:
                         raise CcdError(f"{self.path}: the size of {head.name} is impossible.", _DAMAGED)
                     group = found.setdefault(match[1], {})
@@ -196,7 +211,8 @@ class ShardReader:
     Each epoch visits every sample once: shards in shuffled order, then a shuffle buffer of `buffer` samples (1: none), then
     every `world`-th to this `rank`, so that each sample is in exactly one rank. The order is a function of
     (seed, epoch) alone and is drawn on numbers, not data: resuming at any position reads nothing twice, and the
-    buffer costs no memory. `verify` compares every shard's sha256 first. For one thread: create one reader per worker.
+    buffer costs no memory. `verify` compares a shard's sha256 with the index's before its first use. For one thread: create
+    one reader per worker.
     """
 
     def __init__(
@@ -206,7 +222,7 @@ class ShardReader:
         rank: int = 0,
         world: int = 1,
         buffer: int = 1000,
-        verify: bool = False,
+        verify: bool = True,
     ) -> None:
         if not 0 <= rank < world or buffer < 1:
             raise UsageProblem(f"A reader needs 0 <= rank < world and buffer >= 1, not {rank}, {world}, {buffer}.")
@@ -214,19 +230,24 @@ class ShardReader:
         self.index = read_index(self.folder)
         self.seed, self.rank, self.world, self.buffer = seed, rank, world, buffer
         self._open: OrderedDict[int, Shard] = OrderedDict()
-        for facts in self.index.shards if verify else ():
-            path = self.folder / facts.file
-            if not path.is_file() or sha256_of(path) != facts.sha256:
-                raise CcdError(f"{path} is not the file that the index describes.", _DAMAGED)
+        self._unverified = set(range(len(self.index.shards))) if verify else set()
 
     def __len__(self) -> int:
         """Return the number of samples of this rank in one epoch."""
         return len(range(self.rank, self.index.samples, self.world))
 
-    @property
+    @cached_property
     def files(self) -> int:
-        """Return the number of samples of this rank: each has an image that may be damaged."""
-        return len(self)
+        """Return the number of different images, each of which may be damaged: one has a sample for every epoch labeled.
+
+        Version 1 does not say it: there, the samples divided by the epochs.
+        """
+        if self.index.images is not None:
+            return self.index.images
+        if not self.index.samples:
+            return 0
+        last = self.sample(self.index.samples - 1)
+        return -(-self.index.samples // (last.facts.epoch + 1))
 
     @property
     def digest(self) -> str:
@@ -279,7 +300,10 @@ class ShardReader:
             self._open.move_to_end(number)
             return self._open[number]
         facts = self.index.shards[number]
-        self._open[number] = opened = Shard(self.folder / facts.file, facts, self.index)
+        self._open[number] = opened = Shard(
+            self.folder / facts.file, facts, self.index, verify=number in self._unverified
+        )
+        self._unverified.discard(number)
         if len(self._open) > _MAX_OPEN:
             self._open.popitem(last=False)[1].close()
         return opened

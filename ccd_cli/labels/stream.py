@@ -16,7 +16,8 @@ from ccd_cli.data.augment import Augmentation, augment
 from ccd_cli.data.batch import Example, ImageViews
 from ccd_cli.data.crops import Patch, Region, crop_image, draw_boxes, footprint
 from ccd_cli.data.views import Sample, ViewConfig
-from ccd_cli.labels.shards import LabelSample, ShardReader, epoch_order
+from ccd_cli.labels.sample import LabelSample
+from ccd_cli.labels.shards import ShardReader, epoch_order
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class LabelStream:
 
     @property
     def files(self) -> int:
-        """Return the number of samples."""
+        """Return the number of different images, which `images.max_skipped` is a fraction of."""
         return self._reader.files
 
     @property

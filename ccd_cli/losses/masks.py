@@ -1,4 +1,4 @@
-"""Masks for uninformative parts of a pseudo-label: saturated plateaus, and maps without contrast."""
+"""Masks for uninformative parts of a pseudo-label: clipped values, and maps without contrast."""
 
 from __future__ import annotations
 
@@ -10,21 +10,25 @@ from torch import Tensor
 from ccd_cli.losses.normalize import statistics
 
 
-def saturated_mask(label: Tensor, mask: Tensor, max_fraction: float = 0.01) -> Tensor:
-    """`mask` minus the pixels on a plateau at the label's smallest or largest value: [B,H,W] bool.
+def saturated_mask(disparity: Tensor, mask: Tensor, max_fraction: float = 0.01, far_limit: bool = False) -> Tensor:
+    """`mask` minus the pixels whose disparity [B,H,W] was clipped: [B,H,W] bool.
 
-    A plateau is more than `max_fraction` of a map's valid pixels at exactly that value: sky at 0 in disparity, or a clamp.
+    A plateau is more than `max_fraction` of a map's valid pixels at exactly its largest or smallest disparity. The largest is
+    masked: what was clipped there is nearer than the label says. The smallest is the sky, which is the farthest thing there
+    is, and stays. With `far_limit` (labels of depth, which have an end of range: a sensor's, or a network's largest depth) it
+    is masked where it is above zero, a finite depth; zero is infinite depth and stays.
     """
-    count = mask.sum(dim=(1, 2))
-    result = mask
-    for end in (
-        torch.where(mask, label, math.inf).amin(dim=(1, 2)),
-        torch.where(mask, label, -math.inf).amax(dim=(1, 2)),
-    ):
-        at_end = mask & (label == end[:, None, None])
-        plateau = at_end.sum(dim=(1, 2)) > max_fraction * count
-        result = result & ~(at_end & plateau[:, None, None])
+    result = mask & ~_plateau(disparity, mask, max_fraction, torch.where(mask, disparity, -math.inf).amax(dim=(1, 2)))
+    if far_limit:
+        far = torch.where(mask, disparity, math.inf).amin(dim=(1, 2))
+        result = result & ~(_plateau(disparity, mask, max_fraction, far) & (far > 0)[:, None, None])
     return result
+
+
+def _plateau(disparity: Tensor, mask: Tensor, max_fraction: float, end: Tensor) -> Tensor:
+    """Return the valid pixels at exactly `end` [B] where they are a plateau: [B,H,W] bool."""
+    at_end = mask & (disparity == end[:, None, None])
+    return at_end & (at_end.sum(dim=(1, 2)) > max_fraction * mask.sum(dim=(1, 2)))[:, None, None]
 
 
 def flat_maps(label: Tensor, mask: Tensor, tolerance: float = 1e-3) -> Tensor:

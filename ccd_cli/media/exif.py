@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from ccd_cli.geometry.camera import FILM_DIAGONAL
-from ccd_cli.media.pillow import without_pillow_limit
+from ccd_cli.media.pillow import open_image
 
 _EXIF_IFD = 0x8769
 _FOCAL_35MM = 0xA405
@@ -28,7 +27,7 @@ def read_focal_35mm(path: Path) -> float | None:
     Never raises: an unreadable photo is the reader's to report, and damaged EXIF is no EXIF.
     """
     try:
-        with without_pillow_limit(), Image.open(path) as image:
+        with open_image(path) as image:
             if image.format == "PNG" and "exif" not in image.info:
                 return None  # Pillow would decode the image to look for EXIF at its end
             tags = image.getexif().get_ifd(_EXIF_IFD)
@@ -39,6 +38,21 @@ def read_focal_35mm(path: Path) -> float | None:
     except Exception:  # EXIF written by cameras and editors is damaged in every possible way
         return None
     return focal
+
+
+def panorama_note(path: Path, height: int, width: int, specified: bool) -> list[str]:
+    """Return a warning for the cloud of a 360-degree panorama, which no pinhole camera has taken.
+
+    Its XMP says so (GPano), or its shape of 2:1 does, unless the camera is `specified` by the user. Never raises.
+    """
+    assumed = "a pinhole camera is assumed, which is wrong for a panorama"
+    with suppress(Exception), open_image(path) as image:
+        about = image.info.get("xmp", b"")
+        if b"ProjectionType" in about and b"equirectangular" in about:
+            return [f"a 360-degree panorama by its metadata: {assumed}; cut perspective views out of it first"]
+    if not specified and abs(width - 2 * height) <= 0.005 * width:
+        return [f"its shape of 2:1 is that of 360-degree panoramas: {assumed} (--intrinsics or --fov says it is none)"]
+    return []
 
 
 def _from_sensor(tags: Mapping[int, Any]) -> float:

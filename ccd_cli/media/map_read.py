@@ -1,38 +1,43 @@
-"""Read depth maps from files: `.npy`, `.npz`, 16-bit PNG, `.exr`, with the JSON sidecar that says what they mean."""
+"""Read depth maps from files of any format (`depth_files`), with the JSON sidecar of ccd that says what they mean."""
 
 from __future__ import annotations
 
-import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from ccd_cli.core.errors import CcdError, ImageError, first_line
+from ccd_cli.core.errors import CcdError, ImageError
 from ccd_cli.geometry.camera import Source
 from ccd_cli.geometry.depth_map import Camera, DepthMap, checked
 from ccd_cli.geometry.kinds import KINDS, Kind
-from ccd_cli.media.photos import MAX_PIXELS, check_header
-from ccd_cli.media.pillow import without_pillow_limit
+from ccd_cli.media.depth_files.no_depth import has_depth
+from ccd_cli.media.depth_files.plane import RawMap
+from ccd_cli.media.depth_files.raw import MAP_SUFFIXES, read_raw
+from ccd_cli.media.map_sidecar import read_sidecar_of, sidecar_of
 
-MAP_SUFFIXES = (".npz", ".npy", ".exr", ".depth.png", ".png")
-"""Endings behind a photo's stem, in the order in which they are looked for; `.npz` knows its own invalid pixels."""
 SOURCES = ("flag", "fov", "file", "exif", "model", "guess")
+LOSSY = (".jpg", ".jpeg")
 
 
 @dataclass(frozen=True)
 class StoredMap:
-    """A map from a file; `camera_source` says where `depth_map.camera` came from when it was written."""
+    """A map from a file; `camera_source` says where `depth_map.camera` came from when it was written.
+
+    `notes` are sentences about what was assumed or ignored.
+    """
 
     path: Path
     depth_map: DepthMap
     camera_source: Source = "file"
     sidecar: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def upsampling(self) -> float:
@@ -44,188 +49,194 @@ class StoredMap:
         return max(1.0, min(self.depth_map.values.shape) / min(sides))
 
 
-def find_map(folder: Path, stems: Sequence[Path], suffixes: Sequence[str] = MAP_SUFFIXES) -> Path:
+@dataclass(frozen=True)
+class Meaning:
+    """What a caller says about maps without a sidecar.
+
+    `depth_scale` S: meters (or the unit of `kind`) = value / S. `no_depth`: values of the file without depth, None: see
+    `has_depth`. `key`: the array or channel of a file that holds several.
+    """
+
+    kind: Kind | None = None
+    depth_scale: float | None = None
+    no_depth: tuple[float, ...] | None = None
+    key: str | None = None
+    scale_flag: str = "--depth-scale"
+    """What the user types for `depth_scale`."""
+
+
+def find_map(
+    folder: Path, stems: Sequence[Path], suffixes: Sequence[str] = MAP_SUFFIXES, image: Path | None = None
+) -> Path:
     """Return the map of a photo: `folder / stem` with the first ending that exists, of the first stem that has one.
 
-    Raises ImageError with the name that was looked for.
+    Endings may be in capitals; the photo `image` itself is none of its maps. With `image`, one called color or rgb also has the
+    only map that is called depth in the same place of its name. Raises ImageError with the name that was looked for.
     """
     for stem in stems:
+        names = _names(folder / stem.parent)
         for suffix in suffixes:
-            if (path := folder / stem.with_name(stem.name + suffix)).is_file():
-                return path
+            for name in _alike(names, stem.name, suffix):
+                path = folder / stem.with_name(name)
+                if path.is_file() and not _same_file(path, image):
+                    return path
+    for stem in stems if image is not None else ():
+        if found := _called_depth(folder / stem.parent, stem.name, suffixes):
+            return found
     raise ImageError(f"{folder / stems[0]}: no depth map of this name ({', '.join(suffixes)})")
 
 
-def sidecar_of(path: Path) -> Path:
-    """Return where the sidecar of a map is looked for: `in.depth.png` and `in.npy` both have `in.json`."""
-    name = path.name.removesuffix(".depth.png")
-    return path.with_name((name if name != path.name else path.stem) + ".json")
+def read_map(path: Path, meaning: Meaning | None = None) -> StoredMap:
+    """Return the map in `path` with the meaning that ccd's sidecar (`<stem>.json`), or else the caller, gives it.
 
-
-def read_map(path: Path, *, kind: Kind | None = None, depth_scale: float | None = None) -> StoredMap:
-    """Return the map in `path` with the meaning that its sidecar (`<stem>.json`), or else the caller, gives it.
-
-    `kind` is needed where no sidecar tells. `depth_scale` S makes values `code / S` of a PNG without a sidecar, and
-    meters of them unless `kind` says otherwise. PNG code 0, NaN, infinity and, for `metric`, what is not positive are
-    invalid. Raises ImageError for what cannot be read, has no meaning, contradicts its sidecar, or is empty.
+    Without a sidecar a kind is needed; a depth scale alone says meters. Metric depth in whole numbers needs a scale, and
+    images of 8 bits a kind. NaN, infinity, what `has_depth` names and, for `metric`, what is not positive are invalid. Raises
+    ImageError for what cannot be read, has no meaning, contradicts its sidecar, or is empty.
     """
-    side = _read_sidecar(sidecar_of(path))
-    values, valid, camera = _read_values(path, side, depth_scale)
-    if depth_scale is not None and kind is None and path.suffix == ".png":
-        kind = "metric"
-    stored = side.get("kind")
-    if stored is not None and stored not in KINDS:
-        raise ImageError(f"{sidecar_of(path)}: there is no kind of map '{stored}' ({', '.join(KINDS)})")
-    if stored is not None and kind is not None and stored != kind:
-        raise ImageError(f"{path}: its sidecar says '{stored}', which contradicts the kind '{kind}' given")
-    meaning = stored or kind
-    if meaning is None:
-        raise ImageError(f"{path}: nothing says what its values mean; give --kind ({', '.join(KINDS)})")
-    source = side.get("intrinsics_source")
+    meaning = meaning or Meaning()
+    side, notes = read_sidecar_of(path)
+    raw = read_raw(path, meaning.key)
+    if raw.bits == 1:
+        raise ImageError(f"{path}: not a map of numbers (a mask)")
+    if side:
+        kind, values, valid = _by_sidecar(path, raw, side, meaning)
+    else:
+        kind = _kind(path, raw, meaning)
+        scale = _depth_scale(path, raw, kind, meaning)
+        valid, more = has_depth(raw.values, kind, raw.bits is not None, meaning.no_depth)
+        values = raw.values / np.float32(scale)
+        notes = [*notes, *more, *_doubts(path, raw)]
+    if raw.valid is not None:
+        valid = valid & raw.valid
+    camera, source = raw.camera, side.get("intrinsics_source")
     try:
         if side.get("intrinsics") is not None:
             camera = Camera(*(float(value) for value in side["intrinsics"]))
-        made = checked(values, cast(Kind, meaning), valid, camera)
+        made = checked(values, kind, valid, camera)
     except (CcdError, TypeError, ValueError) as error:
         raise ImageError(f"{path}: {str(error).rstrip('.')}") from error
     if made.valid is not None and not made.valid.any():
         raise ImageError(f"{path}: the map is empty: no value is valid")
-    return StoredMap(path, made, cast(Source, source) if source in SOURCES else "file", side)
+    return StoredMap(path, made, cast(Source, source) if source in SOURCES else "file", side, tuple(notes))
 
 
 def read_reference(path: Path, scale: float | None) -> NDArray[np.float32]:
-    """Return a reference depth float32 [h, w] in meters, NaN where unknown: 16-bit PNG or `.npy`, meters = code / scale.
+    """Return a reference depth float32 [h, w] in meters, NaN where unknown, of any file of depth: meters = value / scale.
 
-    Code 0 is unknown. `scale` may be left out for `.npy` in meters. Raises ImageError.
+    `scale` may be left out for floating point in meters and for what ccd wrote as metric depth. What `read_map` takes for
+    invalid is unknown. Raises ImageError.
     """
-    if path.suffix.lower() == ".npy":
-        values = _npy(path)
-    else:
-        if scale is None:
-            raise ImageError(f"{path}: give --ref-scale S (meters = code / S: 1000 for millimeters, 256 for KITTI)")
-        values = _png(path).astype(np.float32)
-    values = values / np.float32(scale or 1.0)
-    return np.where(np.isfinite(values) & (values > 0), values, np.float32(np.nan))
+    side, _ = read_sidecar_of(path)
+    if side and side.get("kind") != "metric":
+        raise ImageError(f"{path}: its sidecar says '{side.get('kind')}', and a reference is depth in meters")
+    raw = None if side else read_raw(path)
+    if raw is not None and raw.bits is not None and scale is None:
+        raise ImageError(f"{path}: give --ref-scale S (meters = code / S: 1000 for millimeters, 256 for KITTI)")
+    made = read_map(path, Meaning("metric", scale, scale_flag="--ref-scale")).depth_map
+    return made.values if made.valid is None else np.where(made.valid, made.values, np.float32(np.nan))
 
 
-def _read_sidecar(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        side = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ImageError(f"{path}: not a readable sidecar ({type(error).__name__})") from error
-    if not isinstance(side, dict):
-        raise ImageError(f"{path}: not a sidecar: its JSON is no object")
-    return side
-
-
-def _read_values(
-    path: Path, side: dict[str, Any], depth_scale: float | None
-) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None, Camera | None]:
-    """Return (values, valid, camera) as they are stored."""
-    suffix = path.suffix.lower()
-    if suffix == ".npy":
-        return _npy(path), None, None
-    if suffix == ".npz":
-        return _npz(path)
-    if suffix == ".exr":
-        return _exr(path), None, None
-    if suffix != ".png":
-        raise ImageError(f"{path}: not a depth map ({', '.join(MAP_SUFFIXES)})")
-    codes = _png(path)
+def _by_sidecar(
+    path: Path, raw: RawMap, side: dict[str, Any], meaning: Meaning
+) -> tuple[Kind, NDArray[np.float32], NDArray[np.bool_]]:
+    """Return (kind, values, valid) as ccd's sidecar says; a depth scale is for codes whose scale it does not say."""
+    stored, given = side.get("kind"), meaning.kind
+    if stored not in KINDS:
+        raise ImageError(f"{sidecar_of(path)}: there is no kind of map '{stored}' ({', '.join(KINDS)})")
+    if given is not None and stored != given:
+        raise ImageError(f"{path}: its sidecar says '{stored}', which contradicts the kind '{given}' given")
+    kind = cast(Kind, stored)
+    if raw.bits is None:
+        if meaning.depth_scale not in (None, 1.0):
+            raise ImageError(f"{path}: its sidecar says what its values are, which contradicts --depth-scale")
+        return kind, raw.values, np.isfinite(raw.values)
     scale, offset = side.get("scale"), side.get("offset") or 0.0
-    if scale is None and depth_scale is not None:
-        scale = 1 / depth_scale
-    elif scale is not None and depth_scale is not None:
+    if scale is None and meaning.depth_scale is not None:
+        scale = 1 / meaning.depth_scale
+    elif scale is not None and meaning.depth_scale is not None:
         raise ImageError(f"{path}: its sidecar has a scale, which contradicts --depth-scale")
     if scale is None:
-        raise ImageError(
-            f"{path}: no scale: neither a sidecar {sidecar_of(path).name} nor --depth-scale S (meters = code / S)"
-        )
+        raise ImageError(f"{path}: no scale in its sidecar {sidecar_of(path).name}: give --depth-scale S")
     if not all(isinstance(v, int | float) and math.isfinite(v) for v in (scale, offset)):
         raise ImageError(f"{sidecar_of(path)}: scale and offset are not two finite numbers")
-    return (codes * float(scale) + float(offset)).astype(np.float32), codes > 0, None
+    values = (raw.values.astype(np.float64) * float(scale) + float(offset)).astype(np.float32)
+    return kind, values, raw.values > 0
 
 
-def _png(path: Path) -> NDArray[np.uint16]:
-    check_header(path)
+def _kind(path: Path, raw: RawMap, meaning: Meaning) -> Kind:
+    """The kind that the caller gives, or that a depth scale implies; raises ImageError where it cannot be."""
+    if raw.bits == 8 and meaning.kind is None:
+        raise ImageError(f"{path}: 8 bits, often made for eyes: say what they are by --kind ({', '.join(KINDS)})")
+    kind = meaning.kind or ("metric" if meaning.depth_scale is not None else None)
+    if kind is None:
+        raise ImageError(f"{path}: nothing says what its values mean; give --kind ({', '.join(KINDS)})")
+    if raw.inverse and kind != "disparity":
+        raise ImageError(f"{path}: '{raw.name}' is a disparity by its name, which contradicts the kind '{kind}'")
+    return kind
+
+
+def _depth_scale(path: Path, raw: RawMap, kind: Kind, meaning: Meaning) -> float:
+    """What values are divided by; raises ImageError for meters in whole numbers whose unit nobody said."""
+    if meaning.depth_scale is not None or kind != "metric":
+        return meaning.depth_scale or 1.0
+    flag = f"{meaning.scale_flag} S (meters = value / S: 1000 for millimeters, 1 if they are meters)"
+    if raw.bits is not None:
+        raise ImageError(f"{path}: whole numbers and no scale: neither a sidecar of ccd nor {flag}")
+    if raw.looks_like_codes:
+        raise ImageError(f"{path}: all values are whole numbers, and most over 100: hardly meters; give {flag}")
+    return 1.0
+
+
+def _doubts(path: Path, raw: RawMap) -> list[str]:
+    if path.suffix.lower() in LOSSY:
+        return ["a JPEG of 8 bits holds 256 values, and blurs them at edges"]
+    return ["a map of 8 bits holds 256 values"] if raw.bits == 8 else []
+
+
+@lru_cache(maxsize=64)
+def _listing(folder: Path, changed: int) -> dict[str, list[str]]:
+    """The names in a folder by their small letters; `changed` is its time."""
+    names: dict[str, list[str]] = {}
+    for path in sorted(folder.iterdir()):
+        names.setdefault(path.name.lower(), []).append(path.name)
+    return names
+
+
+def _names(folder: Path) -> dict[str, list[str]]:
     try:
-        with without_pillow_limit():
-            image: Image.Image = Image.open(path)
-        with image:
-            if not image.mode.startswith("I"):
-                raise ImageError(f"{path}: an image ({image.mode}), not a 16-bit depth map of one channel")
-            codes = np.asarray(image)
-    except ImageError:
-        raise
-    except Exception as error:  # a decoder may raise anything for a damaged file
-        raise ImageError(f"{path}: damaged ({type(error).__name__})") from error
-    return codes.astype(np.uint16)
+        return _listing(folder, folder.stat().st_mtime_ns)
+    except OSError:
+        return {}
 
 
-def _npy(path: Path) -> NDArray[np.float32]:
+def _alike(names: dict[str, list[str]], stem: str, suffix: str) -> list[str]:
+    """The names of a folder that are `stem` with an ending in small letters or capitals, the exact one first."""
+    found = [name for name in names.get((stem + suffix).lower(), ()) if name.startswith(stem)]
+    return sorted(found, key=lambda name: name != stem + suffix)
+
+
+_COLOR = re.compile(r"(?<![a-z])(color|colour|rgb|image|img)(?![a-z])", re.IGNORECASE)
+
+
+def _called_depth(folder: Path, stem: str, suffixes: Sequence[str]) -> Path | None:
+    """The only map whose name has depth where the photo's has color: frame-1.color.jpg and frame-1.depth.png."""
+    words = list(_COLOR.finditer(stem))
+    if len(words) != 1:
+        return None
+    before, after = stem[: words[0].start()].lower(), stem[words[0].end() :].lower()
+    rule = re.compile(re.escape(before) + r"depth([-_][a-z]+)?" + re.escape(after))
+    found = [
+        name
+        for low, names in _names(folder).items()
+        for name in names
+        for suffix in suffixes
+        if low.endswith(suffix) and rule.fullmatch(low[: -len(suffix)])
+    ]
+    return folder / found[0] if len(set(found)) == 1 else None
+
+
+def _same_file(path: Path, image: Path | None) -> bool:
     try:
-        values = np.load(path, allow_pickle=False, mmap_mode="r")  # the shape first, then the memory
-        return _plane(values, path)
-    except (OSError, ValueError, EOFError, AttributeError) as error:
-        raise ImageError(f"{path}: not a readable .npy ({first_line(error)})") from error
-
-
-def _npz(path: Path) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None, Camera | None]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            if "depth" not in file:
-                raise ImageError(f"{path}: no array 'depth' in it ({', '.join(file.files) or 'empty'})")
-            if max(part.file_size for part in file.zip.infolist()) > 8 * MAX_PIXELS + 1000:
-                raise ImageError(f"{path}: over {MAX_PIXELS // 1_000_000} megapixels")
-            values = _plane(file["depth"], path)
-            valid = file["valid"].astype(bool) if "valid" in file else None
-            camera_choice = [float(v) for v in file["intrinsics"].ravel()] if "intrinsics" in file else []
-    except ImageError:
-        raise
-    except Exception as error:  # zip, zlib and numpy each have errors of their own
-        raise ImageError(f"{path}: not a readable .npz ({first_line(error)})") from error
-    if valid is not None and valid.shape != values.shape:
-        raise ImageError(f"{path}: its mask 'valid' is not of the size of its map")
-    if len(camera_choice) == 9:  # a 3 x 3 matrix
-        camera_choice = [camera_choice[0], camera_choice[4], camera_choice[2], camera_choice[5]]
-    try:
-        camera = Camera(*camera_choice) if camera_choice else None
-    except (CcdError, TypeError) as error:
-        raise ImageError(f"{path}: intrinsics are not four numbers with positive focal lengths") from error
-    return values, valid, camera
-
-
-def _exr(path: Path) -> NDArray[np.float32]:
-    try:
-        import OpenEXR
-    except ImportError:
-        raise CcdError(f"{path}: reading .exr needs the package OpenEXR.", "pip install OpenEXR") from None
-    try:
-        with OpenEXR.File(str(path), separate_channels=True) as file:
-            channels = file.channels()
-            names = [name for name in ("Z", "Y", "depth", "R") if name in channels] or list(channels)
-            if names[0] == "R" and len(channels) > 1 and any(name in channels for name in ("G", "B")):
-                same = all(np.array_equal(channels[c].pixels, channels["R"].pixels) for c in "GB" if c in channels)
-                if not same:
-                    raise ImageError(f"{path}: a color image, not a map of one channel")
-            return _plane(np.array(channels[names[0]].pixels), path)
-    except ImageError:
-        raise
-    except Exception as error:  # the binding raises RuntimeError, TypeError and others
-        raise ImageError(f"{path}: not a readable .exr ({first_line(error)})") from error
-
-
-def _plane(values: np.ndarray, path: Path) -> NDArray[np.float32]:
-    """Return [H, W] float32 of an array of one channel; raises ImageError."""
-    shape = "x".join(map(str, values.shape))
-    if math.prod(values.shape) > MAX_PIXELS:
-        raise ImageError(f"{path}: {shape} is over {MAX_PIXELS // 1_000_000} megapixels")
-    if values.dtype.kind not in "fiu" or values.ndim not in (2, 3, 4) or 0 in values.shape:
-        raise ImageError(f"{path}: not a map of numbers ({values.dtype} {shape})")
-    sides = [side for side in values.shape if side != 1]
-    if len(sides) != 2:
-        raise ImageError(f"{path}: not a map of one channel ({shape})")
-    with np.errstate(over="ignore"):
-        return np.array(values, np.float32).reshape(sides)
+        return image is not None and path.samefile(image)
+    except OSError:
+        return False

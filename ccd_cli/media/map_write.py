@@ -21,6 +21,7 @@ from ccd_cli.core.files import atomic_write, write_json
 from ccd_cli.geometry.depth_map import Camera, DepthMap
 from ccd_cli.geometry.kinds import DIRECTION, UNIT, Kind
 from ccd_cli.media.colorize import DEFAULT, colorize, side_by_side
+from ccd_cli.media.map_sidecar import SIDECAR_KEY, SIDECAR_VERSION
 from ccd_cli.media.outputs import settle
 
 SUFFIX = {
@@ -221,6 +222,7 @@ def sidecar(
 ) -> dict[str, Any]:
     """Return a sidecar's content; `scale` and `offset` are those of the 16-bit file, null where there is none."""
     return {
+        SIDECAR_KEY: SIDECAR_VERSION,
         "model": origin.model,
         "checkpoint_sha256": origin.checkpoint_sha256,
         "kind": kind,

@@ -16,6 +16,10 @@ CLOUD_PICTURE = ".cloud.png"
 CLOUDS = ("ply", "pcd", "xyz", "glb")
 PICTURES = (".color.png", ".depth.png", ".side.png", CLOUD_PICTURE, ".color.mp4", ".side.mp4", ".depth.mkv")
 """Endings of results that look like photos and videos."""
+_PAGES = {"contact.png": "inspect.html"} | dict.fromkeys(
+    ("noise.png", "both_sides.png", "example.png", "figure2.png"), "analysis.html"
+)
+"""Pictures of reports, and the page beside which they lie."""
 _FRAME = re.compile(rf"\d{{6,}}\.(npy|npz|exr|{'|'.join(CLOUDS)})")
 
 
@@ -29,8 +33,35 @@ def read_sidecar(base: Path) -> dict[str, Any] | None:
     return found if ours else None
 
 
+def result_folder(folder: Path, names: Collection[str]) -> str | None:
+    """Return what ccd made of a folder with files of these names: "a training run", "labels"; None of any other.
+
+    Nothing in such a folder is anybody's photo.
+    """
+    if "recipe.yaml" in names and "label.json" in names:
+        return "labels"
+    if "index.json" in names:
+        with suppress(OSError), (folder / "index.json").open("rb") as file:
+            if b'"ccd-labels/' in file.read(200):
+                return "labels"
+    if "recipe.yaml" in names and {"metrics.jsonl", "card.md"} & set(names):
+        return "a training run"
+    return None
+
+
 def is_result(path: Path) -> bool:
-    """Tell whether a picture is one that the sidecar beside it lists, or a cloud's preview beside that cloud: a result."""
+    """Tell whether a picture is one that ccd made.
+
+    That is one that the sidecar beside it lists (of EXR files, also frames of a video with a sidecar), a cloud's preview
+    beside that cloud, the plots of an analysis and the contact sheet of an inspection beside their pages.
+    """
+    if (page := _PAGES.get(path.name)) is not None:
+        return path.with_name(page).is_file()
+    if path.suffix.lower() == ".exr":
+        if _FRAME.fullmatch(path.name) and read_sidecar(path.parent) is not None:
+            return True
+        side = read_sidecar(path.with_suffix(""))
+        return side is not None and path.name in side["files"].values()
     ending = next((each for each in PICTURES if path.name.endswith(each)), None)
     if ending is None:
         return False

@@ -2,78 +2,222 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from ccd_cli.core.errors import ImageError, first_line
+from ccd_cli.core.memory import available_memory
 from ccd_cli.core.report import Report
 from ccd_cli.core.seeding import Draw, step_seed
-from ccd_cli.media.pillow import without_pillow_limit
+from ccd_cli.media import raw
+from ccd_cli.media.formats import PICTURES, RAW, SUFFIXES, why_unread
+from ccd_cli.media.pillow import open_image
+from ccd_cli.media.pixels import ORIENTATION, bit_depth_note, dropped_bits, is_deep_color, reduce_by, to_rgb
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"})
 MAX_PIXELS = 250_000_000
 MIN_SIDE = 16
+SMALL = 16_000_000
+"""Pixels up to which no photo is judged against the free memory."""
+DECODE_BYTES = 10
+"""Bytes a pixel that decoding takes at its peak: Pillow's four, and two copies of three; half of it for a reduced photo."""
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A photo as it is worked on: `rgb` uint8 (H, W, 3); `full_size` (height, width) of the upright file; notes on it."""
+
+    rgb: NDArray[np.uint8]
+    full_size: tuple[int, int]
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """`pixels`: larger photos are halved until they are within; None: never. `work`: bytes a pixel that the caller needs."""
+
+    pixels: int | None = None
+    work: int = 0
 
 
 def check_header(path: Path) -> tuple[int, int]:
     """Return (height, width) from the file's header alone; raises ImageError with the reason."""
-    with _opened(path) as image:
+    if path.suffix.lower() in RAW:
+        with _named(path), path.open("rb") as file:
+            size = raw.size(file)
+        _check_size(path, size)
+        return size
+    with _opened(path, path) as image:
         return image.height, image.width
 
 
-def read_photo(path: Path) -> np.ndarray:
+def read_photo(path: Path) -> NDArray[np.uint8]:
     """Return uint8 RGB (H, W, 3), EXIF rotation applied, alpha laid over white, 16-bit scaled to 8.
 
-    Raises ImageError for a file that is missing, no image, truncated, smaller than 16 or larger than 250 megapixels.
+    Raises ImageError for a file that is missing, no image, truncated, smaller than 16 or larger than 250 megapixels, or
+    that does not fit into the free memory.
     """
-    with _opened(path) as image:
-        try:
-            image.load()
-            return to_rgb(ImageOps.exif_transpose(image))
-        except Exception as error:  # a decoder may raise anything for a damaged file
-            raise ImageError(f"{path}: damaged ({_reason(error)})") from error
+    return load_photo(path).rgb
+
+
+def load_photo(path: Path, limits: Limits = Limits()) -> Photo:
+    """Return a photo with its full size and notes, reduced where `limits` say so; raises ImageError as `read_photo`."""
+    if path.suffix.lower() in RAW:
+        with _named(path), path.open("rb") as file:
+            return _load_raw(file, path, limits)
+    with _opened(path, path) as image:
+        if raw.is_dng(image):
+            with _named(path), path.open("rb") as file:
+                return _load_raw(file, path, limits)
+        return _load(image, path, path, limits)
+
+
+def decode_photo(data: bytes, name: str) -> NDArray[np.uint8]:
+    """Return uint8 RGB [H, W, 3] of an image file's bytes, equal to `read_photo` of the file; raises ImageError."""
+    path = Path(name)
+    if path.suffix.lower() in RAW:
+        with _named(path):
+            return _load_raw(io.BytesIO(data), path, Limits()).rgb
+    with _opened(io.BytesIO(data), path) as image:
+        if raw.is_dng(image):
+            with _named(path):
+                return _load_raw(io.BytesIO(data), path, Limits()).rgb
+        return _load(image, path, io.BytesIO(data), Limits()).rgb
+
+
+def _load(image: Image.Image, path: Path, source: Path | IO[bytes], limits: Limits) -> Photo:
+    """Decode an opened image; `source` is read again where Pillow gives only the upper half of 16 bits."""
+    size = (image.height, image.width)
+    factor = _factor(size, limits)
+    _check_memory(path, size, factor, limits)
+    deep = is_deep_color(image)
+    try:
+        if factor > 1 and image.format in ("JPEG", "MPO"):
+            image.draft(None, (-(-image.width // factor), -(-image.height // factor)))
+        image.load()
+        bits = None
+        if deep:
+            image, bits = dropped_bits(image, source)
+        done = max(1, round(size[1] / image.width))
+        turned_by = image.getexif().get(ORIENTATION, 1)
+        upright = image if turned_by == 1 else ImageOps.exif_transpose(image)  # which copies, turned or not
+        turned = (upright.width < upright.height) != (image.width < image.height)
+        small = reduce_by(upright, factor // done)
+        rgb, gray_bits = to_rgb(small)
+    except MemoryError:
+        raise ImageError(f"{path}: {size[1]}x{size[0]} does not fit into memory.") from None
+    except Exception as error:  # a decoder may raise anything for a damaged file
+        raise ImageError(f"{path}: damaged ({_reason(error)})") from error
+    full = (size[1], size[0]) if turned else size
+    return Photo(rgb, full, bit_depth_note(gray_bits if bits is None else bits) + _size_note(full, rgb))
+
+
+def _load_raw(file: IO[bytes], path: Path, limits: Limits) -> Photo:
+    size = raw.size(file)
+    _check_size(path, size)
+    factor = _factor(size, limits)
+    _check_memory(path, size, 1, limits)
+    file.seek(0)
+    rgb = raw.develop(file)
+    full = rgb.shape[0], rgb.shape[1]
+    if factor > 1:
+        rgb, _ = to_rgb(reduce_by(Image.fromarray(rgb), factor))
+    return Photo(rgb, full, _size_note(full, rgb))
+
+
+def _size_note(full: tuple[int, int], rgb: NDArray[np.uint8]) -> list[str]:
+    height, width = rgb.shape[:2]
+    if (height, width) == full:
+        return []
+    return [
+        f"{full[1]}x{full[0]} pixels are reduced to {width}x{height}, the size of its maps (--full-size keeps them)"
+    ]
+
+
+def _factor(size: tuple[int, int], limits: Limits) -> int:
+    """The power of two by which a photo is reduced."""
+    factor = 1
+    while limits.pixels is not None and size[0] * size[1] > limits.pixels * factor**2:
+        factor *= 2
+    return factor
+
+
+def _check_memory(path: Path, size: tuple[int, int], factor: int, limits: Limits) -> None:
+    """Raise ImageError where decoding a photo and working on it needs more than the memory that is free."""
+    pixels = size[0] * size[1]
+    if pixels <= SMALL or (free := available_memory()) is None:
+        return
+    needed = max(pixels * DECODE_BYTES / (2 if factor > 1 else 1), pixels / factor**2 * limits.work)
+    if needed > free:
+        what = f"{size[1]}x{size[0]} needs about {needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free"
+        raise ImageError(f"{path}: {what}: reduce the image, or free memory")
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
+def _named(path: Path) -> Iterator[None]:
+    """Turn what a file or a RAW decoder raises into ImageErrors that name the file."""
+    try:
+        yield
+    except ImageError as error:
+        said = error.message
+        raise ImageError(said if said.startswith(f"{path}:") else f"{path}: {said}") from error
+    except FileNotFoundError as error:
+        raise ImageError(f"{path}: no such file") from error
+    except MemoryError:
+        raise ImageError(f"{path}: does not fit into memory.") from None
+    except Exception as error:
+        raise ImageError(f"{path}: not a readable image ({_reason(error)})") from error
+
+
+@contextmanager
+def _opened(source: Path | IO[bytes], path: Path) -> Iterator[Image.Image]:
     """Open an image lazily and check its size before any pixel is decoded."""
     try:
-        if path.stat().st_size == 0:
+        if isinstance(source, Path) and source.stat().st_size == 0:
             raise ImageError(f"{path}: empty file")
-        with without_pillow_limit():
-            image: Image.Image = Image.open(path)
+        image = open_image(source)
     except ImageError:
         raise
     except FileNotFoundError as error:
         raise ImageError(f"{path}: no such file") from error
     except Exception as error:
-        raise ImageError(f"{path}: not a readable image ({_reason(error)})") from error
+        raise ImageError(f"{path}: {_unopened(source, path, error)}") from error
     with image:
-        width, height = image.size
-        if width * height > MAX_PIXELS:
-            raise ImageError(f"{path}: {width}x{height} is over {MAX_PIXELS // 1_000_000} megapixels")
-        if min(width, height) < MIN_SIDE:
-            raise ImageError(f"{path}: {width}x{height} is under {MIN_SIDE} pixels")
+        _check_size(path, (image.height, image.width))
         yield image
 
 
-def to_rgb(image: Image.Image) -> np.ndarray:
-    """Return a decoded image of any mode as uint8 RGB: alpha laid over white, 16-bit and float scaled to 8."""
-    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
-        values = np.asarray(image).astype(np.float32)
-        top = 65535.0 if image.mode != "F" else max(float(np.nanmax(values)), 1e-6)
-        gray = np.clip(np.nan_to_num(values) / top * 255.0 + 0.5, 0, 255).astype(np.uint8)
-        return np.ascontiguousarray(np.repeat(gray[..., None], 3, axis=2))
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-        image = Image.alpha_composite(white, image)
-    return np.ascontiguousarray(np.asarray(image.convert("RGB")))
+def _unopened(source: Path | IO[bytes], path: Path, error: BaseException) -> str:
+    """Why a file cannot be opened: its own format, whatever its name says, before what the decoder says."""
+    suffix = path.suffix.lower()
+    if suffix in PICTURES - SUFFIXES:
+        return why_unread(suffix)
+    if isinstance(source, Path) and source.is_file():
+        with source.open("rb") as file:
+            head = file.read(16)
+        if head[4:12] in (b"ftypheic", b"ftypheix", b"ftyphevc", b"ftypmif1") and ".heic" not in SUFFIXES:
+            return why_unread(".heic")
+        if head[:4] in (b"II*\0", b"MM\0*"):
+            return (
+                "a TIFF of a kind that is not read here (colors of 32 bits, or camera RAW?): convert it to 8 or 16 bits"
+            )
+    return f"not a readable image ({_reason(error)})"
+
+
+def _check_size(path: Path, size: tuple[int, int]) -> None:
+    height, width = size
+    if width * height > MAX_PIXELS:
+        raise ImageError(f"{path}: {width}x{height} is over {MAX_PIXELS // 1_000_000} megapixels")
+    if min(width, height) < MIN_SIDE:
+        raise ImageError(f"{path}: {width}x{height} is under {MIN_SIDE} pixels")
 
 
 def _reason(error: BaseException) -> str:
@@ -81,6 +225,8 @@ def _reason(error: BaseException) -> str:
     return text if len(text) < 100 and "<_io" not in text else type(error).__name__
 
 
+NAMED = 10
+"""Photos that a warning names; the rest is counted."""
 HEADERS_CHECKED = 20_000
 """Photos whose headers are read before the start, in seeded order; damage further in is found when a photo is used."""
 
@@ -105,4 +251,8 @@ def bad_headers(photos: list[Path], seed: int, workers: int, report: Report) -> 
             if done % 200 == 0:
                 report.advance(done)
     report.end()
+    for photo, reason in sorted(bad)[:NAMED]:
+        report.warn(reason if reason.startswith(str(photo)) else f"{photo}: {reason}")
+    if len(bad) > NAMED:
+        report.warn(f"... and {len(bad) - NAMED:,} more photos that cannot be read, of {len(chosen):,} looked at")
     return sorted(bad)

@@ -5,11 +5,31 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
+from typing import IO, Any
 
 from PIL import Image
 
+FORMATS = [
+    "JPEG",
+    "MPO",
+    "PNG",
+    "WEBP",
+    "TIFF",
+    "BMP",
+    "DIB",
+    "GIF",
+    "AVIF",
+    "JPEG2000",
+    "PPM",
+    "TGA",
+    "PCX",
+    "QOI",
+    "HEIF",
+]
+"""Decoders for photos. Pillow has more, which call other programs (EPS) or are for documents."""
 _lock = threading.Lock()
 _inside = 0
 _before: Any = None
@@ -38,3 +58,20 @@ def without_pillow_limit() -> Iterator[None]:
             if _inside == 0:
                 Image.MAX_IMAGE_PIXELS, quiet = _before
                 quiet.__exit__(None, None, None)
+
+
+def open_image(source: Path | IO[bytes]) -> Image.Image:
+    """Open a photo lazily, HEIC too where pillow-heif is installed; raises what Pillow raises."""
+    with without_pillow_limit():
+        return Image.open(source, formats=_decoders())
+
+
+@cache
+def _decoders() -> tuple[str, ...]:
+    """The decoders of FORMATS that this installation has."""
+    Image.init()
+    with suppress(Exception):  # an extra that is absent or broken costs its formats alone
+        import pillow_heif
+
+        pillow_heif.register_heif_opener(thumbnails=False)
+    return tuple(name for name in FORMATS if name in Image.OPEN)

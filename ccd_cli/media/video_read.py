@@ -1,6 +1,7 @@
 """Read videos frame by frame: upright uint8 RGB with timestamps, in constant memory, whatever PyAV decodes.
 
-Time counts in seconds from the video's first frame. Pixels that are not square are left as stored.
+Time counts in seconds from the video's first frame. Pixels that are not square are resampled to square ones on reading, so
+that the shape, the focal length and all that is made of a frame agree.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import av
 import av.error
@@ -19,12 +20,13 @@ import numpy as np
 from av.container import InputContainer
 from av.packet import Packet
 from av.video.frame import VideoFrame
-from av.video.reformatter import Colorspace
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from ccd_cli.core.errors import ImageError, UsageProblem
 from ccd_cli.media import photos
+from ccd_cli.media.hdr import HDR
+from ccd_cli.media.video_track import Geometry, choose_track, geometry_of
 
 # fmt: off
 SUFFIXES = frozenset({
@@ -38,8 +40,9 @@ _FORMATS = (
     "h264,hevc,m4v,obu,av1"
 )
 _OPTIONS = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
-_UNTAGGED = 2  # AVCOL_SPC_UNSPECIFIED: then by the size, as players do
 _SEEK_BACK_S = 10
+READER = 2
+"""Counts up when the same file gives other frames than before, so that results of the earlier ones are not taken for new."""
 
 
 class Frame(NamedTuple):
@@ -73,7 +76,8 @@ class Video:
 
     `width`, `height`: upright, in pixels. `rate`: average frames a second. `duration`: seconds. `frame_count`: from the
     container, else counted from its packets without decoding. `time_base`: seconds of one tick of its timestamps; `start`:
-    the first frame's. `turns` (quarters, left) and `mirrored` bring stored frames upright.
+    the first frame's. `track`: which of the file's video tracks it is, from 0; `geometry` makes stored frames upright.
+    `notes` say what was decided in reading it.
     `truncated` is set when an iterator of `frames` has reached the end and frames were missing.
     """
 
@@ -85,8 +89,9 @@ class Video:
     frame_count: int
     time_base: Fraction
     start: int
-    turns: int
-    mirrored: bool
+    track: int
+    geometry: Geometry
+    notes: tuple[str, ...] = ()
     truncated: Truncated | None = None
 
     def frames(
@@ -120,16 +125,16 @@ class Video:
                 expected = 0
                 break
             if (index - origin) % stride == 0:
-                yield Frame(index, seconds, self._rgb(frame))
+                yield Frame(index, seconds, self.geometry.upright(frame))
             index += 1
-        if damage or (index < expected and _scan(self.path, self.start, self.time_base)[1] < expected):
+        if damage or (index < expected and _scan(self)[1] < expected):
             self.truncated = Truncated(index, max(expected, index + len(damage)))
 
     def _decoded(self, from_s: float, damage: list[int]) -> Iterator[tuple[float, VideoFrame]]:
         """Yield (seconds, frame) from a key frame at or before `from_s` on; from the start where seeking fails."""
         for back in (0, _SEEK_BACK_S, None):
             damage.clear()
-            with _opened(self.path) as (container, stream):
+            with _opened(self.path, self.track) as (container, stream):
                 seek = back is not None and from_s - back > 0
                 if seek:
                     target = self.start + int((from_s - (back or 0)) / self.time_base)
@@ -147,7 +152,7 @@ class Video:
     def _count_before(self, seconds: float) -> int:
         """Return how many frames lie before `seconds`, from the packets' timestamps, without decoding."""
         count = 0
-        with _opened(self.path) as (container, stream), suppress(av.error.FFmpegError):
+        with _opened(self.path, self.track) as (container, stream), suppress(av.error.FFmpegError):
             for packet in container.demux(stream):
                 if packet.dts is not None and (packet.dts - self.start) * self.time_base >= seconds:
                     break
@@ -155,45 +160,62 @@ class Video:
                     count += (packet.pts - self.start) * self.time_base < seconds
         return count
 
-    def _rgb(self, frame: VideoFrame) -> NDArray[np.uint8]:
-        width, height = (self.height, self.width) if self.turns % 2 else (self.width, self.height)
-        space = (Colorspace.ITU709 if height >= 720 else Colorspace.ITU601) if frame.colorspace == _UNTAGGED else None
-        shown = frame.reformat(width=width, height=height, format="rgb24", src_colorspace=space)
-        rgb = np.rot90(shown.to_ndarray(), self.turns)
-        return np.ascontiguousarray(rgb[:, ::-1] if self.mirrored else rgb)
-
 
 def open_video(path: Path) -> Video:
     """Read what a video is and decode its first frame.
 
-    Raises ImageError, with the reason, for a file that is missing, empty, no video, without a frame that decodes, smaller
-    than 16 pixels or larger than 250 megapixels.
+    Of several video tracks the largest is the film. Raises ImageError, with the reason, for a file that is missing, empty,
+    no video, without a frame that decodes, smaller than 16 pixels or larger than 250 megapixels.
     """
-    with _opened(path) as (container, stream):
+    with _container(path) as container:
+        track, several = choose_track(path, container)
+    with _opened(path, track) as (container, stream):
         head = next(_decode(container, stream, []), None)
         if head is None:
             raise ImageError(f"{path}: none of its video frames can be decoded")
-        turns, mirrored = round(head.rotation / 90) % 4, _mirrored(head)
-        width, height = (head.height, head.width) if turns % 2 else (head.width, head.height)
+        geometry = geometry_of(path, stream, head)
         base = stream.time_base or Fraction(1, 90000)
+        start = head.pts or 0
         rate = stream.average_rate  # the others guess: 1000 for many mkv files
-        seconds = _duration(container, stream)
-        count, start = stream.frames, head.pts or 0
+        seconds = _duration(container, stream, float(start * base))
+        count = stream.frames
+        notes = tuple(filter(None, (several, *_notes(geometry, head))))
+    video = Video(
+        path, *geometry.shown, Fraction(rate or 25), seconds or 0.0, count, base, start, track, geometry, notes
+    )
     if count <= 0 or not rate or seconds is None:
-        shown, packets, last = _scan(path, start, base)
-        rate = rate or (
-            Fraction((shown - 1) / last).limit_denominator(1001) if shown > 1 and last > 0 else Fraction(25)
-        )
+        shown, packets, last = _scan(video)
+        if not rate and shown > 1 and last > 0:
+            video.rate = Fraction((shown - 1) / last).limit_denominator(1001)
+        reached = last + 1 / float(video.rate)
+        tolerance = max(0.5, 3 / float(video.rate))
+        start_s = float(start * base)
+        if seconds is not None and start_s > tolerance and abs(seconds - start_s - reached) < tolerance:
+            seconds = reached  # stated as the time of the end, whatever the beginning is
         if count <= 0:  # a container without a count may still state a length that its packets do not reach
-            early = seconds is not None and last + max(0.5, 3 / float(rate)) < seconds
-            count = max(packets, round(seconds * rate)) if early and seconds else packets
-        seconds = last + 1 / float(rate) if seconds is None else seconds
-    return Video(path, width, height, Fraction(rate), float(seconds), max(count, 1), base, start, turns, mirrored)
+            early = seconds is not None and last + tolerance < seconds
+            video.frame_count = max(packets, round(seconds * video.rate)) if early and seconds else packets
+        video.duration = reached if seconds is None else seconds
+    video.frame_count = max(video.frame_count, 1)
+    return video
+
+
+def _notes(geometry: Geometry, head: VideoFrame) -> Iterator[str]:
+    if geometry.resampled:
+        aspect, (width, height) = geometry.pixel_aspect, geometry.square
+        yield (
+            f"pixels are {aspect.numerator}:{aspect.denominator}, not square: frames of {geometry.width}x{geometry.height} "
+            f"are resampled to {width}x{height}"
+        )
+    if int(head.color_trc) in HDR:
+        yield f"HDR ({HDR[int(head.color_trc)]}) is tone-mapped to standard range"
+    if head.interlaced_frame:
+        yield "interlaced: the two fields of a frame are not separated; deinterlace the video first (ffmpeg -vf bwdif)"
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """Open a video and check its size before any frame is decoded."""
+def _container(path: Path) -> Iterator[InputContainer]:
+    """Open a file of a format that holds video."""
     try:
         if path.stat().st_size == 0:
             raise ImageError(f"{path}: empty file")
@@ -204,9 +226,16 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         hint = "If it is one, it was cut off before its index was written (an mp4 that was still being recorded)."
         raise ImageError(f"{path}: not a readable video", hint) from error
     with container:
-        if not container.streams.video:
+        yield container
+
+
+@contextmanager
+def _opened(path: Path, track: int) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """Open a video's film and check its size before any frame is decoded."""
+    with _container(path) as container:
+        if track >= len(container.streams.video):
             raise ImageError(f"{path}: holds no video")
-        stream = container.streams.video[0]
+        stream = container.streams.video[track]
         try:
             width, height = stream.codec_context.width, stream.codec_context.height
         except AttributeError as error:  # no codec context: PyAV has no decoder
@@ -254,15 +283,15 @@ def _timed(frames: Iterator[VideoFrame], video: Video, from_start: bool) -> Iter
         yield last, frame
 
 
-def _scan(path: Path, start: int, base: Fraction) -> tuple[int, int, float]:
+def _scan(video: Video) -> tuple[int, int, float]:
     """Return (frames that are shown, all packets, seconds of the last frame) without decoding."""
     shown, found, last = 0, 0, 0.0
-    with _opened(path) as (container, stream), suppress(av.error.FFmpegError):
+    with _opened(video.path, video.track) as (container, stream), suppress(av.error.FFmpegError):
         for packet in container.demux(stream):
             found += packet.size > 0
             shown += _is_shown(packet)
             if packet.pts is not None:
-                last = max(last, float((packet.pts - start) * base))
+                last = max(last, float((packet.pts - video.start) * video.time_base))
     return shown, found, last
 
 
@@ -270,20 +299,25 @@ def _is_shown(packet: Packet) -> bool:
     return packet.size > 0 and not packet.is_discard
 
 
-def _duration(container: InputContainer, stream: VideoStream) -> float | None:
-    """Return the video's seconds as its container states them; None where only other streams' length is known."""
+def _duration(container: InputContainer, stream: VideoStream, start_s: float) -> float | None:
+    """Return the seconds from the first frame on as the container states them; None where only others' length is known.
+
+    Matroska states the time of the end, counted from 0, in its header and in the tags that ffmpeg writes; the statistics
+    of mkvmerge are lengths. A tag that says more than the header is an earlier file's.
+    """
     if stream.duration and stream.time_base:
         return float(stream.duration * stream.time_base)
-    hours, minutes, seconds = ([*stream.metadata.get("DURATION", "").split(":"), "", "", ""])[:3]
+    matroska = "matroska" in container.format.name
+    whole = container.duration / 1e6 if container.duration else None
+    tags = {key.upper().split("-")[0]: value for key, value in stream.metadata.items()}
+    hours, minutes, seconds = ([*tags.get("DURATION", "").split(":"), "", "", ""])[:3]
     with suppress(ValueError):
-        return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
-    if container.duration and len(container.streams) == 1:
-        return container.duration / 1e6
+        stated = int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+        if matroska and whole is not None and stated > whole + 0.5:
+            stated = whole
+        elif "_STATISTICS_TAGS" in tags:
+            return stated
+        return max(stated - start_s, 0.0) if matroska else stated
+    if whole is not None and len(container.streams) == 1:
+        return max(whole - start_s, 0.0) if matroska else whole
     return None
-
-
-def _mirrored(frame: VideoFrame) -> bool:
-    """Tell whether the display matrix also mirrors (some front cameras)."""
-    matrix: Any = frame.side_data.get("DISPLAYMATRIX")
-    a, b, _, c, d = np.frombuffer(bytes(matrix), "<i4")[:5].astype(float) if matrix is not None else (1, 0, 0, 0, 1)
-    return bool(a * d - b * c < 0)

@@ -15,9 +15,10 @@ from ccd_cli.core.errors import CcdError, ImageError, Unwritable, UsageProblem
 from ccd_cli.core.report import Report
 from ccd_cli.geometry.camera import Source, field_of_view, resize_camera, resolve_camera
 from ccd_cli.geometry.depth_map import Camera
-from ccd_cli.media.exif import read_focal_35mm
+from ccd_cli.media.exif import panorama_note, read_focal_35mm
 from ccd_cli.media.find import Media, find_media
 from ccd_cli.media.map_read import StoredMap, find_map, read_map, read_reference
+from ccd_cli.media.not_read import NotRead
 from ccd_cli.media.photos import read_photo
 from ccd_cli.pointcloud.cloud import Cloud, cloud_from_map
 from ccd_cli.pointcloud.files import write_cloud
@@ -39,7 +40,10 @@ def run(words: Sequence[str], settings: Settings, report: Report) -> Clouds:
     Bad images and maps are warned about, listed in the result and skipped. Raises UsageProblem for settings that
     contradict the number of images, Unwritable where nothing can be written.
     """
-    media, bad = find_media(words, out=settings.out)
+    not_read = NotRead()
+    media, bad = find_media(words, out=settings.out, not_read=not_read)
+    for warning in not_read.warnings():
+        report.warn(warning)
     result = Clouds(failed=[*bad, *((str(m.path), "a video: extract its frames as images") for m in media if m.video)])
     for name, reason in result.failed:
         report.warn(f"{name}: {reason}")
@@ -95,14 +99,14 @@ def _make(photo: Media, settings: Settings) -> tuple[Cloud, dict[str, Any]]:
     """Return the cloud of one photo and its record."""
     rgb = read_photo(photo.path)
     stems = (photo.stem, photo.stem.with_name(photo.path.name))  # `ccd predict` may have kept the suffix in the name
-    path = settings.maps if settings.maps.is_file() else find_map(settings.maps, stems)
-    stored = read_map(path, kind=settings.kind, depth_scale=settings.depth_scale)
+    path = settings.maps if settings.maps.is_file() else find_map(settings.maps, stems, image=photo.path)
+    stored = read_map(path, settings.meaning)
     camera, source = _camera(photo.path, rgb.shape[:2], stored, settings)
     rgb = _at_size_of(stored, rgb)
     shape = settings.cloud
     if settings.align_to is not None:
         file = settings.align_to
-        file = file if file.is_file() else find_map(file, stems, (".png", ".npy"))
+        file = file if file.is_file() else find_map(file, stems, image=photo.path)
         shape = replace(shape, reference=read_reference(file, settings.ref_scale))
     cloud = cloud_from_map(stored.depth_map, rgb, camera, shape, camera_source=source, upsampling=stored.upsampling)
     height, width = stored.depth_map.values.shape
@@ -119,7 +123,7 @@ def _make(photo: Media, settings: Settings) -> tuple[Cloud, dict[str, Any]]:
         "intrinsics_source": source,
         "fov": field_of_view(camera, height, width),
         "left_out": cloud.left_out,
-        "notes": cloud.notes,
+        "notes": [*stored.notes, *cloud.notes, *panorama_note(photo.path, height, width, source in ("flag", "fov"))],
     }
 
 

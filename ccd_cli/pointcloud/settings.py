@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from ccd_cli.geometry.camera import Calibration
     from ccd_cli.geometry.depth_map import Camera
+    from ccd_cli.media.map_read import Meaning
 
 Format = Literal["ply", "pcd", "xyz", "glb"]
 
@@ -64,28 +66,30 @@ class CloudSettings:
 class GeometrySettings:
     """Camera, reference depth and the files of clouds. Raises UsageProblem for contradictions.
 
-    `intrinsics` are in pixels of the image; `align_to` is a file (for one image) or a folder of `<stem>.*`.
+    `intrinsics` are in pixels of the image, or of images of the size that they state; `align_to` is a file (for one image)
+    or a folder of `<stem>.*`.
     """
 
-    intrinsics: "Camera | None" = option(
+    intrinsics: "Calibration | Camera | None" = option(
         None,
-        "Pinhole intrinsics in pixels of the image; the center of the first pixel is (0.5, 0.5).",
+        "Pinhole intrinsics in pixels of the image, or a file: a 3x3 matrix (.txt, .npy), COLMAP cameras.txt, JSON of "
+        "Open3D, ARKit or nerfstudio, scaled to the image where it states a size; the center of the first pixel is (0.5, 0.5).",
         "Camera",
-        metavar="FX,FY,CX,CY",
+        metavar="FX,FY,CX,CY|FILE",
         parser="intrinsics",
         default_text="stored with the depth map, EXIF, predicted by the model, else a field of view of 60 degrees",
     )
     fov: float | None = option(None, "Field of view across the longer side, in degrees.", "Camera", metavar="DEG")
     align_to: Path | None = option(
         None,
-        "Fit scale and shift to this reference depth instead of using --near and --far: a 16-bit PNG or .npy, or a "
-        "folder with one per input.",
+        "Fit scale and shift to this reference depth instead of using --near and --far: a file as for --depth of "
+        "pointcloud, or a folder with one per input.",
         "Point cloud",
         metavar="REF",
     )
     ref_scale: float | None = option(
         None,
-        "Depth scale of a PNG reference: meters = code / S, e.g. 1000 for millimeters.",
+        "Depth scale of the reference: meters = value / S, e.g. 1000 for millimeters; needed for whole numbers.",
         "Point cloud",
         metavar="S",
         above=0,
@@ -100,10 +104,11 @@ class GeometrySettings:
 
     def __post_init__(self) -> None:
         """Check what holds for any image."""
-        from ccd_cli.geometry.camera import resolve_camera  # numpy
+        from ccd_cli.geometry.camera import Calibration, resolve_camera  # numpy
 
         check_choices(self)
-        resolve_camera(1, 1, intrinsics=self.intrinsics, fov=self.fov)
+        size = self.intrinsics.size if isinstance(self.intrinsics, Calibration) else None
+        resolve_camera(*(size or (1, 1)), intrinsics=self.intrinsics, fov=self.fov)
         if self.align_to is not None and not self.align_to.exists():
             raise UsageProblem(f"--align-to: {self.align_to} does not exist.", "Pass a file or a folder.")
         if self.ref_scale is not None and self.align_to is None:
@@ -114,13 +119,13 @@ class GeometrySettings:
 class Settings(GeometrySettings):
     """Where depth maps come from and what their clouds look like.
 
-    `depth` is a file (for one image) or a folder of `<stem>.*`, None: `out`. `kind` and `depth_scale` are for maps without a
-    sidecar.
+    `depth` is a file (for one image) or a folder of `<stem>.*`, None: `out`. `kind`, `depth_scale` and `no_depth` are for maps
+    without a sidecar.
     """
 
     depth: Path | None = option(
         None,
-        "Depth map of the image, or folder of <stem>.npy, .npz, .depth.png, .png or .exr.",
+        "Depth map of the image, or folder of <stem>.npy, .npz, .depth.png, .png, .exr, .tiff, .pfm, .mat or .h5.",
         "Input",
         metavar="PATH",
         default_text="--out",
@@ -133,13 +138,40 @@ class Settings(GeometrySettings):
     )
     depth_scale: float | None = option(
         None,
-        "Depth scale of 16-bit PNGs without a sidecar: meters = code / S.",
+        "Depth scale of depth maps without a sidecar, of any format: meters = value / S, e.g. 1000 for millimeters.",
         "Input",
         metavar="S",
         above=0,
     )
+    no_depth: str | None = option(
+        None,
+        "Values of the file that mean no depth: numbers separated by commas, or none.",
+        "Input",
+        metavar="VALUES",
+        default_text="0 in whole numbers; for depth also 65535, 65504 and what is 1e9 or more; reported",
+    )
+    depth_key: str | None = option(
+        None,
+        "Channel of .exr, or array of .npz, .mat or .h5, that is the depth.",
+        "Input",
+        metavar="NAME",
+        default_text="found by its name: Z, depth, ...",
+    )
     out: Path = out_option(Path("ccd-out"), "Output folder.")
     cloud: CloudSettings = CloudSettings()
+
+    def __post_init__(self) -> None:
+        """Check what holds for any image."""
+        super().__post_init__()
+        _ = self.meaning
+
+    @property
+    def meaning(self) -> "Meaning":
+        """What is said about maps without a sidecar. Raises UsageProblem for a bad `no_depth`."""
+        from ccd_cli.media.depth_files.no_depth import parse_no_depth  # numpy
+        from ccd_cli.media.map_read import Meaning
+
+        return Meaning(self.kind, self.depth_scale, parse_no_depth(self.no_depth), self.depth_key)
 
     @property
     def maps(self) -> Path:

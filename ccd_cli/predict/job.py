@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+import os
+from collections.abc import Mapping
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import ccd_cli
@@ -18,6 +21,7 @@ from ccd_cli.media.exif import read_focal_35mm
 from ccd_cli.media.find import Media
 from ccd_cli.media.map_read import find_map
 from ccd_cli.media.map_write import Origin, with_suffix
+from ccd_cli.media.not_read import NotRead
 from ccd_cli.media.outputs import read_sidecar
 from ccd_cli.predict.settings import Settings
 from ccd_cli.teachers.model import Model
@@ -25,11 +29,14 @@ from ccd_cli.teachers.model import Model
 
 @dataclass
 class Outcome:
-    """The result of a run: one record per finished or skipped input, and (input, reason) for each failed one."""
+    """The result of a run: one record per finished or skipped input, (input, reason) for each failed one, and what lies in
+    folders and is passed over.
+    """
 
     done: list[dict[str, Any]] = field(default_factory=list)
     failed: list[tuple[str, str]] = field(default_factory=list)
     skipped: int = 0
+    not_read: NotRead = field(default_factory=NotRead)
 
 
 @dataclass(frozen=True)
@@ -85,14 +92,22 @@ def existing_results(base: Path, fingerprint: str, job: Job) -> dict[str, Any] |
 
 
 class Fingerprints(NamedTuple):
-    """Hashes of everything that determines the values of a map (`map`), and all results of an input (`all`)."""
+    """Hashes of everything that determines the values of a map (`map`), and all results of an input (`all`).
+
+    `made_with` are the facts behind `map` in words, for the sidecar: from them a later run tells what differs.
+    """
 
     map: str
     all: str
+    made_with: dict[str, Any]
 
 
-def fingerprints_of(item: Media, job: Job, *extra: object) -> Fingerprints:
-    """Return the fingerprints of an input: file size and time, model, settings; `extra` also determines the map.
+def fingerprints_of(
+    item: Media, job: Job, facts: Mapping[str, object] = MappingProxyType({}), reader: int = 1
+) -> Fingerprints:
+    """Return the fingerprints of an input: file size and time, model, settings.
+
+    `facts` (a video's span and temporal alignment) and the version of the `reader` also determine the map.
 
     Raises CcdError where the file, or its reference depth, does not exist.
     """
@@ -103,26 +118,42 @@ def fingerprints_of(item: Media, job: Job, *extra: object) -> Fingerprints:
         measured = reference and (str(reference), reference.stat().st_size, reference.stat().st_mtime_ns)
     except OSError as error:
         raise CcdError(f"{item.path}: {error.strerror or error}.") from error
-    values = [
+    values: list[object] = [
         ccd_cli.__version__,
         (about.st_size, about.st_mtime_ns),
         (model.teacher.name, model.teacher.checkpoint_sha256, model.resolution, runtime.precision),
         (settings.intrinsics, settings.fov),  # some models use the focal length
-        *extra,
+        *([tuple(facts.items()), reader] if facts else []),
+        *(["full size"] if settings.full_size else []),
     ]
-    results = [
+    made_with = {
+        "input": Path(os.path.relpath(item.path, settings.out)).as_posix(),
+        "input_bytes": about.st_size,
+        "input_time_ns": about.st_mtime_ns,
+        "resolution": model.resolution,
+        "precision": runtime.precision,
+        "intrinsics": settings.intrinsics and list(astuple(settings.intrinsics)),
+        "fov": settings.fov,
+        **({"full_size": True} if settings.full_size else {}),
+        **facts,
+    }
+    results: list[object] = [
         (sorted(settings.save), settings.cmap),
         settings.pointcloud and (settings.cloud_format, settings.preview, settings.cloud, settings.every),
         (measured, settings.ref_scale),
     ]
-    return Fingerprints(*(hashlib.sha256(repr(facts).encode()).hexdigest() for facts in (values, values + results)))
+    return Fingerprints(_hash(values), _hash(values + results), made_with)
+
+
+def _hash(facts: list[object]) -> str:
+    return hashlib.sha256(repr(facts).encode()).hexdigest()
 
 
 def reference_file(item: Media, settings: Settings) -> Path | None:
     """Return the reference depth file of an input, None without --align-to; raises ImageError where it is missing."""
     if settings.align_to is None or not settings.align_to.is_dir():
         return settings.align_to
-    return find_map(settings.align_to, (item.stem, item.stem.with_name(item.path.name)), (".png", ".npy"))
+    return find_map(settings.align_to, (item.stem, item.stem.with_name(item.path.name)), image=item.path)
 
 
 def origin(model: Model, shape: tuple[int, int], source: Source | None, fingerprints: Fingerprints) -> Origin:

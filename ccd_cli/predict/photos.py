@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ccd_cli.core.concurrency import BackgroundWork, chunks, prefetch
 from ccd_cli.core.errors import CcdError, Unwritable
-from ccd_cli.geometry.depth_map import DepthMap
+from ccd_cli.geometry.camera import Source, resize_camera
+from ccd_cli.geometry.depth_map import Camera, DepthMap
+from ccd_cli.media.exif import panorama_note
 from ccd_cli.media.find import Media
 from ccd_cli.media.map_read import read_reference
 from ccd_cli.media.map_write import SidecarExtras, with_suffix, write_maps
-from ccd_cli.media.photos import read_photo
+from ccd_cli.media.photos import Limits, Photo, load_photo
 from ccd_cli.pointcloud.cloud import cloud_from_map
 from ccd_cli.pointcloud.files import write_cloud
 from ccd_cli.pointcloud.preview import write_preview
+from ccd_cli.predict.cost import warn_of_cost
+from ccd_cli.predict.earlier import Earlier, earlier_results, replaced_notes
 from ccd_cli.predict.job import (
     Fingerprints,
     Job,
@@ -33,8 +35,10 @@ from ccd_cli.teachers.model import Model, predict_each
 
 READERS = WRITERS = 2
 GPU_BATCH = 8
-
-Image = NDArray[np.uint8]
+WORKING_PIXELS = 64_000_000
+"""Larger images are reduced before prediction, unless --full-size asks for maps of their size."""
+WORKING_BYTES = 36
+"""Bytes a pixel at the peak of predicting and writing one image (measured: 7.9 GB for 225 megapixels)."""
 
 
 def predict_images(items: list[Media], job: Job) -> None:
@@ -48,6 +52,8 @@ def predict_images(items: list[Media], job: Job) -> None:
     report, outcome = job.report, job.outcome
     batch = job.batch(GPU_BATCH)
     reported: set[str] = set()
+    counted: Counter[str] = Counter()
+    limits = Limits(None if job.settings.full_size else WORKING_PIXELS, WORKING_BYTES)
 
     def written(result: Any) -> None:
         item, made = result
@@ -58,37 +64,63 @@ def predict_images(items: list[Media], job: Job) -> None:
         for note in (n for n in notes if n not in reported):
             reported.add(note)
             report.note(note)
+        for note in record["notes"]:
+            counted[note] += 1
+            if counted[note] == 1:
+                report.note(f"{item.path}: {note}")
         outcome.done.append(record)
         report.advance(len(outcome.done) - outcome.skipped)
 
     report.begin("Images", len(pending))
+    warned = False
     try:
         with ThreadPoolExecutor(READERS) as readers, ThreadPoolExecutor(WRITERS) as writers:
             writing = BackgroundWork(writers, 2 * WRITERS + batch, written)
-            images = prefetch(readers, lambda item: read_photo(item.path), pending, READERS + batch)
+            images = prefetch(readers, lambda item: load_photo(item.path, limits), pending, READERS + batch)
             for chunk in chunks(images, batch):
                 if job.signals.received is not None:
                     break
-                for item, rgb, depth_map in _predict_batch(_readable(chunk, job), job):
-                    writing.add(_try_write, item, rgb, depth_map, job.model, job.settings, pending[item])
+                readable = _readable(chunk, job)
+                if readable and not warned:
+                    warned = True
+                    rgb = readable[0][1].rgb
+                    warn_of_cost(job.model, job.runtime, (rgb.shape[0], rgb.shape[1]), len(readable), report)
+                for item, photo, depth_map in _predict_batch(readable, job):
+                    writing.add(_try_write, item, photo, depth_map, job.model, job.settings, pending[item])
             writing.finish()
     finally:
         report.end()
+    for note, count in counted.items():
+        if count > 1:
+            report.note(f"{count} images: {note}")
 
 
 def _pending(items: list[Media], job: Job) -> dict[Media, Fingerprints]:
-    """The items without existing results of the same fingerprint, and their fingerprints; the others are skipped."""
+    """The items to predict and their fingerprints. Those with results of the same fingerprint are skipped, those with results
+    of another model or other settings fail.
+    """
     pending = {}
+    in_the_way: list[Earlier] = []
     for item in items:
         try:
             fingerprints = fingerprints_of(item, job)
         except CcdError as error:
             job.fail(item, error)
             continue
-        if job.settings.overwrite or existing_results(job.settings.out / item.stem, fingerprints.all, job) is None:
-            pending[item] = fingerprints
-        else:
+        existing = (
+            None if job.settings.overwrite else existing_results(job.settings.out / item.stem, fingerprints.all, job)
+        )
+        if existing is not None:
             job.skip(item)
+            continue
+        earlier = earlier_results(item, fingerprints, job)
+        if earlier.kept:
+            job.fail(item, CcdError(*earlier.refusal()))
+            continue
+        in_the_way.append(earlier)
+        pending[item] = fingerprints
+    for note in replaced_notes(in_the_way):
+        job.report.note(note)
     if job.outcome.skipped:
         job.report.note(
             f"{job.outcome.skipped} of {len(items)} images have results with the same settings and are skipped "
@@ -97,7 +129,7 @@ def _pending(items: list[Media], job: Job) -> dict[Media, Fingerprints]:
     return pending
 
 
-def _readable(chunk: list[tuple[Media, Future[Image]]], job: Job) -> list[tuple[Media, Image]]:
+def _readable(chunk: list[tuple[Media, Future[Photo]]], job: Job) -> list[tuple[Media, Photo]]:
     """The images of a batch that could be read; the others fail."""
     read = []
     for item, future in chunk:
@@ -110,23 +142,40 @@ def _readable(chunk: list[tuple[Media, Future[Image]]], job: Job) -> list[tuple[
     return read
 
 
-def _predict_batch(images: list[tuple[Media, Image]], job: Job) -> list[tuple[Media, Image, DepthMap]]:
-    """Predict a batch; images for which the model fails are recorded as failed."""
-    focals = [_focal(item, rgb, job.settings) for item, rgb in images]
-    results = predict_each(job.model.teacher, [rgb for _, rgb in images], job.model.asked, focals)
+def _predict_batch(images: list[tuple[Media, Photo]], job: Job) -> list[tuple[Media, Photo, DepthMap]]:
+    """Predict a batch; images for which the model fails, or whose camera contradicts them, are recorded as failed."""
+    ready: list[tuple[Media, Photo]] = []
+    focals = []
+    for item, photo in images:
+        try:
+            focals.append(_focal(item, photo, job.settings))
+            ready.append((item, photo))
+        except CcdError as error:
+            job.fail(item, error)
+    rgbs = [photo.rgb for _, photo in ready]
+    results = predict_each(job.model.teacher, rgbs, job.model.asked, focals) if ready else []
     predicted = []
-    for (item, rgb), result in zip(images, results, strict=True):
+    for (item, photo), result in zip(ready, results, strict=True):
         if isinstance(result, CcdError):
             job.fail(item, result)
         else:
-            predicted.append((item, rgb, result))
+            predicted.append((item, photo, result))
     return predicted
 
 
-def _focal(item: Media, rgb: Image, settings: Settings) -> float | None:
+def _focal(item: Media, photo: Photo, settings: Settings) -> float | None:
     """The focal length in pixels from flags or EXIF, an input of some models; None where it would be assumed."""
-    camera, source = image_camera(item, rgb.shape[:2], None, settings)
+    camera, source = _camera(item, photo, None, settings)
     return None if source == "guess" else camera.fx
+
+
+def _camera(item: Media, photo: Photo, depth_map: DepthMap | None, settings: Settings) -> tuple[Camera, Source]:
+    """The camera in pixels of the photo as it is worked on; flags and EXIF speak of its full size."""
+    camera, source = image_camera(item, photo.full_size, None, settings)
+    if source == "guess" and depth_map is not None and depth_map.camera is not None:
+        return depth_map.camera, "model"
+    size = photo.rgb.shape[0], photo.rgb.shape[1]
+    return camera if size == photo.full_size else resize_camera(camera, photo.full_size, size), source
 
 
 def _try_write(item: Media, *rest: Any) -> tuple[Media, tuple[dict[str, Any], list[str]] | CcdError]:
@@ -140,18 +189,21 @@ def _try_write(item: Media, *rest: Any) -> tuple[Media, tuple[dict[str, Any], li
 
 
 def _write(
-    item: Media, rgb: Image, depth_map: DepthMap, model: Model, settings: Settings, fingerprints: Fingerprints
+    item: Media, photo: Photo, depth_map: DepthMap, model: Model, settings: Settings, fingerprints: Fingerprints
 ) -> tuple[dict[str, Any], list[str]]:
     """Write all results of one image, the sidecar last; return its record and notes for the user."""
     if depth_map.valid is not None and not depth_map.valid.any():
         raise CcdError("The model's map has no valid value.", "If that is so for every image, try --precision fp32.")
     base = settings.out / item.stem
-    shape = rgb.shape[:2]
-    camera, source = image_camera(item, shape, depth_map, settings)
+    rgb, said = photo.rgb, list(photo.notes)
+    shape = rgb.shape[0], rgb.shape[1]
+    camera, source = _camera(item, photo, depth_map, settings)
     about = origin(model, shape, source, fingerprints)
     files: dict[str, str] = {}
     notes: list[str] = []
     extra: dict[str, Any] = {}
+    if shape != photo.full_size:
+        extra["image_size"] = [photo.full_size[1], photo.full_size[0]]
     if settings.pointcloud:
         cloud_settings = settings.cloud
         if (reference := reference_file(item, settings)) is not None:
@@ -165,8 +217,11 @@ def _write(
         if settings.preview:
             files["preview"] = write_preview(with_suffix(base, ".cloud.png"), cloud.points, cloud.colors).name
         notes += cloud.notes
+        said += panorama_note(item.path, *photo.full_size, source in ("flag", "fov"))
         extra["cloud"] = {"points": len(cloud.points), "unit": cloud.unit, **vars(cloud.to_depth)}
-    more = SidecarExtras(files, extra)
+    if said:
+        extra["notes"] = said
+    more = SidecarExtras(files, {"made_with": fingerprints.made_with, **extra})
     content = write_maps(
         base,
         replace(depth_map, camera=camera or depth_map.camera),
@@ -183,4 +238,5 @@ def _write(
         "kind": depth_map.kind,
         "files": names,
         "skipped": False,
+        "notes": said,
     }, notes

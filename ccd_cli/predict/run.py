@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ccd_cli.core.errors import CcdError, UsageProblem
+from ccd_cli.core.files import sweep_again
+from ccd_cli.core.options import changed
 from ccd_cli.core.report import Report
 from ccd_cli.core.runtime import Runtime, Signals
 from ccd_cli.media.find import Media, find_media
@@ -28,12 +30,17 @@ def run(
     Raises Unwritable where the output cannot be written, UsageProblem for one reference file with several inputs, and
     Interrupted after Ctrl-C, with finished results in place.
     """
-    media, bad = find_media(inputs, lines, settings.out)
+    sweep_again()
+    outcome = Outcome()
+    media, outcome.failed = find_media(inputs, lines, settings.out, outcome.not_read)
     if settings.align_to is not None and settings.align_to.is_file() and len(media) > 1:
         raise UsageProblem(f"--align-to is one file for {len(media)} inputs.", "Give a folder of <stem>.png.")
-    outcome = Outcome(failed=list(bad))
-    for name, reason in bad:
+    for name, reason in outcome.failed:
         report.warn(f"{name}: {reason}")
+    for warning in outcome.not_read.warnings():
+        report.warn(warning)
+    if not any(m.video for m in media) and (unused := changed(settings, "Video")):
+        report.warn(f"{', '.join(unused)}: for videos only; images are predicted one by one")
     with Signals() as signals:
         job = Job(model, settings, runtime, report, signals, outcome)
         media = _claimed(media, job)

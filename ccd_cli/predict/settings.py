@@ -63,7 +63,13 @@ class Settings(GeometrySettings, CloudSwitch):
         parser="comma list",
     )
     cmap: str = option("inferno", "Matplotlib color map of colored outputs.", "Output", metavar="NAME")
-    overwrite: bool = overwrite_option("Recompute existing results instead of skipping them.")
+    full_size: bool = option(
+        False,
+        "Maps at the full size of images over 64 megapixels, which are reduced otherwise; takes about 36 bytes of memory "
+        "per pixel.",
+        "Output",
+    )
+    overwrite: bool = overwrite_option("Recompute existing results, and replace those of other models and settings.")
     verify: bool = option(False, "Compare every byte of existing results before skipping them.", "Output")
     batch: int | None = option(
         None,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from ccd_cli.core.concurrency import BackgroundWork, chunks, prefetched
 from ccd_cli.core.errors import CcdError, Interrupted, Unwritable
 from ccd_cli.core.files import write_json
+from ccd_cli.core.lock import exclusive_lock
 from ccd_cli.core.runtime import memory_error
 from ccd_cli.geometry.depth_map import DepthMap, checked
 from ccd_cli.media.colorize import ClipRange, colorize, nearness, side_by_side
@@ -33,11 +35,13 @@ from ccd_cli.media.map_write import (
     write_npz,
 )
 from ccd_cli.media.outputs import drop_frames, read_sidecar, settle
-from ccd_cli.media.video_read import Frame, Video, open_video
+from ccd_cli.media.video_read import READER, Frame, Video, open_video
 from ccd_cli.media.video_write import ClipWriter, Track, parts_folder
+from ccd_cli.predict.cost import warn_of_cost
+from ccd_cli.predict.earlier import earlier_results
 from ccd_cli.predict.job import Fingerprints, Job, existing_results, fingerprints_of, image_camera, origin
 from ccd_cli.predict.temporal import Mode, Stabilizer, default_mode
-from ccd_cli.predict.video_clouds import CloudFrames
+from ccd_cli.predict.video_clouds import CloudFrames, discard_frames
 
 PREFETCHED_FRAMES = 4
 QUEUED_FRAMES = 4
@@ -92,20 +96,38 @@ def predict_video(item: Media, job: Job) -> None:
     mode: Mode = settings.temporal or default_mode(job.model.teacher.kind)
     span = (settings.start, settings.end, settings.stride)
     try:
-        fingerprints = fingerprints_of(item, job, mode, span)
+        facts = {"temporal": mode, "start": settings.start, "end": settings.end, "stride": settings.stride}
+        fingerprints = fingerprints_of(item, job, facts, READER)
         if not settings.overwrite and (found := existing_results(base, fingerprints.all, job)):
+            _remove_leftovers(base)
             job.skip(item)
             job.report.note(f"{item.path}: has results with the same settings and is skipped (--overwrite redoes it)")
             problems = [found.get("video", {}).get("truncated")]
         else:
             video = open_video(item.path)
             video.frames(*span)  # raises for an invalid span
+            earlier = earlier_results(item, fingerprints, job)
+            if earlier.kept:
+                raise CcdError(*earlier.refusal())
+            for note in filter(None, (earlier.replaced, *video.notes)):
+                job.report.note(f"{item.path}: {note}")
             record, problems = _predict(_Source(item, video, mode, base, fingerprints), job)
             job.outcome.done += [record] if record else []
         for problem in filter(None, problems):
             job.fail(item, CcdError(f"{problem}"))
     except CcdError as error:
         job.fail(item, error)
+
+
+def _remove_leftovers(base: Path) -> None:
+    """Remove the unfinished work of a run that was killed between its sidecar and its end, unless a run is at work there."""
+    parts = parts_folder(with_suffix(base, ".json"))
+    try:
+        with exclusive_lock(parts, "") if parts.is_dir() else nullcontext():
+            discard_frames(base)
+            shutil.rmtree(parts, ignore_errors=True)
+    except CcdError:
+        return
 
 
 def _predict(source: _Source, job: Job) -> tuple[dict[str, Any] | None, list[str | None]]:
@@ -171,6 +193,7 @@ def _run(source: _Source, clip: _Clip, job: Job) -> bool:
     camera, camera_source = image_camera(source.item, source.shape, None, settings)
     focal = None if camera_source == "guess" else camera.fx
     frames = video.frames(settings.start, settings.end, settings.stride, clip.writer.place)
+    warn_of_cost(job.model, job.runtime, source.shape, batch, report)
     report.begin(source.item.path.name, _expected_frames(video, job), done=clip.written)
     try:
         with ThreadPoolExecutor(1) as writer, prefetched(frames, PREFETCHED_FRAMES + batch) as decoded:
@@ -257,13 +280,14 @@ def _finish(source: _Source, clip: _Clip, notes: list[Any], job: Job) -> tuple[d
             raise
         except CcdError as error:
             problems.append(f"No point clouds: {error}")
-            fingerprints = Fingerprints(fingerprints.map, "unfinished")
+            fingerprints = fingerprints._replace(all="unfinished")
     if source.base.is_dir():
         files["frames"] = source.base.name
     about = origin(job.model, source.shape, camera_source, fingerprints)
     ranges = code_ranges([coding for _, coding in notes])
     first = ranges[0] if ranges else {"scale": None, "offset": None}
     content = sidecar(kind, about, files, camera, first["scale"], first["offset"])
+    content["made_with"] = fingerprints.made_with
     content["video"] = {
         "frames": len(notes),
         "rate": float(video.rate / settings.stride),
@@ -273,6 +297,8 @@ def _finish(source: _Source, clip: _Clip, notes: list[Any], job: Job) -> tuple[d
         "code_ranges": ranges,
         "scale_shift": [scale_shift for scale_shift, _ in notes],
         "truncated": None if video.truncated is None else str(video.truncated),
+        "track": video.track,
+        "stored": video.geometry.facts(),
     }
     path = with_suffix(source.base, ".json")
     write_json(path, settle(source.base, content))

@@ -32,9 +32,9 @@ class CloudFrames:
 
     def __init__(self, base: Path, every: int, settings: Settings, fresh: bool) -> None:
         self.base, self.every, self.settings = base, every, settings
-        self.folder = base.parent / f".{base.name}.clouds"
+        self.folder = _folder(base)
         if fresh:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            discard_frames(base)
 
     def store(self, number: int, rgb: NDArray[np.uint8], depth_map: DepthMap) -> None:
         """Store frame `number` if it is due for a cloud; `depth_map` is its stabilized map."""
@@ -104,7 +104,7 @@ class CloudFrames:
 
     def discard(self) -> None:
         """Delete the stored frames."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        discard_frames(self.base)
 
     def _quantiles(self, files: list[Path]) -> tuple[float, float]:
         """The 1 % and 99 % values of the clip, from a sample of each stored frame's pixels."""
@@ -120,6 +120,15 @@ class CloudFrames:
             raise CcdError("The stored frames have no valid value.")
         low, high = np.quantile(values, (0.01, 0.99))
         return float(low), float(high)
+
+
+def discard_frames(base: Path) -> None:
+    """Delete the frames stored for the clouds of the clip whose results lie at `base`."""
+    shutil.rmtree(_folder(base), ignore_errors=True)
+
+
+def _folder(base: Path) -> Path:
+    return base.parent / f".{base.name}.clouds"
 
 
 def _read(file: Path) -> tuple[DepthMap, NDArray[np.uint8]]:

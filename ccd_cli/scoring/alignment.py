@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 
-from ccd_cli.benchmarks import Spec
-from ccd_cli.benchmarks.predictors import is_custom_suite
-from ccd_cli.core.errors import UsageProblem
+from ccd_cli.benchmarks import Sample, Spec
+from ccd_cli.benchmarks.prediction_files import resized
+from ccd_cli.benchmarks.predictors import Prediction, is_custom_suite
+from ccd_cli.core.errors import CcdError, UsageProblem
 from ccd_cli.geometry.kinds import Kind
-from ccd_cli.metrics.alignment import AUTO, IN_DISPARITY, METHODS, SUBSAMPLED, Limits, Method, align, resolve
+from ccd_cli.metrics.alignment import (
+    AUTO,
+    IN_DISPARITY,
+    METHODS,
+    SUBSAMPLED,
+    Limits,
+    Method,
+    align,
+    positive_only,
+    resolve,
+)
 
 MOGE = "moge"  # start of the names of MoGe's suite and its sets
 MOGE_AUTO: dict[str, Method] = {
@@ -58,6 +69,28 @@ class Alignment:
     def limits(self, spec: Spec, method: Method) -> Limits:
         """Return what a set says about the fit."""
         return spec.limits(self.max_res(spec, method))
+
+    def unfitted(self, spec: Spec, prediction: Prediction, sample: Sample) -> float:
+        """Return the fraction of the scored pixels that a published fit leaves out because they are not predicted > 0.
+
+        Raises CcdError where that leaves none: the values of an affine-invariant disparity may all be negative.
+        """
+        method = self.method(prediction.kind)
+        values = prediction.values[prediction.known]
+        if (
+            prediction.kind != "disparity"
+            or not positive_only(method, self.limits(spec, method))
+            or not (values <= 0).any()
+        ):
+            return 0.0
+        there = resized(prediction, sample.depth.shape)
+        values = there.values[there.known & sample.mask]
+        fraction = float(np.mean(values <= 0)) if values.size else 0.0
+        if fraction == 1:
+            raise CcdError(
+                f"nothing is predicted > 0, and {method} (Marigold) fits on such pixels alone; --alignment midas fits all pixels"
+            )
+        return fraction
 
     def check(self, kind: Kind | None) -> None:
         """Raise UsageProblem where the method does not fit in a space in which maps of this kind can be."""

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from ccd_cli.benchmarks import Sample, Spec
-from ccd_cli.benchmarks.base import camera_at
+from ccd_cli.benchmarks.prediction_files import resized
 from ccd_cli.benchmarks.predictors import Prediction
 from ccd_cli.metrics.alignment import Aligned, align
 from ccd_cli.metrics.boundary import depth_pro_f1, moge_f1
@@ -61,20 +60,6 @@ def score(
         "scores": scores,
     }
     return record, aligned.depth
-
-
-def resized(prediction: Prediction, size: tuple[int, ...]) -> Prediction:
-    """Return a prediction at the (height, width) `size` of the ground truth: values bilinearly, its camera with them.
-
-    A pixel that draws on an unknown one is unknown.
-    """
-    shape = prediction.values.shape
-    if shape == size:
-        return prediction
-    known = np.where(prediction.known, prediction.values, np.float32("nan"))
-    values = np.asarray(cv2.resize(known, dsize=(size[1], size[0]), interpolation=cv2.INTER_LINEAR), np.float32)
-    camera = None if prediction.camera is None else camera_at(prediction.camera, shape, size)
-    return replace(prediction, values=values, known=np.isfinite(values), camera=camera)
 
 
 def more_scores(spec: Spec, sample: Sample, depth: NDArray[np.float64]) -> dict[str, float]:

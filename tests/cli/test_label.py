@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -13,6 +15,10 @@ import torch
 from PIL import Image
 
 from ccd_cli.config.load import load_label_recipe, shipped
+from ccd_cli.data.crops import crop_image
+from ccd_cli.label import parts
+from ccd_cli.label.plan import Plan, Unreadable
+from ccd_cli.labels.format import decode_image
 from ccd_cli.labels.shards import ShardReader
 from ccd_cli.teachers.load import load_teacher, resolve_model
 from ccd_cli.teachers.registry import CARDS
@@ -103,6 +109,120 @@ def test_made_twice_it_is_the_same_and_a_lost_shard_comes_back(ccd_here, write_r
     assert content(tmp_path / "again") == first
 
 
+def damage(path: Path, how: str) -> None:
+    data = bytearray(path.read_bytes())
+    if how == "flipped":
+        data[len(data) // 2] ^= 4
+    path.write_bytes({"cut": data[: len(data) // 2], "emptied": b"", "zeroed": bytes(len(data))}.get(how, bytes(data)))
+
+
+@pytest.mark.parametrize("how", ["flipped", "cut", "emptied", "zeroed"])
+def test_damaged_shards_are_made_again(ccd_here, write_recipe, values, tmp_path, how):
+    path, folder = write_recipe(values), tmp_path / "labels/tiny"
+    assert label(ccd_here, path).exit_code == 0
+    first = content(folder)
+    damage(folder / "shard-000001.tar", how)
+    done = label(ccd_here, path)
+    assert done.exit_code == 0, done.stderr
+    assert "nothing to do" not in done.stderr and "shard-000001.tar is damaged: it is made again" in done.stderr
+    assert content(folder) == first
+    assert not (folder / "parts").exists()
+
+
+def test_large_folders_are_hashed_when_asked(ccd_here, write_recipe, values, tmp_path, monkeypatch):
+    monkeypatch.setattr("ccd_cli.labels.shards.QUICK_BYTES", 0)
+    monkeypatch.setattr("ccd_cli.label.folder.QUICK_BYTES", 0)
+    path, folder = write_recipe(values), tmp_path / "labels/tiny"
+    assert label(ccd_here, path).exit_code == 0
+    first = content(folder)
+    damage(folder / "shard-000001.tar", "flipped")
+    assert "nothing to do" in label(ccd_here, path).stderr, "4 GB and more: the size alone"
+    done = label(ccd_here, path, "--verify")
+    assert done.exit_code == 0 and "is damaged" in done.stderr
+    assert content(folder) == first
+
+
+@pytest.mark.parametrize("how", ["flipped", "cut", "emptied", "zeroed"])
+@pytest.mark.parametrize("name", ["index.json", "quality.jsonl"])
+def test_other_damage_is_an_error_and_never_other_labels(ccd_here, write_recipe, values, tmp_path, how, name):
+    path, folder = write_recipe(values), tmp_path / "labels/tiny"
+    assert label(ccd_here, path).exit_code == 0
+    first = content(folder)
+    damage(folder / name, how)
+    done = label(ccd_here, path)
+    assert done.exit_code == 1 and name in done.stderr and "--overwrite" in done.stderr, done.stderr
+    assert {n: d for n, d in content(folder).items() if n != name} == {n: d for n, d in first.items() if n != name}
+
+
+def test_labels_of_the_format_before_are_named_and_not_gone_on_with(
+    ccd_here, write_recipe, values, tmp_path, make_teacher
+):
+    values["teachers"] = [{"model": str(make_teacher("far", 5, kind="metric"))}]
+    path, folder = write_recipe(values), tmp_path / "labels/tiny"
+    assert label(ccd_here, path).exit_code == 0
+    index = json.loads((folder / "index.json").read_text())
+    old = {
+        **{k: v for k, v in index.items() if k not in ("images", "checksum", "quality_sha256")},
+        "format": "ccd-labels/1",
+    }
+    (folder / "index.json").write_text(json.dumps(old))
+    state = json.loads((folder / "label.json").read_text())
+    del state["format"]
+    (folder / "label.json").write_text(json.dumps(state))
+    done = label(ccd_here, path)
+    assert done.exit_code == 0 and "ccd-labels/1, which stores depth linearly" in done.stderr
+    (folder / "shard-000001.tar").unlink()
+    done = label(ccd_here, path)
+    assert done.exit_code == 2
+    assert "was begun in the format ccd-labels/1; this ccd writes ccd-labels/2" in done.stderr
+    assert (folder / "index.json").exists()
+
+
+def test_pixels_and_hash_are_of_the_same_bytes(photos, tmp_path, monkeypatch):
+    """A file that is replaced while it is read: the first version's bytes count, or none."""
+    photo, reads = tmp_path / "a.png", []
+    other = next(path for path in photos.iterdir() if path.name != "1.png")
+    shutil.copy(photos / "1.png", photo)
+    real = Path.read_bytes
+
+    def read_bytes(self):
+        data = real(self)
+        if self == photo:
+            reads.append(data)
+            shutil.copy(other, photo)
+        return data
+
+    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    plan = Plan(load_label_recipe("label/quickstart", ["crops.size=64", "crops.min_side=64"]), [photo])
+    result = plan.read(0)
+    assert not isinstance(result, Unreadable), result
+    facts, crops = result
+    assert len(reads) == 1 and facts.sha256 == hashlib.sha256(reads[0]).hexdigest()
+    pixels = decode_image(reads[0], "x")
+    assert (facts.height, facts.width) == pixels.shape[:2]
+    assert np.array_equal(crops, np.stack([crop_image(pixels, box, 64) for box in facts.boxes]))
+
+
+def test_a_shard_of_labels_is_not_held_in_memory(ccd_here, write_recipe, values, tmp_path, monkeypatch):
+    """The PNGs of a part go to disk as they are made: at most as many wait as images are in work."""
+    alive, most = [0], [0]
+
+    class Tracked(bytes):
+        def __new__(cls, data):
+            alive[0] += 1
+            most[0] = max(most[0], alive[0])
+            return super().__new__(cls, data)
+
+        def __del__(self):
+            alive[0] -= 1
+
+    real = parts.encode_label
+    monkeypatch.setattr(parts, "encode_label", lambda *args: (Tracked((made := real(*args))[0]), *made[1:]))
+    path = write_recipe({**values, "epochs": 12, "shard": 96, "teachers": values["teachers"][:1]})
+    assert label(ccd_here, path, "--set", "images.workers=1").exit_code == 0
+    assert 0 < most[0] <= 3 * 8, "96 images of three crops in a shard"
+
+
 def test_kinds_are_kept_and_compared(ccd_here, write_recipe, values, tmp_path, make_teacher):
     models = {
         kind: str(make_teacher(f"k-{kind}", i, kind=kind)) for i, kind in enumerate(("affine-depth", "metric"), 5)
@@ -115,9 +235,9 @@ def test_kinds_are_kept_and_compared(ccd_here, write_recipe, values, tmp_path, m
         affine, metric = sample.facts.labels
         assert (affine.direction, affine.unit) == ("larger = farther", "relative, unknown scale and shift")
         assert (metric.direction, metric.unit) == ("larger = farther", "meter")
+        assert (affine.encoding, metric.encoding) == ("linear", "inverse")
         for crop in metric.crops:
-            assert crop.offset == 0
-            assert crop.scale % 0.001 == pytest.approx(0, abs=1e-9) or crop.scale == 0.001
+            assert crop.scale > 0 and crop.offset + 2 * crop.scale > 0, "1 / depth is positive from code 2 on"
         for t in range(2):
             values_, valid = sample.label(t, 0)
             assert valid.mean() == pytest.approx(sample.facts.labels[t].crops[0].valid, abs=1e-5)

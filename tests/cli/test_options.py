@@ -137,7 +137,7 @@ def test_values_of_every_type(tmp_path, monkeypatch):
     seen = built(PredictSettings, *args.split(), "--intrinsics", "500,510,320,240", "--out", tmp_path)
     assert (seen.save, seen.batch, seen.preview, seen.start) == (("npz", "color"), 4, False, 2.0)
     assert (seen.cloud, seen.cloud_format) == (CloudSettings(voxel=0.1, edge_cut=False), "glb")
-    assert (seen.intrinsics.fy, seen.out) == (510.0, tmp_path)
+    assert (seen.intrinsics.camera.fy, seen.out) == (510.0, tmp_path)
     scored = built(EvalSettings, "--model", "a", "--model", "b", "--limit", 3, "--alignment", "midas")
     assert (scored.models, scored.limit, scored.alignment) == (("a", "b"), 3, "midas")
     assert scored.data_root == Path("elsewhere")

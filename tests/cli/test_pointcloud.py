@@ -12,6 +12,7 @@ from ccd_cli.cli import main
 from ccd_cli.geometry.camera import camera_from_fov
 from ccd_cli.geometry.depth_map import Camera
 from ccd_cli.geometry.unproject import project
+from tests.depth_files import write_depth, write_exr
 
 SIZE = (48, 64)
 EXIF_IFD, FOCAL_35MM, PIXEL_X, PIXEL_Y = 0x8769, 0xA405, 0xA002, 0xA003
@@ -246,7 +247,7 @@ def test_bad_inputs_are_named_and_the_rest_is_done(pointcloud, tmp_path, scene):
     (maps / "m.npy").write_bytes((maps / "a_good.npy").read_bytes()[:300])
     image.save(maps / "n.png")
     np.savez(maps / "o.npz", depth=depth, intrinsics=np.array([-5.0, 5, 1, 1]))
-    np.savez(maps / "p.npz", values=depth)
+    np.savez(maps / "p.npz", values=depth, others=depth)
     np.save(maps / "q.npy", depth)
     (maps / "q.json").write_text("{not json")
     np.save(maps / "r.npy", depth)
@@ -321,6 +322,62 @@ def test_a_map_of_unknown_kind_is_not_guessed(pointcloud, tmp_path, scene):
     np.save(tmp_path / "room.npy", scene[1])
     result = pointcloud("room.png", "--depth", "room.npy")
     assert result.exit_code == 1 and "--kind" in result.stderr
+
+
+@pytest.mark.parametrize("ending", [".npy", ".NPY", ".npz", ".exr", ".tiff", ".PFM", ".mat", ".h5"])
+def test_millimeters_in_any_format_become_meters_by_the_depth_scale(pointcloud, tmp_path, scene, ending):
+    (tmp_path / "maps").mkdir()
+    write_depth(tmp_path / "maps" / f"room{ending}", scene[1] * 1000)
+    result = pointcloud("room.png", "--depth", "maps", "--depth-scale", 1000, "--no-edge-cut", "--no-preview", "--json")
+    assert result.exit_code == 0, result.output
+    assert answer(result)["clouds"][0]["unit"] == "meter"
+    points, _ = cloud_of(tmp_path / "ccd-out" / "room.ply")
+    assert points[:, 2] == pytest.approx(scene[1].ravel(), rel=1e-5)
+
+
+def test_codes_of_a_sensor_and_a_foreign_json_are_said_once(pointcloud, tmp_path, scene):
+    rgb, depth, _ = scene
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "maps").mkdir()
+    codes = np.round(depth * 1000).astype(np.uint16)
+    codes[:6], codes[6:9] = 65535, 0
+    for name in "abc":
+        Image.fromarray(rgb).save(tmp_path / "photos" / f"{name}.jpg")
+        Image.fromarray(codes).save(tmp_path / "maps" / f"{name}.PNG")
+        (tmp_path / "maps" / f"{name}.json").write_text('{"intrinsics": [1, 2, 3, 4, 5, 6, 7, 8, 9]}')
+    flags = ["--depth", "maps", "--depth-scale", 1000, "--no-edge-cut", "--no-preview"]
+    result = pointcloud("photos", *flags, "--json")
+    assert result.exit_code == 0, result.output
+    assert result.stderr.count("the value 65535 is taken for no depth") == 1
+    assert result.stderr.count("is not from ccd and is ignored") == 1
+    assert {record["left_out"]["invalid"] for record in answer(result)["clouds"]} == {9 * SIZE[1]}
+    kept = pointcloud("photos", *flags, "--no-depth", "0", "--json")
+    assert {record["left_out"]["invalid"] for record in answer(kept)["clouds"]} == {3 * SIZE[1]}
+    wrong = pointcloud("photos", *flags, "--no-depth", "many")
+    assert wrong.exit_code == 2 and "--no-depth" in wrong.stderr
+
+
+def test_the_channel_of_a_render_can_be_named(pointcloud, tmp_path, scene):
+    depth = scene[1]
+    write_exr(tmp_path / "room.exr", {"left.Depth.Z": depth * 2, "right.Depth.Z": depth})
+    flags = ["--depth", "room.exr", "--kind", "metric", "--no-edge-cut", "--no-preview"]
+    refused = pointcloud("room.png", *flags)
+    assert refused.exit_code == 1 and "left.Depth.Z, right.Depth.Z" in refused.stderr
+    assert pointcloud("room.png", *flags, "--depth-key", "right.Depth.Z").exit_code == 0
+    points, _ = cloud_of(tmp_path / "ccd-out" / "room.ply")
+    assert points[:, 2] == pytest.approx(depth.ravel())
+
+
+@pytest.mark.parametrize("ending", [".tiff", ".exr", ".npz", ".mat"])
+def test_a_reference_of_any_format(pointcloud, tmp_path, scene, ending):
+    _, depth, _ = scene
+    np.save(tmp_path / "room.npy", 5 / depth + 1)
+    (tmp_path / "refs").mkdir()
+    write_depth(tmp_path / "refs" / f"room{ending}", depth)
+    flags = ["--depth", "room.npy", "--kind", "disparity", "--no-edge-cut", "--align-to", "refs", "--no-preview"]
+    assert pointcloud("room.png", *flags).exit_code == 0
+    points, _ = cloud_of(tmp_path / "ccd-out" / "room.ply")
+    assert points[:, 2] == pytest.approx(depth.ravel(), rel=1e-3)
 
 
 def test_one_map_is_not_for_two_photos(pointcloud, tmp_path, scene):

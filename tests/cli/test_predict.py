@@ -148,7 +148,9 @@ def test_nothing_is_done_twice_and_changes_are(predict, tmp_path):
     (out / "a.color.png").unlink()
     photo(tmp_path / "b.png", seed=2)
     assert "2 done, 0 skipped" in predict("a.png", "b.png").stderr
-    assert "2 done, 0 skipped" in predict("a.png", "b.png", "--resolution", "96").stderr
+    kept = predict("a.png", "b.png", "--resolution", "96").stderr
+    assert "0 done, 0 skipped, 2 failed" in kept
+    assert kept.count("made with resolution 64 (now 96), which are kept") == 4
     assert "2 done, 0 skipped" in predict("a.png", "b.png", "--resolution", "96", "--overwrite").stderr
     (out / "a.json").write_text('{"fingerprint": 3, "files": {"x": "../../etc/passwd"}}')
     assert "1 done, 1 skipped" in predict("a.png", "b.png", "--resolution", "96").stderr

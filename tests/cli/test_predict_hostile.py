@@ -8,16 +8,21 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
 import torch
 
+from ccd_cli.core.files import _MACHINE
 from ccd_cli.media.map_read import read_map
+from ccd_cli.media.video_read import open_video
 from ccd_cli.models.checkpoint import save_model
 from ccd_cli.models.depth_net import DepthNet
 from ccd_cli.teachers.adapters.native import NativeTeacher
 from tests.cli.test_predict import ARCH, model, names, photo, predict, video  # noqa: F401
+from tests.unit.media.test_video import picture
+from tests.unit.media.test_video_track import write
 
 NAMES = [
     "ünï 日本.jpg",
@@ -131,14 +136,49 @@ def test_no_map_of_one_model_under_the_sidecar_of_another(predict, ccd_here, mad
     assert sorted(listed["files"]) == ["exr", "npy", "png16"]
     for name in listed["files"].values():
         assert np.allclose(read_map(out / name).depth_map.values, np.load(out / "a.npy"), atol=listed["scale"])
-    ccd_here("predict", "a.png", "--save", "color", "--model", made_of(0.01, "depth"))
+    before = {name: (out / name).read_bytes() for name in names(out)}
+    other = ("predict", "a.png", "--save", "color", "--model", made_of(0.01, "depth"))
+    refused = ccd_here(*other)
+    assert refused.exit_code == 1
+    assert "made by small, which are kept" in refused.stderr
+    assert "--overwrite" in refused.stderr
+    assert {name: (out / name).read_bytes() for name in names(out)} == before
+    replaced = ccd_here(*other, "--overwrite")
+    assert "1 results made by small are replaced" in replaced.stderr
     assert names(out) == ["a.color.png", "a.json"]
+
+
+def test_results_of_other_settings_and_other_inputs_are_kept(predict, tmp_path):  # noqa: F811
+    photo(tmp_path / "set" / "a.png")
+    photo(tmp_path / "set" / "b.png", seed=1)
+    predict("set", "--save", "npy")
+    first = np.load(tmp_path / "ccd-out/a.npy")
+    refused = predict("set", "--save", "npy", "--resolution", "96", "--json")
+    assert refused.exit_code == 1
+    failed = json.loads(refused.stdout)["failed"]
+    assert [each["input"] for each in failed] == ["set/a.png", "set/b.png"]
+    assert all("made with resolution 64 (now 96), which are kept" in each["reason"] for each in failed)
+    photo(tmp_path / "far" / "a.png", seed=2)
+    assert "of another input (../set/a.png), which are kept" in predict("far/a.png", "--save", "npy").stderr
+    assert np.array_equal(np.load(tmp_path / "ccd-out/a.npy"), first)
+    photo(tmp_path / "set" / "a.png", (90, 60), seed=3)  # the photo itself was replaced: its results are stale
+    again = predict("set", "--save", "npy")
+    assert again.exit_code == 0
+    assert "1 results of an earlier version of the file are replaced" in again.stderr
+    assert np.load(tmp_path / "ccd-out/a.npy").shape == (60, 90)
+    for name in ("a.npy", "b.npy"):
+        (tmp_path / "ccd-out" / name).unlink()
+    assert predict("set", "--save", "npy", "--resolution", "96").exit_code == 0  # nothing is there to lose
 
 
 def test_no_frame_of_an_earlier_span_among_the_new_ones(predict, tmp_path):  # noqa: F811
     video(tmp_path / "v.mp4", 30)
     predict("v.mp4", "--save", "npy")
-    predict("v.mp4", "--save", "npy", "--end", "0.3")
+    refused = predict("v.mp4", "--save", "npy", "--end", "0.3")
+    assert refused.exit_code == 1
+    assert "made with end default (now 0.3)" in refused.stderr
+    assert len(list((tmp_path / "ccd-out/v").iterdir())) == 30
+    predict("v.mp4", "--save", "npy", "--end", "0.3", "--overwrite")
     assert len(list((tmp_path / "ccd-out/v").iterdir())) == 9
     predict("v.mp4", "--save", "color", "--end", "0.3")
     assert sorted(json.loads((tmp_path / "ccd-out/v.json").read_text())["files"]) == ["color", "frames"]
@@ -158,6 +198,44 @@ def test_a_short_clip_does_not_stop_the_others(predict, tmp_path):  # noqa: F811
     assert result.exit_code == 1
     assert "1 done" in result.stderr
     assert "behind its end" in result.stderr
+
+
+def test_what_a_dead_run_left_goes_with_the_next_run(predict, tmp_path):  # noqa: F811
+    video(tmp_path / "v.mp4", 6)
+    assert predict("v.mp4").exit_code == 0  # this process has swept the folder
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    out = tmp_path / "ccd-out"
+    dead = out / f".v.depth.mkv.ccd-{_MACHINE}-{gone.pid}-0123456789abcdef.mkv"
+    dead.touch()
+    (out / "v.json").unlink()
+    assert predict("v.mp4").exit_code == 0
+    assert not list(out.glob(".*"))
+    (out / ".v.json.parts").mkdir()  # killed between its sidecar and its end
+    (out / ".v.json.parts" / "clip.json").touch()
+    (out / ".v.clouds").mkdir()
+    assert "1 skipped" in predict("v.mp4").stderr
+    assert not list(out.glob(".*"))
+
+
+def test_pixels_that_are_not_square_keep_their_shape(predict, tmp_path):  # noqa: F811
+    write(tmp_path / "dvd.mpg", [picture(i, 180, 144) for i in range(6)], codec="mpeg2video", aspect=Fraction(64, 45))
+    arguments = ("dvd.mpg", "--save", "color,png16,side,npy", "--pointcloud", "--every", "100", "--fov", "60")
+    result = predict(*arguments)
+    assert result.exit_code == 0, result.stderr
+    assert "pixels are 64:45, not square: frames of 180x144 are resampled to 256x144" in result.stderr
+    out = tmp_path / "ccd-out"
+    for name, size in (("dvd.color.mp4", (256, 144)), ("dvd.depth.mkv", (256, 144)), ("dvd.side.mp4", (514, 144))):
+        made = open_video(out / name)
+        assert (made.width, made.height) == size
+    assert np.load(out / "dvd/000000.npy").shape == (144, 256)
+    side = json.loads((out / "dvd.json").read_text())
+    fx, fy, cx, cy = side["intrinsics"]
+    assert fx == fy == pytest.approx(128 / np.tan(np.radians(30)))
+    assert (cx, cy) == (128, 72)
+    stored = side["video"]["stored"]
+    assert (stored["width"], stored["height"], stored["pixel_aspect"]) == (180, 144, "64/45")
+    assert stored["resampled_to_square_pixels"] is True
 
 
 def test_two_runs_do_not_mix_one_video(predict, tmp_path):  # noqa: F811

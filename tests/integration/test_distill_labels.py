@@ -19,6 +19,7 @@ import yaml
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from ccd_cli.labels.format import Index, to_json
 from tests.tiny import tiny_values
 
 LABELS = {
@@ -87,9 +88,9 @@ def test_the_first_pass_is_that_of_live_teachers(here, ccd_here):
     for key in ("loss", "shared", "local_global", "gradient", "label_median", "label_mad", "student_mad"):
         assert other[key] == pytest.approx(first[key], rel=2e-4), key
     assert first["student_median"] == other["student_median"], "the same pixels, augmented the same way"
-    for a, b in zip(live[1:], late[1:8], strict=True):  # two passes; a millimeter is much for these maps of centimeters
-        assert b["label_mad"] == pytest.approx(a["label_mad"], rel=5e-3)
-        assert b["label_median"] == pytest.approx(a["label_median"], rel=5e-3)
+    for a, b in zip(live[1:], late[1:8], strict=True):  # two passes, every kind
+        assert b["label_mad"] == pytest.approx(a["label_mad"], rel=5e-4)
+        assert b["label_median"] == pytest.approx(a["label_median"], rel=5e-4)
 
 
 def test_the_run_says_where_its_labels_come_from(here):
@@ -128,7 +129,8 @@ def test_other_labels_are_not_gone_on_with(here, ccd_here):
     (here / "run" / "card.md").unlink()
     index = json.loads((here / "labels" / "index.json").read_text())
     index["ccd"] = "0.0.0"
-    (here / "labels" / "index.json").write_text(json.dumps(index))
+    changed = Index.model_validate_json(json.dumps(index)).checked()
+    (here / "labels" / "index.json").write_bytes(to_json(changed))
     done = ccd_here("distill", "late.yaml", "--out", "run", "--set", "optim.steps=2", "--resume", "--threads", 1)
     assert done.exit_code == 2
     assert "labels have changed" in done.output
@@ -173,10 +175,10 @@ def test_damaged_labels_stop_before_the_first_step_or_with_one_line(here, ccd_he
     flipped = bytearray(data)
     flipped[len(data) // 2] ^= 0xFF
     shard.write_bytes(bytes(flipped))
-    done = ccd_here("distill", "late.yaml", "--out", "other", "--set", "labels={path: labels, verify: true}")
+    done = ccd_here("distill", "late.yaml", "--out", "other", "--threads", 1)
     assert done.exit_code == 1
-    assert "is not the file that the index describes" in done.output
-    assert not (here / "other").exists()
+    assert "is not the file that the index describes" in done.output and "Traceback" not in done.output
+    assert not (here / "other" / "student.safetensors").exists()
 
 
 def test_photos_that_are_gone_are_skipped_and_listed(here, ccd_here, photos):
@@ -193,6 +195,9 @@ def test_photos_that_are_gone_are_skipped_and_listed(here, ccd_here, photos):
     done = ccd_here("distill", "late.yaml", "--out", "run", *args)
     assert done.exit_code == 1
     assert "images.max_skipped" in done.output
+    done = ccd_here("distill", "late.yaml", "--out", "most", "--set", "images.max_skipped=0.2", *args)
+    assert done.exit_code == 1, "two of eight images, however many epochs of crops they have"
+    assert "2 of 8 photos" in done.output
     done = ccd_here("distill", "late.yaml", "--out", "again", "--set", "images.max_skipped=0.5", *args)
     assert done.exit_code == 0, done.output
     listed = [json.loads(line) for line in (here / "again" / "skipped.jsonl").read_text().splitlines()]

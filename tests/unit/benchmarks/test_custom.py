@@ -182,7 +182,7 @@ def test_damaged_files_are_named(folder):
     with pytest.raises(ImageError, match="41x30"):
         found.read(1)
     with pytest.raises(ImageError, match="left to score"):
-        one(folder, image="rgb/a*", depth="mask/a*", min=1e5, max=1e6).read(0)
+        one(folder, image="rgb/a*", depth="mask/a*", min=1e5, max=1e6, scale=1.0).read(0)
 
 
 def test_ground_truth_of_another_size_must_have_the_photos_shape(folder):

@@ -1,5 +1,6 @@
 """Maps to score: from files that may be anything, and from networks that see photos as the protocol says."""
 
+import json
 import warnings
 from dataclasses import replace
 from types import SimpleNamespace
@@ -7,9 +8,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from ccd_cli.benchmarks import Sample, Spec
-from ccd_cli.benchmarks.predictors import FileSource, ModelSource, read_prediction
+from ccd_cli.benchmarks.prediction_files import FileSource, read_prediction, same_view
+from ccd_cli.benchmarks.predictors import ModelSource
 from ccd_cli.core.errors import CcdError, ImageError
 from ccd_cli.core.runtime import Runtime
 from ccd_cli.geometry.depth_map import Camera
@@ -19,6 +22,7 @@ from ccd_cli.teachers.adapters.base import TeacherFacts
 from ccd_cli.teachers.adapters.diffusion import DiffusionTeacher
 from ccd_cli.teachers.adapters.native import NativeTeacher
 from ccd_cli.teachers.model import Model
+from tests.depth_files import write_depth
 
 CPU = Runtime(torch.device("cpu"), "fp32")
 SPEC = Spec("own", "Own", (1e-3, 10.0), None, None, False, "all of it")
@@ -48,15 +52,15 @@ def test_maps_of_any_real_type_are_read(tmp_path, dtype, shape):
 @pytest.mark.parametrize(
     ("name", "content", "why"),
     [
-        ("empty.npy", b"", "cannot be read"),
-        ("text.npy", b"hello", "cannot be read"),
-        ("text.npz", b"hello", "cannot be read"),
-        ("objects.npy", np.array([{"a": 1}], object), "cannot be read"),
-        ("complex.npy", np.ones((3, 4), complex), "not real numbers"),
-        ("words.npy", np.array([["a", "b"]] * 2), "not real numbers"),
-        ("flat.npy", np.ones(12), "not one map"),
-        ("deep.npy", np.ones((3, 4, 3)), "not one map"),
-        ("none.npy", np.ones((0, 4)), "not one map"),
+        ("empty.npy", b"", "not a readable"),
+        ("text.npy", b"hello", "not a readable"),
+        ("text.npz", b"hello", "not a readable"),
+        ("objects.npy", np.array([{"a": 1}], object), "not a readable"),
+        ("complex.npy", np.ones((3, 4), complex), "not a map of numbers"),
+        ("words.npy", np.array([["a", "b"]] * 2), "not a map of numbers"),
+        ("flat.npy", np.ones(12), "not a map"),
+        ("deep.npy", np.ones((3, 4, 3)), "not a map of one channel"),
+        ("none.npy", np.ones((0, 4)), "not a map of numbers"),
         ("nan.npy", np.full((3, 4), np.nan), "no finite value"),
         ("huge.npy", np.full((3, 4), 1e300), "no finite value"),
     ],
@@ -78,10 +82,10 @@ def test_a_header_that_promises_too_much_costs_nothing(tmp_path):
     path = tmp_path / "bomb.npy"
     with path.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, {"descr": "<f8", "fortran_order": False, "shape": (10**6, 10**6)})
-    with pytest.raises(ImageError, match="cannot be read"):
+    with pytest.raises(ImageError, match=r"bomb.*(not a readable|over 250 megapixels)"):
         read_prediction(path)
-    np.savez(tmp_path / "other.npz", wrong=np.ones((3, 4)))
-    with pytest.raises(ImageError, match="no `depth`"):
+    np.savez(tmp_path / "other.npz", wrong=np.ones((3, 5)), other=np.ones((3, 5)))
+    with pytest.raises(ImageError, match=r"no array 'depth'.*wrong, other"):
         read_prediction(tmp_path / "other.npz")
 
 
@@ -99,13 +103,66 @@ def test_a_prediction_is_looked_for_inside_its_set_only(tmp_path):
     assert source.has(benchmark()) and not source.has(benchmark(replace(SPEC, name="other")))
 
 
-def test_maps_of_another_size_are_not_resized(tmp_path):
+def test_maps_of_another_size_are_resized_by_a_stated_rule_or_refused(tmp_path):
     source = FileSource(tmp_path, "depth")
-    small, right = source.predict(
-        benchmark(), [sample(), sample()], [np.ones((30, 45), np.float32), np.ones((60, 90), np.float32)]
+    ramp = np.tile(np.arange(45, dtype=np.float32), (30, 1))
+    small, stretched, right = source.predict(
+        benchmark(),
+        [sample(), sample(), sample()],
+        [ramp, np.ones((45, 45), np.float32), np.ones((60, 90), np.float32)],
     )
-    assert isinstance(small, CcdError) and "45x30" in small.message and "90x60" in small.message
+    assert small.values.shape == (30, 45) and list(source.notes) == [
+        "predictions of another size (45x30 for 90x60) are resized bilinearly to the ground truth"
+    ]
+    assert isinstance(stretched, CcdError) and "45x45" in stretched.message and "90x60" in stretched.message
     assert right.kind == "depth" and right.known.all()
+    (pairs,) = source.predict(benchmark(replace(SPEC, task="pairs")), [sample()], [ramp])
+    assert pairs.values.shape == (60, 90), "points of pairs are in pixels of the image"
+    assert pairs.values[30, 1:-1] == pytest.approx((np.arange(90)[1:-1] + 0.5) / 2 - 0.5)
+
+
+@pytest.mark.parametrize(
+    ("shape", "same"),
+    [
+        ((518, 686), True),  # Depth Anything on 480x640: 14 times whole numbers
+        ((240, 320), True),
+        ((384, 512), True),
+        ((392, 518), True),
+        ((518, 518), False),
+        ((240, 300), False),
+        ((456, 608), False),  # a crop
+        ((352, 1216), False),
+        ((470, 640), False),
+    ],
+)
+def test_which_sizes_show_the_same_view(shape, same):
+    assert same_view(shape, (480, 640)) == same
+
+
+def test_a_crop_of_kitti_is_not_resized():
+    assert not same_view((375, 1242), (352, 1216)) and not same_view((352, 1216), (375, 1242))
+
+
+@pytest.mark.parametrize("ending", [".npy", ".npz", ".exr", ".tiff", ".pfm", ".mat", ".h5", ".NPY"])
+def test_predictions_of_every_format(tmp_path, ending):
+    values = np.random.default_rng(0).random((60, 90)).astype(np.float32) + 1
+    (tmp_path / "own" / "sub").mkdir(parents=True)
+    write_depth(tmp_path / "own" / "sub" / f"a{ending}", values)
+    assert (FileSource(tmp_path, "metric").prepare(benchmark(), 0) == values).all()
+
+
+def test_whole_numbers_have_no_meters_without_a_sidecar(tmp_path):
+    codes = np.arange(5400, dtype=np.uint16).reshape(60, 90)
+    Image.fromarray(codes).save(tmp_path / "a.png")
+    with pytest.raises(ImageError, match="whole numbers"):
+        read_prediction(tmp_path / "a.png", "metric")
+    assert np.isnan(read_prediction(tmp_path / "a.png", "depth")[0, 0])
+    assert read_prediction(tmp_path / "a.png", "disparity")[0, 0] == 0, "the farthest value there is"
+    side = {"ccd_sidecar": 1, "kind": "metric", "scale": 0.001, "offset": 0.0, "files": {"png16": "a.png"}}
+    (tmp_path / "a.json").write_text(json.dumps(side))
+    assert read_prediction(tmp_path / "a.png", "metric")[1, 0] == pytest.approx(0.09)
+    with pytest.raises(ImageError, match="contradicts"):
+        read_prediction(tmp_path / "a.png", "disparity")
 
 
 def network(**changes):

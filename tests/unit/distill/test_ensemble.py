@@ -102,6 +102,41 @@ def test_saturated_and_flat_labels_are_masked(views):
     assert torch.isfinite(kept.values).all()
 
 
+def test_sky_supervises_as_the_farthest(views):
+    views[0, 0, :12] = 0.8  # half the first map
+    far = torch.zeros_like(views[:, 0], dtype=torch.bool)
+    far[0, :12] = True
+    teachers = [
+        Known("clips", "disparity", lambda d: torch.where(far, 0.0, d)),
+        Known("endless", "metric", lambda d: torch.where(far, torch.inf, d)),
+        Known("ends", "metric", lambda d: torch.where(far, 100.0, d)),
+        Known("shifted", "disparity", lambda d: torch.where(far, 0.0, d) + 3),
+    ]
+    ensemble = TeacherEnsemble([Member(teacher, 1.0) for teacher in teachers])
+    clips, endless, ends, shifted = (ensemble.label_views(views, i) for i in range(4))
+    for label in (clips, endless, shifted):
+        assert label.valid.all()
+        assert (label.values[0, :12] == label.values[0].min()).all() and label.values[0, 12:].min() > label.values[
+            0, 0, 0
+        ]
+    assert torch.allclose(clips.values, endless.values, atol=1e-5), "both say the same"
+    assert torch.equal(ends.valid, ~far), "100 m is where that teacher's range ends"
+
+
+def test_a_mean_leaves_out_what_one_teacher_has_clipped(views):
+    views[0, 0, :12] = 0.8
+    clipped = torch.zeros_like(views[:, 0], dtype=torch.bool)
+    clipped[0, :12] = True
+    plain = Known("a", "disparity")
+    other = Known("b", "metric", lambda d: torch.where(clipped, 100.0, d))
+    ensemble = TeacherEnsemble([Member(plain, 1.0), Member(other, 1.0)], mixing="average")
+    label = ensemble.label_views(views, AVERAGE)
+    assert label.valid.all(), "the first teacher knows those pixels"
+    alone = ensemble.label_views(views, 0)
+    got, want = (normalize_map(one.values, clipped)[0] for one in (label, alone))
+    assert torch.allclose(got, want, atol=1e-3)
+
+
 def test_affine_depth_needs_a_teacher_of_depth():
     names = ["a", "b", "c"]
     assert reference_for(["disparity", "affine-depth", "depth"], 1, names, None) == 2

@@ -11,6 +11,7 @@ from PIL import Image
 from ccd_cli.benchmarks.generated import HeldOutScenes
 from ccd_cli.config.distill import DistillRecipe
 from ccd_cli.core.errors import CcdError, ImageError, RecipeError
+from ccd_cli.distill.results import is_better
 from ccd_cli.distill.validation import Validation, open_validation
 from ccd_cli.geometry.depth_map import DepthMap
 from ccd_cli.scenes.source import SceneSource
@@ -101,9 +102,46 @@ def test_problems_are_named(folder):
     with pytest.raises(ImageError, match="left to score"):
         opened(folder, max=0.2).score(Knows(), None)
     (folder / "set" / "d1.png").write_text("x")
-    assert opened(folder).score(Knows(), None)["images"] == 2, "a damaged file is left out"
+    validation = opened(folder)
+    assert validation.score(Knows(), None)["images"] == 2, "a damaged file is left out"
+    assert "d1.png" in next(iter(validation.unreadable.values())).message
     with pytest.raises(ImageError, match=r"d1\.png"):
         opened(folder, image="rgb1.png", depth="d1.png").score(Knows(), None)
+
+
+def test_every_mean_is_over_the_same_images(folder):
+    validation, whole = opened(folder), (folder / "set" / "d1.png").read_bytes()
+    (folder / "set" / "d1.png").write_text("x")
+    first = validation.score(Knows(), None)
+    (folder / "set" / "d1.png").write_bytes(whole)
+    assert validation.score(Knows(), None) == first, "back again it does not change the mean"
+    (folder / "set" / "d2.png").write_text("x")
+    with pytest.raises(CcdError, match=r"d2\.png.*could be read .* before"):
+        validation.score(Knows(), None)
+
+
+class KnowsButOne(Knows):
+    """Gives no number for the photo of gray 40."""
+
+    def _map(self, gray):
+        return super()._map(gray) * (np.float32(np.nan) if gray == 40 else 1)
+
+
+def test_a_network_that_fails_on_an_image_has_no_mean(folder):
+    for first in (True, False):
+        validation = opened(folder)
+        if not first:
+            validation.score(Knows(), None)
+        scores = validation.score(KnowsButOne(), None)
+        assert np.isnan(scores["abs_rel"]) and scores["images"] == 3, "no mean over the images that it can do"
+        assert not validation.unreadable
+        assert validation.score(Knows(), None)["abs_rel"] < 1e-3
+
+
+def test_nan_never_replaces_a_number_as_best():
+    nan, good, better = ({"abs_rel": value} for value in (float("nan"), 0.2, 0.1))
+    assert is_better(nan, None) and is_better(good, nan) and is_better(better, good)
+    assert not is_better(nan, good) and not is_better(good, better) and not is_better(good, good)
 
 
 def test_generated_scenes_go_through_the_same_evaluator():

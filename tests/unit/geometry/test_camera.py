@@ -8,6 +8,7 @@ import pytest
 
 from ccd_cli.core.errors import CcdError, UsageProblem
 from ccd_cli.geometry.camera import (
+    Calibration,
     camera_from_focal_35mm,
     camera_from_fov,
     field_of_view,
@@ -72,7 +73,30 @@ def test_bad_intrinsics_are_named(text):
 
 
 def test_intrinsics_are_read_with_spaces():
-    assert parse_intrinsics("500, 510,300.5 ,200") == Camera(500, 510, 300.5, 200)
+    for text in (
+        "500, 510,300.5 ,200",
+        " 500 510 300.5 200",
+        "500,0,300.5,0,510,200,0,0,1",
+        "500 0 300.5\n0 510 200\n0 0 1",
+    ):
+        assert parse_intrinsics(text) == Calibration(Camera(500, 510, 300.5, 200)), text
+        assert parse_intrinsics(text).at(480, 640) == Camera(500, 510, 300.5, 200)
+
+
+def test_intrinsics_in_units_of_the_size_are_no_pixels():
+    with pytest.raises(UsageProblem, match="units of the image's size"):
+        parse_intrinsics("0.8,1.1,0.5,0.5")
+
+
+def test_a_calibration_is_scaled_to_the_image_and_refused_for_another_shape():
+    calibration = Calibration(Camera(500, 510, 300, 200), (480, 640), "k.json")
+    assert calibration.at(480, 640) == Camera(500, 510, 300, 200)
+    assert calibration.at(960, 1280) == Camera(1000, 1020, 600, 400)
+    assert resolve_camera(240, 320, intrinsics=calibration) == (Camera(250, 255, 150, 100), "flag")
+    for size, hint in (((640, 480), "upright"), ((480, 480), "--fov"), ((720, 1280), "--fov")):
+        with pytest.raises(UsageProblem, match=r"k\.json is for images of 640x480") as error:
+            calibration.at(*size)
+        assert hint in error.value.hint
 
 
 @pytest.mark.parametrize("angle", [0, -10, 180, 400, math.nan])

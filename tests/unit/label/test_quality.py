@@ -78,7 +78,14 @@ def test_facts_of_a_label():
     assert crop_facts(d, "disparity") == {"valid": 1.0, "saturated": 0.0, "flat": False}
     sky = d.copy()
     sky[:6] = 0.0
-    assert crop_facts(sky, "disparity")["saturated"] == pytest.approx(0.25)
+    assert crop_facts(sky, "disparity")["saturated"] == 0.0, "sky is the farthest, not clipped"
+    near = d.copy()
+    near[:6] = 1.5
+    assert crop_facts(near, "disparity")["saturated"] == pytest.approx(0.25)
+    for end in (d.min(), d.max()):  # the end of a normalized range is a finite depth after a fit
+        affine = d.copy()
+        affine[:6] = end
+        assert crop_facts(affine, "affine-depth")["saturated"] == pytest.approx(0.25, abs=0.01)
     clamped = 1 / d
     clamped[clamped > np.quantile(clamped, 0.7)] = clamped.max()
     assert crop_facts(clamped, "metric")["saturated"] > 0.2
@@ -95,11 +102,13 @@ def test_facts_of_a_label():
 
 
 @pytest.mark.parametrize("kind", ["disparity", "depth", "affine-depth", "metric"])
-def test_infinite_depth_counts_as_unknown(kind):
+def test_infinite_depth_is_a_value_of_depth_and_of_nothing_else(kind):
     sky = np.linspace(1.0, 2.0, 144, dtype=np.float32).reshape(12, 12)
     sky[2:4, 1:] = np.inf
     facts = crop_facts(sky, kind)
-    assert facts["valid"] == pytest.approx(np.isfinite(sky).mean(), abs=1e-6)
-    assert facts["saturated"] < 0.1
+    has_value = kind in ("depth", "metric")
+    assert facts["valid"] == pytest.approx(1.0 if has_value else np.isfinite(sky).mean(), abs=1e-6)
+    assert facts["saturated"] == 0.0 if has_value else facts["saturated"] < 0.1
     assert not facts["flat"]
-    assert crop_facts(np.full((12, 12), np.inf, np.float32), kind)["valid"] == 0.0
+    nothing = crop_facts(np.full((12, 12), np.inf, np.float32), kind)
+    assert nothing["flat"] and nothing["valid"] == (1.0 if has_value else 0.0)

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from ccd_cli.core.errors import CcdError, UsageProblem
-from ccd_cli.labels.shards import ShardReader, StreamPosition, epoch_order, write_tar
-from tests.tiny_shards import SIZE, ordered, sample
+from ccd_cli.labels.format import FORMAT, OLD_FORMAT, old_format_note
+from ccd_cli.labels.shards import Shard, ShardReader, StreamPosition, epoch_order, write_tar
+from tests.tiny_shards import SIZE, index_for, ordered, sample
 
 
 def test_bytes_are_the_same_every_time_and_headers_tell_nothing(tmp_path, labels):
@@ -34,11 +35,60 @@ def test_samples_hold_what_was_written(labels):
             for c in range(2):
                 values, valid = got.label(t, c)
                 assert valid.all()
-                step = got.facts.labels[t].crops[c].scale
-                assert np.abs(values - ground_truth.uniform(1, 5, (SIZE, SIZE))).max() <= step / 2 + 1e-6
+                step, true = got.facts.labels[t].crops[c].scale, ground_truth.uniform(1, 5, (SIZE, SIZE))
+                error = values - true if t == 0 else 1 / values - 1 / true
+                assert np.abs(error).max() <= step / 2 + 1e-6
     with pytest.raises(IndexError):
         reader.sample(12)
     assert [facts.position for facts, _ in reader.sidecars()] == list(range(12))
+
+
+def test_a_folder_of_version_1_is_read_as_it_was_written(tmp_path):
+    write_tar(tmp_path / "shard-000000.tar", [item for i in range(3) for item in ordered(sample(i, form=OLD_FORMAT))])
+    index_for(tmp_path, [3], form=OLD_FORMAT)
+    reader = ShardReader(tmp_path)
+    assert reader.files == 3 and "linear" in old_format_note(reader.index)
+    for number in range(3):
+        ground_truth, got = np.random.default_rng(number), reader.sample(number)
+        for t in range(2):
+            for c in range(2):
+                values, valid = got.label(t, c)
+                step = got.facts.labels[t].crops[c].scale
+                assert valid.all()
+                assert np.abs(values - ground_truth.uniform(1, 5, (SIZE, SIZE))).max() <= step / 2 + 1e-6
+    assert got.facts.labels[1].crops[0].scale == 0.001, "millimeters, as version 1 had them"
+
+
+def test_versions_do_not_mix_and_unknown_ones_are_named(tmp_path):
+    write_tar(tmp_path / "shard-000000.tar", ordered(sample(0, form=OLD_FORMAT)))
+    index_for(tmp_path, [1])
+    with pytest.raises(CcdError, match="does not match"):
+        ShardReader(tmp_path).sample(0)
+    text = (tmp_path / "index.json").read_text()
+    (tmp_path / "index.json").write_text(text.replace(FORMAT, "ccd-labels/3"))
+    with pytest.raises(CcdError, match="says ccd-labels/3; this ccd reads ccd-labels/1 and ccd-labels/2") as caught:
+        ShardReader(tmp_path)
+    assert "Update ccd" in caught.value.hint
+    (tmp_path / "index.json").write_text(text.replace('"license":"MIT"', '"license":"MIX"'))
+    with pytest.raises(CcdError, match="checksum"):
+        ShardReader(tmp_path)
+
+
+def test_a_shard_is_hashed_once_before_its_first_use(tmp_path, monkeypatch):
+    for i in range(2):
+        write_tar(tmp_path / f"shard-{i:06d}.tar", ordered(sample(i)))
+    index_for(tmp_path, [1, 1])
+    hashed = []
+    real = Shard._compare_hash
+    monkeypatch.setattr(Shard, "_compare_hash", lambda self, facts: (hashed.append(facts.file), real(self, facts)))
+    monkeypatch.setattr("ccd_cli.labels.shards._MAX_OPEN", 1)
+    reader = ShardReader(tmp_path)
+    assert hashed == []
+    for number in (1, 0, 1, 0):
+        reader.sample(number)
+    assert hashed == ["shard-000001.tar", "shard-000000.tar"]
+    ShardReader(tmp_path, verify=False).sample(0)
+    assert len(hashed) == 2
 
 
 def test_every_epoch_visits_each_sample_once_in_an_order_of_its_own(labels):

@@ -137,15 +137,29 @@ def test_drift_is_the_log_ratio_of_spreads() -> None:
     assert drift(20 * label + 3, label, mask).item() == pytest.approx(math.log(20), rel=1e-5)
 
 
-def test_saturated_plateaus_are_masked() -> None:
+def test_clipped_near_values_are_masked_and_sky_supervises() -> None:
     _, label, mask = maps((2, 20, 20))
+    label = label.abs() + 0.1
     label[0, :5], label[1, :, :6] = 0.0, label.max() + 1
-    retained = saturated_mask(label, mask)
     wanted = mask.clone()
-    wanted[0, :5], wanted[1, :, :6] = False, False
-    assert torch.equal(retained, wanted)
+    wanted[1, :, :6] = False
+    assert torch.equal(saturated_mask(label, mask), wanted), (
+        "sky at 0 in the first map, clipped near values in the second"
+    )
+    assert torch.equal(saturated_mask(label, mask, far_limit=True), wanted), "infinite depth is no end of a range"
+    assert torch.equal(saturated_mask(label + 1, mask), wanted), "disparity is known up to a shift"
     assert torch.equal(saturated_mask(label, mask, max_fraction=0.5), mask)
     assert not saturated_mask(torch.full_like(label, torch.nan), torch.zeros_like(mask)).any()
+
+
+def test_the_far_end_of_a_range_is_masked_for_depth() -> None:
+    _, label, mask = maps((2, 20, 20))
+    label = label.abs() + 0.1
+    label[0, :5] = 0.05  # a sensor that ends at 20 m
+    wanted = mask.clone()
+    wanted[0, :5] = False
+    assert torch.equal(saturated_mask(label, mask, far_limit=True), wanted)
+    assert torch.equal(saturated_mask(label, mask), mask)
 
 
 def test_flat_maps_are_found() -> None:

@@ -13,7 +13,8 @@ from PIL import Image
 from ccd_cli.core.errors import CcdError, ImageError
 from ccd_cli.geometry.depth_map import Camera, DepthMap
 from ccd_cli.media.exif import read_focal_35mm
-from ccd_cli.media.map_read import StoredMap, find_map, read_map, read_reference, sidecar_of
+from ccd_cli.media.map_read import Meaning, StoredMap, find_map, read_map, read_reference
+from ccd_cli.media.map_sidecar import SIDECAR_KEY, sidecar_of
 from ccd_cli.media.map_write import Origin, write_maps
 
 VALUES = np.linspace(0.5, 30, 20 * 30).astype(np.float32).reshape(20, 30)
@@ -39,7 +40,7 @@ def test_codes_become_values_by_scale_and_offset(tmp_path):
     codes = (np.round((VALUES - low) / step) + 1).astype(np.uint16)
     codes[3, 4] = 0
     Image.fromarray(codes).save(tmp_path / "a.depth.png")
-    side = {"kind": "affine-depth", "scale": step, "offset": low - step, "intrinsics": [20, 21, 15, 10]}
+    side = {SIDECAR_KEY: 1, "kind": "affine-depth", "scale": step, "offset": low - step, "intrinsics": [20, 21, 15, 10]}
     (tmp_path / "a.json").write_text(json.dumps(side | {"intrinsics_source": "model", "resolution": 10}))
     stored = read_map(tmp_path / "a.depth.png")
     made = stored.depth_map
@@ -77,12 +78,12 @@ def test_what_predict_writes_is_read_back(tmp_path, kind, item):
 def test_an_extra_axis_of_one_is_no_matter(tmp_path):
     for number, values in enumerate((VALUES[None], VALUES[..., None], VALUES[None, None], VALUES.astype(np.float64))):
         np.save(tmp_path / f"{number}.npy", values)
-        assert (read_map(tmp_path / f"{number}.npy", kind="metric").depth_map.values == VALUES).all()
+        assert (read_map(tmp_path / f"{number}.npy", Meaning("metric")).depth_map.values == VALUES).all()
 
 
 def test_a_matrix_of_intrinsics_is_understood(tmp_path):
     np.savez(tmp_path / "a.npz", depth=VALUES, intrinsics=np.array([[50, 0, 15], [0, 60, 10], [0, 0, 1.0]]))
-    assert read_map(tmp_path / "a.npz", kind="metric").depth_map.camera == Camera(50, 60, 15, 10)
+    assert read_map(tmp_path / "a.npz", Meaning("metric")).depth_map.camera == Camera(50, 60, 15, 10)
 
 
 @pytest.mark.parametrize(
@@ -92,12 +93,11 @@ def test_a_matrix_of_intrinsics_is_understood(tmp_path):
         ({"kind": "metric", "intrinsics": [1, 2, 3]}, "Camera"),
         ({"kind": "metric", "intrinsics": [0, 2, 3, 4]}, "positive focal"),
         ({"kind": "metric", "intrinsics": "abcd"}, "could not convert"),
-        ([1, 2], "no object"),
     ],
 )
 def test_bad_sidecars_are_named(tmp_path, side, text):
     np.save(tmp_path / "a.npy", VALUES)
-    (tmp_path / "a.json").write_text(json.dumps(side))
+    (tmp_path / "a.json").write_text(json.dumps({SIDECAR_KEY: 1} | side))
     with pytest.raises(ImageError, match=text) as caught:
         read_map(tmp_path / "a.npy")
     assert str(tmp_path) in str(caught.value)
@@ -107,15 +107,15 @@ def test_pngs_need_one_scale(tmp_path):
     path = tmp_path / "a.png"
     Image.fromarray((VALUES * 256).astype(np.uint16)).save(path)
     with pytest.raises(ImageError, match="no scale"):
-        read_map(path, kind="metric")
-    assert read_map(path, depth_scale=256).depth_map.kind == "metric"
-    assert read_map(path, depth_scale=256, kind="disparity").depth_map.kind == "disparity"
-    (tmp_path / "a.json").write_text(json.dumps({"kind": "metric", "scale": None, "offset": None}))
-    assert read_map(path, depth_scale=256).depth_map.values == pytest.approx(VALUES, abs=0.004)
-    (tmp_path / "a.json").write_text(json.dumps({"kind": "metric", "scale": 0.001, "offset": 0}))
+        read_map(path, Meaning("metric"))
+    assert read_map(path, Meaning(depth_scale=256)).depth_map.kind == "metric"
+    assert read_map(path, Meaning("disparity", 256)).depth_map.kind == "disparity"
+    (tmp_path / "a.json").write_text(json.dumps({SIDECAR_KEY: 1, "kind": "metric", "scale": None, "offset": None}))
+    assert read_map(path, Meaning(depth_scale=256)).depth_map.values == pytest.approx(VALUES, abs=0.004)
+    (tmp_path / "a.json").write_text(json.dumps({SIDECAR_KEY: 1, "kind": "metric", "scale": 0.001, "offset": 0}))
     with pytest.raises(ImageError, match="contradicts --depth-scale"):
-        read_map(path, depth_scale=256)
-    (tmp_path / "a.json").write_text('{"kind": "metric", "scale": NaN}')
+        read_map(path, Meaning(depth_scale=256))
+    (tmp_path / "a.json").write_text('{"ccd_sidecar": 1, "kind": "metric", "scale": NaN}')
     with pytest.raises(ImageError, match="finite"):
         read_map(path)
 
@@ -138,13 +138,13 @@ def test_exr_channels(tmp_path):
     header = {"compression": exr.ZIP_COMPRESSION, "type": exr.scanlineimage}
     for names in ("Y", "Z", "RGB"):
         exr.File(header, dict.fromkeys(names, VALUES)).write(str(tmp_path / f"{names}.exr"))
-        assert (read_map(tmp_path / f"{names}.exr", kind="metric").depth_map.values == VALUES).all()
+        assert (read_map(tmp_path / f"{names}.exr", Meaning("metric")).depth_map.values == VALUES).all()
     exr.File(header, {"R": VALUES, "G": VALUES * 2, "B": VALUES}).write(str(tmp_path / "color.exr"))
-    with pytest.raises(ImageError, match="color picture"):
-        read_map(tmp_path / "color.exr", kind="metric")
+    with pytest.raises(ImageError, match="color image"):
+        read_map(tmp_path / "color.exr", Meaning("metric"))
     (tmp_path / "text.exr").write_text("text")
     with pytest.raises(ImageError, match=r"not a readable \.exr"):
-        read_map(tmp_path / "text.exr", kind="metric")
+        read_map(tmp_path / "text.exr", Meaning("metric"))
 
 
 def test_without_its_package_exr_says_what_to_install(tmp_path):
@@ -152,7 +152,7 @@ def test_without_its_package_exr_says_what_to_install(tmp_path):
         pytest.skip("the package OpenEXR is installed")
     (tmp_path / "a.exr").write_bytes(b"v/1\x01")
     with pytest.raises(CcdError, match="pip install OpenEXR"):
-        read_map(tmp_path / "a.exr", kind="metric")
+        read_map(tmp_path / "a.exr", Meaning("metric"))
 
 
 @pytest.mark.parametrize(

@@ -131,6 +131,7 @@ def test_sidecar_says_everything(tmp_path):
     assert side.pop("checksums") == {"x.npy": checksum(tmp_path / "x.npy")}
     assert side.pop("seal") == json.loads((tmp_path / "x.json").read_text())["seal"]
     assert side == {
+        "ccd_sidecar": 1,
         "model": "builtin:tiny",
         "checkpoint_sha256": "ab" * 32,
         "kind": "disparity",

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from ccd_cli.media.exif import read_focal_35mm
-from ccd_cli.media.map_read import read_map
+from ccd_cli.media.map_read import Meaning, read_map
 from ccd_cli.media.photos import read_photo
 from ccd_cli.media.pillow import without_pillow_limit
 
@@ -25,7 +25,7 @@ def test_photos_and_maps_over_pillows_limit_are_read(tmp_path, tiny_limit):
     with pytest.raises(Image.DecompressionBombError):
         Image.open(tmp_path / "a.png")
     assert read_photo(tmp_path / "a.png").shape == (40, 30, 3)
-    assert read_map(tmp_path / "d.png", depth_scale=1000).depth_map.values[0, 0] == pytest.approx(0.5)
+    assert read_map(tmp_path / "d.png", Meaning(depth_scale=1000)).depth_map.values[0, 0] == pytest.approx(0.5)
     read_focal_35mm(tmp_path / "a.png")
     assert Image.MAX_IMAGE_PIXELS == 100
 

@@ -1,0 +1,250 @@
+"""Maps that were predicted elsewhere, or by `ccd predict`: found by the names of a set's images, in any format of depth files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ccd_cli.benchmarks import Benchmark, Sample
+from ccd_cli.benchmarks.base import camera_at
+from ccd_cli.benchmarks.custom_files import file_fingerprint
+from ccd_cli.benchmarks.predictors import Prediction
+from ccd_cli.core.errors import CcdError, ImageError, UsageProblem
+from ccd_cli.geometry.kinds import Kind
+from ccd_cli.media.depth_files.plane import RawMap
+from ccd_cli.media.depth_files.raw import read_raw
+from ccd_cli.media.map_read import find_map
+from ccd_cli.media.map_sidecar import read_sidecar_of, sidecar_of
+
+ROUNDING, STRETCH = 8, 0.015
+"""Pixels, and fraction of a side, by which it may differ from the image's shape: networks round to multiples of 14 or 16."""
+NO_CROP = 0.9
+"""A smaller map is taken for another size of the image below this scale alone; above, it may be a crop."""
+
+
+class FileSource:
+    """Maps in `folder/<set>/...` under the names of the set's images; where only one set is scored, also in `folder/...`, with
+    any number of leading folders left out, as `ccd predict` writes them.
+
+    `kind` None: that of ccd's sidecars beside the maps. Raises CcdError without the folder, UsageProblem where sidecars
+    contradict `kind` or each other.
+    """
+
+    batch = 1
+
+    def __init__(self, folder: Path, kind: Kind | None, sets: Sequence[Benchmark] = ()) -> None:
+        if not folder.is_dir():
+            raise CcdError(f"--predictions {folder}: there is no such folder.")
+        self.label = folder.resolve().name
+        self.folder = folder
+        self.notes: dict[str, None] = {}
+        self._alone = len(sets) == 1
+        self._places: dict[str, tuple[Path, int] | None] = {}
+        self.kind = _settled(kind, {path for benchmark in sets for path in self._all(benchmark)})
+
+    def facts(self) -> dict[str, Any]:
+        """Return the kind and that these are files."""
+        return {"kind": self.kind, "predictions": str(self.folder)}
+
+    def has(self, benchmark: Benchmark) -> bool:
+        """Return whether there is a folder for the set, or maps of it."""
+        return (self.folder / benchmark.spec.name).is_dir() or self._place(benchmark) is not None
+
+    def layout(self, benchmark: Benchmark) -> str:
+        """Return where the map of the first image of a set would be, in words."""
+        return str(self.folder / benchmark.spec.name / benchmark.prediction_names(0)[-1])
+
+    def key(self, benchmark: Benchmark, index: int) -> str:
+        """Return the size and time of the file and its sidecar, so that a prediction made anew is scored anew."""
+        path = self._find(benchmark, index)
+        if path is None:
+            return "none"
+        beside = file_fingerprint(sidecar_of(path))
+        return file_fingerprint(path) + ("" if beside == "none" else f" {beside}")
+
+    def prepare(self, benchmark: Benchmark, index: int) -> NDArray[np.float32]:
+        """Read the map of one sample. Raises ImageError where there is none or it is damaged."""
+        path = self._find(benchmark, index)
+        if path is None:
+            wanted = benchmark.prediction_names(index)
+            others = f" (nor {', '.join(wanted[1:3])}, nor another format of depth)" if len(wanted) > 1 else ""
+            raise ImageError(f"no prediction: there is no {self.folder / benchmark.spec.name / wanted[0]}{others}")
+        return read_prediction(path, self.kind)
+
+    def predict(
+        self, benchmark: Benchmark, samples: Sequence[Sample], prepared: Sequence[NDArray[np.float32] | None]
+    ) -> list[Prediction | CcdError]:
+        """Return the maps that were read, of the image's size or of one that is resized to the ground truth's."""
+        return [self._checked(benchmark, *pair) for pair in zip(samples, prepared, strict=True)]
+
+    def _checked(
+        self, benchmark: Benchmark, sample: Sample, values: NDArray[np.float32] | None
+    ) -> Prediction | CcdError:
+        assert values is not None
+        made = Prediction(values, self.kind, np.isfinite(values))
+        size, shape = sample.rgb.shape[:2], values.shape
+        if shape in (size, sample.depth.shape):
+            return made
+        got, want = ("x".join(map(str, each[::-1])) for each in (shape, size))
+        if not same_view(shape, size):
+            return ImageError(
+                f"the prediction is {got} pixels and the scored frame {want}: cropped or stretched, so it is not resized; "
+                "make predictions at that size (KITTI: of the photo after its crop)"
+            )
+        self.notes[f"predictions of another size ({got} for {want}) are resized bilinearly to the ground truth"] = None
+        return made if benchmark.spec.task == "depth" else resized(made, size)
+
+    def _find(self, benchmark: Benchmark, index: int) -> Path | None:
+        place = self._place(benchmark)
+        return None if place is None else self._at(*place, benchmark, index)
+
+    def _at(self, base: Path, depth: int, benchmark: Benchmark, index: int) -> Path | None:
+        """The map of a sample below `base`, with `depth` leading folders of its name left out."""
+        stems = list(_stems(benchmark, index, depth))
+        try:
+            return find_map(base, stems) if stems else None
+        except ImageError:
+            return None
+
+    def _place(self, benchmark: Benchmark) -> tuple[Path, int] | None:
+        """Where the maps of a set lie: (folder, number of leading folders that their names leave out)."""
+        name = benchmark.spec.name
+        if name not in self._places:
+            base = self.folder / name
+            self._places[name] = self._searched(benchmark, base if base.is_dir() else self.folder)
+        return self._places[name]
+
+    def _searched(self, benchmark: Benchmark, base: Path) -> tuple[Path, int] | None:
+        if base == self.folder and not self._alone:
+            return None
+        for depth in range(_folders(benchmark) + 1):
+            firsts = [next(_stems(benchmark, i, depth), None) for i in range(_count(benchmark))]
+            if len(set(firsts)) < len(firsts):  # two images would have one map
+                break
+            if any(self._at(base, depth, benchmark, i) for i in range(len(firsts))):
+                return base, depth
+        return (base, 0) if base != self.folder else None
+
+    def _all(self, benchmark: Benchmark) -> Iterator[Path]:
+        for index in range(_count(benchmark)):
+            if (path := self._find(benchmark, index)) is not None:
+                yield path
+
+
+def read_prediction(path: Path, kind: Kind | None = None) -> NDArray[np.float32]:
+    """Return the predicted map float32 [H, W] of a file of depth, NaN where it is unknown.
+
+    Whole numbers are turned by the scale in ccd's sidecar; without one they are taken as they are, 0 as unknown depth, and
+    refused for meters. Raises ImageError for anything that is not one map of real numbers.
+    """
+    side, _ = read_sidecar_of(path)
+    if side and kind is not None and side.get("kind") != kind:
+        raise ImageError(f"{path}: its sidecar says '{side.get('kind')}', which contradicts the kind '{kind}'")
+    raw = read_raw(path)
+    if raw.bits == 1:
+        raise ImageError(f"{path}: not a map of numbers (a mask)")
+    if raw.inverse and kind not in (None, "disparity"):
+        raise ImageError(f"{path}: '{raw.name}' is a disparity by its name, which contradicts the kind '{kind}'")
+    values = raw.values
+    if raw.bits is not None:
+        values = _decoded(path, raw, side, kind)
+    if raw.valid is not None:
+        values = np.where(raw.valid, values, np.float32(np.nan))
+    if not np.isfinite(values).any():
+        raise ImageError(f"{path}: holds no finite value")
+    return values
+
+
+def _decoded(path: Path, raw: RawMap, side: dict[str, Any], kind: Kind | None) -> NDArray[np.float32]:
+    """The values of whole numbers."""
+    scale, offset = side.get("scale"), side.get("offset") or 0.0
+    if isinstance(scale, int | float) and isinstance(offset, int | float):
+        values = (raw.values.astype(np.float64) * float(scale) + float(offset)).astype(np.float32)
+        return np.where(raw.values > 0, values, np.float32(np.nan))
+    if kind == "metric":
+        raise ImageError(
+            f"{path}: whole numbers of unknown unit, not meters; store meters as floating point, or score it as --prediction-kind "
+            "depth"
+        )
+    return np.where(raw.values == 0, np.float32(np.nan), raw.values) if kind == "depth" else raw.values
+
+
+def same_view(shape: tuple[int, ...], size: tuple[int, ...]) -> bool:
+    """Tell whether a map (height, width) `shape` shows all of an image of `size` at another scale, up to what networks round.
+
+    A map a little smaller than the image is refused: it may be a crop.
+    """
+    scale = float(np.sqrt(shape[0] * shape[1] / (size[0] * size[1])))
+    fits = all(abs(a - scale * b) <= 1 + min(ROUNDING, STRETCH * a) for a, b in zip(shape, size, strict=True))
+    return fits and (scale < NO_CROP or all(a >= b for a, b in zip(shape, size, strict=True)))
+
+
+def resized(prediction: Prediction, size: tuple[int, ...]) -> Prediction:
+    """Return a prediction at another (height, width) `size`: values bilinearly, its camera with them.
+
+    A pixel that draws on an unknown one is unknown.
+    """
+    shape = prediction.values.shape
+    if shape == size:
+        return prediction
+    known = np.where(prediction.known, prediction.values, np.float32("nan"))
+    values = np.asarray(cv2.resize(known, dsize=(size[1], size[0]), interpolation=cv2.INTER_LINEAR), np.float32)
+    camera = None if prediction.camera is None else camera_at(prediction.camera, shape, size)
+    return replace(prediction, values=values, known=np.isfinite(values), camera=camera)
+
+
+def _settled(kind: Kind | None, paths: set[Path]) -> Kind | None:
+    """The kind of all predictions, by the flag or by ccd's sidecars. Raises UsageProblem where they disagree."""
+    found: dict[Kind, Path] = {}
+    for path in sorted(paths):
+        try:
+            side, _ = read_sidecar_of(path)
+        except ImageError:  # said where the map is read
+            continue
+        if side:
+            found.setdefault(side.get("kind"), path)  # type: ignore[arg-type]
+    for stored, path in found.items():
+        if kind is not None and stored != kind:
+            raise UsageProblem(
+                f"--prediction-kind {kind}: the sidecar of {path} says '{stored}'.",
+                "Leave the option out, or correct it.",
+            )
+    if len(found) > 1:
+        raise UsageProblem(
+            f"The predictions are of several kinds: {', '.join(f'{k} ({p})' for k, p in found.items())}.",
+            "Score each kind from a folder of its own.",
+        )
+    return kind or next(iter(found), None)
+
+
+def _count(benchmark: Benchmark) -> int:
+    return len(benchmark) if hasattr(benchmark, "__len__") else 1
+
+
+def _folders(benchmark: Benchmark) -> int:
+    """The largest number of folders in the names of a set's predictions."""
+    return max(
+        (len(PurePosixPath(benchmark.prediction_names(i)[0]).parts) - 1 for i in range(_count(benchmark))), default=0
+    )
+
+
+def _stems(benchmark: Benchmark, index: int, depth: int) -> Iterator[Path]:
+    """The names of a sample's map without their ending, the likeliest first, also as `ccd predict` tells images apart."""
+    for name in _names(benchmark, index):
+        relative = PurePosixPath(name)
+        if relative.is_absolute() or ".." in relative.parts or depth >= len(relative.parts):
+            continue
+        yield Path(*relative.parts[depth:])
+
+
+def _names(benchmark: Benchmark, index: int) -> Iterator[str]:
+    yield from (name.removesuffix(".npy") for name in benchmark.prediction_names(index))
+    if hasattr(benchmark, "names"):
+        image = PurePosixPath(benchmark.names()[index])
+        yield from (image.with_suffix("").as_posix(), image.as_posix())

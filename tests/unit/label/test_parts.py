@@ -1,0 +1,73 @@
+"""Parts: what is written is what is read, and damage is found."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from ccd_cli.config.load import check_label_recipe
+from ccd_cli.core.errors import CcdError
+from ccd_cli.label.parts import LoadedTeacher, read_part, write_part
+from ccd_cli.label.plan import Plan
+from ccd_cli.label.threads import ImageThreads
+from ccd_cli.media.find import list_photos
+
+
+@pytest.fixture
+def part(photos, tmp_path):
+    """The path of a part, its plan, and the maps that the teacher gave."""
+    values = {"task": "label", "name": "t", "images": "p", "teachers": ["a"], "shard": 5}
+    recipe = check_label_recipe({**values, "crops": {"size": 56, "min_side": 60, "patches": 2}}, "t")
+    plan, given = Plan(recipe, list_photos([str(photos)])), []
+
+    def predict(pixels):
+        depth = 1 + 9 * pixels[:, 0]
+        depth[:, :9] = torch.inf
+        given.extend(depth.numpy())
+        return depth
+
+    model = SimpleNamespace(kind="metric", predict=predict)
+    teacher = LoadedTeacher(model, {"teacher": "a"}, torch.device("cpu"), 4)
+    path = tmp_path / "parts" / "part-000000.tar"
+    threads = ImageThreads(2)
+    write_part(path, plan, 0, plan.shard_images(0), teacher, threads, lambda _: None)
+    threads.shutdown()
+    assert [p.name for p in path.parent.iterdir()] == [path.name], "what was spooled is gone"
+    return path, plan, given
+
+
+def test_labels_come_back_as_they_were_given(part):
+    path, plan, given = part
+    got = read_part(path)
+    maps = np.concatenate([got.decoded(i, pngs, plan.size) for i, pngs in enumerate(got.pngs())])
+    assert [image.position for image in got.images] == list(plan.positions(0))
+    assert maps.shape == (15, 56, 56)
+    steps = [crop["scale"] for crops in got.crops for crop in crops]
+    for values, want, step in zip(maps, given, steps, strict=True):
+        assert np.isinf(values[:9]).all() and np.isfinite(values[9:]).all()
+        assert np.abs(1 / values - 1 / want).max() <= step / 2 + 1e-7
+    assert all(crop["valid"] == 1.0 for crops in got.crops for crop in crops)
+
+
+def test_damage_anywhere_is_found(part):
+    path, _, _ = part
+    whole = path.read_bytes()
+    rng = np.random.default_rng(0)
+    places = [600, 700, *rng.integers(0, len(whole) - 1024, 60).tolist()]
+    reference = [list(read_part(path).pngs()), read_part(path).crops]
+    for place in places:
+        data = bytearray(whole)
+        data[place] ^= 1 << int(rng.integers(8))
+        path.write_bytes(bytes(data))
+        try:
+            got = read_part(path)
+            found = [list(got.pngs()), got.crops]
+        except CcdError as error:
+            assert "is damaged" in error.message
+        else:
+            assert found == reference, "padding between members"
+    for cut in (0, 300, len(whole) // 2):
+        path.write_bytes(whole[:cut])
+        with pytest.raises(CcdError, match="is damaged"):
+            list(read_part(path).pngs())
