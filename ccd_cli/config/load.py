@@ -136,8 +136,9 @@ def to_yaml(recipe: BaseModel) -> str:
 
 
 def recipe_hash(recipe: BaseModel) -> str:
-    """Return the sha256 of the resolved recipe's canonical JSON."""
-    return hashlib.sha256(json.dumps(recipe.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+    """Return the sha256 of the resolved recipe's canonical JSON; where it writes (`out`) does not count."""
+    values = recipe.model_dump(mode="json") | {"out": None}
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[tuple[str, Any, Any]]:

@@ -128,22 +128,6 @@ def read_json_lines(path: Path) -> list[Any]:
     return values
 
 
-def cut_json_lines(path: Path, last_step: int) -> None:
-    """Cut a metrics file back to the lines of steps up to `last_step`, byte for byte as they were."""
-    kept = b""
-    if path.exists():
-        for line in path.read_bytes().split(b"\n"):
-            try:
-                step = parse_json(line)["step"]
-            except (ValueError, KeyError, TypeError):
-                break
-            if step > last_step:
-                break
-            kept += line + b"\n"
-    with atomic_write(path) as temporary:
-        temporary.write_bytes(kept)
-
-
 def disk_error(error: OSError, path: Path) -> CcdError:
     """Return the plain error for an operating-system failure at `path`."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):

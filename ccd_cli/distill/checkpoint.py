@@ -1,8 +1,13 @@
-"""A run on disk: save its state and its student, restore them, and compare what a resumed run is given with what was saved."""
+"""A run on disk: save its state and its student, restore them, and compare what a resumed run is given with what was saved.
+
+The state is the one truth of a run: it carries its own checksum, the best student and the lines of `metrics.jsonl`, so that
+what is damaged beside it is written again.
+"""
 
 from __future__ import annotations
 
 import errno
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +30,9 @@ from ccd_cli.labels.shards import ShardReader
 from ccd_cli.models.checkpoint import save_model
 from ccd_cli.teachers.licenses import strictest
 
-FORMAT = 2
+FORMAT = 3
+_SEAL = b"\nccd sha256 of what is before this: "
+"""What follows the saved file, and is followed by 32 bytes; readers of zip files look for their end before it."""
 FREE_TO_CHANGE = (
     "out",
     "images.workers",
@@ -59,12 +66,13 @@ def save(run: Run, state: TrainState) -> None:
     }
     write(run.folder.state, state.state_dict() | surroundings)
     if state.best is None:
-        save_student(run, state, state.step)
+        save_student(run, state)
 
 
-def save_student(run: Run, state: TrainState, step: int) -> None:
-    """Write `student.safetensors` with the facts that users of the weights need."""
+def save_student(run: Run, state: TrainState) -> None:
+    """Write `student.safetensors`, the best student if any was scored, with the facts that users of the weights need."""
     arch, size = state.student.arch, run.recipe.crops.size
+    step = state.step if state.best is None else int(state.best["step"])
     metadata = {
         "format": "pt",
         "kind": arch.kind,
@@ -77,7 +85,8 @@ def save_student(run: Run, state: TrainState, step: int) -> None:
         "teachers": ";".join(f"{m.teacher.name}={m.teacher.checkpoint_sha256}" for m in run.ensemble.members),
         "ccd_version": ccd_cli.__version__,
     }
-    save_model(run.folder.student, state.evaluated, replace(arch, resolution=size), metadata)
+    weights = state.evaluated if state.best_weights is None else state.best_weights
+    save_model(run.folder.student, weights, replace(arch, resolution=size), metadata)
 
 
 def restore(state: TrainState, stream: Stream, saved: dict[str, Any]) -> None:
@@ -88,10 +97,14 @@ def restore(state: TrainState, stream: Stream, saved: dict[str, Any]) -> None:
 
 
 def write(path: Path, values: dict[str, Any]) -> None:
-    """Write a state whole or not at all; raises Unwritable on a full disk."""
+    """Write a state whole or not at all, its checksum at its end; raises Unwritable on a full disk."""
     with atomic_write(path) as temporary:
         try:
             torch.save({"format": FORMAT, **values}, temporary)
+            with temporary.open("rb+") as file:
+                digest = hashlib.file_digest(file, "sha256").digest()
+                file.seek(0, 2)
+                file.write(_SEAL + digest)
         except RuntimeError as error:  # torch's file writer reports a full disk as RuntimeError
             if "writ" not in str(error) and "space" not in str(error):
                 raise
@@ -101,17 +114,31 @@ def write(path: Path, values: dict[str, Any]) -> None:
 def read(path: Path) -> dict[str, Any] | None:
     """Return a saved state (tensors on the CPU, weights-only loading), or None before the first save.
 
-    Raises CcdError for a damaged file and for one of another version.
+    Raises CcdError for a file of which a single bit has changed, and for one of another version.
     """
     if not path.exists():
         return None
     try:
+        sealed = _is_sealed(path)
         values = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file may fail anywhere in the unpickler
         raise CcdError(f"{path} is damaged ({type(error).__name__}).", "Start over with --overwrite.") from error
     if not isinstance(values, dict) or values.get("format") != FORMAT:
         raise CcdError(f"{path} was not written by this version of ccd.", "Start over with --overwrite.")
+    if not sealed:
+        raise CcdError(f"{path} is damaged (its checksum is another).", "Start over with --overwrite.")
     return values
+
+
+def _is_sealed(path: Path) -> bool:
+    """Whether a state ends with the checksum of what is before it."""
+    length = len(_SEAL) + 32
+    rest, digest = path.stat().st_size - length, hashlib.sha256()
+    with path.open("rb") as file:
+        while rest > 0 and (piece := file.read(min(rest, 1 << 20))):
+            digest.update(piece)
+            rest -= len(piece)
+        return file.read() == _SEAL + digest.digest()
 
 
 def check_same_recipe(folder: RunFolder, recipe: dict[str, Any]) -> None:
@@ -120,6 +147,8 @@ def check_same_recipe(folder: RunFolder, recipe: dict[str, Any]) -> None:
         old = read_yaml(folder.recipe)
     except RecipeError as error:
         raise CcdError(f"{folder.recipe} is damaged.", "Start over with --overwrite.") from error
+    if not isinstance(old, dict):
+        raise CcdError(f"{folder.recipe} is damaged: it holds no recipe.", "Start over with --overwrite.")
     changed = [d for d in differences(old, recipe) if not d[0].startswith(FREE_TO_CHANGE)]
     if changed:
         rows = "; ".join(f"{key}: {a} then, {b} now" for key, a, b in changed[:8])

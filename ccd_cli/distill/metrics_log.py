@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ccd_cli.core.files import disk_error, json_line, read_json_lines
+from ccd_cli.core.files import disk_error, json_line
 from ccd_cli.core.report import Report
 from ccd_cli.core.runtime import Runtime
-from ccd_cli.distill.state import Run
+from ccd_cli.distill.state import Run, TrainState
 
 SHOWN = ("loss", "shared", "local_global", "gradient", "feature", "drift")
 
@@ -48,11 +49,13 @@ class StepMetrics:
 
 
 class MetricsLog:
-    """Writes `metrics.jsonl` and TensorBoard events and shows progress; only in the first process."""
+    """Writes `metrics.jsonl` and TensorBoard events and shows progress; only in the first process.
 
-    def __init__(self, run: Run, step: int, report: Report) -> None:
-        """`step` is the last one that is finished."""
-        self.run, self.first, self.report = run, step, report
+    Lines go into the state too, whose lines are those of the file at the beginning.
+    """
+
+    def __init__(self, run: Run, state: TrainState, report: Report) -> None:
+        self.run, self.first, self.lines, self.report = run, state.step, state.lines, report
         self.last_loss = float("nan")
         self._lines: Any = None
         self._events: Any = None
@@ -61,9 +64,9 @@ class MetricsLog:
         if not self.run.runtime.main:
             return self
         folder, recipe = self.run.folder, self.run.recipe
-        earlier = read_json_lines(folder.metrics)
-        if earlier and earlier[-1]["loss"] is not None:
-            self.last_loss = earlier[-1]["loss"]
+        earlier = self.lines.content().splitlines()
+        if earlier and (loss := json.loads(earlier[-1])["loss"]) is not None:
+            self.last_loss = loss
         self._lines = folder.metrics.open("a", encoding="utf-8")
         if recipe.log.tensorboard:
             from torch.utils.tensorboard import SummaryWriter
@@ -99,8 +102,10 @@ class MetricsLog:
         }
         if grad_norm is None:
             line["skipped"] = True
+        text = json_line(line)
+        self.lines.add(text)
         try:
-            self._lines.write(json_line(line))
+            self._lines.write(text)
             self._lines.flush()
         except OSError as error:
             raise disk_error(error, self.run.folder.metrics) from error

@@ -6,15 +6,9 @@ from typing import Any
 
 import ccd_cli
 from ccd_cli.config.load import recipe_hash
-from ccd_cli.core.files import write_text
 from ccd_cli.distill.state import Run, TrainState
 from ccd_cli.geometry.kinds import DIRECTION, UNIT
 from ccd_cli.teachers.licenses import is_commercial, strictest
-
-
-def write_card(run: Run, state: TrainState, last_loss: float, comparison: list[dict[str, Any]]) -> None:
-    """Write `card.md`, the file that marks a finished run."""
-    write_text(run.folder.card, model_card(run, state, last_loss, comparison))
 
 
 def model_card(run: Run, state: TrainState, last_loss: float, comparison: list[dict[str, Any]]) -> str:

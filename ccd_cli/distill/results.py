@@ -11,7 +11,7 @@ from ccd_cli.core.errors import CcdError
 from ccd_cli.core.files import read_json_lines, write_json
 from ccd_cli.distill import checkpoint
 from ccd_cli.distill.metrics_log import MetricsLog
-from ccd_cli.distill.model_card import write_card
+from ccd_cli.distill.model_card import model_card
 from ccd_cli.distill.plots import plot_metrics, plot_scores
 from ccd_cli.distill.run_files import read_metrics, read_scores
 from ccd_cli.distill.run_folder import RunFolder
@@ -64,7 +64,8 @@ def score(run: Run, state: TrainState, log: MetricsLog) -> None:
     is_best = is_better(scores, state.best)
     if is_best:
         state.best = scores
-        checkpoint.save_student(run, state, step)
+        state.best_weights = {name: t.detach().cpu().clone() for name, t in state.evaluated.state_dict().items()}
+        checkpoint.save_student(run, state)
     log.events({f"eval/{key}": scores[key] for key in ("abs_rel", "rmse", "delta1", "delta2", "delta3")}, step)
     best = "best so far, saved" if is_best else f"best is still step {state.best['step']:.0f}" if state.best else ""
     log.report.note(
@@ -84,6 +85,8 @@ def finish(run: Run, state: TrainState, samples: Samples | None, log: MetricsLog
         if run.validation is not None and (not state.history or state.history[-1]["step"] < state.step):
             score(run, state, log)
         checkpoint.save(run, state)
+        checkpoint.save_student(run, state)  # whatever happened to an earlier one since it was written
+        state.lines.restore(run.folder.metrics)
         if samples is not None:
             log.events({"samples": samples.draw(run, state)}, state.step)
         plot_metrics(read_json_lines(run.folder.metrics), run.folder.plots)
@@ -91,7 +94,8 @@ def finish(run: Run, state: TrainState, samples: Samples | None, log: MetricsLog
             plot_scores(state.history, run.folder.plots)
         comparison = _comparison(run, state, log)
         write_scores(run, state, comparison)
-        write_card(run, state, log.last_loss, comparison)
+        card = model_card(run, state, log.last_loss, comparison)
+        run.folder.finish(card)
     return Result(run.folder.path, state.step, log.last_loss, state.best or {}, len(run.stream.bad))
 
 

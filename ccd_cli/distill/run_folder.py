@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import shutil
 import threading
 from pathlib import Path
+from typing import Any
 
+from ccd_cli.core.checksums import checksum, checksum_of, is_intact, is_sealed, seal
 from ccd_cli.core.errors import UsageProblem
-from ccd_cli.core.files import json_line, read_json_lines
+from ccd_cli.core.files import json_line, read_json_lines, write_json, write_text
 
 
 class RunFolder:
-    """Paths of a run. `recipe.yaml` marks a run; `card.md`, written last, marks a finished one."""
+    """Paths of a run. `recipe.yaml` marks a run; `card.md`, written last, marks a finished one.
+
+    `run.json` holds the checksums of a finished run's files.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -23,6 +29,7 @@ class RunFolder:
         self.skipped = path / "skipped.jsonl"
         self.card = path / "card.md"
         self.eval = path / "eval.json"
+        self.record = path / "run.json"
         self.plots = path / "plots"
         self.events = path / "tensorboard"
         self.lock = path / ".lock"
@@ -46,17 +53,49 @@ class RunFolder:
 
     def clear(self) -> None:
         """Remove a run's files and its folders `checkpoints`, `plots` and `tensorboard`, and nothing else."""
-        self._listed = None
-        for file in (self.recipe, self.student, self.state, self.metrics, self.skipped, self.card, self.eval):
+        self.reopen()
+        for file in (self.recipe, self.student, self.state, self.metrics, self.eval):
             file.unlink(missing_ok=True)
         for folder in (self.plots, self.events, self.state.parent):
             shutil.rmtree(folder, ignore_errors=True)
+
+    def reopen(self) -> None:
+        """Take away the signs of a finished run, and the list of skipped images, which a resumed run writes again."""
+        self._listed = None
+        self.skipped.unlink(missing_ok=True)
+        self.card.unlink(missing_ok=True)
+        self.record.unlink(missing_ok=True)
+
+    def finish(self, card: str) -> None:
+        """Write `run.json` and then `card.md`, the file that marks a finished run."""
+        files = {name: checksum(path) for name, path in self._results().items() if path.is_file()}
+        files[self.card.name] = checksum_of(card.encode())
+        write_json(self.record, seal({"format": 1, "files": files}))
+        write_text(self.card, card)
+
+    def damaged(self) -> list[str]:
+        """Return which files of a finished run are gone or not what they were when it finished (all bytes are read)."""
+        if not self.record.exists():  # a run of an earlier version
+            return [p.name for p in (self.student, self.metrics, self.eval) if not p.is_file() or not p.stat().st_size]
+        try:
+            recorded: Any = json.loads(self.record.read_bytes())
+        except (ValueError, RecursionError):
+            return [self.record.name]
+        if not is_sealed(recorded) or not isinstance(recorded.get("files"), dict):
+            return [self.record.name]
+        return [name for name, each in recorded["files"].items() if not is_intact(self.path / name, each, full=True)]
+
+    def _results(self) -> dict[str, Path]:
+        plots = sorted(self.plots.glob("*.png"))
+        files = (self.recipe, self.student, self.metrics, self.eval, self.skipped, *plots)
+        return {path.relative_to(self.path).as_posix(): path for path in files}
 
     def note_skipped(self, photo: Path, reason: str) -> None:
         """Add one line to `skipped.jsonl`; a photo that is listed is not listed again."""
         with self._skip_lock:
             if self._listed is None:
-                self._listed = {line["photo"] for line in read_json_lines(self.skipped)}
+                lines = read_json_lines(self.skipped)
+                self._listed = {str(line.get("photo")) for line in lines if isinstance(line, dict)}
             if str(photo) not in self._listed:
                 self._listed.add(str(photo))
                 with self.skipped.open("a", encoding="utf-8") as file:

@@ -16,7 +16,7 @@ from ccd_cli.config.distill import DistillRecipe
 from ccd_cli.config.load import to_yaml
 from ccd_cli.config.settings import DistillSettings
 from ccd_cli.core.errors import UsageProblem
-from ccd_cli.core.files import check_free_space, cut_json_lines, write_text
+from ccd_cli.core.files import check_free_space, write_text
 from ccd_cli.core.lock import exclusive_lock
 from ccd_cli.core.paths import builtin_path
 from ccd_cli.core.report import Report
@@ -43,9 +43,8 @@ from ccd_cli.media.not_read import NotRead
 from ccd_cli.media.photos import bad_headers
 from ccd_cli.models.arch import Arch
 from ccd_cli.models.depth_net import DepthNet
-from ccd_cli.models.files import sha256_file
 from ccd_cli.scenes.source import SceneSource
-from ccd_cli.teachers.load import ModelRef
+from ccd_cli.teachers.load import ModelRef, checked_hash
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ def prepare(
         )
     weights = inputs.weights.path if inputs.weights else None
     student = build_student(inputs.arch, recipe.student.init, weights, step_seed(recipe.seed, Draw.INITIAL_WEIGHTS))
-    _take_folder(folder, student, recipe.optim.ema > 0, runtime, stack)
+    _take_folder(folder, student, 2 + (recipe.optim.ema > 0) + (inputs.validation is not None), runtime, stack)
     saved = checkpoint.read(folder.state) if settings.resume else None
     if saved is not None:
         checkpoint.check_same_images(saved, inputs.images)
@@ -91,8 +90,11 @@ def prepare(
     if saved is not None:
         checkpoint.check_same_weights(saved, hashes)
     bad = _unreadable(recipe, inputs.images, report)
-    if runtime.main and not settings.resume:
-        folder.clear()
+    if runtime.main:
+        if settings.resume:
+            folder.reopen()
+        else:
+            folder.clear()
         write_text(folder.recipe, to_yaml(recipe))
     if isinstance(inputs.images, ShardReader) and (note := old_format_note(inputs.images.index)):
         report.warn(f"{inputs.images.folder}: {note}")
@@ -114,9 +116,18 @@ def prepare(
         checkpoint.restore(state, run.stream, saved)
         report.note(f"Continuing after step {state.step} of {recipe.optim.steps}")
     if runtime.main:
-        cut_json_lines(folder.metrics, state.step)
-        folder.card.unlink(missing_ok=True)
+        _write_again(run, state, report)
     return run, state
+
+
+def _write_again(run: Run, state: TrainState, report: Report) -> None:
+    """Bring the files beside a state to that state's step: later lines go, and what is damaged is written again."""
+    if state.lines.restore(run.folder.metrics):
+        report.warn(
+            f"{run.folder.metrics} was damaged: its lines up to step {state.step} are those of the saved state."
+        )
+    if state.step:
+        checkpoint.save_student(run, state)
 
 
 def find_inputs(recipe: DistillRecipe, folder: RunFolder) -> Inputs:
@@ -162,11 +173,15 @@ def begin(run: Run, student: DepthNet) -> TrainState:
     )
 
 
-def _take_folder(folder: RunFolder, student: DepthNet, ema: bool, runtime: Runtime, stack: ExitStack) -> None:
-    """Make the run's folder and lock it; raises CcdError where its disk is too full or another process writes it."""
+def _take_folder(folder: RunFolder, student: DepthNet, beside: int, runtime: Runtime, stack: ExitStack) -> None:
+    """Make the run's folder and lock it; raises CcdError where its disk is too full or another process writes it.
+
+    The state holds the weights and `beside` further copies (two moments, the EMA, the best student).
+    """
     weights_bytes = sum(p.numel() for p in student.parameters()) * 4
-    copies = 11 if ema else 9  # weights, two moments (and EMA) in the state, twice while it is replaced; student
-    check_free_space(folder.path, weights_bytes * copies, "The run")
+    copies = 2 * (1 + beside) + 3  # the state and the student are there twice while they are replaced
+    existing = sum(file.stat().st_size for file in (folder.state, folder.student) if file.is_file())
+    check_free_space(folder.path, max(0, weights_bytes * copies - existing), "The run")
     folder.path.mkdir(parents=True, exist_ok=True)
     if runtime.main:
         stack.enter_context(exclusive_lock(folder.lock, f"Another process is writing {folder.path}."))
@@ -191,7 +206,7 @@ def _wants_features(recipe: DistillRecipe, student: DepthNet, ensemble: TeacherE
 
 
 def _hash_of(weights: ModelRef | None) -> dict[str, str]:
-    return {} if weights is None else {f"student weights {weights.name}": sha256_file(weights.path)}
+    return {} if weights is None else {f"student weights {weights.name}": checked_hash(weights)}
 
 
 def _unreadable(recipe: DistillRecipe, images: Source | ShardReader, report: Report) -> list[tuple[Path, str]]:

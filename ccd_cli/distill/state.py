@@ -17,6 +17,7 @@ from ccd_cli.data.views import Stream
 from ccd_cli.distill.ensemble import TeacherEnsemble
 from ccd_cli.distill.guards import Guard
 from ccd_cli.distill.run_folder import RunFolder
+from ccd_cli.distill.step_lines import StepLines
 from ccd_cli.distill.validation import Validation
 from ccd_cli.losses.distillation import Prediction
 from ccd_cli.models.depth_net import DepthNet
@@ -61,7 +62,8 @@ class TrainState:
     """Everything that training changes, and so everything that is saved. `step` is the last finished one.
 
     `ema` is the exponential moving average of the student's weights, `projection` the learned map of the feature term,
-    `best` and `history` hold scores, `first_samples` [N,S,S] the untrained student's maps in the sample grid.
+    `best` and `history` hold scores, `best_weights` (on the CPU) are those of the best scores, `lines` those of `metrics.jsonl`,
+    `first_samples` [N,S,S] the untrained student's maps in the sample grid.
     """
 
     student: DepthNet
@@ -73,6 +75,8 @@ class TrainState:
     step: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
     best: dict[str, float] | None = None
+    best_weights: dict[str, Tensor] | None = None
+    lines: StepLines = field(default_factory=StepLines)
     first_samples: Tensor | None = None
 
     @property
@@ -102,6 +106,8 @@ class TrainState:
             "guard": self.guard.state_dict(),
             "history": self.history,
             "best": self.best,
+            "best_weights": self.best_weights,
+            "lines": self.lines.state_dict(),
             "first_samples": self.first_samples,
         }
 
@@ -116,4 +122,5 @@ class TrainState:
         self.scaler.load_state_dict(saved["scaler"])
         self.guard.load_state_dict(saved["guard"])
         self.step, self.history, self.best = saved["step"], saved["history"], saved["best"]
-        self.first_samples = saved["first_samples"]
+        self.best_weights, self.first_samples = saved["best_weights"], saved["first_samples"]
+        self.lines.load_state_dict(saved["lines"])

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ccd_cli.config.distill import DistillRecipe
 from ccd_cli.config.settings import DistillSettings
-from ccd_cli.core.errors import TrainingStopped
+from ccd_cli.core.errors import CcdError, TrainingStopped
 from ccd_cli.core.report import Report, Silent
 from ccd_cli.core.runtime import Signals, memory_error
 from ccd_cli.data.views import batches
@@ -49,8 +49,14 @@ def run(recipe: DistillRecipe, settings: DistillSettings, report: Report) -> Res
     if settings.resume:
         checkpoint.check_same_recipe(folder, recipe.model_dump(mode="json"))
         if folder.finished:
-            report.note(f"{folder.path} is finished: nothing to do (--overwrite starts over)")
-            return finished_result(folder)
+            damaged = folder.damaged()
+            if not damaged:
+                report.note(f"{folder.path} is finished: nothing to do (--overwrite starts over)")
+                return finished_result(folder)
+            what = f"{', '.join(damaged)} of the finished run {folder.path}: damaged, changed or gone"
+            if not folder.state.exists():
+                raise CcdError(f"{what}, and there is no saved state.", "Start over with --overwrite.")
+            report.warn(f"{what}; made again from the saved state.")
     if int(os.environ.get("RANK", "0")) > 0:
         report = Silent()  # of several processes the first one speaks
     with Signals() as signals, ExitStack() as stack:
@@ -73,7 +79,7 @@ def train(run: Run, state: TrainState, signals: Signals, report: Report) -> Resu
     schedule = Schedule(optim.steps, optim.warmup, optim.schedule, optim.final_lr_ratio)
     metrics = StepMetrics(runtime, optim.accumulate)
     samples = prepare_samples(run, state)
-    with MetricsLog(run, state.step, report) as log:
+    with MetricsLog(run, state, report) as log:
         feed = batches(run.stream, run.positions(state.step), worker_count(recipe), prefetch=2)
         for step in range(state.step + 1, optim.steps + 1):
             began = time.perf_counter()

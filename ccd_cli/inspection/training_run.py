@@ -19,8 +19,16 @@ Tables = dict[str, list[dict[str, Any]]]
 
 
 def statistics(folder: RunFolder) -> tuple[dict[str, Any], Tables]:
-    """Return the progress of a run, and tables of its teachers, its best validation and its comparison with others, if any."""
-    recipe, lines = read_recipe(folder), read_metrics(folder)
+    """Return the progress of a run, and tables of its teachers, its best validation and its comparison with others, if any.
+
+    Raises CcdError where a file is damaged: a finished run's are what `run.json` says, a running one's lines have every step.
+    """
+    if folder.finished and (damaged := folder.damaged()):
+        raise CcdError(
+            f"{', '.join(damaged)} of the finished run {folder.path}: damaged, changed or missing.",
+            f"Make it again with: {folder.resume_command}",
+        )
+    recipe, lines = read_recipe(folder), _lines(folder)
     last = lines[-1] if lines else {}
     losses = [line["loss"] for line in lines if line.get("loss") is not None]
     speeds = [line["images_per_second"] for line in lines if line.get("images_per_second") is not None]
@@ -45,6 +53,20 @@ def statistics(folder: RunFolder) -> tuple[dict[str, Any], Tables]:
         if scores.get("comparison"):
             tables["Comparison"] = scores["comparison"]
     return run, tables
+
+
+def _lines(folder: RunFolder) -> list[dict[str, Any]]:
+    """The lines of `metrics.jsonl`, one for each step from 1; the last one may be cut off, as a kill leaves it."""
+    content = folder.metrics.read_bytes() if folder.metrics.exists() else b""
+    lines = read_metrics(folder)
+    steps = [line.get("step") for line in lines]
+    whole = content.count(b"\n") == len(lines) and steps == [*range(1, len(lines) + 1)]
+    if not whole or (not lines and folder.state.exists()):
+        raise CcdError(
+            f"{folder.metrics} is damaged: not every step is in it.",
+            "Resume the run: its saved state holds the lines.",
+        )
+    return lines
 
 
 def plots(folder: RunFolder) -> dict[Path, Panel]:

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from ccd_cli.core.checksums import SEAL, checksum, is_intact, is_sealed, seal
 from ccd_cli.core.errors import CcdError
 from ccd_cli.core.parse import parse_json
 
@@ -86,17 +87,29 @@ def claim(base: Path, inputs: Collection[Path], overwrite: bool) -> None:
 
 
 def settle(base: Path, content: dict[str, Any]) -> dict[str, Any]:
-    """Return the new sidecar `content`, with what an earlier run made beside it settled.
+    """Return the new sidecar, sealed and with the checksums of its files, with what an earlier run made beside it settled.
+
+    Damaged files of an earlier run are not listed. Raises CcdError where a file cannot be read.
+    """
+    checksums = {str(name): checksum(base.parent / str(name)) for name in content["files"].values()}
+    old = read_sidecar(base)
+    if old is not None and (SEAL not in old or is_sealed(old)):
+        content = _merged(base, content, old)
+        names = [name for name in content["files"].values() if name not in checksums]
+        checksums |= {name: _recorded(base.parent / name, old) for name in names}
+    return seal(content | {"checksums": checksums})
+
+
+def _merged(base: Path, content: dict[str, Any], old: dict[str, Any]) -> dict[str, Any]:
+    """Return `content` with what the sidecar `old` lists settled.
 
     Files that show the same map (`map` is alike) stay and are listed too; those of another model or photo are removed, as
     the sidecar no longer tells the truth about them.
     """
-    old = read_sidecar(base)
-    if old is None:
-        return content
     rest = {item: base.parent / str(name) for item, name in old["files"].items() if item not in content["files"]}
     rest = {item: path for item, path in rest.items() if path.parent == base.parent and path.exists()}
     if old.get("map") is not None and old.get("map") == content.get("map"):
+        rest = {item: path for item, path in rest.items() if is_intact(path, _recorded(path, old))}
         content["files"] |= {item: path.name for item, path in rest.items()}
         if "png16" in rest:
             content |= {key: old.get(key) for key in ("scale", "offset")}
@@ -114,6 +127,11 @@ def settle(base: Path, content: dict[str, Any]) -> dict[str, Any]:
         else:
             path.unlink(missing_ok=True)
     return content
+
+
+def _recorded(path: Path, side: dict[str, Any]) -> Any:
+    """What a sidecar says a file was; what the file is, where an earlier version wrote the sidecar."""
+    return side["checksums"].get(path.name) if "checksums" in side else checksum(path)
 
 
 def drop_frames(folder: Path) -> None:

@@ -20,9 +20,10 @@ from ccd_cli.core.files import atomic_write, disk_error
 from ccd_cli.geometry.kinds import KINDS, Kind
 from ccd_cli.models.arch import Arch, arch_to_json
 from ccd_cli.models.depth_net import DepthNet
-from ccd_cli.models.files import SAFE_SUFFIX, check_file, read_header, read_metadata, sha256_file
+from ccd_cli.models.files import SAFE_SUFFIX, check_file, read_metadata, sha256_file
 from ccd_cli.models.identify import identify
 from ccd_cli.models.keys import DROPPED, custom_names, encoder_names, layout_of, published_name, strip_prefixes
+from ccd_cli.models.seal import BLANK, KEY, check_seal, write_seal
 from ccd_cli.models.strict import load_strict
 
 __all__ = [
@@ -46,7 +47,7 @@ def read_state(path: Path | str) -> dict[str, Tensor]:
     """
     path = check_file(Path(path))
     if path.suffix.lower() == SAFE_SUFFIX:
-        read_header(path)
+        check_seal(path, read_metadata(path))
         try:
             content: Any = load_file(path)
         except (SafetensorError, OSError, ValueError, KeyError) as error:
@@ -144,7 +145,8 @@ def save_model(
     """Write a .safetensors file that knows its architecture and kind; return its path.
 
     `metadata` may change `kind`; all its values are text. The file appears whole or not at all: it is written
-    beside its place and moved there. Raises `CcdError` where that fails.
+    beside its place and moved there, and carries its checksum. Equal content gives equal bytes. Raises `CcdError` where
+    that fails.
     """
     path = Path(path)
     if path.suffix != SAFE_SUFFIX:
@@ -154,12 +156,13 @@ def save_model(
     bad = [k for k, v in notes.items() if not isinstance(v, str)]
     if bad or kind not in KINDS:
         raise CheckpointError(f"Metadata must be text and kind one of {', '.join(KINDS)} (see {bad or kind}).")
-    notes["ccd_arch"] = arch_to_json(replace(arch, kind=cast(Kind, kind)))
+    notes |= {"ccd_arch": arch_to_json(replace(arch, kind=cast(Kind, kind))), KEY: BLANK}
     state = model.state_dict() if isinstance(model, nn.Module) else model
     tensors = {n: t.detach().to("cpu").contiguous().clone() for n, t in state.items()}
     try:
         with atomic_write(path) as temporary:
             save_file(tensors, temporary, metadata=notes)
+            write_seal(temporary)
     except SafetensorError as error:
         if "os error 28" in str(error):
             raise disk_error(OSError(errno.ENOSPC, "no space"), path) from None

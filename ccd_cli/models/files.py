@@ -39,16 +39,31 @@ def sha256_file(path: Path | str) -> str:
         raise CheckpointError(f"{path} cannot be read ({error.strerror}).") from None
 
 
-def sha256_tree(path: Path | str) -> str:
-    """Return the SHA-256 of a file, or of the names and hashes of all files below a folder, hidden ones left out.
+def file_hashes(path: Path | str) -> dict[str, str]:
+    """Return the SHA-256 of a file by its name, or of all files below a folder by their paths in it, hidden ones left out.
 
     Raises `CheckpointError` where something cannot be read.
     """
     path = Path(path)
     if not path.is_dir():
-        return sha256_file(path)
+        return {path.name: sha256_file(path)}
     files = {p.relative_to(path).as_posix(): p for p in path.rglob("*") if p.is_file()}
-    lines = [f"{name} {sha256_file(files[name])}\n" for name in sorted(files) if not _hidden(name)]
+    return {name: sha256_file(files[name]) for name in sorted(files) if not _hidden(name)}
+
+
+def sha256_tree(path: Path | str) -> str:
+    """Return the SHA-256 of a file, or of the names and hashes of all files below a folder, hidden ones left out.
+
+    Raises `CheckpointError` where something cannot be read.
+    """
+    return tree_hash(path, file_hashes(path))
+
+
+def tree_hash(path: Path | str, hashes: dict[str, str]) -> str:
+    """Return `sha256_tree(path)`, for which `hashes` is `file_hashes(path)`."""
+    if not Path(path).is_dir():
+        return hashes[Path(path).name]
+    lines = [f"{name} {sha256}\n" for name, sha256 in hashes.items()]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 

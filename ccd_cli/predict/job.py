@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import ccd_cli
+from ccd_cli.core.checksums import is_intact, is_sealed
 from ccd_cli.core.errors import CcdError, Interrupted, Unwritable
 from ccd_cli.core.report import Report
 from ccd_cli.core.runtime import Runtime, Signals
@@ -69,13 +70,25 @@ class Job:
         self.outcome.skipped += 1
 
 
-def existing_results(base: Path, fingerprint: str) -> dict[str, Any] | None:
-    """Return the sidecar of complete results with this fingerprint, else None."""
+def existing_results(base: Path, fingerprint: str, job: Job) -> dict[str, Any] | None:
+    """Return the sidecar of complete results with this fingerprint, else None; says which of them are damaged.
+
+    Sizes and checksums are compared with the sidecar's; of large files a sample, with `--verify` every byte.
+    """
     found = read_sidecar(base)
     if found is None or found["fingerprint"] != fingerprint:
         return None
-    files = [base.parent / str(name) for name in found["files"].values()]
-    return found if all(p.exists() and p.parent == base.parent for p in files) else None
+    side, names = with_suffix(base, ".json"), [str(name) for name in found["files"].values()]
+    if "checksums" not in found:
+        return None  # of an earlier version
+    if not is_sealed(found) or not isinstance(recorded := found["checksums"], dict):
+        job.report.warn(f"{side} was changed or damaged since it was written: the results are made again.")
+        return None
+    for name in names:
+        if not is_intact(base.parent / name, recorded.get(name), job.settings.verify):
+            job.report.warn(f"{base.parent / name} is gone, changed or damaged: the results are made again.")
+            return None
+    return found
 
 
 class Fingerprints(NamedTuple):

@@ -107,7 +107,10 @@ def _pending(items: list[Media], job: Job) -> dict[Media, Fingerprints]:
         except CcdError as error:
             job.fail(item, error)
             continue
-        if not job.settings.overwrite and existing_results(job.settings.out / item.stem, fingerprints.all) is not None:
+        existing = (
+            None if job.settings.overwrite else existing_results(job.settings.out / item.stem, fingerprints.all, job)
+        )
+        if existing is not None:
             job.skip(item)
             continue
         earlier = earlier_results(item, fingerprints, job)

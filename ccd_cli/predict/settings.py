@@ -70,6 +70,7 @@ class Settings(GeometrySettings, CloudSwitch):
         "Output",
     )
     overwrite: bool = overwrite_option("Recompute existing results, and replace those of other models and settings.")
+    verify: bool = option(False, "Compare every byte of existing results before skipping them.", "Output")
     batch: int | None = option(
         None,
         "Batch size for images.",

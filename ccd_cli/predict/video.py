@@ -98,7 +98,7 @@ def predict_video(item: Media, job: Job) -> None:
     try:
         facts = {"temporal": mode, "start": settings.start, "end": settings.end, "stride": settings.stride}
         fingerprints = fingerprints_of(item, job, facts, READER)
-        if not settings.overwrite and (found := existing_results(base, fingerprints.all)):
+        if not settings.overwrite and (found := existing_results(base, fingerprints.all, job)):
             _remove_leftovers(base)
             job.skip(item)
             job.report.note(f"{item.path}: has results with the same settings and is skipped (--overwrite redoes it)")

@@ -20,15 +20,16 @@ from ccd_cli.models.files import (
     PICKLE_SUFFIXES,
     SAFE_SUFFIX,
     check_file,
+    file_hashes,
     read_header,
     read_metadata,
-    sha256_file,
-    sha256_tree,
+    tree_hash,
 )
 from ccd_cli.models.identify import hint_from_name, identify
 from ccd_cli.models.keys import strip_prefixes
 from ccd_cli.teachers.custom import custom_card, custom_loader
-from ccd_cli.teachers.paths import NotReady, find_weights, weights_path
+from ccd_cli.teachers.download.lock import check_hashes, check_sizes
+from ccd_cli.teachers.paths import NotReady, find_weights, recorded_student, weights_path
 from ccd_cli.teachers.registry import CARDS, Card, card
 
 if TYPE_CHECKING:
@@ -96,6 +97,7 @@ def resolve_model(model: str, arch: str | None = None) -> ModelRef:
     if found := CARDS.get(model) or custom_card(model):
         if arch is not None and arch != found.arch:
             raise UsageProblem(f"{model} is a catalog name, so --arch {arch} contradicts it.")
+        check_sizes(found)
         if found.adapter != "native":
             return ModelRef(model, weights_path(found), None, found)
         path = check_file(find_weights(model))
@@ -140,6 +142,22 @@ def check_runnable(ref: ModelRef) -> ModelRef:
     return ref
 
 
+def checked_hash(ref: ModelRef) -> str:
+    """Return the sha256 of a model's weights (of a folder, that of all its files), read once.
+
+    Raises `TeacherError` where they are not what was recorded when they were downloaded, or when their run finished.
+    """
+    hashes = file_hashes(ref.path)
+    if ref.card is not None:
+        check_hashes(ref.card, hashes)
+    elif ref.path.name == RUN_WEIGHTS and hashes[RUN_WEIGHTS] != recorded_student(ref.path.parent, hashes[RUN_WEIGHTS]):
+        raise TeacherError(
+            f"{ref.path} is not what the run left when it finished: it is damaged or was replaced.",
+            f"Make it again with: ccd distill RECIPE --resume --out {ref.path.parent}",
+        )
+    return tree_hash(ref.path, hashes)
+
+
 def load_teacher(
     model: str | ModelRef,
     arch: str | None = None,
@@ -157,12 +175,13 @@ def load_teacher(
         return loader(ref.card, device, precision, resolution)
     if ref.card is not None and ref.card.adapter in _ADAPTERS:
         adapter = importlib.import_module(_ADAPTERS[ref.card.adapter][0])
-        made: Teacher = adapter.load(ref.path, ref.card, precision, resolution, sha256_tree(ref.path))
+        made: Teacher = adapter.load(ref.path, ref.card, precision, resolution, checked_hash(ref))
         return made.to(device)
     from ccd_cli.models.checkpoint import load_model
     from ccd_cli.teachers.adapters.native import NativeTeacher
 
+    sha256 = checked_hash(ref)
     network = load_model(ref.path, ref.arch)
     if ref.card is not None and ref.card.resolution is not None:  # a card of one's own may change both
         network.arch = replace(network.arch, kind=ref.card.kind, resolution=ref.card.resolution)
-    return NativeTeacher(network, ref.name, ref.license, sha256_file(ref.path), precision, resolution).to(device)
+    return NativeTeacher(network, ref.name, ref.license, sha256, precision, resolution).to(device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from ccd_cli.core.errors import TeacherError
@@ -47,3 +48,16 @@ def find_weights(model: str) -> Path:
     if not path.exists():
         raise NotReady(teacher)
     return path
+
+
+def recorded_student(run: Path, otherwise: str) -> str:
+    """Return the sha256 of the student that a finished run recorded in `run.json`; `otherwise` where nothing is recorded.
+
+    "" for a record that is damaged.
+    """
+    try:
+        return str(json.loads((run / "run.json").read_bytes())["files"]["student.safetensors"]["sha256"])
+    except OSError:
+        return otherwise
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return ""

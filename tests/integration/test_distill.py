@@ -20,6 +20,7 @@ import yaml
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from ccd_cli.config.settings import DistillSettings
 from tests.tiny import tiny_values
 
 
@@ -33,8 +34,11 @@ def split(changes: str) -> list[str]:
 
 
 def same_weights(a: Path, b: Path) -> bool:
+    """Whether two runs left the same student; of equal runs the files are equal byte for byte."""
     x, y = load_file(a / "student.safetensors"), load_file(b / "student.safetensors")
-    return x.keys() == y.keys() and all(torch.equal(x[k], y[k]) for k in x)
+    equal = x.keys() == y.keys() and all(torch.equal(x[k], y[k]) for k in x)
+    assert not equal or (a / "student.safetensors").read_bytes() == (b / "student.safetensors").read_bytes()
+    return equal
 
 
 def start(tmp_path, *args):
@@ -231,7 +235,6 @@ def test_affine_depth_needs_a_reference(tiny_recipe, write_recipe, ccd_here, mak
 def test_a_full_disk_is_one_line_and_leaves_finished_work(tiny_recipe, write_recipe, tmp_path, monkeypatch):
     """The state of step 5 is written, that of step 10 meets a full disk: it stays, and the run says so and goes on later."""
     from ccd_cli.config.load import load_recipe
-    from ccd_cli.config.settings import DistillSettings
     from ccd_cli.core.errors import CcdError
     from ccd_cli.core.report import Silent
     from ccd_cli.distill import checkpoint
@@ -262,7 +265,6 @@ def test_losses_that_are_not_finite_are_skipped_counted_and_stop_the_run(
     tiny_recipe, write_recipe, tmp_path, monkeypatch
 ):
     from ccd_cli.config.load import load_recipe
-    from ccd_cli.config.settings import DistillSettings
     from ccd_cli.core.errors import TrainingStopped
     from ccd_cli.core.report import Silent
     from ccd_cli.distill import train as distill
@@ -329,7 +331,6 @@ def test_scores_on_pairs_keep_the_best_student(tiny_recipe, write_recipe, ccd_he
 
 def test_a_bad_pair_is_left_out_and_no_good_pair_is_an_error(tiny_recipe, write_recipe, tmp_path, monkeypatch, photos):
     from ccd_cli.config.load import load_recipe
-    from ccd_cli.config.settings import DistillSettings
     from ccd_cli.core.errors import ImageError
     from ccd_cli.core.report import Silent
     from ccd_cli.distill import train as distill
@@ -375,7 +376,6 @@ def test_weights_that_changed_or_would_be_written_over_are_refused(
 
 def test_a_frozen_encoder_does_not_move(tiny_recipe, write_recipe, tmp_path, monkeypatch, make_teacher):
     from ccd_cli.config.load import load_recipe
-    from ccd_cli.config.settings import DistillSettings
     from ccd_cli.core.report import Silent
     from ccd_cli.distill import train as distill
 

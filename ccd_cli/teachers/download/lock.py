@@ -74,6 +74,32 @@ def is_pulled(card: Card) -> bool:
     return path.is_file()
 
 
+def check_sizes(card: Card) -> None:
+    """Raise `TeacherError` where files of a downloaded teacher are missing or of another size than recorded."""
+    entry = entries().get(card.name) if card.path is None and weights_path(card).exists() else None
+    if entry is not None:
+        paths = {place: teachers_folder() / card.name / place for place in entry.files}
+        sizes = {place: path.stat().st_size for place, path in paths.items() if path.is_file()}
+        _refuse(card, [place for place, file in entry.files.items() if sizes.get(place) != file.size])
+
+
+def check_hashes(card: Card, hashes: dict[str, str]) -> None:
+    """Raise `TeacherError` where files of a downloaded teacher, given as {place: sha256}, are not what was recorded."""
+    entry = entries().get(card.name) if card.path is None else None
+    if entry is not None:
+        _refuse(card, [place for place, file in entry.files.items() if hashes.get(place, file.sha256) != file.sha256])
+
+
+def _refuse(card: Card, wrong: list[str]) -> None:
+    if wrong:
+        consent = "" if card.commercial else " --allow-noncommercial"
+        raise TeacherError(
+            f"The weights of {card.name} are damaged: not what was downloaded is {teachers_folder() / card.name / wrong[0]}"
+            f"{f' and {len(wrong) - 1} more' if wrong[1:] else ''}.",
+            f"Download them again with: ccd teachers pull {card.name}{consent}",
+        )
+
+
 def entries() -> dict[str, Locked]:
     """Return what lock.json says; {} where there is none. `TeacherError` where it is damaged."""
     path = teachers_folder() / "lock.json"
@@ -81,7 +107,7 @@ def entries() -> dict[str, Locked]:
         plain = parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise _damaged(path, error) from error
     try:
         if plain["version"] != VERSION:

@@ -13,7 +13,6 @@ from ccd_cli.core.errors import CcdError, Unwritable
 from ccd_cli.core.files import (
     atomic_write,
     check_free_space,
-    cut_json_lines,
     json_line,
     read_json_lines,
     write_json,
@@ -43,17 +42,11 @@ def test_json_is_strict(tmp_path):
     assert json.loads((tmp_path / "a.json").read_text()) == {"x": None, "y": [1.5, None]}
 
 
-def test_metrics_are_cut_back_byte_for_byte(tmp_path):
+def test_lines_are_read_up_to_one_that_was_cut_off(tmp_path):
     path = tmp_path / "metrics.jsonl"
     lines = [json_line({"step": i, "loss": i / 3}) for i in range(1, 8)]
     path.write_text("".join(lines) + '{"step": 8, "lo')  # killed in the middle of a line
     assert [line["step"] for line in read_json_lines(path)] == list(range(1, 8))
-    cut_json_lines(path, 5)
-    assert path.read_text() == "".join(lines[:5])
-    cut_json_lines(path, 5)
-    assert path.read_text() == "".join(lines[:5])
-    cut_json_lines(tmp_path / "new.jsonl", 0)
-    assert (tmp_path / "new.jsonl").read_bytes() == b""
 
 
 def test_writers_leave_the_process_mask_alone(tmp_path, monkeypatch):

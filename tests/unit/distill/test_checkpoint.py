@@ -54,6 +54,8 @@ def test_a_state_comes_back_from_disk_bit_for_bit_and_goes_on_as_if_nothing_happ
     state.history, state.best = [{"step": 1.0, "abs_rel": 0.5}], {"step": 1.0, "abs_rel": 0.5}
     state.first_samples = torch.rand(1, 8, 8).half()
     state.guard.nonfinite_total = 3
+    state.best_weights = {"w": torch.rand(3)}
+    state.lines.add('{"step": 1}\n')
     checkpoint.write(path, {**state.state_dict(), "bad": [("a.jpg", "empty")]})
     other, marked = fresh(1), []
     stream = SimpleNamespace(mark_bad=lambda photo, reason: marked.append((str(photo), reason)))
@@ -66,6 +68,8 @@ def test_a_state_comes_back_from_disk_bit_for_bit_and_goes_on_as_if_nothing_happ
         assert all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), two.state_dict().values(), strict=True))
     assert (other.step, other.history, other.best) == (2, state.history, state.best)
     assert torch.equal(other.first_samples, state.first_samples)
+    assert torch.equal(other.best_weights["w"], state.best_weights["w"])
+    assert other.lines.content() == state.lines.content() == b'{"step": 1}\n'
     assert other.guard.state_dict() == state.guard.state_dict()
     assert set(state.state_dict()) == set(vars(state)), "what is not saved would be lost on resume"
 
@@ -124,6 +128,23 @@ def test_state_is_whole_or_absent_and_carries_no_code(tmp_path):
     with pytest.raises(CcdError, match="damaged"):
         checkpoint.read(folder.state)
     assert not (tmp_path / "PWNED").exists()
-    torch.save({"format": 1, "step": 3}, folder.state)
+    torch.save({"format": 2, "step": 3}, folder.state)
     with pytest.raises(CcdError, match="this version"):
         checkpoint.read(folder.state)
+
+
+def test_a_state_with_a_single_flipped_bit_is_refused(tmp_path):
+    path = tmp_path / "last.pt"
+    checkpoint.write(path, {"step": 3, "weights": torch.arange(500.0)})
+    whole = path.read_bytes()
+    assert torch.load(path, weights_only=True)["step"] == 3, "other programs read it"
+    for place in (*range(0, len(whole), 41), *range(len(whole) - 70, len(whole))):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
+        with pytest.raises(CcdError, match=r"damaged|this version"):
+            checkpoint.read(path)
+    for damaged in (b"", whole[:-1], whole[:-68], whole[: len(whole) // 2], bytes(len(whole))):
+        path.write_bytes(damaged)
+        with pytest.raises(CcdError, match="damaged"):
+            checkpoint.read(path)
+    path.write_bytes(whole)
+    assert checkpoint.read(path)["step"] == 3

@@ -10,6 +10,7 @@ from ccd_cli.core.report import Silent
 from ccd_cli.core.runtime import Runtime
 from ccd_cli.distill.metrics_log import MetricsLog, StepMetrics
 from ccd_cli.distill.run_folder import RunFolder
+from ccd_cli.distill.step_lines import StepLines
 
 
 def test_metrics_are_the_mean_over_micro_steps_and_start_over_at_every_step():
@@ -63,7 +64,8 @@ def run(tmp_path):
 
 
 def test_lines_are_whole_and_a_skipped_step_says_so(run):
-    with MetricsLog(run, 0, Silent()) as log:
+    state = SimpleNamespace(step=0, lines=StepLines())
+    with MetricsLog(run, state, Silent()) as log:
         log.step(1, {"loss": 0.5}, "a", 1e-3, 2.0, seconds=4.0)
         log.step(2, {"loss": float("nan")}, "b", 1e-3, None, seconds=4.0)
         written = run.folder.metrics.read_text().splitlines()  # flushed: a kill now loses nothing
@@ -77,13 +79,14 @@ def test_lines_are_whole_and_a_skipped_step_says_so(run):
         "images_per_second": 2.0,
     }
     assert (second["loss"], second["gradient_norm"], second["skipped"]) == (None, None, True)
-    with MetricsLog(run, 1, Silent()) as again:
+    assert state.lines.content() == run.folder.metrics.read_bytes()
+    with MetricsLog(run, state, Silent()) as again:
         assert again.last_loss != again.last_loss  # the last line's is not finite
 
 
 def test_other_processes_write_nothing(run, tmp_path):
     run.runtime = Runtime(torch.device("cpu"), "fp32", 1, 2)
-    with MetricsLog(run, 0, Silent()) as log:
+    with MetricsLog(run, SimpleNamespace(step=0, lines=StepLines()), Silent()) as log:
         log.step(1, {"loss": 0.25}, "a", 1e-3, 2.0, seconds=1.0)
     assert log.last_loss == 0.25
     assert not list(tmp_path.iterdir())

@@ -1,9 +1,18 @@
 """Where a run may be written."""
 
-import pytest
+import shutil
+from contextlib import ExitStack
+from types import SimpleNamespace
 
-from ccd_cli.core.errors import UsageProblem
+import pytest
+import torch
+
+from ccd_cli.core.checksums import checksum
+from ccd_cli.core.errors import CcdError, UsageProblem
+from ccd_cli.core.runtime import Runtime
 from ccd_cli.distill.run_folder import RunFolder, choose_folder
+from ccd_cli.distill.setup import _take_folder
+from ccd_cli.teachers import paths as teacher_paths
 
 
 def begin(path, finished=False):
@@ -62,3 +71,52 @@ def test_skipped_photos_are_listed_once(tmp_path):
     for _ in range(3):
         folder.note_skipped(tmp_path / "a.jpg", "empty file")
     assert folder.skipped.read_text().count("a.jpg") == 1
+
+
+def test_a_finished_run_tells_which_of_its_files_are_damaged(tmp_path):
+    folder = RunFolder(begin(tmp_path / "run"))
+    for file in (folder.student, folder.metrics, folder.eval, folder.plots / "loss.png"):
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(f"content of {file.name}")
+    folder.finish("# A card\n")
+    assert folder.finished
+    assert folder.damaged() == []
+    assert teacher_paths.recorded_student(folder.path, "?") == checksum(folder.student)["sha256"]
+    for file in (folder.student, folder.metrics, folder.plots / "loss.png", folder.card, folder.recipe):
+        whole = file.read_bytes()
+        for content in (b"", whole[:3], bytes(len(whole)), bytes([whole[0] ^ 1]) + whole[1:]):
+            file.write_bytes(content)
+            assert folder.damaged() == [str(file.relative_to(folder.path))]
+        file.unlink()
+        assert folder.damaged() == [str(file.relative_to(folder.path))]
+        file.write_bytes(whole)
+    whole = folder.record.read_bytes()
+    for content in (b"", b"{}", b"[" * 100_000, whole[:-9], whole.replace(b'"size"', b'"sizf"', 1), bytes(len(whole))):
+        folder.record.write_bytes(content)
+        assert folder.damaged() == ["run.json"]
+    folder.reopen()
+    assert not folder.finished
+    assert teacher_paths.recorded_student(folder.path, "?") == "?"
+
+
+def test_a_finished_run_of_an_earlier_version_lacks_no_file(tmp_path):
+    folder = RunFolder(begin(tmp_path / "run", finished=True))
+    folder.metrics.write_text("x")
+    folder.eval.touch()
+    assert folder.damaged() == ["student.safetensors", "eval.json"]
+
+
+def test_a_resumed_run_needs_only_the_space_that_it_does_not_have_yet(tmp_path, monkeypatch):
+    folder, student = RunFolder(begin(tmp_path / "run")), torch.nn.Linear(1000, 1000, bias=False)
+    runtime = Runtime(torch.device("cpu"), "fp32")
+    weights = 4_000_000
+    free = (2 * 3 + 3) * weights  # a state of weights and two moments, twice, and the student
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free - 3 * weights))
+    with ExitStack() as stack, pytest.raises(CcdError, match="needs about 36 MB"):
+        _take_folder(folder, student, 2, runtime, stack)
+    folder.state.parent.mkdir()
+    folder.state.write_bytes(bytes(3 * weights))
+    with ExitStack() as stack:
+        _take_folder(folder, student, 2, runtime, stack)
+    with ExitStack() as stack, pytest.raises(CcdError, match="needs about 32 MB"):
+        _take_folder(folder, student, 3, runtime, stack)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ccd_cli.core.checksums import checksum
 from ccd_cli.core.errors import CcdError, UsageProblem
 from ccd_cli.geometry.depth_map import Camera, checked
 from ccd_cli.geometry.kinds import KINDS
@@ -127,6 +128,8 @@ def test_sidecar_says_everything(tmp_path):
     side = write_maps(
         tmp_path / "x", checked(values, "disparity", valid), np.zeros((23, 31, 3), np.uint8), ["npy"], ORIGIN
     )
+    assert side.pop("checksums") == {"x.npy": checksum(tmp_path / "x.npy")}
+    assert side.pop("seal") == json.loads((tmp_path / "x.json").read_text())["seal"]
     assert side == {
         "ccd_sidecar": 1,
         "model": "builtin:tiny",

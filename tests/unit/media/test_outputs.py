@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from ccd_cli.core.checksums import checksum, is_sealed
 from ccd_cli.core.errors import CcdError
 from ccd_cli.media.outputs import claim, drop_frames, is_result, read_sidecar, settle
 
@@ -36,10 +37,30 @@ def test_json_that_is_not_ours(tmp_path, text):
 def test_files_of_the_same_map_stay_and_are_listed(tmp_path):
     leave(tmp_path, "a", {"npy": "a.npy", "png16": "a.depth.png", "exr": "../b.exr"}, map="m", scale=2.0, offset=1.0)
     (tmp_path / "a.npy").unlink()  # gone: not listed any more
+    (tmp_path / "a.color.png").touch()
     new = {"files": {"color": "a.color.png"}, "map": "m", "scale": None, "offset": None}
     settled = settle(tmp_path / "a", new)
     assert settled["files"] == {"color": "a.color.png", "png16": "a.depth.png"}
     assert (settled["scale"], settled["offset"]) == (2.0, 1.0)
+
+
+def test_the_sidecar_has_checksums_and_damaged_files_are_not_listed_again(tmp_path):
+    base = tmp_path / "a"
+    for name in ("a.npy", "a.depth.png"):
+        (tmp_path / name).write_bytes(name.encode())
+    made = settle(base, {"fingerprint": "f", "map": "m", "files": {"npy": "a.npy", "png16": "a.depth.png"}})
+    assert is_sealed(made)
+    assert made["checksums"] == {name: checksum(tmp_path / name) for name in ("a.npy", "a.depth.png")}
+    (tmp_path / "a.json").write_text(json.dumps(made))
+    (tmp_path / "a.npy").write_bytes(b"a.npx")
+    (tmp_path / "a.color.png").write_bytes(b"c")
+    new = {"fingerprint": "g", "map": "m", "files": {"color": "a.color.png"}}
+    settled = settle(base, new | {"files": dict(new["files"])})
+    assert settled["files"] == {"color": "a.color.png", "png16": "a.depth.png"}
+    assert settled["checksums"] == {name: checksum(tmp_path / name) for name in settled["files"].values()}
+    (tmp_path / "a.json").write_text(json.dumps(made | {"map": "other"}))  # a sidecar that was damaged decides nothing
+    assert settle(base, new)["files"] == {"color": "a.color.png"}
+    assert (tmp_path / "a.depth.png").exists()
 
 
 @pytest.mark.parametrize("mark", ["other", None])

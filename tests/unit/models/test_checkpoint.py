@@ -1,5 +1,7 @@
 import os
 import pickle
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -279,3 +281,36 @@ def test_hash_and_state(tmp_path):
     assert read_state(path)["a"].tolist() == [1.0, 1.0]
     (tmp_path / "b").write_bytes(b"abc")
     assert sha256_file(tmp_path / "b") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_equal_content_gives_equal_bytes_and_every_flipped_bit_is_refused(tmp_path, student):
+    facts = {"license": "MIT", "teachers": 'ä=1;b="2"', "kind": "metric", "z": "", "a": "\n\t"}
+    path = save_model(tmp_path / "a.safetensors", student, STUDENT, facts)
+    other = save_model(tmp_path / "b.safetensors", student, STUDENT, dict(reversed(facts.items())))
+    whole = path.read_bytes()
+    assert whole == other.read_bytes()
+    script = (
+        "import sys; from safetensors.torch import load_file\n"
+        "from ccd_cli.models.checkpoint import read_metadata, save_model\n"
+        "from ccd_cli.models.arch import timm_arch\n"
+        "a, b = sys.argv[1:]; facts = read_metadata(a); facts.pop('ccd_arch')\n"
+        "save_model(b, load_file(a), timm_arch('test_convnext', features=16), facts)\n"
+    )
+    subprocess.run([sys.executable, "-c", script, str(path), str(tmp_path / "c.safetensors")], check=True)
+    assert (tmp_path / "c.safetensors").read_bytes() == whole, "in another process, too"
+    metadata = read_metadata(path)
+    assert {key: metadata[key] for key in facts} == facts
+    assert [*metadata] == sorted(metadata)
+    start = 8 + int.from_bytes(whole[:8], "little")
+    name = whole.find(b'"ccd_sha256"')
+    for place in (*range(0, 8), *range(9, start, 97), *range(start, len(whole), len(whole) // 20), len(whole) - 1):
+        if name <= place < name + 12:
+            continue  # then it is a file without a checksum, and otherwise as it was
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(CheckpointError):
+            load_model(path)
+    path.write_bytes(whole[:-8] + bytes(8))
+    with pytest.raises(CheckpointError, match="damaged"):
+        load_encoder(DepthNet(STUDENT), path)
+    path.write_bytes(whole)
+    load_model(path)
