@@ -172,7 +172,7 @@ def compare(
             rows.append(_row(f"teacher {teacher.name}", validation.score(teacher, side)))
     rows.append(_row("student, untrained", validation.score(untrained, resolution)))
     if best is not None:
-        rows.append(_row("student, kept", best))
+        rows.append(_row("student, best checkpoint", best))
     return rows + validation.baselines()
 
 
