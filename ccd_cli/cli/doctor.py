@@ -27,7 +27,14 @@ PACKAGES = (
     "safetensors",
     "huggingface-hub",
 )
-EXTRAS = {"transformers": "transformers", "diffusion": "diffusers", "moge": "moge", "data": "h5py", "ray": "ray"}
+EXTRAS = {
+    "transformers": "transformers",
+    "diffusion": "diffusers",
+    "moge": "moge",
+    "data": "h5py",
+    "ray": "ray",
+    "heic": "pillow_heif",
+}
 
 
 @click.command(cls=Command)

@@ -78,7 +78,7 @@ def test_ctrl_c_saves_and_exits_130(ccd_here, write_recipe, values, tmp_path, wh
     process.send_signal(signal.SIGINT)
     output = process.communicate(timeout=60)[0]
     assert process.returncode == 130, output
-    assert "Resume with the same command" in output
+    assert "Continue with: ccd label stopped/recipe.yaml --out stopped" in output
     assert (tmp_path / "stopped/parts/teacher-0/part-000002.tar").exists()
     assert label(ccd_here, path, "--out", "stopped").exit_code == 0
     assert content(tmp_path / "stopped") == whole[0]

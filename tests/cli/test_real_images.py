@@ -160,7 +160,11 @@ def test_large_images_have_maps_of_a_working_size_unless_asked_for(predict, tmp_
     assert read_map(tmp_path / "ccd-out/big.npy").depth_map.values.shape == (120, 160)
     again = json.loads(predict("big.png", *flags).stdout)
     assert again["done"][0]["skipped"]
-    full = json.loads(predict("big.png", *flags, "--full-size").stdout)
+    refused = predict("big.png", *flags, "--full-size")
+    assert refused.exit_code == 1 and "full_size" in refused.stderr, (
+        "results of other settings are not replaced unasked"
+    )
+    full = json.loads(predict("big.png", *flags, "--full-size", "--overwrite").stdout)
     assert not full["done"][0]["skipped"] and not full["done"][0]["notes"]
     side = json.loads((tmp_path / "ccd-out/big.json").read_text())
     assert np.load(tmp_path / "ccd-out/big.npy").shape == (240, 320)

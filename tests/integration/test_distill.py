@@ -369,6 +369,9 @@ def test_weights_that_changed_or_would_be_written_over_are_refused(
     facts = read_metadata(folder / "student.safetensors")
     changed = {k: v * 0.5 if v.is_floating_point() else v for k, v in other.items()}
     save_model(folder / "student.safetensors", changed, arch_from_json(facts.pop("ccd_arch")), facts)
+    damaged = ccd_here("distill", recipe, "--out", "next", "--resume")
+    assert damaged.exit_code == 1 and "student.safetensors" in damaged.stderr, "not the file that the run recorded"
+    (folder / "run.json").unlink()
     refused = ccd_here("distill", recipe, "--out", "next", "--resume")
     assert refused.exit_code == 2
     assert "Weights have changed" in refused.stderr
