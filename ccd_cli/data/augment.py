@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import torch
-from torchvision.transforms.v2 import functional as photometric
 
 
 @dataclass(frozen=True)
@@ -35,6 +34,8 @@ def augment(image: np.ndarray, rng: np.random.Generator, augmentation: Augmentat
     order = rng.permutation(4)
     sigma = float(rng.uniform(0.1, 2.0))
     if use_jitter and augmentation.jitter > 0:
+        from torchvision.transforms.v2 import functional as photometric  # seconds, which a run without jitter saves
+
         pixels = torch.from_numpy(image).permute(2, 0, 1)
         for which in order:
             if which == 0:

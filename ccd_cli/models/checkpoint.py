@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-import timm
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -134,6 +133,8 @@ def _pyramid_names(model: DepthNet, state: dict[str, Tensor]) -> dict[str, Tenso
     timm writes a pyramid's first dots as underscores, and takes the layers behind the last level away.
     """
     own = {name.replace(".", "_"): name for name in model.encoder.state_dict()}
+    import timm
+
     whole = {name.replace(".", "_") for name in timm.create_model(model.arch.encoder).state_dict()}
     renamed = {name: name.replace(".", "_") for name in state}
     return {own.get(flat, name): state[name] for name, flat in renamed.items() if flat in own or flat not in whole}

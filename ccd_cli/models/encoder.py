@@ -9,7 +9,6 @@ from __future__ import annotations
 import difflib
 from typing import Any
 
-import timm
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -26,6 +25,8 @@ def build_encoder(arch: Arch, pretrained: bool = False) -> nn.Module:
 
     Raises `UsageProblem` where timm has no such model or cannot give feature maps of it at any size.
     """
+    import timm  # seconds, which commands without a network save
+
     if not timm.is_model(arch.encoder):
         near = difflib.get_close_matches(arch.encoder, timm.list_models(), n=3)
         raise UsageProblem(
@@ -63,6 +64,8 @@ def _useful_levels(net: Any, name: str, pretrained: bool) -> nn.Module:
         raise UsageProblem(f"'{name}' gives no pyramid of feature maps (strides {strides}).")
     wanted = [i for i, stride in enumerate(strides) if stride == 2] + fused
     if len(wanted) < len(strides):
+        import timm
+
         net = timm.create_model(name, features_only=True, pretrained=pretrained, out_indices=wanted)
     training = net.training
     try:

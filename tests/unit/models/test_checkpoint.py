@@ -5,7 +5,6 @@ import sys
 from dataclasses import replace
 
 import pytest
-import timm
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -252,6 +251,8 @@ def test_load_encoder_from_any_file(tmp_path, published, small, student):
 
 @pytest.mark.parametrize("name", ["mobilenetv4_conv_small_035", "test_convnext", "tf_efficientnet_lite0"])
 def test_load_a_pyramid_from_a_classifiers_file(tmp_path, name):
+    import timm
+
     torch.manual_seed(3)
     whole = timm.create_model(name)
     torch.save(whole.state_dict(), tmp_path / "whole.pth")

@@ -1,5 +1,4 @@
 import pytest
-import timm
 import torch
 
 from ccd_cli.core.errors import UsageProblem
@@ -91,6 +90,8 @@ def test_encoders_that_do_not_fit_are_refused_by_name(arch, reason):
 
 
 def test_a_tap_beyond_the_last_block_is_refused():
+    import timm
+
     arch = timm_arch("test_vit", taps=(0, 9), out_channels=(8, 8))
     with pytest.raises(UsageProblem, match="block 9"):
         tap_indices(timm.create_model("test_vit"), arch)
