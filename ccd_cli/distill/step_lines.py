@@ -28,18 +28,20 @@ class StepLines:
 
     def content(self) -> bytes:
         """Return all lines, byte for byte as they were added."""
-        self._packed += self._stream.flush(zlib.Z_SYNC_FLUSH)
-        return zlib.decompressobj().decompress(self._packed)
+        return zlib.decompressobj().decompress(self._flushed())
 
     def state_dict(self) -> Tensor:
         """Return the compressed lines, uint8 [N]."""
-        self._packed += self._stream.flush(zlib.Z_SYNC_FLUSH)
-        return torch.frombuffer(bytearray(self._packed), dtype=torch.uint8)
+        return torch.frombuffer(bytearray(self._flushed()), dtype=torch.uint8)
 
     def load_state_dict(self, packed: Tensor) -> None:
         """Take up what `state_dict` returned."""
-        self.__init__()  # type: ignore[misc]
+        self._stream, self._packed, self.size = zlib.compressobj(), bytearray(), 0
         self.add(zlib.decompressobj().decompress(packed.numpy().tobytes()).decode())
+
+    def _flushed(self) -> bytearray:
+        self._packed += self._stream.flush(zlib.Z_SYNC_FLUSH)
+        return self._packed
 
     def restore(self, path: Path) -> bool:
         """Make the file hold exactly these lines; return whether some of them were missing or changed in it."""
