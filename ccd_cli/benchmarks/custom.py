@@ -95,7 +95,8 @@ class CustomBenchmark:
         listed = tuple(self.rule.unknown) if "unknown" in self.rule.model_fields_set else None
         kind: Kind = "metric" if codes or self.rule.kind == "depth" else "disparity"
         has, notes = has_depth(raw.values, kind, codes, listed)
-        self.notes.update(dict.fromkeys(note.replace("--no-depth VALUES or none", UNKNOWN_KEY) for note in notes))
+        notes = [*raw.notes, *(note.replace("--no-depth VALUES or none", UNKNOWN_KEY) for note in notes)]
+        self.notes.update(dict.fromkeys(notes))
         values = np.where(has if raw.valid is None else has & raw.valid, raw.values, np.float32(np.nan))
         self._same_view(values.shape, size, name)
         mask = self._valid(values) & self.allowed(index, (values.shape[0], values.shape[1]))
