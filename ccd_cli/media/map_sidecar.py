@@ -83,7 +83,7 @@ def _recorded(found: dict[str, Any], *keys: str) -> Any:
 
 
 def _check_file(path: Path, recorded: Any, side: Path) -> None:
-    if not is_intact(path, recorded):
+    if not is_intact(path, recorded, full=True):  # all of it is about to be read
         raise ImageError(
             f"{path} was changed or damaged since it was written: it is not the file that {side.name} recorded.",
             "Make it again with `ccd predict`, or remove the sidecar of a map that you changed.",

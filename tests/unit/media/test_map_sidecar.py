@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ccd_cli.core.checksums import checksum, seal
+from ccd_cli.core.checksums import checksum, is_intact, seal
 from ccd_cli.core.errors import ImageError
 from ccd_cli.geometry.depth_map import Camera, DepthMap
 from ccd_cli.media.map_read import Meaning, read_map, read_reference
@@ -88,6 +88,21 @@ def test_another_map_than_was_recorded_is_refused(tmp_path, name):
     other = next(each for each in FILES if each != name)
     (tmp_path / other).write_bytes(b"")
     assert read_map(path).depth_map.kind == "metric", "the state of the files beside it is no matter"
+
+
+def test_a_large_map_is_compared_byte_by_byte(tmp_path):
+    made = DepthMap(np.ones((2000, 2100), np.float32), "metric")
+    origin = Origin("some-model", "0" * 64, "MIT", "0.1.0", 10, None, "f")
+    write_maps(tmp_path / "a", made, np.zeros((2000, 2100, 3), np.uint8), ["npy"], origin)
+    recorded = json.loads((tmp_path / "a.json").read_text())["checksums"]["a.npy"]
+    assert "sample" in recorded and read_map(tmp_path / "a.npy").depth_map.kind == "metric"
+    place = 1_200_000  # in none of the pieces that a quick check reads
+    with (tmp_path / "a.npy").open("r+b") as file:
+        file.seek(place)
+        file.write(b"\x17")
+    assert is_intact(tmp_path / "a.npy", recorded)
+    with pytest.raises(ImageError, match=r"a\.npy was changed or damaged"):
+        read_map(tmp_path / "a.npy")
 
 
 def test_frames_of_a_clip_are_compared_too(tmp_path):
