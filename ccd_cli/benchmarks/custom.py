@@ -23,6 +23,7 @@ from ccd_cli.geometry.kinds import Kind
 from ccd_cli.media.depth_files.no_depth import has_depth
 from ccd_cli.media.depth_files.plane import RawMap
 from ccd_cli.media.depth_files.raw import read_raw
+from ccd_cli.media.map_sidecar import read_sidecar_of
 from ccd_cli.media.photos import read_photo
 
 UNKNOWN_KEY = "`unknown: [VALUES]` in the suite file"
@@ -89,6 +90,9 @@ class CustomBenchmark:
     def ground_truth(self, index: int, size: tuple[int, int]) -> tuple[FloatMap, NDArray[np.bool_]]:
         """Return (depth, pixels to score), both [h, w], of one photo of (height, width) `size`; raises ImageError as `read`."""
         name = self.files[index][1]
+        read_sidecar_of(
+            self.root / name
+        )  # refuses a map of `ccd predict` that was damaged; the suite says what it means
         raw = read_raw(self.root / name)
         self._check_unit(raw, name)
         codes = raw.bits is not None
