@@ -81,7 +81,7 @@ def test_a_damaged_map_of_predict_is_no_ground_truth(folder):
     side.write_text(json.dumps(seal(content)))
     found = one(folder, image="rgb/a-color.png", depth="d.npy", kind="disparity", min=1, max=30)
     assert np.isfinite(found.read(0).depth).all()
-    path.write_bytes(path.read_bytes()[:-1] + b"\x41")
+    path.write_bytes(path.read_bytes()[:-1] + b"\x42")
     with pytest.raises(ImageError, match=r"d\.npy was changed or damaged"):
         found.read(0)
 
