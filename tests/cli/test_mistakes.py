@@ -70,7 +70,7 @@ def test_what_is_missing_is_said_without_an_import_of_torch(tmp_path, monkeypatc
         "taught": {"name": "x", "labels": "empty"},
         "label": {"task": "label", "name": "x", "images": "nowhere", "teachers": ["builtin:tiny"]},
         "pairs": {"name": "mine", "image": "a/*.png", "depth": "b/*.png"},
-        "photos": {"name": "mine", "image": f"{photos}/*.jpg", "depth": f"{photos}/*.jpg"},
+        "photos": {"name": "mine", "root": str(photos), "image": "*.jpg", "depth": "*.jpg"},
     }
     for name, values in files.items():
         (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(values))

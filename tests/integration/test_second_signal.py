@@ -34,7 +34,7 @@ def commands(tmp_path, photos, make_teacher, write_recipe, tiny_recipe):
     with Image.open(photo) as image:
         ramp = np.linspace(1000, 9000, image.width * image.height).reshape(image.height, image.width)
     Image.fromarray(ramp.astype(np.uint16)).save(tmp_path / "images/0.png")
-    suite = {"name": "mine", "image": "images/*.jpg", "depth": "images/*.png", "depth_scale": 1000}
+    suite = {"name": "mine", "image": "images/*.jpg", "depth": "images/*.png", "divisor": 1000}
     (tmp_path / "suite.yaml").write_text(yaml.safe_dump(suite))
     own = ("--model", teacher, "--resolution", SIDE)
     return {

@@ -50,8 +50,8 @@ def test_a_pass_of_minutes_is_said(model, monkeypatch):
     monkeypatch.setattr(cost, "_timed", lambda *_: 1.0)
     (said,) = warnings(model(3200))
     assert "about 36 seconds" in said  # 3200 x 4256 pixels at the time of 544 x 704: sides are multiples of 32
-    (said,) = warnings(model(12800))
-    assert "about 10 minutes" in said
+    (said,) = warnings(model(8192))
+    assert "about 4 minutes" in said
     assert warnings(model(None)) == warnings(model(1024)) == []
 
 
