@@ -46,7 +46,10 @@ def commands(tmp_path, photos, make_teacher, write_recipe, tiny_recipe):
 
 
 @pytest.mark.parametrize("command", ["predict", "distill", "label", "eval"])
-@pytest.mark.parametrize("numbers", [(signal.SIGINT, signal.SIGINT), (signal.SIGTERM, signal.SIGTERM)])
+@pytest.mark.parametrize(
+    "numbers",
+    [(signal.SIGINT, signal.SIGINT), pytest.param((signal.SIGTERM, signal.SIGTERM), marks=pytest.mark.slow)],
+)
 def test_a_second_signal_ends_it_in_a_long_pass(commands, tmp_path, command, numbers):
     words, line = commands[command]
     process = subprocess.Popen(
