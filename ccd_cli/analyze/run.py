@@ -7,11 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
+from ccd_cli.analyze.inputs import find_sets
 from ccd_cli.analyze.noise import VALID_FRACTION, Example, measure
 from ccd_cli.analyze.report import write_results
 from ccd_cli.analyze.results import Analysis, protocol
 from ccd_cli.analyze.settings import Settings
-from ccd_cli.benchmarks import Benchmark, Sample, open_suite, spread
+from ccd_cli.benchmarks import Benchmark, Sample, spread
 from ccd_cli.core.concurrency import prefetch
 from ccd_cli.core.errors import CcdError
 from ccd_cli.core.lock import exclusive_lock
@@ -26,16 +27,16 @@ UNFIT = f"not more than {100 * VALID_FRACTION:g} % of the pixels are valid, or t
 MAX_WARNINGS = 10  # damaged images that are named on the terminal
 
 
-def run(settings: Settings, report: Report) -> Analysis:
+def run(
+    settings: Settings, report: Report, found: tuple[list[Benchmark], list[tuple[str, str]]] | None = None
+) -> Analysis:
     """Analyze and write table, JSON and plots into `settings.out`.
+
+    `found` is what `find_sets` returned where the caller has looked already.
 
     Raises CcdError where no set is found and where no image can be used, Interrupted after Ctrl-C (nothing is written).
     """
-    if settings.model is not None:
-        from ccd_cli.teachers.load import check_runnable, resolve_model
-
-        check_runnable(resolve_model(settings.model, settings.arch))  # a typing error fails here
-    sets, missing = open_suite(settings.suite, settings.data_root)
+    sets, missing = found or find_sets(settings)
     for name, reason in missing:
         report.note(f"{name} is skipped: {reason}")
     runtime = choose_runtime(settings.device, settings.precision, settings.threads)

@@ -101,7 +101,7 @@ class Settings(RuntimeSettings):
 
     def __post_init__(self) -> None:
         """Check what can be checked before anything is opened."""
-        from ccd_cli.scoring.alignment import Alignment  # torch
+        from ccd_cli.scoring.alignment import Alignment
 
         alignment = Alignment(self.alignment, self.suite, self.alignment_max_res)
         if self.predictions is not None and (self.prediction_kind is not None or self.alignment != "auto"):

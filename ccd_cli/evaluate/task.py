@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ccd_cli.benchmarks import Benchmark, Sample
-from ccd_cli.benchmarks.predictors import Prediction, Source
+from ccd_cli.benchmarks import Benchmark, Prediction, Sample, Source
 from ccd_cli.core.concurrency import BackgroundWork, chunks, prefetch
 from ccd_cli.core.errors import CcdError
 from ccd_cli.core.report import Report
