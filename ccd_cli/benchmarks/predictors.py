@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccd_cli.benchmarks import Benchmark, Prediction, Sample, is_custom_suite
+from ccd_cli.core.compute import Compute
 from ccd_cli.core.errors import CcdError
-from ccd_cli.core.runtime import Runtime
 from ccd_cli.geometry.depth_map import DepthMap
 from ccd_cli.geometry.kinds import Kind
 from ccd_cli.teachers.adapters.diffusion import DiffusionTeacher
@@ -30,13 +30,13 @@ class ModelSource:
     """
 
     def __init__(
-        self, label: str, model: Model, resolution: int | None, suite: str, runtime: Runtime, told: bool = True
+        self, label: str, model: Model, resolution: int | None, suite: str, compute: Compute, told: bool = True
     ) -> None:
         self.label = label
         self.kind: Kind | None = model.teacher.kind
-        self.batch = GPU_BATCH if runtime.device.type == "cuda" else 1
+        self.batch = GPU_BATCH if compute.device.type == "cuda" else 1
         self.model = model
-        self._resolution, self._suite, self._precision = resolution, suite, runtime.precision
+        self._resolution, self._suite, self._precision = resolution, suite, compute.precision
         self._told = told
 
     def facts(self) -> dict[str, Any]:

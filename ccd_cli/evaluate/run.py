@@ -17,11 +17,12 @@ import ccd_cli
 from ccd_cli.benchmarks import Benchmark, Source, Spec, is_custom_suite, spread
 from ccd_cli.benchmarks.clip import ClipBenchmark
 from ccd_cli.benchmarks.predictors import ModelSource
+from ccd_cli.core.compute import Compute, choose_compute
 from ccd_cli.core.errors import CcdError
 from ccd_cli.core.lock import exclusive_lock
 from ccd_cli.core.paths import expand_home
 from ccd_cli.core.report import Report
-from ccd_cli.core.runtime import Runtime, Signals, choose_runtime
+from ccd_cli.core.signals import Signals
 from ccd_cli.evaluate.clip import ClipTask
 from ccd_cli.evaluate.figures import Gallery
 from ccd_cli.evaluate.inputs import Inputs, find_inputs
@@ -53,32 +54,32 @@ def run(settings: Settings, report: Report, inputs: Inputs | None = None) -> Res
     sets, missing = inputs.sets, inputs.missing
     for name, reason in missing:
         report.note(f"{name} is skipped: {reason}")
-    runtime = choose_runtime(settings.device, settings.precision, settings.threads)
+    compute = choose_compute(settings.device, settings.precision, settings.threads)
     keys = ("suite", "alignment", "alignment_max_res", "resolution", "camera", "limit")
     asked = {key: getattr(settings, key) for key in keys}
     results = Results(protocol(asked, sets, missing))
     with exclusive_lock(settings.out / ".lock", f"Another run writes into {settings.out}."), Signals() as signals:
-        evaluation = Evaluation(settings, sets, runtime, results, signals, report)
-        for make in _sources(settings, inputs, runtime, report):
+        evaluation = Evaluation(settings, sets, compute, results, signals, report)
+        for make in _sources(settings, inputs, compute, report):
             evaluation.score(make())
-        write_results(results, settings.out, settings.command, runtime.describe())
+        write_results(results, settings.out, settings.command, compute.describe())
     return results
 
 
-def _sources(settings: Settings, inputs: Inputs, runtime: Runtime, report: Report) -> Iterator[Callable[[], Source]]:
+def _sources(settings: Settings, inputs: Inputs, compute: Compute, report: Report) -> Iterator[Callable[[], Source]]:
     """What makes each source when it is called, so that one network at a time is in memory."""
     if (maps := inputs.maps) is not None:
         yield lambda: maps
     for word in inputs.models or ([None] if maps is None else []):
-        yield partial(_model, settings, word, inputs.models, runtime, report)
+        yield partial(_model, settings, word, inputs.models, compute, report)
 
 
 def _model(
-    settings: Settings, word: str | None, words: dict[str, str], runtime: Runtime, report: Report
+    settings: Settings, word: str | None, words: dict[str, str], compute: Compute, report: Report
 ) -> ModelSource:
-    model = load(word, settings.arch, settings.resolution, runtime, report)
+    model = load(word, settings.arch, settings.resolution, compute, report)
     label = model.teacher.name if word is None else words[word]
-    return ModelSource(label, model, settings.resolution, settings.suite, runtime, settings.camera == "set")
+    return ModelSource(label, model, settings.resolution, settings.suite, compute, settings.camera == "set")
 
 
 class Evaluation:
@@ -88,7 +89,7 @@ class Evaluation:
         self,
         settings: Settings,
         sets: list[Benchmark],
-        runtime: Runtime,
+        compute: Compute,
         results: Results,
         signals: Signals,
         report: Report,
@@ -96,7 +97,7 @@ class Evaluation:
         self.settings, self.sets, self.results = settings, sets, results
         self.signals, self.report = signals, report
         self.alignment = Alignment(settings.alignment, settings.suite, settings.alignment_max_res)
-        self.options = ScoringOptions(self.alignment, settings.camera, runtime.device)
+        self.options = ScoringOptions(self.alignment, settings.camera, compute.device)
         self.taken: set[str] = set()
 
     def score(self, source: Source) -> None:

@@ -14,7 +14,7 @@ from ccd_cli.benchmarks import Benchmark, Prediction, Sample, Source
 from ccd_cli.core.concurrency import BackgroundWork, chunks, prefetch
 from ccd_cli.core.errors import CcdError
 from ccd_cli.core.report import Report
-from ccd_cli.core.runtime import Signals
+from ccd_cli.core.signals import Signals
 from ccd_cli.evaluate.figures import Gallery, Panels, draw
 from ccd_cli.evaluate.pairs import draw_pairs
 from ccd_cli.evaluate.store import ScoreBook

@@ -7,10 +7,10 @@ import time
 import numpy as np
 import torch
 
+from ccd_cli.core.compute import Compute
 from ccd_cli.core.errors import CcdError
 from ccd_cli.core.memory import available_memory
 from ccd_cli.core.report import Report
-from ccd_cli.core.runtime import Runtime
 from ccd_cli.models.arch import Arch
 from ccd_cli.teachers.adapters.native import NativeTeacher
 from ccd_cli.teachers.adapters.sizes import network_size
@@ -35,7 +35,7 @@ _REPEATED_S = 5.0
 """Seconds up to which the timed pass is run again: the first one also sets the network up (`builtin:tiny`: up to 12 times)."""
 
 
-def warn_of_cost(model: Model, runtime: Runtime, size: tuple[int, int], batch: int, report: Report) -> None:
+def warn_of_cost(model: Model, compute: Compute, size: tuple[int, int], batch: int, report: Report) -> None:
     """Warn where one pass over `batch` images of `size` (height, width) will take minutes, or more memory than is free.
 
     The time is that of a pass at the model's own resolution, at least 518, which is run for it, times pixels and the growth of
@@ -45,7 +45,7 @@ def warn_of_cost(model: Model, runtime: Runtime, size: tuple[int, int], batch: i
         height, width = network_input(model, size, model.resolution)
     except CcdError:  # of a resolution that the network does not take: the prediction says so
         return
-    free = free_memory(runtime)
+    free = free_memory(compute)
     needed = height * width * batch * bytes_per_pixel(model)
     what = f"A network input of {width}x{height} pixels" + (f" for {batch} images at once" if batch > 1 else "")
     lower = "--batch or --resolution" if batch > 1 else "--resolution"
@@ -56,7 +56,7 @@ def warn_of_cost(model: Model, runtime: Runtime, size: tuple[int, int], batch: i
         )
     own = network_input(model, size, max(model.own or 0, _PROBE))
     ratio = height * width * batch / (own[0] * own[1])
-    if ratio < _PROBED.get(runtime.device.type, 4) or (seconds := _timed(model, size)) is None:
+    if ratio < _PROBED.get(compute.device.type, 4) or (seconds := _timed(model, size)) is None:
         return
     seconds *= ratio * _attention(model, height * width) / _attention(model, own[0] * own[1])
     if seconds > LONG_S:
@@ -80,10 +80,10 @@ def bytes_per_pixel(model: Model) -> int:
     return _BYTES + _BYTES_A_FEATURE * (_FEATURES if arch is None else arch.features)
 
 
-def free_memory(runtime: Runtime) -> int | None:
+def free_memory(compute: Compute) -> int | None:
     """Return the free bytes of the device's memory; None where it is not known."""
-    if runtime.device.type == "cuda":
-        return int(torch.cuda.mem_get_info(runtime.device)[0])
+    if compute.device.type == "cuda":
+        return int(torch.cuda.mem_get_info(compute.device)[0])
     return available_memory()
 
 

@@ -93,7 +93,7 @@ def predict_images(items: list[Media], job: Job) -> None:
                 if readable and not warned:
                     warned = True
                     rgb = readable[0][1].rgb
-                    warn_of_cost(job.model, job.runtime, (rgb.shape[0], rgb.shape[1]), len(readable), report)
+                    warn_of_cost(job.model, job.compute, (rgb.shape[0], rgb.shape[1]), len(readable), report)
                 predicted = _predict_batch(readable, job)
                 for item in {item for item, _ in chunk} - {item for item, *_ in predicted}:
                     memory.remove(held.pop(item))

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from ccd_cli.core.compute import memory_error
 from ccd_cli.core.errors import CcdError, first_line
-from ccd_cli.core.runtime import memory_error
 from ccd_cli.geometry.depth_map import DepthMap
 from ccd_cli.models.depth_net import DepthNet, fill_sky
 from ccd_cli.models.dpt import resize

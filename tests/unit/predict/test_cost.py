@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import torch
 
+from ccd_cli.core.compute import Compute
 from ccd_cli.core.report import Silent
-from ccd_cli.core.runtime import Runtime
 from ccd_cli.models.arch import timm_arch
 from ccd_cli.models.depth_net import DepthNet
 from ccd_cli.predict import cost
 from ccd_cli.teachers.adapters.native import NativeTeacher
 from ccd_cli.teachers.model import Model
 
-CPU = Runtime(torch.device("cpu"), "fp32")
+CPU = Compute(torch.device("cpu"), "fp32")
 
 
 @pytest.fixture
