@@ -224,8 +224,8 @@ class ShardReader:
     Each epoch visits every sample once: shards in shuffled order, then a shuffle buffer of `buffer` samples (1: none), then
     every `world`-th to this `rank`, so that each sample is in exactly one rank. The order is a function of
     (seed, epoch) alone and is drawn on numbers, not data: resuming at any position reads nothing twice, and the
-    buffer costs no memory. `verify` compares a shard's sha256 with the index's before its first use. Raises CcdError where a shard is missing or of another size.
-    For one thread: create one reader per worker.
+    buffer costs no memory. `verify` compares a shard's sha256 with the index's before its first use. For one thread: create
+    one reader per worker. Raises CcdError where a shard is missing or of another size than the index says.
     """
 
     def __init__(

@@ -116,7 +116,7 @@ def _read_labels(here: Path) -> None:
         stream = LabelStream(reader, 0, True, views, Augmentation(), choice, lambda *_: None)
         assert reader.files >= 0
         for number in range(min(len(reader), 4)):
-            stream[number]  # noqa: B018 - reads
+            stream[number]
     finally:
         reader.close()
     run(here, here / "out", 2, Silent())

@@ -17,7 +17,6 @@ from ccd_cli.label.threads import ImageThreads
 from ccd_cli.labels.shards import write_tar
 from ccd_cli.media.find import list_photos
 
-
 TEACHER = {"teacher": "a", "kind": "metric", "license": "MIT", "checkpoint_sha256": "0" * 64}
 
 
