@@ -11,13 +11,13 @@ import hashlib
 import zlib
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import torch
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, ValidationError
 
 import ccd_cli
-from ccd_cli.config.common import Count
+from ccd_cli.config.common import Count, Section
 from ccd_cli.config.load import differences, recipe_hash
 from ccd_cli.config.yaml_loader import read_yaml
 from ccd_cli.core.errors import CcdError, RecipeError, UsageProblem, first_line
@@ -52,7 +52,9 @@ FREE_TO_CHANGE = (
 """Recipe keys that may differ on resume: they do not touch the weights."""
 
 
-class _GuardState(TypedDict):
+class _GuardState(Section):
+    model_config = ConfigDict(allow_inf_nan=True)
+
     recent: list[float]
     start: float | None
     nonfinite_row: int
@@ -61,8 +63,10 @@ class _GuardState(TypedDict):
     stopped: bool
 
 
-class _Saved(TypedDict):
+class _Saved(Section):
     """What a saved state holds beside tensors."""
+
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=True)
 
     step: Natural
     guard: _GuardState
@@ -76,9 +80,6 @@ class _Saved(TypedDict):
     photos: Natural
     source_hash: str
     hashes: dict[str, str]
-
-
-_SAVED = TypeAdapter(_Saved, config=ConfigDict(strict=True))
 
 
 def save(run: Run, state: TrainState) -> None:
@@ -173,7 +174,7 @@ def read_whole(path: Path) -> dict[str, Any] | None:
     values = read(path)
     try:
         if values is not None:
-            _SAVED.validate_python(values)
+            _Saved.model_validate(values)
     except ValidationError as error:
         wrong = ".".join(map(str, error.errors()[0]["loc"]))[:80]
         raise CcdError(f"{path} is damaged: it lacks a proper '{wrong}'.", "Start over with --overwrite.") from error
