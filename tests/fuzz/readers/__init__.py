@@ -10,6 +10,7 @@ from tests.fuzz.readers.commands import command_readers
 from tests.fuzz.readers.labels import label_readers
 from tests.fuzz.readers.maps import map_readers
 from tests.fuzz.readers.photos import photo_readers
+from tests.fuzz.readers.predictions import prediction_readers
 from tests.fuzz.readers.recipes import recipe_readers
 from tests.fuzz.readers.runs import run_readers
 from tests.fuzz.readers.suites import suite_readers
@@ -27,6 +28,7 @@ def all_readers(folder: Path) -> list[Reader]:
         *suite_readers(),
         *label_readers(folder),
         *run_readers(folder),
+        *prediction_readers(folder),
         *archive_readers(),
         *command_readers(folder),
     ]

@@ -11,6 +11,7 @@ from tests.fuzz.readers.labels import label_readers
 from tests.fuzz.readers.recipes import recipe_readers
 from tests.fuzz.readers.runs import run_readers
 from tests.fuzz.readers.suites import suite_readers
+from tests.fuzz.readers.teachers import weight_seeds
 
 
 def command_readers(folder: Path) -> list[Reader]:
@@ -18,9 +19,16 @@ def command_readers(folder: Path) -> list[Reader]:
 
     from ccd_cli.cli.main import cli
 
+    weights = weight_seeds(folder / "again")["net.safetensors"]
     files: dict[str, bytes] = {}
-    for reader in (*recipe_readers(), *suite_readers(), *label_readers(folder / "again"), *run_readers(folder)):
+    for reader in (
+        *recipe_readers(),
+        *suite_readers(),
+        *label_readers(folder / "again"),
+        *run_readers(folder / "again"),
+    ):
         files |= {f"{reader.name.replace(' ', '-')}/{name}": data for name, data in reader.files.items()}
+    files |= {"photos/a.png": files["suites/rgb/0.png"], **dict.fromkeys(("a.safetensors", "b.safetensors"), weights)}
     table = {
         "recipes/a.yaml": ("recipes", "check"),
         "recipes/b.yaml": ("label", "--dry-run"),
@@ -38,7 +46,7 @@ def command_readers(folder: Path) -> list[Reader]:
         words = list(table[name])
         target = place / name
         words += [str(target.parent) if words == ["inspect"] else str(target)]
-        _invoked(CliRunner().invoke(cli, [*words, *(["--out", str(place / "out")] if words[0] == "inspect" else [])]))
+        invoked(CliRunner().invoke(cli, [*words, *(["--out", str(place / "out")] if words[0] == "inspect" else [])]))
 
     def typed(_: Path, word: str) -> None:
         for words in (
@@ -48,7 +56,7 @@ def command_readers(folder: Path) -> list[Reader]:
             [word],
             ["data", "check", word],
         ):
-            _invoked(CliRunner().invoke(cli, words))
+            invoked(CliRunner().invoke(cli, words))
 
     return [
         Reader("commands on files", command, files, styles, weight=3),
@@ -61,7 +69,7 @@ def command_readers(folder: Path) -> list[Reader]:
     ]
 
 
-def _invoked(result: Any) -> None:
+def invoked(result: Any) -> None:
     """Raise what came out of a command that is no exit of its own."""
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception

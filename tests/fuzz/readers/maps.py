@@ -33,6 +33,7 @@ def map_readers(folder: Path) -> list[Reader]:
         "fingerprint": "x",
         "files": {"npy": "a.npy", "png16": "p.png"},
         "kind": "disparity",
+        "ccd_sidecar": 1,
         "scale": 0.001,
         "offset": 0.5,
         "intrinsics": [30.0, 30.0, 16.0, 12.0],

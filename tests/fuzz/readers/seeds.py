@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ DISTILL = {
     "student": {"arch": "timm", "encoder": "test_vit", "features": 16, "init": "scratch"},
     "teachers": [
         {"model": "a.safetensors", "weight": 0.7, "noise": {"outliers": 0.1}},
-        {"model": "b.pth", "fit_to": None},
+        {"model": "b.safetensors", "fit_to": None},
     ],
     "crops": {"size": 64, "min_side": 70, "patches": 2, "patch_min": 0.5},
     "loss": {"shared": {"levels": [1, 2, 4], "normalization": "hybrid"}, "gradient": {"weight": 2.0}},
@@ -43,7 +44,7 @@ LABEL = {
     "task": "label",
     "name": "tiny",
     "images": "photos",
-    "teachers": [{"model": "a.safetensors", "batch": 4}, "b.pth"],
+    "teachers": [{"model": "a.safetensors", "batch": 4}, "b.safetensors"],
     "crops": {"size": 64, "patches": 2},
     "drop": {"worst": 0.1},
     "shard": 2,
@@ -58,3 +59,16 @@ def saved(save: Callable[[io.BytesIO], Any]) -> bytes:
     buffer = io.BytesIO()
     save(buffer)
     return buffer.getvalue()
+
+
+def sealed_file(path: Path) -> None:
+    """Give a JSON document the checksum of what is in it, where it is a JSON object at all."""
+    from ccd_cli.core.checksums import seal
+    from ccd_cli.core.parse import parse_json
+
+    try:
+        found = parse_json(path.read_bytes())
+        if isinstance(found, dict):
+            path.write_text(json.dumps(seal(found)), encoding="utf-8", errors="surrogatepass")
+    except (ValueError, TypeError):
+        return

@@ -11,12 +11,13 @@ from tests.fuzz.campaign import Reader
 from tests.fuzz.readers.seeds import SHA, as_json
 
 
-def _weights(folder: Path) -> dict[str, bytes]:
+def weight_seeds(folder: Path) -> dict[str, bytes]:
     """A tiny network as safetensors and as a state dict."""
     from ccd_cli.models.arch import timm_arch
     from ccd_cli.models.checkpoint import save_model
     from ccd_cli.models.depth_net import DepthNet
 
+    folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
     arch = timm_arch("test_vit", features=8, kind="disparity")
     network = DepthNet(arch)
@@ -33,7 +34,7 @@ def teacher_readers(folder: Path) -> list[Reader]:
     from ccd_cli.models.arch import get_arch
     from ccd_cli.models.checkpoint import load_model, read_state
     from ccd_cli.models.files import read_metadata
-    from ccd_cli.teachers.adapters.diffusion_parts import read_index
+    from ccd_cli.teachers.adapters.diffusion_parts import ALLOWED, read_index
     from ccd_cli.teachers.adapters.hf_folder import read_config
     from ccd_cli.teachers.custom import custom_problems
     from ccd_cli.teachers.download.choose import recipe_names
@@ -96,10 +97,10 @@ def teacher_readers(folder: Path) -> list[Reader]:
     }
     index = {
         "_class_name": "MarigoldDepthPipeline",
-        "unet": ["diffusers", "UNet2DConditionModel"],
+        **{key: list(sorted(classes)[0]) for key, classes in ALLOWED.items()},
         "scale_invariant": True,
     }
-    seeds = _weights(folder)
+    seeds = weight_seeds(folder)
     return [
         Reader(
             "cards",
@@ -118,7 +119,14 @@ def teacher_readers(folder: Path) -> list[Reader]:
             {"teachers/lock.json": "json"},
             weight=3,
         ),
-        Reader("weights", weights, seeds, dict.fromkeys(seeds, "bytes"), weight=4),
+        Reader(
+            "weights",
+            weights,
+            seeds,
+            dict.fromkeys(seeds, "bytes"),
+            refused=("net.pth", "evil.pt", "plain.bin"),  # of an unnamed size; not tensors
+            weight=4,
+        ),
         Reader(
             "model folders",
             lambda place, name: (
