@@ -104,7 +104,9 @@ class _CropFacts(Section):
     flat: bool
 
 
-class _TeacherFacts(Section):
+class TeacherFacts(Section):
+    """What a part, and the state of a folder, say of a teacher."""
+
     teacher: str
     kind: Kind
     license: str
@@ -131,7 +133,7 @@ class _Facts(Section):
     """What the first member of a part says."""
 
     kind: Kind
-    teacher: _TeacherFacts
+    teacher: TeacherFacts
     seen: list[_Seen]
     bad: list[_Bad]
     crops: list[list[_CropFacts]]

@@ -6,7 +6,10 @@ from pathlib import Path
 
 from tests.fuzz.campaign import Reader
 from tests.fuzz.readers.archives import archive_readers
+from tests.fuzz.readers.benchmarks import benchmark_readers
+from tests.fuzz.readers.cameras import camera_readers
 from tests.fuzz.readers.commands import command_readers
+from tests.fuzz.readers.label_runs import label_run_readers
 from tests.fuzz.readers.labels import label_readers
 from tests.fuzz.readers.maps import map_readers
 from tests.fuzz.readers.photos import photo_readers
@@ -15,6 +18,7 @@ from tests.fuzz.readers.recipes import recipe_readers
 from tests.fuzz.readers.runs import run_readers
 from tests.fuzz.readers.suites import suite_readers
 from tests.fuzz.readers.teachers import teacher_readers
+from tests.fuzz.readers.videos import video_readers
 
 
 def all_readers(folder: Path) -> list[Reader]:
@@ -25,8 +29,12 @@ def all_readers(folder: Path) -> list[Reader]:
         *teacher_readers(folder),
         *map_readers(folder),
         *photo_readers(),
+        *video_readers(),
+        *camera_readers(),
         *suite_readers(),
+        *benchmark_readers(folder),
         *label_readers(folder),
+        *label_run_readers(folder),
         *run_readers(folder),
         *prediction_readers(folder),
         *archive_readers(),

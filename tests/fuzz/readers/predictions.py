@@ -35,7 +35,7 @@ def prediction_readers(folder: Path) -> list[Reader]:
     ]
 
 
-def _command(*words: str) -> None:
+def command(*words: str) -> None:
     from click.testing import CliRunner
 
     from ccd_cli.cli.main import cli
@@ -47,8 +47,20 @@ def _command(*words: str) -> None:
 def _predict(place: Path, *more: str) -> None:
     os.utime(place / "a.png", ns=(0, 0))
     photo, model = str(place / "a.png"), str(place / "net.safetensors")
-    _command(
-        "predict", photo, "--model", model, "--out", str(place / OUT), "--save", "npy,png16", "--device", "cpu", "--resolution", "56", *more
+    command(
+        "predict",
+        photo,
+        "--model",
+        model,
+        "--out",
+        str(place / OUT),
+        "--save",
+        "npy,png16",
+        "--device",
+        "cpu",
+        "--resolution",
+        "56",
+        *more,
     )
 
 
@@ -80,7 +92,7 @@ def _again(place: Path, name: str) -> None:
         ),
     ):
         try:
-            _command(*words, "--overwrite")
+            command(*words, "--overwrite")
         except CcdError as error:
             refused.append(error)
     try:
