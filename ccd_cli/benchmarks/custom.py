@@ -23,6 +23,7 @@ from ccd_cli.geometry.kinds import Kind
 from ccd_cli.media.depth_files.no_depth import has_depth
 from ccd_cli.media.depth_files.plane import RawMap
 from ccd_cli.media.depth_files.raw import read_raw
+from ccd_cli.media.map_sidecar import read_sidecar_of
 from ccd_cli.media.photos import read_photo
 
 UNKNOWN_KEY = "`unknown: [VALUES]` in the suite file"
@@ -89,13 +90,17 @@ class CustomBenchmark:
     def ground_truth(self, index: int, size: tuple[int, int]) -> tuple[FloatMap, NDArray[np.bool_]]:
         """Return (depth, pixels to score), both [h, w], of one photo of (height, width) `size`; raises ImageError as `read`."""
         name = self.files[index][1]
+        read_sidecar_of(
+            self.root / name
+        )  # refuses a map of `ccd predict` that was damaged; the suite says what it means
         raw = read_raw(self.root / name)
         self._check_unit(raw, name)
         codes = raw.bits is not None
         listed = tuple(self.rule.unknown) if "unknown" in self.rule.model_fields_set else None
         kind: Kind = "metric" if codes or self.rule.kind == "depth" else "disparity"
         has, notes = has_depth(raw.values, kind, codes, listed)
-        self.notes.update(dict.fromkeys(note.replace("--no-depth VALUES or none", UNKNOWN_KEY) for note in notes))
+        notes = [*raw.notes, *(note.replace("--no-depth VALUES or none", UNKNOWN_KEY) for note in notes)]
+        self.notes.update(dict.fromkeys(notes))
         values = np.where(has if raw.valid is None else has & raw.valid, raw.values, np.float32(np.nan))
         self._same_view(values.shape, size, name)
         mask = self._valid(values) & self.allowed(index, (values.shape[0], values.shape[1]))

@@ -16,29 +16,31 @@ from ccd_cli.benchmarks.base import camera_at
 from ccd_cli.benchmarks.custom_files import file_fingerprint
 from ccd_cli.benchmarks.predictors import Prediction
 from ccd_cli.core.errors import CcdError, ImageError, UsageProblem
-from ccd_cli.geometry.kinds import Kind
-from ccd_cli.media.depth_files.plane import RawMap
+from ccd_cli.geometry.kinds import KINDS, Kind
 from ccd_cli.media.depth_files.raw import read_raw
-from ccd_cli.media.map_read import find_map
+from ccd_cli.media.map_read import Meaning, by_sidecar, divisor, find_map
 from ccd_cli.media.map_sidecar import read_sidecar_of, sidecar_of
 
 ROUNDING, STRETCH = 8, 0.015
 """Pixels, and fraction of a side, by which it may differ from the image's shape: networks round to multiples of 14 or 16."""
 NO_CROP = 0.9
 """A smaller map is taken for another size of the image below this scale alone; above, it may be a crop."""
+SCALE_FLAG = "--prediction-scale"
 
 
 class FileSource:
     """Maps in `folder/<set>/...` under the names of the set's images; where only one set is scored, also in `folder/...`, with
     any number of leading folders left out, as `ccd predict` writes them.
 
-    `kind` None: that of ccd's sidecars beside the maps. Raises CcdError without the folder, UsageProblem where sidecars
-    contradict `kind` or each other.
+    `kind` None: that of ccd's sidecars beside the maps, or meters where only a `scale` is given: what values are divided by.
+    Raises CcdError without the folder, UsageProblem where sidecars contradict `kind`, `scale` or each other.
     """
 
     batch = 1
 
-    def __init__(self, folder: Path, kind: Kind | None, sets: Sequence[Benchmark] = ()) -> None:
+    def __init__(
+        self, folder: Path, kind: Kind | None, sets: Sequence[Benchmark] = (), scale: float | None = None
+    ) -> None:
         if not folder.is_dir():
             raise CcdError(f"--predictions {folder}: there is no such folder.")
         self.label = folder.resolve().name
@@ -46,11 +48,13 @@ class FileSource:
         self.notes: dict[str, None] = {}
         self._alone = len(sets) == 1
         self._places: dict[str, tuple[Path, int] | None] = {}
-        self.kind = _settled(kind, {path for benchmark in sets for path in self._all(benchmark)})
+        self.scale = scale
+        self.kind = _settled(kind, scale, {path for benchmark in sets for path in self._all(benchmark)})
 
     def facts(self) -> dict[str, Any]:
-        """Return the kind and that these are files."""
-        return {"kind": self.kind, "predictions": str(self.folder)}
+        """Return the kind, that these are files, and the scale that was given for them."""
+        scale = {} if self.scale is None else {"scale": self.scale}
+        return {"kind": self.kind, "predictions": str(self.folder)} | scale
 
     def has(self, benchmark: Benchmark) -> bool:
         """Return whether there is a folder for the set, or maps of it."""
@@ -75,7 +79,7 @@ class FileSource:
             wanted = benchmark.prediction_names(index)
             others = f" (nor {', '.join(wanted[1:3])}, nor another format of depth)" if len(wanted) > 1 else ""
             raise ImageError(f"no prediction: there is no {self.folder / benchmark.spec.name / wanted[0]}{others}")
-        return read_prediction(path, self.kind)
+        return read_prediction(path, self.kind, self.scale, self.notes)
 
     def predict(
         self, benchmark: Benchmark, samples: Sequence[Sample], prepared: Sequence[NDArray[np.float32] | None]
@@ -137,42 +141,34 @@ class FileSource:
                 yield path
 
 
-def read_prediction(path: Path, kind: Kind | None = None) -> NDArray[np.float32]:
-    """Return the predicted map float32 [H, W] of a file of depth, NaN where it is unknown.
+def read_prediction(
+    path: Path, kind: Kind | None = None, scale: float | None = None, notes: dict[str, None] | None = None
+) -> NDArray[np.float32]:
+    """Return the predicted map float32 [H, W] of a file of depth, NaN where it is unknown; what was assumed goes into `notes`.
 
-    Whole numbers are turned by the scale in ccd's sidecar; without one they are taken as they are, 0 as unknown depth, and
-    refused for meters. Raises ImageError for anything that is not one map of real numbers.
+    Values are turned as ccd's sidecar says. Without one they are divided by `scale`, in meters or the unit of `kind`; whole
+    numbers of a depth are unknown where they are 0, and for meters they need a scale. Raises ImageError for anything that is
+    not one map of real numbers, is not what its sidecar recorded, or contradicts it.
     """
+    meaning = Meaning(kind, scale, scale_flag=SCALE_FLAG)
     side, _ = read_sidecar_of(path)
-    if side and kind is not None and side.get("kind") != kind:
-        raise ImageError(f"{path}: its sidecar says '{side.get('kind')}', which contradicts the kind '{kind}'")
     raw = read_raw(path)
     if raw.bits == 1:
         raise ImageError(f"{path}: not a map of numbers (a mask)")
     if raw.inverse and kind not in (None, "disparity"):
         raise ImageError(f"{path}: '{raw.name}' is a disparity by its name, which contradicts the kind '{kind}'")
-    values = raw.values
-    if raw.bits is not None:
-        values = _decoded(path, raw, side, kind)
-    if raw.valid is not None:
-        values = np.where(raw.valid, values, np.float32(np.nan))
+    if side:
+        _, values, valid = by_sidecar(path, raw, side, meaning)
+    else:
+        values = raw.values / np.float32(divisor(path, raw, kind, meaning))
+        empty = raw.bits is not None and kind in ("depth", "metric")
+        valid = raw.values != 0 if empty else np.isfinite(values)
+        if notes is not None:
+            notes.update(dict.fromkeys(raw.notes))
+    values = np.where(valid if raw.valid is None else valid & raw.valid, values, np.float32(np.nan))
     if not np.isfinite(values).any():
         raise ImageError(f"{path}: holds no finite value")
     return values
-
-
-def _decoded(path: Path, raw: RawMap, side: dict[str, Any], kind: Kind | None) -> NDArray[np.float32]:
-    """The values of whole numbers."""
-    scale, offset = side.get("scale"), side.get("offset") or 0.0
-    if isinstance(scale, int | float) and isinstance(offset, int | float):
-        values = (raw.values.astype(np.float64) * float(scale) + float(offset)).astype(np.float32)
-        return np.where(raw.values > 0, values, np.float32(np.nan))
-    if kind == "metric":
-        raise ImageError(
-            f"{path}: whole numbers of unknown unit, not meters; store meters as floating point, or score it as --prediction-kind "
-            "depth"
-        )
-    return np.where(raw.values == 0, np.float32(np.nan), raw.values) if kind == "depth" else raw.values
 
 
 def same_view(shape: tuple[int, ...], size: tuple[int, ...]) -> bool:
@@ -199,16 +195,25 @@ def resized(prediction: Prediction, size: tuple[int, ...]) -> Prediction:
     return replace(prediction, values=values, known=np.isfinite(values), camera=camera)
 
 
-def _settled(kind: Kind | None, paths: set[Path]) -> Kind | None:
-    """The kind of all predictions, by the flag or by ccd's sidecars. Raises UsageProblem where they disagree."""
+def _settled(kind: Kind | None, scale: float | None, paths: set[Path]) -> Kind | None:
+    """The kind of all predictions, by the flag, by ccd's sidecars, or meters by a scale alone.
+
+    Raises UsageProblem where they disagree, and what is wrong with the sidecars where none can be read.
+    """
     found: dict[Kind, Path] = {}
+    damaged: list[ImageError] = []
     for path in sorted(paths):
         try:
-            side, _ = read_sidecar_of(path)
-        except ImageError:  # said where the map is read
+            side, _ = read_sidecar_of(path, compare=False)
+        except ImageError as error:  # said where the map is read
+            damaged.append(error)
             continue
-        if side:
-            found.setdefault(side.get("kind"), path)  # type: ignore[arg-type]
+        if side.get("kind") in KINDS:
+            found.setdefault(side["kind"], path)
+        if side and scale not in (None, 1.0) and (side.get("scale") is not None or path.suffix.lower() != ".png"):
+            raise UsageProblem(
+                f"{SCALE_FLAG} {scale:g}: the sidecar of {path} says what its values are.", "Leave the option out."
+            )
     for stored, path in found.items():
         if kind is not None and stored != kind:
             raise UsageProblem(
@@ -220,7 +225,9 @@ def _settled(kind: Kind | None, paths: set[Path]) -> Kind | None:
             f"The predictions are of several kinds: {', '.join(f'{k} ({p})' for k, p in found.items())}.",
             "Score each kind from a folder of its own.",
         )
-    return kind or next(iter(found), None)
+    if kind is None and damaged and len(damaged) == len(paths):
+        raise damaged[0]
+    return kind or next(iter(found), None if scale is None else "metric")
 
 
 def _count(benchmark: Benchmark) -> int:

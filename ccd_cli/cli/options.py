@@ -9,6 +9,7 @@ An option is typed once, as a field of a settings class (see `ccd_cli.core.optio
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from difflib import get_close_matches
@@ -132,13 +133,22 @@ def _click_option(each: Field[Any], about: Option) -> Callable[..., Any]:
     return click.option(*flags, each.name, help=text, cls=PanelOption, **values)
 
 
+class FiniteRange(click.FloatRange):
+    """A range of numbers without nan and infinity."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number; a click error for anything else."""
+        number = super().convert(value, param, ctx)
+        return number if math.isfinite(number) else self.fail(f"{value} is not a finite number.", param, ctx)
+
+
 def _click_type(kind: Any, about: Option) -> Any:
     """Return click's type for an annotation."""
     if words := choices(kind):
         return click.Choice(words)
     if kind in (int, float) and (about.range or about.above is not None):
         low, high = about.range or (about.above, None)
-        ranged: Any = click.IntRange if kind is int else click.FloatRange
+        ranged: Any = click.IntRange if kind is int else FiniteRange
         return ranged(low, high, min_open=about.above is not None)
     if kind is Path or about.path != "any":
         is_file, is_folder = about.path.endswith("file"), about.path.endswith("folder")

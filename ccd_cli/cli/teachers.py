@@ -56,13 +56,14 @@ def list_teachers(chosen: Filter, screen: JsonScreen) -> None:
     Example: ccd teachers list --commercial
     """
     from ccd_cli.teachers.custom import custom_problems
+    from ccd_cli.teachers.download.lock import lock_problem
     from ccd_cli.teachers.listing import markdown_table, rows
 
     if chosen.markdown:
         click.echo(markdown_table(), nl=False)
         return
     report = screen.report()
-    for problem in custom_problems():
+    for problem in (*custom_problems(), *filter(None, [lock_problem()])):
         report.warn(problem)
     found = [
         row
@@ -85,10 +86,13 @@ def info(name: str, screen: JsonScreen) -> None:
 
     Example: ccd teachers info depth-anything-3-metric-large
     """
+    from ccd_cli.teachers.download.lock import lock_problem
     from ccd_cli.teachers.listing import full
     from ccd_cli.teachers.registry import card
 
     values = full(card(name))
+    if values["repo"] and (problem := lock_problem()):
+        screen.report().warn(problem)
     if screen.as_json:
         screen.document(values)
         return

@@ -83,7 +83,7 @@ def _sources(
 ) -> Iterator[Callable[[], Source]]:
     """What makes each source when it is called, so that one network at a time is in memory."""
     if settings.predictions is not None:
-        yield partial(FileSource, settings.predictions, settings.prediction_kind, sets)
+        yield partial(FileSource, settings.predictions, settings.prediction_kind, sets, settings.prediction_scale)
     for word in words or ([None] if settings.predictions is None else []):
         yield partial(_model, settings, word, words, runtime, report)
 

@@ -40,6 +40,14 @@ class Settings(RuntimeSettings):
         "Input",
         default_text="what the sidecars of `ccd predict` say",
     )
+    prediction_scale: float | None = option(
+        None,
+        "Depth scale of precomputed predictions without a sidecar, of any format: meters = value / S, e.g. 1000 for "
+        "millimeters.",
+        "Input",
+        metavar="S",
+        above=0,
+    )
     models: tuple[str, ...] = option(
         (),
         "Catalog name, run folder or checkpoint; repeat to compare several.",
@@ -96,11 +104,11 @@ class Settings(RuntimeSettings):
         from ccd_cli.scoring.alignment import Alignment  # torch
 
         alignment = Alignment(self.alignment, self.suite, self.alignment_max_res)
-        if self.predictions is not None:
-            if self.prediction_kind is not None or self.alignment != "auto":  # else sidecars may tell
-                alignment.check(self.prediction_kind)
-        elif self.prediction_kind is not None:
-            raise UsageProblem("--prediction-kind is for precomputed predictions.", "Add --predictions DIR.")
+        if self.predictions is not None and (self.prediction_kind is not None or self.alignment != "auto"):
+            alignment.check(self.prediction_kind)  # without either, sidecars may tell
+        for flag, value in (("kind", self.prediction_kind), ("scale", self.prediction_scale)):
+            if value is not None and self.predictions is None:
+                raise UsageProblem(f"--prediction-{flag} is for precomputed predictions.", "Add --predictions DIR.")
         check_choices(self)
         if self.camera == "own" and self.predictions is not None:
             raise UsageProblem("--camera own needs a model: precomputed predictions come without a predicted camera.")

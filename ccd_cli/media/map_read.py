@@ -91,7 +91,7 @@ def read_map(path: Path, meaning: Meaning | None = None) -> StoredMap:
 
     Without a sidecar a kind is needed; a depth scale alone says meters. Metric depth in whole numbers needs a scale, and
     images of 8 bits a kind. NaN, infinity, what `has_depth` names and, for `metric`, what is not positive are invalid. Raises
-    ImageError for what cannot be read, has no meaning, contradicts its sidecar, or is empty.
+    ImageError for what cannot be read, has no meaning, is not what its sidecar recorded, contradicts it, or is empty.
     """
     meaning = meaning or Meaning()
     side, notes = read_sidecar_of(path)
@@ -99,13 +99,13 @@ def read_map(path: Path, meaning: Meaning | None = None) -> StoredMap:
     if raw.bits == 1:
         raise ImageError(f"{path}: not a map of numbers (a mask)")
     if side:
-        kind, values, valid = _by_sidecar(path, raw, side, meaning)
+        kind, values, valid = by_sidecar(path, raw, side, meaning)
     else:
         kind = _kind(path, raw, meaning)
-        scale = _depth_scale(path, raw, kind, meaning)
+        scale = divisor(path, raw, kind, meaning)
         valid, more = has_depth(raw.values, kind, raw.bits is not None, meaning.no_depth)
         values = raw.values / np.float32(scale)
-        notes = [*notes, *more, *_doubts(path, raw)]
+        notes = [*notes, *raw.notes, *more, *_doubts(path, raw)]
     if raw.valid is not None:
         valid = valid & raw.valid
     camera, source = raw.camera, side.get("intrinsics_source")
@@ -126,7 +126,7 @@ def read_reference(path: Path, scale: float | None) -> NDArray[np.float32]:
     `scale` may be left out for floating point in meters and for what ccd wrote as metric depth. What `read_map` takes for
     invalid is unknown. Raises ImageError.
     """
-    side, _ = read_sidecar_of(path)
+    side, _ = read_sidecar_of(path, compare=False)
     if side and side.get("kind") != "metric":
         raise ImageError(f"{path}: its sidecar says '{side.get('kind')}', and a reference is depth in meters")
     raw = None if side else read_raw(path)
@@ -136,10 +136,13 @@ def read_reference(path: Path, scale: float | None) -> NDArray[np.float32]:
     return made.values if made.valid is None else np.where(made.valid, made.values, np.float32(np.nan))
 
 
-def _by_sidecar(
+def by_sidecar(
     path: Path, raw: RawMap, side: dict[str, Any], meaning: Meaning
 ) -> tuple[Kind, NDArray[np.float32], NDArray[np.bool_]]:
-    """Return (kind, values, valid) as ccd's sidecar says; a depth scale is for codes whose scale it does not say."""
+    """Return (kind, values [H, W], valid [H, W]) as ccd's sidecar says; a depth scale is for codes whose scale it does not say.
+
+    Raises ImageError where `meaning` contradicts the sidecar, and for codes without a scale.
+    """
     stored, given = side.get("kind"), meaning.kind
     if stored not in KINDS:
         raise ImageError(f"{sidecar_of(path)}: there is no kind of map '{stored}' ({', '.join(KINDS)})")
@@ -148,15 +151,15 @@ def _by_sidecar(
     kind = cast(Kind, stored)
     if raw.bits is None:
         if meaning.depth_scale not in (None, 1.0):
-            raise ImageError(f"{path}: its sidecar says what its values are, which contradicts --depth-scale")
+            raise ImageError(f"{path}: its sidecar says what its values are, which contradicts {meaning.scale_flag}")
         return kind, raw.values, np.isfinite(raw.values)
     scale, offset = side.get("scale"), side.get("offset") or 0.0
     if scale is None and meaning.depth_scale is not None:
         scale = 1 / meaning.depth_scale
     elif scale is not None and meaning.depth_scale is not None:
-        raise ImageError(f"{path}: its sidecar has a scale, which contradicts --depth-scale")
+        raise ImageError(f"{path}: its sidecar has a scale, which contradicts {meaning.scale_flag}")
     if scale is None:
-        raise ImageError(f"{path}: no scale in its sidecar {sidecar_of(path).name}: give --depth-scale S")
+        raise ImageError(f"{path}: no scale in its sidecar {sidecar_of(path).name}: give {meaning.scale_flag} S")
     if not all(isinstance(v, int | float) and math.isfinite(v) for v in (scale, offset)):
         raise ImageError(f"{sidecar_of(path)}: scale and offset are not two finite numbers")
     values = (raw.values.astype(np.float64) * float(scale) + float(offset)).astype(np.float32)
@@ -175,8 +178,11 @@ def _kind(path: Path, raw: RawMap, meaning: Meaning) -> Kind:
     return kind
 
 
-def _depth_scale(path: Path, raw: RawMap, kind: Kind, meaning: Meaning) -> float:
-    """What values are divided by; raises ImageError for meters in whole numbers whose unit nobody said."""
+def divisor(path: Path, raw: RawMap, kind: Kind | None, meaning: Meaning) -> float:
+    """Return what the values of a map without a sidecar are divided by.
+
+    Raises ImageError for meters in whole numbers, and for what looks like codes, whose unit nobody said.
+    """
     if meaning.depth_scale is not None or kind != "metric":
         return meaning.depth_scale or 1.0
     flag = f"{meaning.scale_flag} S (meters = value / S: 1000 for millimeters, 1 if they are meters)"

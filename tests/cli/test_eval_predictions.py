@@ -151,3 +151,63 @@ def test_where_the_published_fit_has_no_pixel_the_one_that_works_is_named(evalua
         np.save(path, values - np.quantile(values, 0.25))
     partly = evaluate(*flags)
     assert partly.exit_code == 0 and "not predicted > 0" in partly.stderr
+
+
+def test_damaged_predictions_fail_by_name_and_the_others_are_scored(own, ccd_here, tmp_path):
+    """A flipped bit in a map or its sidecar never becomes another score."""
+    made = ccd_here("predict", "rgb", "--model", "builtin:tiny", "--resolution", 56, "--out", "p", "--save", "png16")
+    assert made.exit_code == 0, made.output
+    before = rows(own("--predictions", "p"))["mine"]
+    side, path = tmp_path / "p/a.json", tmp_path / "p/b.depth.png"
+    whole, scale = side.read_text(), json.loads(side.read_text())["scale"]
+    side.write_text(whole.replace(str(scale), str(scale * 2)))
+    result = own("--predictions", "p")
+    assert result.exit_code == 1 and rows(result)["mine"]["n"] == 1
+    assert "a.json was changed or damaged" in result.stderr and "Traceback" not in result.stderr
+    side.write_text(whole)
+    content = path.read_bytes()
+    path.write_bytes(content + b"\0")
+    result = own("--predictions", "p")
+    assert result.exit_code == 1 and rows(result)["mine"]["n"] == 1 and "b.depth.png was changed" in result.stderr
+    path.write_bytes(content)
+    assert rows(own("--predictions", "p"))["mine"] == before
+    for name in "ab":
+        (tmp_path / f"p/{name}.json").write_text("{")
+    result = own("--predictions", "p")
+    assert result.exit_code == 1 and "a.json: not a readable sidecar" in result.stderr, "and not: give a kind"
+
+
+def test_whole_numbers_are_meters_by_the_scale_that_is_given(own, tmp_path):
+    (tmp_path / "p").mkdir()
+    for i, name in enumerate("ab"):
+        Image.fromarray(np.round(1000 * depth(i)).astype(np.uint16)).save(tmp_path / f"p/{name}.png")
+    flags = ("--predictions", "p", "--prediction-kind", "metric")
+    refused = own(*flags)
+    assert (
+        refused.exit_code == 1 and "--prediction-scale S" in refused.stderr and "1000 for millimeters" in refused.stderr
+    )
+    result = own(*flags, "--prediction-scale", 1000)
+    assert result.exit_code == 0 and rows(result)["mine"]["abs_rel"] < 1e-3
+    assert document(result)["protocol"]["models"]["p"]["scale"] == 1000
+    alone = own("--predictions", "p", "--prediction-scale", 1000)
+    assert alone.exit_code == 0 and rows(alone)["mine"]["abs_rel"] < 1e-3, "a scale alone says meters"
+    wrong = own(*flags, "--prediction-scale", 500)
+    assert rows(wrong)["mine"]["abs_rel"] == pytest.approx(1, abs=1e-3), "twice as far"
+
+
+def test_stored_scores_are_of_one_scale(own, ccd_here, tmp_path):
+    put(tmp_path / "p/mine/rgb", make=lambda d: 100 * d)
+    own("--predictions", "p", "--prediction-scale", 100)
+    again = ccd_here("eval", "--suite", "mine.yaml", "--json", "--predictions", "p", "--prediction-scale", 200)
+    assert rows(again)["mine"]["abs_rel"] == pytest.approx(0.5, abs=1e-3)
+
+
+def test_where_a_prediction_scale_does_not_apply(own, tmp_path):
+    lone = own("--prediction-scale", 1000)
+    assert lone.exit_code == 2 and "--prediction-scale is for precomputed predictions" in lone.stderr
+    put(tmp_path / "p/mine/rgb")
+    for value in (0, -1, "nan"):
+        assert own("--predictions", "p", "--prediction-scale", value).exit_code == 2
+    sidecars(tmp_path / "p/mine/rgb", "metric")
+    told = own("--predictions", "p", "--prediction-scale", 1000)
+    assert told.exit_code == 2 and "--prediction-scale 1000: the sidecar of" in told.stderr

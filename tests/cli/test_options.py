@@ -43,8 +43,9 @@ FLAGS = {
     ],
     "pointcloud": ["--depth", "--kind", "--depth-scale", "--out", "--json", *CLOUD],
     "eval": [
-        *("--suite", "--model", "--arch", "--data-root", "--predictions", "--prediction-kind", "--alignment"),
-        *("--alignment-max-res", "--resolution", "--camera", "--out", "--overwrite", "--limit", "--json", *RUNTIME),
+        *("--suite", "--model", "--arch", "--data-root", "--predictions", "--prediction-kind", "--prediction-scale"),
+        *("--alignment", "--alignment-max-res", "--resolution", "--camera", "--out", "--overwrite", "--limit"),
+        *("--json", *RUNTIME),
     ],
     "analyze": [
         *("--suite", "--model", "--arch", "--resolution", "--data-root", "--images", "--draws", "--seed", "--out"),
@@ -255,3 +256,10 @@ def test_no_two_settings_of_a_command_share_a_name():
         names = [each.name for one in settings for each, _ in options_of(one)]
         assert len(names) == len(set(names))
     assert {f.name for f in fields(RuntimeSettings)} == {"device", "precision", "threads"}
+
+
+@pytest.mark.parametrize("flag", ["--depth-scale", "--near", "--voxel"])
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_nan_and_infinity_are_no_numbers_of_a_range(flag, value):
+    made = CliRunner().invoke(cli, ["pointcloud", "a.png", flag, value])
+    assert made.exit_code == 2 and f"{value} is not a finite number" in made.output

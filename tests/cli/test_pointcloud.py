@@ -402,3 +402,20 @@ def test_the_guess_agrees_with_the_formula_in_the_help(pointcloud, tmp_path, sce
     (record,) = answer(pointcloud("room.png", "--depth", "room.npy", "--kind", "metric", "--json"))["clouds"]
     assert record["intrinsics"] == pytest.approx([*vars(camera_from_fov(60, *SIZE)).values()])
     assert record["fov"] == pytest.approx(60)
+
+
+@pytest.mark.parametrize("what", ["room.json", "room.npy", "room.depth.png"])
+def test_what_predict_wrote_and_was_damaged_makes_no_cloud(pointcloud, ccd_here, tmp_path, what):
+    made = ccd_here("predict", "room.png", "--model", "builtin:tiny", "--resolution", 56, "--save", "npy,png16")
+    assert made.exit_code == 0, made.output
+    maps = "ccd-out/room.npy" if what == "room.json" else f"ccd-out/{what}"
+    flags = ("room.png", "--depth", maps, "--fov", "60", "--out", "clouds")
+    assert pointcloud(*flags).exit_code == 0
+    cloud = tmp_path / "clouds/room.ply"
+    cloud.unlink()
+    path = tmp_path / "ccd-out" / what
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b'"disparity"', b'"depth"') if what == "room.json" else whole[:-1] + b"\x17")
+    result = pointcloud(*flags)
+    assert result.exit_code == 1 and f"{what} was changed or damaged since it was written" in result.stderr
+    assert "Traceback" not in result.stderr and not cloud.exists()

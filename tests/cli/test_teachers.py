@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from PIL import Image
 
 from ccd_cli.teachers.listing import markdown_table
 from ccd_cli.teachers.registry import BUILTINS, CARDS
@@ -154,6 +155,63 @@ def test_a_damaged_lock_is_said(ccd_here, tmp_path):
         done = ccd_here("teachers", "verify")
         assert done.exit_code == 1
         assert "lock.json cannot be read" in done.stderr
+
+
+@pytest.fixture
+def damaged(online, tmp_path):
+    """lock.json with a flipped bit, of one downloaded file and one downloaded folder: (run the command, lock.json)."""
+    hub, run = online
+    hub.repos[REPO] = Repo({FILE: b"a" * 2000})
+    assert run("pull", SMALL).returncode == 0
+    lock = tmp_path / "home" / "teachers" / "lock.json"
+    folder = lock.parent / "marigold-lcm"
+    folder.mkdir()
+    (folder / "model_index.json").write_text("{}")
+    lock.write_text(lock.read_text().replace('"files"', '"filec"'))
+    return run, lock
+
+
+def test_a_damaged_lock_stops_only_what_needs_it(damaged, ccd, tmp_path):
+    run, lock = damaged
+    repair = f"ccd teachers pull {SMALL} marigold-lcm"
+    listed = run("list", "--json")
+    assert listed.returncode == 0 and listed.stderr.count("lock.json cannot be read") == 1 and repair in listed.stderr
+    assert {row["name"] for row in rows(listed) if row["pulled"]} == {SMALL, "marigold-lcm", *BUILTINS}
+    assert run("info", "builtin:tiny").stderr == ""
+    told = run("info", "marigold-lcm")
+    assert told.returncode == 0 and told.stderr.count("lock.json cannot be read") == 1
+    for args in (("verify",), ("remove", SMALL), ("pull", SMALL, "--offline")):
+        done = run(*args)
+        assert done.returncode == 1 and repair in done.stderr and "Traceback" not in done.stderr, args
+        assert len(done.stderr.splitlines()) == 1
+    assert (lock.parent / SMALL / FILE).is_file()
+    Image.new("RGB", (80, 64)).save(tmp_path / "p.png")
+    home = {"CCD_HOME": str(tmp_path / "home")}
+    photo = ("predict", str(tmp_path / "p.png"), "--resolution", "56", "--out", str(tmp_path / "out"), "--model")
+    made = ccd(*photo, "builtin:tiny", **home)
+    assert made.returncode == 0 and "lock.json" not in made.stderr
+    refused = ccd(*photo, SMALL, **home)
+    assert refused.returncode == 1 and "lock.json cannot be read" in refused.stderr and repair in refused.stderr
+
+
+def test_a_pull_records_anew_and_names_what_is_without_a_record(damaged):
+    run, lock = damaged
+    before = lock.read_bytes()
+    done = run("pull", SMALL)
+    assert done.returncode == 0, done.stderr
+    assert lock.with_name("lock.json.damaged").read_bytes() == before
+    assert "is now lock.json.damaged" in done.stderr and "existing files verified" in done.stderr
+    assert "not compared when they are loaded: marigold-lcm" in done.stderr
+    assert "ccd teachers pull marigold-lcm (complete" in done.stderr
+    assert [row["name"] for row in rows(run("verify", SMALL, "--json")) if row["ok"]] == [SMALL]
+
+
+def test_a_lock_of_another_version_is_left_alone(damaged):
+    run, lock = damaged
+    lock.write_text('{"version": 9, "teachers": {}}')
+    done = run("pull", SMALL)
+    assert done.returncode == 1 and "version 9" in done.stderr and "Update ccd" in done.stderr
+    assert lock.read_text() == '{"version": 9, "teachers": {}}'
 
 
 def test_a_pull_without_names_takes_what_the_defaults_need(online):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -27,7 +30,7 @@ def read_image(path: Path) -> RawMap:
         with without_pillow_limit():
             image: Image.Image = Image.open(path)
     except Exception as error:
-        raise ImageError(f"{path}: not a readable image ({_reason(error)})") from error
+        raise ImageError(f"{path}: {_unopened(path, error)}") from error
     with image:
         check_size((image.height, image.width), path)
         try:
@@ -36,6 +39,14 @@ def read_image(path: Path) -> RawMap:
             raise
         except Exception as error:  # a decoder may raise anything for a damaged file
             raise ImageError(f"{path}: damaged ({_reason(error)})") from error
+
+
+def _unopened(path: Path, error: BaseException) -> str:
+    """Why Pillow does not open an image."""
+    with suppress(OSError), path.open("rb") as file:
+        if file.read(4) in (b"II*\0", b"MM\0*"):
+            return "a TIFF of a kind that is not read (colors of 32 bits?), and depth is one channel"
+    return f"not a readable image ({_reason(error)})"
 
 
 def _decoded(path: Path, image: Image.Image) -> RawMap:
@@ -83,9 +94,12 @@ def _bits(path: Path, image: Image.Image) -> int:
 
 
 def read_pfm(path: Path) -> RawMap:
-    """Return a gray PFM: rows from the bottom, bytes in the order that the sign of its scale says.
+    """Return a gray PFM: rows from the bottom, bytes in the order that the sign of its scale says; raises ImageError.
 
-    The scale's magnitude is not applied, as in the readers of Middlebury and MiDaS. Raises ImageError.
+    The scale's magnitude is not applied; where it is not 1, a note says so. Netpbm's pfm(5) calls it the unit of the samples
+    and leaves its meaning open. The readers of the Middlebury sets (pfmLib, ReadFilePFM), whose disparities in pixels are
+    written with 1/255 by default, and of MiDaS leave the samples as they are. OpenCV alone divides by it (grfmt_pfm.cpp),
+    which makes 255 times the disparity of a Middlebury file.
     """
     try:
         with path.open("rb") as file:
@@ -100,9 +114,15 @@ def read_pfm(path: Path) -> RawMap:
             data = file.read(4 * width * height + 1)
     except (OSError, ValueError) as error:
         raise ImageError(f"{path}: not a readable .pfm ({first_line(error)})") from error
+    if scale == 0 or not math.isfinite(scale):
+        raise ImageError(
+            f"{path}: not a readable .pfm (its scale is {scale:g}, whose sign would say the order of bytes)"
+        )
     if len(data) != 4 * width * height:
         raise ImageError(f"{path}: not a readable .pfm (its header says {width}x{height}, and its length does not)")
-    return plane(np.frombuffer(data, "<f4" if scale < 0 else ">f4").reshape(height, width)[::-1], path)
+    made = plane(np.frombuffer(data, "<f4" if scale < 0 else ">f4").reshape(height, width)[::-1], path)
+    note = f"the scale {abs(scale):g} in the header of the .pfm is not applied: its values are taken as they are"
+    return made if abs(scale) == 1 else replace(made, notes=(note,))
 
 
 def _reason(error: BaseException) -> str:

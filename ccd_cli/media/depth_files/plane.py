@@ -24,7 +24,8 @@ class RawMap:
     """A map as a file holds it: `values` float32 [H, W] in the file's own unit.
 
     `bits`: of a whole number in the file (1: a mask), None for floating point. `valid` [H, W] and `camera`, where the file
-    has them. `name` is that of the array or channel, where it was chosen among several.
+    has them. `name` is that of the array or channel, where it was chosen among several. `notes` are sentences about what the
+    file says and is not applied.
     """
 
     values: NDArray[np.float32]
@@ -32,6 +33,7 @@ class RawMap:
     valid: NDArray[np.bool_] | None = None
     camera: Camera | None = None
     name: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def inverse(self) -> bool:

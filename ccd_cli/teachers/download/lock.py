@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ccd_cli.core.errors import TeacherError
-from ccd_cli.core.files import write_json
+from ccd_cli.core.files import disk_error, write_json
 from ccd_cli.core.lock import exclusive_lock
 from ccd_cli.core.parse import parse_json
 from ccd_cli.core.paths import builtin_folder, cache_folder
@@ -48,6 +48,10 @@ class Locked:
     also: dict[str, str] = field(default_factory=dict)  # further repositories and their commits
 
 
+class DamagedLock(TeacherError):
+    """lock.json is no record of this version of ccd; pulling makes it anew."""
+
+
 def teachers_folder() -> Path:
     """Return the folder of all pulled teachers."""
     return cache_folder() / "teachers"
@@ -66,10 +70,10 @@ def installed_at(card: Card) -> Path:
 
 
 def is_pulled(card: Card) -> bool:
-    """Return whether a teacher's weights are on this machine (present, not verified)."""
+    """Return whether a teacher's weights are on this machine (present, not verified); a damaged lock.json tells nothing."""
     path = installed_at(card)
     if path.is_dir():
-        entry = entries().get(card.name)
+        entry = None if lock_problem() else entries().get(card.name)
         return all((path / place).is_file() for place in entry.files) if entry else any(path.iterdir())
     return path.is_file()
 
@@ -101,8 +105,8 @@ def _refuse(card: Card, wrong: list[str]) -> None:
 
 
 def entries() -> dict[str, Locked]:
-    """Return what lock.json says; {} where there is none. `TeacherError` where it is damaged."""
-    path = teachers_folder() / "lock.json"
+    """Return what lock.json says; {} where there is none. `DamagedLock`, or `TeacherError` for one of another version."""
+    path = _lock()
     try:
         plain = parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -111,7 +115,10 @@ def entries() -> dict[str, Locked]:
         raise _damaged(path, error) from error
     try:
         if plain["version"] != VERSION:
-            raise ValueError(f"version {plain['version']}")
+            raise TeacherError(
+                f"{path} cannot be read (version {plain['version']}, and this is {VERSION}).",
+                f"Update ccd; if no newer one wrote it, remove it. {_again()}",
+            )
         if strange := [name for name in plain["teachers"] if not NAME.fullmatch(name)]:
             raise ValueError(strange[0])
         return {name: _locked(entry) for name, entry in plain["teachers"].items()}
@@ -127,7 +134,37 @@ def record(name: str, entry: Locked | None) -> None:
         if entry:
             known[name] = entry
         teachers = {key: asdict(value) for key, value in sorted(known.items())}
-        write_json(teachers_folder() / "lock.json", {"version": VERSION, "teachers": teachers})
+        write_json(_lock(), {"version": VERSION, "teachers": teachers})
+
+
+def lock_problem() -> str:
+    """Return what is wrong with lock.json and what to do about it, "" where nothing is."""
+    try:
+        entries()
+    except TeacherError as error:
+        return str(error)
+    return ""
+
+
+def set_damaged_aside(pulled: Collection[str], report: Report) -> None:
+    """Rename a damaged lock.json, so that a pull of the names `pulled` can record anew; says what has no record then.
+
+    `CcdError` where it cannot be renamed, `TeacherError` for one of another version.
+    """
+    with exclusive_lock(teachers_folder() / ".lock.json.lock", "", wait=lambda: None):
+        try:
+            entries()
+        except DamagedLock:
+            aside = _lock().with_name("lock.json.damaged")
+            try:
+                _lock().replace(aside)
+            except OSError as error:
+                raise disk_error(error, aside) from error
+            report.warn(f"{_lock()} was damaged and is now {aside.name}; a new record is begun.")
+            if rest := [name for name in _present() if name not in pulled]:
+                report.warn(
+                    f"Models without a record, not compared when they are loaded: {', '.join(rest)}. {_again(rest)}"
+                )
 
 
 @contextmanager
@@ -200,8 +237,22 @@ def _locked(plain: dict[str, Any]) -> Locked:
     return Locked(**{**plain, "files": files})
 
 
-def _damaged(path: Path, error: Exception) -> TeacherError:
-    return TeacherError(
-        f"{path} cannot be read ({type(error).__name__}: {str(error)[:80]}).",
-        "Move it away and pull again: complete files are recognized and not downloaded twice.",
-    )
+def _lock() -> Path:
+    return teachers_folder() / "lock.json"
+
+
+def _present() -> list[str]:
+    """Downloadable teachers that have a folder here."""
+    return [name for name, one in all_cards().items() if one.repo and (teachers_folder() / name).is_dir()]
+
+
+def _again(names: Collection[str] | None = None) -> str:
+    """The command that verifies and records teachers, of None: all that are here."""
+    names = _present() if names is None else names
+    consent = "" if all(all_cards()[name].commercial for name in names) else " --allow-noncommercial"
+    what = f"Verify and record them again with: ccd teachers pull {' '.join(names)}{consent}"
+    return f"{what} (complete files are not downloaded twice)" if names else "No model is downloaded here: remove it."
+
+
+def _damaged(path: Path, error: Exception) -> DamagedLock:
+    return DamagedLock(f"{path} cannot be read ({type(error).__name__}: {str(error)[:80]}).", _again())

@@ -24,6 +24,7 @@ from ccd_cli.teachers.download.lock import (
     is_pulled,
     partial,
     record,
+    set_damaged_aside,
     teachers_folder,
 )
 from ccd_cli.teachers.registry import card
@@ -81,6 +82,8 @@ def pull(
             silent = silent or isinstance(error, HubUnreachable)
             outcomes[name] = Outcome(name=name, status="failed", error=error)
     _check_space(plans)
+    if plans:
+        set_damaged_aside(plans, report)
     for name, files in plans.items():
         try:
             with holding(name, report):

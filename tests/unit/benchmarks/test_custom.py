@@ -1,5 +1,6 @@
 """A user's own pairs as a suite file."""
 
+import json
 import re
 
 import numpy as np
@@ -9,6 +10,7 @@ from PIL import Image
 
 from ccd_cli.benchmarks import open_suite
 from ccd_cli.benchmarks.custom_schema import CustomSet, read_suite
+from ccd_cli.core.checksums import checksum, seal
 from ccd_cli.core.errors import CcdError, ImageError, RecipeError
 from ccd_cli.core.paths import shipped_folder
 from tests.tiny_sets import photo, put_codes, put_rgb, ramp
@@ -70,6 +72,18 @@ def test_crop_mask_and_unknown_values(folder):
     assert np.isnan(sample.depth[:, 12]).all() and sample.rgb.shape == (30, 40, 3), "the photo stays whole"
     assert sample.camera is not None and sample.camera.cy == 15.0
     assert found.spec.boundary and found.spec.resolution == 518
+
+
+def test_a_damaged_map_of_predict_is_no_ground_truth(folder):
+    path, side = folder / "set/d.npy", folder / "set/d.json"
+    np.save(path, ramp(30, 40, 2, 20).astype(np.float32))
+    content = {"ccd_sidecar": 1, "kind": "disparity", "files": {"npy": "d.npy"}, "checksums": {"d.npy": checksum(path)}}
+    side.write_text(json.dumps(seal(content)))
+    found = one(folder, image="rgb/a-color.png", depth="d.npy", kind="disparity", min=1, max=30)
+    assert np.isfinite(found.read(0).depth).all()
+    path.write_bytes(path.read_bytes()[:-1] + b"\x42")
+    with pytest.raises(ImageError, match=r"d\.npy was changed or damaged"):
+        found.read(0)
 
 
 def test_disparity_becomes_depth(folder):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -84,11 +85,33 @@ def test_damaged_images_are_no_half_maps(tmp_path):
             read_raw(tmp_path / name)
 
 
-def test_the_scale_of_a_pfm_is_only_its_byte_order(tmp_path):
-    for name, scale, order in (("a", "-0.0039", "<f4"), ("b", "0.0039", ">f4"), ("c", "1", ">f4")):
-        path = tmp_path / f"{name}.pfm"
-        path.write_bytes(f"Pf\n32 24\n{scale}\n".encode() + Z[::-1].astype(order).tobytes())
-        assert (read_raw(path).values == Z).all()
+def pfm(path, scale, order="<f4"):
+    path.write_bytes(f"Pf\n32 24\n{scale}\n".encode() + Z[::-1].astype(order).tobytes())
+    return path
+
+
+def test_the_scale_of_a_pfm_is_only_its_byte_order_and_more_is_said(tmp_path):
+    """Middlebury's disparities in pixels carry 1/255; OpenCV would make 255 times of them."""
+    for scale, order in (("-0.003922", "<f4"), ("0.0039", ">f4"), ("-2", "<f4"), ("1", ">f4"), ("-1.0", "<f4")):
+        path = pfm(tmp_path / "a.pfm", scale, order)
+        stored = read_map(path, Meaning("metric"))
+        assert (read_raw(path).values == Z).all() and (stored.depth_map.values == Z).all()
+        assert len(stored.notes) == (abs(float(scale)) != 1), scale
+    assert "scale 0.5 in the header" in read_map(pfm(path, "-0.5"), Meaning("metric")).notes[0]
+    assert cv2.imread(str(path), cv2.IMREAD_UNCHANGED) == pytest.approx(2 * Z), "the one reader that differs"
+
+
+@pytest.mark.parametrize("scale", ["0", "-0.0", "1e999", "-1e999"])
+def test_a_pfm_without_a_byte_order_is_refused(tmp_path, scale):
+    with pytest.raises(ImageError, match=r"a\.pfm: not a readable \.pfm \(its scale"):
+        read_raw(pfm(tmp_path / "a.pfm", scale))
+
+
+def test_a_color_tiff_of_32_bits_is_no_depth(tmp_path):
+    cv2.imwrite(str(tmp_path / "a.tif"), np.dstack([Z, Z * 2, Z * 3]).astype(np.float32))
+    for call in (read_raw, lambda path: read_map(path, Meaning("metric"))):
+        with pytest.raises(ImageError, match=r"a\.tif: a TIFF of a kind that is not read \(colors of 32 bits"):
+            call(tmp_path / "a.tif")
 
 
 @pytest.mark.parametrize(

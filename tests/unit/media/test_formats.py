@@ -179,3 +179,11 @@ def test_sizes_are_checked_for_bytes_too(monkeypatch):
     monkeypatch.setattr(module, "MAX_PIXELS", 9_999)
     with pytest.raises(ImageError, match="megapixels"):
         decode_photo(buffer.getvalue(), "a.png")
+
+
+def test_a_color_tiff_of_32_bits_is_named_as_not_read(tmp_path):
+    path = tmp_path / "a.tif"
+    assert cv2.imwrite(str(path), np.random.default_rng(0).random((32, 40, 3), np.float32))
+    for call in (check_header, read_photo):
+        with pytest.raises(ImageError, match=r"a\.tif: a TIFF of a kind that is not read here \(colors of 32 bits"):
+            call(path)
