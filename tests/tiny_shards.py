@@ -119,7 +119,10 @@ def index_for(folder, counts, names=None, form=FORMAT):
         name="made",
         size=SIZE,
         crops=2,
-        teachers=[{"teacher": "a", "kind": "disparity"}, {"teacher": "b", "kind": "metric"}],
+        teachers=[
+            {"teacher": "a", "kind": "disparity", "license": "MIT"},
+            {"teacher": "b", "kind": "metric", "license": "MIT"},
+        ],
         license="MIT",
         samples=sum(counts),
         images=sum(counts) if form == FORMAT else None,

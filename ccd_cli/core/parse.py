@@ -14,7 +14,9 @@ MAX_DIGITS = 20
 """Digits of a whole number: more fit no 64-bit integer."""
 MAX_TEXT = 64 * 2**20
 """Bytes of a text file that is read as a whole."""
-_BOMS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
+UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+"""First bytes of UTF-16 text, as Notepad and PowerShell write it."""
+_BOMS = ((b"\xef\xbb\xbf", "utf-8-sig"), *((mark, "utf-16") for mark in UTF16_MARKS))
 
 
 def parse_json(data: str | bytes) -> Any:

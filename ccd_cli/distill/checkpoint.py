@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import zlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ConfigDict, ValidationError
 
 import ccd_cli
+from ccd_cli.config.common import Count, Section
 from ccd_cli.config.load import differences, recipe_hash
 from ccd_cli.config.yaml_loader import read_yaml
 from ccd_cli.core.compute import Compute
@@ -26,6 +29,7 @@ from ccd_cli.data.views import Stream
 from ccd_cli.distill.run_folder import RunFolder
 from ccd_cli.distill.state import Run, TrainState
 from ccd_cli.geometry.kinds import DIRECTION, UNIT
+from ccd_cli.labels.format import Natural
 from ccd_cli.labels.shards import ShardReader
 from ccd_cli.models.checkpoint import save_model
 from ccd_cli.teachers.licenses import strictest
@@ -46,6 +50,36 @@ FREE_TO_CHANGE = (
     "labels.verify",
 )
 """Recipe keys that may differ on resume: they do not touch the weights."""
+
+
+class _GuardState(Section):
+    model_config = ConfigDict(allow_inf_nan=True)
+
+    recent: list[float]
+    start: float | None
+    nonfinite_row: int
+    nonfinite_total: int
+    warned_flat: bool
+    stopped: bool
+
+
+class _Saved(Section):
+    """What a saved state holds beside tensors."""
+
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=True)
+
+    step: Natural
+    guard: _GuardState
+    history: list[dict[str, float]]
+    best: dict[str, float] | None
+    bad: list[tuple[str, str]]
+    threads: Count
+    device: str
+    precision: str
+    world: Count
+    photos: Natural
+    source_hash: str
+    hashes: dict[str, str]
 
 
 def save(run: Run, state: TrainState) -> None:
@@ -90,8 +124,13 @@ def save_student(run: Run, state: TrainState) -> None:
 
 
 def restore(state: TrainState, stream: Stream, saved: dict[str, Any]) -> None:
-    """Take up a saved state, and the images that could not be read by then."""
-    state.load_state_dict(saved)
+    """Take up a saved state, and the images that could not be read by then; raises CcdError for one of another student."""
+    try:
+        state.load_state_dict(saved)
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, zlib.error) as error:
+        raise CcdError(
+            f"The saved state does not fit the run ({first_line(error)[:200]}).", "Start over with --overwrite."
+        ) from error
     for path, reason in saved["bad"]:
         stream.mark_bad(Path(path), reason)
 
@@ -127,6 +166,18 @@ def read(path: Path) -> dict[str, Any] | None:
         raise CcdError(f"{path} was not written by this version of ccd.", "Start over with --overwrite.")
     if not sealed:
         raise CcdError(f"{path} is damaged (its checksum is another).", "Start over with --overwrite.")
+    return values
+
+
+def read_whole(path: Path) -> dict[str, Any] | None:
+    """Return what `read` does; raises CcdError, too, for a state that lacks something or holds it in another type."""
+    values = read(path)
+    try:
+        if values is not None:
+            _Saved.model_validate(values)
+    except ValidationError as error:
+        wrong = ".".join(map(str, error.errors()[0]["loc"]))[:80]
+        raise CcdError(f"{path} is damaged: it lacks a proper '{wrong}'.", "Start over with --overwrite.") from error
     return values
 
 

@@ -79,7 +79,7 @@ def prepare(
     weights = inputs.weights.path if inputs.weights else None
     student = build_student(inputs.arch, recipe.student.init, weights, step_seed(recipe.seed, Draw.INITIAL_WEIGHTS))
     _take_folder(folder, student, 2 + (recipe.optim.ema > 0) + (inputs.validation is not None), compute, stack)
-    saved = checkpoint.read(folder.state) if settings.resume else None
+    saved = checkpoint.read_whole(folder.state) if settings.resume else None
     if saved is not None:
         checkpoint.check_same_images(saved, inputs.images)
         checkpoint.match_machine(saved, compute, settings.threads, report)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ccd_cli.core.errors import UsageProblem
-from ccd_cli.core.parse import parse_json
+from ccd_cli.core.parse import UTF16_MARKS, parse_json
 from ccd_cli.geometry.camera import Calibration, camera_from_numbers
 from ccd_cli.geometry.depth_map import Camera
 
@@ -49,10 +49,10 @@ def read_camera_file(path: Path) -> Calibration:
         raise UsageProblem(f"{name} cannot be read ({error.strerror or error}).") from error
     if data.startswith(b"\x93NUMPY"):
         camera, size = camera_from_numbers(_array(path, name), name), None
-    elif b"\0" in data:
+    elif b"\0" in data and not data.startswith(UTF16_MARKS):
         raise UsageProblem(f"{name} is a binary file.", "COLMAP: model_converter --output_type TXT writes cameras.txt.")
     else:
-        text = data.decode("utf-8-sig", "replace").strip()
+        text = data.decode("utf-16" if data.startswith(UTF16_MARKS) else "utf-8-sig", "replace").strip()
         camera, size = _from_json(text, name) if text.startswith(("{", "[{")) else _from_text(text, name)
     return Calibration(camera, size, str(path))
 

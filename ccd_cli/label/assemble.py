@@ -160,7 +160,9 @@ def _sidecar(job: LabelJob, parts: Sequence[Part], i: int, line: Line, file: str
 
 def _teacher_facts(job: LabelJob, teacher: int) -> dict[str, Any]:
     """Return what sidecars and index record of a teacher."""
-    facts, entry = job.state["teachers"][str(teacher)], job.recipe.teachers[teacher]
+    facts, entry = job.state["teachers"].get(str(teacher)), job.recipe.teachers[teacher]
+    if facts is None:  # recorded before its first part is there
+        raise CcdError(f"{job.folder.state} is damaged.", "Start over with --overwrite.")
     return {
         "teacher": facts["teacher"],
         "kind": facts["kind"],

@@ -9,12 +9,14 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, Self, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import model_validator
 
+from ccd_cli.config.common import Fraction, Section
 from ccd_cli.core.concurrency import BackgroundWork, prefetch
 from ccd_cli.core.errors import CcdError
 from ccd_cli.core.files import disk_error
@@ -24,7 +26,7 @@ from ccd_cli.data.crops import Region
 from ccd_cli.geometry.kinds import Kind
 from ccd_cli.label.plan import ImageFacts, Plan, Unreadable, key_of
 from ccd_cli.label.threads import ImageThreads
-from ccd_cli.labels.format import FloatMap, decode_label, encode_label, encoding_of, label_name
+from ccd_cli.labels.format import Box, FloatMap, Natural, Sha256, decode_label, encode_label, encoding_of, label_name
 from ccd_cli.labels.shards import write_tar
 from ccd_cli.losses.disparity import to_disparity
 from ccd_cli.losses.masks import flat_maps, saturated_mask
@@ -92,6 +94,56 @@ class Part:
             for crop, png in zip(self.crops[image], pngs, strict=True)
         ]
         return np.stack(maps)
+
+
+class _CropFacts(Section):
+    scale: float
+    offset: float
+    valid: Fraction
+    saturated: Fraction
+    flat: bool
+
+
+class TeacherFacts(Section):
+    """What a part, and the state of a folder, say of a teacher."""
+
+    teacher: str
+    kind: Kind
+    license: str
+    checkpoint_sha256: str
+
+
+class _Seen(Section):
+    position: Natural
+    path: str
+    sha256: Sha256
+    bytes: Natural
+    height: Natural
+    width: Natural
+    boxes: list[Box]
+
+
+class _Bad(Section):
+    position: Natural
+    path: str
+    reason: str
+
+
+class _Facts(Section):
+    """What the first member of a part says."""
+
+    kind: Kind
+    teacher: TeacherFacts
+    seen: list[_Seen]
+    bad: list[_Bad]
+    crops: list[list[_CropFacts]]
+    pngs: Sha256
+
+    @model_validator(mode="after")
+    def _as_many(self) -> Self:
+        if [len(crops) for crops in self.crops] != [len(image.boxes) for image in self.seen]:
+            raise ValueError("not as many labels as boxes")
+        return self
 
 
 def write_part(
@@ -187,13 +239,14 @@ def read_part(path: Path) -> Part:
             checked = parse_json(_content(tar, tar.next()))
         if hashlib.sha256(checked["facts"].encode()).hexdigest() != checked["sha256"]:
             raise ValueError("its hash differs")
-        facts = parse_json(checked["facts"])
+        facts = _Facts.model_validate_json(checked["facts"])
         images = [
-            ImageFacts(**{**image, "path": Path(image["path"]), "boxes": [Region(*box) for box in image["boxes"]]})
-            for image in facts["seen"]
+            ImageFacts(**{**vars(image), "path": Path(image.path), "boxes": [Region(*box) for box in image.boxes]})
+            for image in facts.seen
         ]
-        unreadable = [Unreadable(**{**image, "path": Path(image["path"])}) for image in facts["bad"]]
-        return Part(facts["kind"], images, unreadable, facts["crops"], facts["teacher"], path, facts["pngs"])
+        unreadable = [Unreadable(image.position, Path(image.path), image.reason) for image in facts.bad]
+        crops = [[crop.model_dump() for crop in each] for each in facts.crops]
+        return Part(facts.kind, images, unreadable, crops, facts.teacher.model_dump(), path, facts.pngs)
     except (OSError, tarfile.TarError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CcdError(f"{path} is damaged ({type(error).__name__}).", _DAMAGED) from error
 

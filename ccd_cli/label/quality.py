@@ -4,19 +4,42 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, cast
+from pathlib import Path
+from typing import Annotated, Any, cast
 
 import numpy as np
+from pydantic import Field, TypeAdapter
 
-from ccd_cli.config.common import Fraction
+from ccd_cli.config.common import Fraction, Section
 from ccd_cli.core.concurrency import BackgroundWork
+from ccd_cli.core.errors import CcdError
 from ccd_cli.label.parts import Part
 from ccd_cli.label.plan import key_of
 from ccd_cli.label.threads import ImageThreads
 from ccd_cli.labels.agreement import disagreement
+from ccd_cli.labels.format import Sha256
 
 Line = dict[str, Any]
 """A line of `quality.jsonl`: key, photo, sha256, disagreement, agreement, teachers; `dropped` once the rules ran."""
+
+
+class _TeacherLine(Section):
+    teacher: str
+    valid: Fraction
+    saturated: Fraction
+    flat: Fraction
+
+
+class _Line(Section):
+    key: Annotated[str, Field(pattern=r"^\d{9}$")]
+    photo: str
+    sha256: Sha256
+    disagreement: float | None
+    agreement: float | None
+    teachers: list[_TeacherLine]
+
+
+_LINES = TypeAdapter(list[_Line])
 
 
 def score_shard(parts: Sequence[Part], names: Sequence[str], size: int, threads: ImageThreads) -> list[Line]:
@@ -46,6 +69,14 @@ def _score_image(
             {"teacher": name, **_mean_over_crops(part.crops[image])} for name, part in zip(names, parts, strict=True)
         ],
     }
+
+
+def read_scores(path: Path) -> list[Line]:
+    """Return a shard's lines before the drop rules; raises CcdError where they are damaged."""
+    try:
+        return [line.model_dump() for line in _LINES.validate_json(path.read_bytes())]
+    except (OSError, ValueError) as error:
+        raise CcdError(f"{path} is damaged.", "Remove it and run again.") from error
 
 
 def apply_drop_rules(lines: list[Line], worst: Fraction, limit: float | None) -> list[Line]:

@@ -18,7 +18,6 @@ from shlex import quote
 from ccd_cli.config.label import LabelRecipe
 from ccd_cli.core.errors import CcdError, UsageProblem
 from ccd_cli.core.files import json_line, read_json_lines, write_text
-from ccd_cli.core.parse import parse_json
 from ccd_cli.core.report import Report
 from ccd_cli.core.signals import Signals
 from ccd_cli.label.assemble import write_index
@@ -26,7 +25,7 @@ from ccd_cli.label.engine import Engine, LocalEngine
 from ccd_cli.label.folder import LabelFolder, choose_label_folder, images_changed, is_finished, retain_whole_shards
 from ccd_cli.label.job import LabelJob
 from ccd_cli.label.parts import read_part
-from ccd_cli.label.quality import Line, apply_drop_rules
+from ccd_cli.label.quality import Line, apply_drop_rules, read_scores
 from ccd_cli.label.ray import RayEngine
 from ccd_cli.label.setup import prepare
 from ccd_cli.label.stages import Answer, Predict, ScoreAgreement, Stage, WriteShards
@@ -214,7 +213,7 @@ def _score_agreement(stages: _Stages) -> None:
     stages.run("Comparing teachers", ScoreAgreement(job), missing)
     lines: list[Line] = []
     for shard in range(job.plan.shards):
-        lines += parse_json(folder.scores(shard).read_text(encoding="utf-8"))
+        lines += read_scores(folder.scores(shard))
     if not lines:
         raise CcdError("None of the images can be read.", f"See {folder.skipped}.")
     rules = job.recipe.drop

@@ -22,6 +22,7 @@ from ccd_cli.core.report import Report
 from ccd_cli.data.source import Source
 from ccd_cli.label.folder import LabelFolder, choose_label_folder
 from ccd_cli.label.job import LabelJob
+from ccd_cli.label.parts import TeacherFacts
 from ccd_cli.label.plan import Plan
 from ccd_cli.labels.format import FORMAT, OLD_FORMAT
 from ccd_cli.media.find import list_photos
@@ -123,7 +124,8 @@ def _resumed_state(folder: LabelFolder, now: dict[str, Any], report: Report) -> 
     try:
         then = parse_json(folder.state.read_text(encoding="utf-8"))
         pairs = [(key, then[key], now[key]) for key in ("photos", "device", "precision", "ccd")]
-        then["teachers"].get("0")
+        for facts in then["teachers"].values():
+            TeacherFacts.model_validate(facts)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CcdError(f"{folder.state} is damaged.", "Start over with --overwrite.") from error
     if (begun := then.get("format", OLD_FORMAT)) != FORMAT:

@@ -9,12 +9,12 @@ import hashlib
 import io
 import json
 import re
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from pydantic import Field, model_validator
+from pydantic import Field, FiniteFloat, model_validator
 
 from ccd_cli.config.common import Fraction, Section
 from ccd_cli.core.errors import CcdError
@@ -173,7 +173,7 @@ class Index(Section):
     """Side of every label in pixels."""
     crops: Annotated[int, Field(ge=1)]
     """Labels per image and teacher: the shared region and its patches."""
-    teachers: list[dict[str, Any]]
+    teachers: list[dict[str, str | int | FiniteFloat | None]]
     """Name, kind, license and weights of each teacher, in the order of the labels."""
     license: str
     """The strictest license among the teachers."""

@@ -37,6 +37,7 @@ INDEX = "index.json"
 QUICK_BYTES = 4_000_000_000
 """Size of shards that are hashed in seconds."""
 _MAX_SIDECAR, _MAX_LABEL = 4_000_000, 128_000_000  # bytes of a member
+_LEAST = 1024  # bytes of a sample in a tar: a header and a block of its sidecar
 _MAX_OPEN = 16  # shards held open at once
 _NAMED = re.compile(rb'"format"\s*:\s*"(ccd-labels/\w{1,20})"')
 _DAMAGED = "Create it anew: ccd label RECIPE --overwrite"
@@ -82,7 +83,8 @@ def read_index(folder: Path) -> Index:
     if found.format != OLD_FORMAT and (found.images is None or found.checksum != found.expected_checksum):
         raise CcdError(f"{path} is damaged: its checksum does not fit.", _DAMAGED)
     names = [shard.file for shard in found.shards]
-    if len(set(names)) != len(names) or sum(shard.samples for shard in found.shards) != found.samples:
+    full = any(shard.samples * _LEAST > shard.bytes for shard in found.shards)
+    if full or len(set(names)) != len(names) or sum(shard.samples for shard in found.shards) != found.samples:
         raise CcdError(f"{path} contradicts itself.", _DAMAGED)
     return found
 
@@ -175,9 +177,7 @@ class Shard:
             raise CcdError(f"{self.path} is not the file that the index describes: its hash differs.", _DAMAGED)
 
     def _scan(self, facts: ShardFacts) -> dict[str, dict[str, tuple[int, int]]]:
-        length = self.path.stat().st_size
-        if length != facts.bytes:
-            raise CcdError(f"{self.path} has {length} bytes; the index says {facts.bytes}.", _DAMAGED)
+        length = _checked_size(self.path, facts)
         found: dict[str, dict[str, tuple[int, int]]] = {}
         try:
             with tarfile.open(fileobj=self._file, mode="r:") as tar:
@@ -200,6 +200,17 @@ class Shard:
         return found
 
 
+def _checked_size(path: Path, facts: ShardFacts) -> int:
+    """Return the bytes of a shard; raises CcdError where it is missing or the index says another size."""
+    try:
+        length = path.stat().st_size
+    except OSError as error:
+        raise CcdError(f"{path} cannot be read ({error.strerror}).", _DAMAGED) from error
+    if length != facts.bytes:
+        raise CcdError(f"{path} has {length} bytes; the index says {facts.bytes}.", _DAMAGED)
+    return length
+
+
 class StreamPosition(NamedTuple):
     """Position of a stream: `position` of this rank's samples of `epoch` are done."""
 
@@ -214,7 +225,7 @@ class ShardReader:
     every `world`-th to this `rank`, so that each sample is in exactly one rank. The order is a function of
     (seed, epoch) alone and is drawn on numbers, not data: resuming at any position reads nothing twice, and the
     buffer costs no memory. `verify` compares a shard's sha256 with the index's before its first use. For one thread: create
-    one reader per worker.
+    one reader per worker. Raises CcdError where a shard is missing or of another size than the index says.
     """
 
     def __init__(
@@ -230,6 +241,8 @@ class ShardReader:
             raise UsageProblem(f"A reader needs 0 <= rank < world and buffer >= 1, not {rank}, {world}, {buffer}.")
         self.folder = Path(folder)
         self.index = read_index(self.folder)
+        for facts in self.index.shards:  # before the order of as many samples as the index promises takes memory
+            _checked_size(self.folder / facts.file, facts)
         self.seed, self.rank, self.world, self.buffer = seed, rank, world, buffer
         self._open: OrderedDict[int, Shard] = OrderedDict()
         self._unverified = set(range(len(self.index.shards))) if verify else set()

@@ -45,7 +45,8 @@ _CHANGES = ("os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.link", "os.sym
 class Reader:
     """Something that reads: `call(folder, name)` after the file `name` of `files` was changed, or `call(folder, word)`.
 
-    `styles` says which files are changed, and how (see `mutate`); without it `words` are.
+    `styles` says which files are changed, and how (see `mutate`); without it `words` are. `refused` are those that are refused
+    unchanged, too: hostile ones.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Reader:
     files: dict[str, bytes] = field(default_factory=dict)
     styles: dict[str, str] = field(default_factory=dict)
     words: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
     weight: int = 1
 
 

@@ -40,4 +40,6 @@ def normalized_intrinsics(values: object, name: str) -> NDArray[np.float64]:
         raise ImageError(f"{name}: 'intrinsics' is no 3x3 matrix") from error
     if matrix.shape != (3, 3) or not np.isfinite(matrix).all() or matrix[0, 0] <= 0 or matrix[1, 1] <= 0:
         raise ImageError(f"{name}: 'intrinsics' is no 3x3 camera matrix")
+    if matrix[1, 0] != 0 or (matrix[2] != (0, 0, 1)).any():
+        raise ImageError(f"{name}: 'intrinsics' is no 3x3 camera matrix")
     return matrix

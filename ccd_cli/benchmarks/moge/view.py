@@ -24,6 +24,10 @@ Matrix = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 
+LEAST = 1 / 8
+"""Share of the picture's width and height that a view has at least; no real camera looks past the middle of its picture so far."""
+
+
 @dataclass(frozen=True)
 class View:
     """What the loader gives: `focal` are (fx, fy) in shares of width and height, the principal point is the middle."""
@@ -43,9 +47,10 @@ def rectify(rgb: NDArray[np.uint8], depth: FloatMap, camera: Matrix, size: tuple
     turn = _turn_to_axis(np.linalg.inv(camera) @ np.array([0.5, 0.5, 1.0]))
     wide, high = _field(camera, turn, width / height)
     target = np.array([[1 / wide, 0, 0.5], [0, 1 / high, 0.5], [0, 0, 1]])
-    scaled = int(width / (wide * camera[0, 0])), int(height / (high * camera[1, 1]))
-    if min(scaled) < 1:
+    shares = wide * camera[0, 0], high * camera[1, 1]
+    if not min(shares) >= LEAST:
         raise ImageError("its camera leaves no view")
+    scaled = int(width / shares[0]), int(height / shares[1])
     photo = np.asarray(Image.fromarray(rgb).resize(scaled, Image.Resampling.LANCZOS))
     finite = np.isfinite(depth)
     near, known = masked_nearest(np.where(finite, depth, 1.0).astype(np.float32), finite, (scaled[1], scaled[0]))

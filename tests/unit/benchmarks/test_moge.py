@@ -183,7 +183,16 @@ def test_a_damaged_meta_file_is_named(tmp_path, meta):
         found.read(0)
 
 
-@pytest.mark.parametrize("matrix", [None, [[0, 0, 0]] * 3, [[-1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]], np.eye(4).tolist()])
+@pytest.mark.parametrize(
+    "matrix", [None, [[0, 0, 0]] * 3, [[-1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]], np.eye(4).tolist(), np.ones((3, 3))]
+)
 def test_intrinsics_that_are_none(matrix):
     with pytest.raises(ImageError, match="intrinsics"):
         normalized_intrinsics(matrix, "m")
+
+
+@pytest.mark.parametrize("middle", [0.5 + 1e6, 40.0, -7.0])
+def test_a_camera_that_looks_past_its_picture_leaves_no_view_and_takes_no_time(middle):
+    camera = np.array([[0.8, 0, middle], [0, 1.2, 0.5], [0, 0, 1]])
+    with pytest.raises(ImageError, match="no view"):
+        rectify(photo(64, 96, 0), ramp(64, 96, 1, 2), camera, (1365, 2048))

@@ -148,3 +148,26 @@ def test_a_state_with_a_single_flipped_bit_is_refused(tmp_path):
             checkpoint.read(path)
     path.write_bytes(whole)
     assert checkpoint.read(path)["step"] == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"threads": "2"}, "'threads'"),
+        ({"bad": [("a.jpg",)]}, "'bad.0.1'"),
+        ({"guard": None}, "'guard'"),
+        ({"history": [{"step": "1"}]}, "'history.0.step'"),
+        ({"student": {}}, "does not fit"),
+        ({"lines": torch.zeros(3)}, "does not fit"),
+        ({"optimizer": {"state": {}, "param_groups": []}}, "does not fit"),
+    ],
+)
+def test_a_state_with_a_right_checksum_that_lacks_something_is_refused_by_name(tmp_path, change, words):
+    state, path = fresh(0), tmp_path / "last.pt"
+    words_of_run = {"device": "cpu", "precision": "fp32", "source_hash": "x", "hashes": {}}
+    whole = {**state.state_dict(), "bad": [], "threads": 1, "world": 1, "photos": 1, **words_of_run}
+    checkpoint.write(path, whole)
+    checkpoint.restore(fresh(1), None, checkpoint.read_whole(path))
+    checkpoint.write(path, whole | change)
+    with pytest.raises(CcdError, match=words):
+        checkpoint.restore(fresh(1), None, checkpoint.read_whole(path))

@@ -23,6 +23,7 @@ TEXTS = {
     "four": ("150 160 80 60", None),
     "ScanNet": ("150 0 80 0\n0 160 60 0\n0 0 1 0\n0 0 0 1", None),
     "KITTI": ("150 0 80 -44\n0 160 60 0.2\n0 0 1 0", None),
+    "UTF-16": ("150 160 80 60".encode("utf-16"), None),
     "BOM": ("\ufeff150 160 80 60", None),
     "COLMAP": ("# Camera list\n# CAMERA_ID, MODEL, WIDTH\n1 PINHOLE 160 120 150 160 80 60\n", SIZE),
     "COLMAP twice the same": ("1 PINHOLE 160 120 150 160 80 60\n2 PINHOLE 160 120 150 160 80 60\n", SIZE),
@@ -46,7 +47,7 @@ JSONS = {
 @pytest.mark.parametrize("form", TEXTS)
 def test_text(tmp_path, form):
     text, size = TEXTS[form]
-    (tmp_path / "k.txt").write_text(text, encoding="utf-8")
+    (tmp_path / "k.txt").write_bytes(text if isinstance(text, bytes) else text.encode())
     found = read_camera_file(tmp_path / "k.txt")
     assert (found.camera, found.size) == (CAMERA, size)
     assert found.file.endswith("k.txt") and "k.txt" not in repr(found), "results do not depend on the name"

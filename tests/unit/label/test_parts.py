@@ -1,5 +1,8 @@
 """Parts: what is written is what is read, and damage is found."""
 
+import hashlib
+import json
+import tarfile
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,7 +14,10 @@ from ccd_cli.core.errors import CcdError
 from ccd_cli.label.parts import LoadedTeacher, read_part, write_part
 from ccd_cli.label.plan import Plan
 from ccd_cli.label.threads import ImageThreads
+from ccd_cli.labels.shards import write_tar
 from ccd_cli.media.find import list_photos
+
+TEACHER = {"teacher": "a", "kind": "metric", "license": "MIT", "checkpoint_sha256": "0" * 64}
 
 
 @pytest.fixture
@@ -28,7 +34,7 @@ def part(photos, tmp_path):
         return depth
 
     model = SimpleNamespace(kind="metric", predict=predict)
-    teacher = LoadedTeacher(model, {"teacher": "a"}, torch.device("cpu"), 4)
+    teacher = LoadedTeacher(model, TEACHER, torch.device("cpu"), 4)
     path = tmp_path / "parts" / "part-000000.tar"
     threads = ImageThreads(2)
     write_part(path, plan, 0, plan.shard_images(0), teacher, threads, lambda _: None)
@@ -71,3 +77,35 @@ def test_damage_anywhere_is_found(part):
         path.write_bytes(whole[:cut])
         with pytest.raises(CcdError, match="is damaged"):
             list(read_part(path).pngs())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda facts: facts["crops"][0][0].update(scale="x"),
+        lambda facts: facts["crops"][0][0].update(scale=float("nan")),
+        lambda facts: facts["crops"][0][0].pop("valid"),
+        lambda facts: facts["crops"][0].pop(),
+        lambda facts: facts["seen"][0].update(position=[1]),
+        lambda facts: facts["seen"][0].update(boxes=[[0, 0, 0]] * 3),
+        lambda facts: facts["teacher"].pop("license"),
+        lambda facts: facts.update(kind="color"),
+    ],
+)
+def test_facts_that_lie_with_a_right_checksum_are_refused(part, change):
+    path, _, _ = part
+    with tarfile.open(path) as tar:
+        members = [(head.name, tar.extractfile(head).read()) for head in tar]
+    facts = json.loads(json.loads(members[0][1])["facts"])
+    write_tar(path, [_sealed(facts), *members[1:]])
+    assert len(read_part(path).images) == 5, "sealed again, it is read"
+    change(facts)
+    write_tar(path, [_sealed(facts), *members[1:]])
+    with pytest.raises(CcdError, match="is damaged"):
+        read_part(path)
+
+
+def _sealed(facts):
+    content = json.dumps(facts)
+    document = {"sha256": hashlib.sha256(content.encode()).hexdigest(), "facts": content}
+    return "part.json", json.dumps(document).encode()

@@ -1,10 +1,13 @@
 """Agreement of teachers, and which photos go."""
 
+import json
+
 import numpy as np
 import pytest
 
+from ccd_cli.core.errors import CcdError
 from ccd_cli.label.parts import crop_facts
-from ccd_cli.label.quality import apply_drop_rules
+from ccd_cli.label.quality import apply_drop_rules, read_scores
 from ccd_cli.labels.agreement import comparable, disagreement
 
 RNG = np.random.default_rng(0)
@@ -112,3 +115,16 @@ def test_infinite_depth_is_a_value_of_depth_and_of_nothing_else(kind):
     assert not facts["flat"]
     nothing = crop_facts(np.full((12, 12), np.inf, np.float32), kind)
     assert nothing["flat"] and nothing["valid"] == (1.0 if has_value else 0.0)
+
+
+@pytest.mark.parametrize("change", [{"disagreement": "0.5"}, {"key": 3}, {"teachers": None}, {"more": 1}])
+def test_scores_of_a_shard_that_are_damaged_are_refused(tmp_path, change):
+    path, teacher = tmp_path / "scores.json", {"teacher": "a", "valid": 1.0, "saturated": 0.0, "flat": 0.0}
+    line = {"key": "000000001", "photo": "a.png", "sha256": "0" * 64, "disagreement": 0.5, "agreement": None}
+    line["teachers"] = [teacher]
+    path.write_text(json.dumps([line]))
+    assert read_scores(path) == [line]
+    for content in (json.dumps([line | change]), json.dumps([line])[:-9], ""):
+        path.write_text(content)
+        with pytest.raises(CcdError, match=r"scores\.json is damaged"):
+            read_scores(path)

@@ -1,5 +1,6 @@
 """Shards that are damaged, changed or hostile are refused."""
 
+import hashlib
 import io
 import json
 import tarfile
@@ -108,8 +109,32 @@ def test_truncated_shards_are_refused_with_and_without_the_right_length_in_the_i
         read_all(tmp_path)
     if left != -1100 and left != -10_000:  # those cut nothing but the zeros at the end
         index_for(tmp_path, [4])
-        with pytest.raises(CcdError, match=r"no whole tar|samples; the index|is impossible"):
+        with pytest.raises(CcdError, match=r"no whole tar|samples; the index|is impossible|contradicts itself"):
             read_all(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda index: index["shards"][0].update(samples=10**12), "contradicts itself"),
+        (lambda index: index["shards"][0].update(samples=10**12, bytes=10**16), "bytes; the index says"),
+        (lambda index: index["shards"][0].update(file="shard-000009.tar"), "cannot be read"),
+        (lambda index: index["teachers"][0].update(license=float("nan")), "not an index"),
+        (lambda index: index["teachers"][0].update(license={"a": 1}), "not an index"),
+    ],
+)
+def test_an_index_that_lies_with_a_right_checksum_is_refused_before_it_takes_memory(tmp_path, labels, change, words):
+    data = (labels / "shard-000000.tar").read_bytes()
+    (tmp_path / "shard-000000.tar").write_bytes(data)
+    index_for(tmp_path, [4])
+    index = json.loads((tmp_path / "index.json").read_bytes())
+    change(index)
+    index["samples"] = index["shards"][0]["samples"]
+    content = json.dumps({**index, "checksum": None}, separators=(",", ":")) + "\n"
+    index["checksum"] = hashlib.sha256(content.encode()).hexdigest()
+    (tmp_path / "index.json").write_text(json.dumps(index))
+    with pytest.raises(CcdError, match=words):
+        ShardReader(tmp_path)
 
 
 def test_changed_shards_and_indexes(tmp_path, labels):

@@ -221,6 +221,7 @@ def test_nyuv2_files_that_are_none(nyu):
     for text, action in (
         ("splits.mat", lambda: splits.unlink()),
         ("testNdxs", lambda: splits.write_bytes(b"x" * 500)),
+        ("testNdxs", lambda: splits.write_bytes(original[:100])),
         ("nyu_depth_v2_labeled", lambda: (nyu / "downloads/nyu_depth_v2_labeled.mat").write_bytes(data[:5000])),
     ):
         action()
