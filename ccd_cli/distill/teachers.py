@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import get_args
+from typing import cast, get_args
 
 import torch
 from pydantic import ValidationError
@@ -133,9 +133,9 @@ def load_ensemble(
 def _recorded(labels: ShardReader, place: int) -> PrecomputedLabels:
     about = labels.index.teachers[place]
     name = str(about.get("teacher"))
-    if about.get("kind") not in get_args(Kind):
+    if (kind := about.get("kind")) not in get_args(Kind):
         raise CcdError(f"{labels.folder}: the index gives {name} no kind that ccd knows.", "Make the labels again.")
-    return PrecomputedLabels(name, about["kind"], str(about.get("license")), str(about.get("checkpoint_sha256")))
+    return PrecomputedLabels(name, cast(Kind, kind), str(about.get("license")), str(about.get("checkpoint_sha256")))
 
 
 def _label_recipe(folder: Path) -> LabelRecipe:
