@@ -61,3 +61,8 @@ def test_size_is_checked_before_memory_is_taken(tmp_path, monkeypatch):
     monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("decoded"))
     with pytest.raises(ImageError, match="megapixels"):
         read_photo(path)
+
+
+def test_a_name_that_no_disk_can_hold_is_an_error_of_its_own(tmp_path):
+    with pytest.raises(ImageError, match="not a readable image"):
+        read_photo(tmp_path / f"{'9' * 5000}.png")
