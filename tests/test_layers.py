@@ -15,7 +15,7 @@ FLOORS = (
     {"config"},
     {"geometry"},
     {"losses", "metrics"},
-    {"media", "models", "scenes", "data"},
+    {"media", "models", "runtimes", "scenes", "data"},
     {"teachers", "benchmarks", "scoring", "labels", "reports"},
     VERBS,
     {"cli"},
@@ -24,6 +24,7 @@ FLOORS = (
 BESIDE = {
     ("data", "media"),  # images are read from files
     ("data", "scenes"),  # or rendered
+    ("runtimes", "models"),  # what another runtime runs is one of our networks
     ("benchmarks", "teachers"),  # what a model says about a set
     ("scoring", "benchmarks"),  # a prediction against a sample
     ("predict", "pointcloud"),  # the clouds of a clip

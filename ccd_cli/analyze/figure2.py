@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ccd_cli.benchmarks import Benchmark, Sample, Spec
-from ccd_cli.benchmarks.predictors import ModelSource, Prediction
+from ccd_cli.benchmarks import Benchmark, Prediction, Sample, Spec
+from ccd_cli.benchmarks.predictors import ModelSource
 from ccd_cli.core.errors import CcdError
 from ccd_cli.geometry.kinds import Kind
 from ccd_cli.metrics.alignment import AUTO, SUBSAMPLED, Aligned, Floor, Limits, Method, align, describe

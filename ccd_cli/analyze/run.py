@@ -7,16 +7,18 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
+from ccd_cli.analyze.inputs import find_sets
 from ccd_cli.analyze.noise import VALID_FRACTION, Example, measure
 from ccd_cli.analyze.report import write_results
 from ccd_cli.analyze.results import Analysis, protocol
 from ccd_cli.analyze.settings import Settings
-from ccd_cli.benchmarks import Benchmark, Sample, open_suite, spread
+from ccd_cli.benchmarks import Benchmark, Sample, spread
+from ccd_cli.core.compute import Compute, choose_compute
 from ccd_cli.core.concurrency import prefetch
 from ccd_cli.core.errors import CcdError
 from ccd_cli.core.lock import exclusive_lock
 from ccd_cli.core.report import Report
-from ccd_cli.core.runtime import Runtime, Signals, choose_runtime
+from ccd_cli.core.signals import Signals
 
 if TYPE_CHECKING:
     from ccd_cli.benchmarks.predictors import ModelSource
@@ -26,43 +28,43 @@ UNFIT = f"not more than {100 * VALID_FRACTION:g} % of the pixels are valid, or t
 MAX_WARNINGS = 10  # damaged images that are named on the terminal
 
 
-def run(settings: Settings, report: Report) -> Analysis:
+def run(
+    settings: Settings, report: Report, found: tuple[list[Benchmark], list[tuple[str, str]]] | None = None
+) -> Analysis:
     """Analyze and write table, JSON and plots into `settings.out`.
+
+    `found` is what `find_sets` returned where the caller has looked already.
 
     Raises CcdError where no set is found and where no image can be used, Interrupted after Ctrl-C (nothing is written).
     """
-    if settings.model is not None:
-        from ccd_cli.teachers.load import check_runnable, resolve_model
-
-        check_runnable(resolve_model(settings.model, settings.arch))  # a typing error fails here
-    sets, missing = open_suite(settings.suite, settings.data_root)
+    sets, missing = found or find_sets(settings)
     for name, reason in missing:
         report.note(f"{name} is skipped: {reason}")
-    runtime = choose_runtime(settings.device, settings.precision, settings.threads)
-    source = None if settings.model is None else _source(settings, settings.model, runtime, report)
+    compute = choose_compute(settings.device, settings.precision, settings.threads)
+    source = None if settings.model is None else _source(settings, settings.model, compute, report)
     with exclusive_lock(settings.out / ".lock", f"Another analysis writes into {settings.out}."), Signals() as signals:
         analysis = Analysis(protocol(settings, sets, missing, source), source is not None)
-        _analyze(settings, sets, source, runtime, analysis, signals, report)
+        _analyze(settings, sets, source, compute, analysis, signals, report)
         if not analysis.measurements and not analysis.fits:
             reasons = "; ".join(dict.fromkeys(entry["reason"].rstrip(".") for entry in analysis.skipped))
             raise CcdError(f"No image of the suite '{settings.suite}' can be analyzed ({reasons}).")
-        write_results(analysis, settings.out, settings.command, runtime.describe())
+        write_results(analysis, settings.out, settings.command, compute.describe())
     return analysis
 
 
-def _source(settings: Settings, word: str, runtime: Runtime, report: Report) -> ModelSource:
+def _source(settings: Settings, word: str, compute: Compute, report: Report) -> ModelSource:
     from ccd_cli.benchmarks.predictors import ModelSource  # timm: seconds
     from ccd_cli.teachers.model import load
 
-    model = load(word, settings.arch, settings.resolution, runtime, report)
-    return ModelSource(model.teacher.name, model, settings.resolution, settings.suite, runtime)
+    model = load(word, settings.arch, settings.resolution, compute, report)
+    return ModelSource(model.teacher.name, model, settings.resolution, settings.suite, compute)
 
 
 def _analyze(
     settings: Settings,
     sets: list[Benchmark],
     source: ModelSource | None,
-    runtime: Runtime,
+    compute: Compute,
     analysis: Analysis,
     signals: Signals,
     report: Report,
@@ -76,7 +78,7 @@ def _analyze(
             _skip(analysis, report, {"dataset": dataset, "image": name, "stage": "all"}, sample)
         else:
             examples: dict[Any, Example] | None = None if analysis.examples else {}  # the first image with any is shown
-            found = measure(sample, dataset, settings.draws, settings.seed, runtime.device, examples)
+            found = measure(sample, dataset, settings.draws, settings.seed, compute.device, examples)
             measurements = list(takewhile(lambda _: signals.received is None, found))
             analysis.measurements += measurements
             if examples:

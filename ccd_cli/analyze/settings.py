@@ -5,11 +5,11 @@ from pathlib import Path
 
 from ccd_cli.core.errors import UsageProblem
 from ccd_cli.core.options import check_choices, option
-from ccd_cli.core.settings import RuntimeSettings, arch_option, data_root_option, out_option, resolution_option
+from ccd_cli.core.settings import DeviceSettings, arch_option, data_root_option, out_option, resolution_option
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(RuntimeSettings):
+class Settings(DeviceSettings):
     """What to analyze. Raises UsageProblem for contradictions. `command` only goes into the page."""
 
     data_root: Path = data_root_option()

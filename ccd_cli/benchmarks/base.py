@@ -1,14 +1,17 @@
-"""What a benchmark is: a numbered set of photos with true depth, read under the rules of its protocol."""
+"""What a benchmark is: a numbered set of photos with true depth, read under the rules of its protocol; and what is scored on it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ccd_cli.core.errors import CcdError
 from ccd_cli.geometry.depth_map import Camera
+from ccd_cli.geometry.kinds import Kind
 from ccd_cli.metrics.alignment import Floor, Limits
 
 Task = Literal["depth", "pairs", "clip"]
@@ -122,3 +125,45 @@ class Benchmark(Protocol):
 
     def prediction_names(self, index: int) -> list[str]:
         """Return paths below `DIR/<set>/` where a prediction of this sample may lie, the likeliest first."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A map [H, W] to be scored, of `kind` (None: not told). `known` False: the model says that it does not know. `camera`: what
+    the model took it for.
+    """
+
+    values: NDArray[np.float32]
+    kind: Kind | None
+    known: NDArray[np.bool_]
+    camera: Camera | None = None
+
+
+class Source(Protocol):
+    """Something whose maps are scored. `label` is its name in tables, `kind` None where nobody said it."""
+
+    label: str
+    kind: Kind | None
+    batch: int
+
+    def facts(self) -> dict[str, Any]:
+        """Return what decides its maps, for the report and for telling old scores from new ones."""
+        ...
+
+    def has(self, benchmark: Benchmark) -> bool:
+        """Return whether it can say anything about a set."""
+        ...
+
+    def key(self, benchmark: Benchmark, index: int) -> str:
+        """Return what else decides the map of one sample."""
+        ...
+
+    def prepare(self, benchmark: Benchmark, index: int) -> NDArray[np.float32] | None:
+        """Read what can be read ahead, in a thread of its own. Raises ImageError."""
+        ...
+
+    def predict(
+        self, benchmark: Benchmark, samples: Sequence[Sample], prepared: Sequence[NDArray[np.float32] | None]
+    ) -> list[Prediction | CcdError]:
+        """Return a map, or why there is none, for each sample."""
+        ...

@@ -3,69 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ccd_cli.benchmarks import Benchmark, Sample
+from ccd_cli.benchmarks import Benchmark, Prediction, Sample, is_custom_suite
+from ccd_cli.core.compute import Compute
 from ccd_cli.core.errors import CcdError
-from ccd_cli.core.runtime import Runtime
-from ccd_cli.geometry.depth_map import Camera, DepthMap
+from ccd_cli.geometry.depth_map import DepthMap
 from ccd_cli.geometry.kinds import Kind
 from ccd_cli.teachers.adapters.diffusion import DiffusionTeacher
 from ccd_cli.teachers.model import Model, predict_each
 
 GPU_BATCH = 4  # of the largest sets, photo, truth and map of one image take 300 MB
 NATIVE_SUITE = "zero-shot"  # its protocol runs diffusion models at the photo's size where it names no other
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """A map [H, W] to be scored, of `kind` (None: not told). `known` False: the model says that it does not know. `camera`: what
-    the model took it for.
-    """
-
-    values: NDArray[np.float32]
-    kind: Kind | None
-    known: NDArray[np.bool_]
-    camera: Camera | None = None
-
-
-class Source(Protocol):
-    """Something whose maps are scored. `label` is its name in tables, `kind` None where nobody said it."""
-
-    label: str
-    kind: Kind | None
-    batch: int
-
-    def facts(self) -> dict[str, Any]:
-        """Return what decides its maps, for the report and for telling old scores from new ones."""
-        ...
-
-    def has(self, benchmark: Benchmark) -> bool:
-        """Return whether it can say anything about a set."""
-        ...
-
-    def key(self, benchmark: Benchmark, index: int) -> str:
-        """Return what else decides the map of one sample."""
-        ...
-
-    def prepare(self, benchmark: Benchmark, index: int) -> NDArray[np.float32] | None:
-        """Read what can be read ahead, in a thread of its own. Raises ImageError."""
-        ...
-
-    def predict(
-        self, benchmark: Benchmark, samples: Sequence[Sample], prepared: Sequence[NDArray[np.float32] | None]
-    ) -> list[Prediction | CcdError]:
-        """Return a map, or why there is none, for each sample."""
-        ...
-
-
-def is_custom_suite(suite: str) -> bool:
-    """Return whether a suite is a file that describes one's own pairs."""
-    return suite.lower().endswith((".yaml", ".yml"))
 
 
 class ModelSource:
@@ -78,13 +30,13 @@ class ModelSource:
     """
 
     def __init__(
-        self, label: str, model: Model, resolution: int | None, suite: str, runtime: Runtime, told: bool = True
+        self, label: str, model: Model, resolution: int | None, suite: str, compute: Compute, told: bool = True
     ) -> None:
         self.label = label
         self.kind: Kind | None = model.teacher.kind
-        self.batch = GPU_BATCH if runtime.device.type == "cuda" else 1
+        self.batch = GPU_BATCH if compute.device.type == "cuda" else 1
         self.model = model
-        self._resolution, self._suite, self._precision = resolution, suite, runtime.precision
+        self._resolution, self._suite, self._precision = resolution, suite, compute.precision
         self._told = told
 
     def facts(self) -> dict[str, Any]:

@@ -35,7 +35,7 @@ def open_suite(suite: str, data_root: Path) -> tuple[list[Benchmark], list[tuple
     found: list[Benchmark] = []
     missing: list[tuple[str, str]] = []
     path = expand_home(suite)
-    own = {rule.name: rule for rule in read_suite(path)} if _is_file(suite) else {}
+    own = {rule.name: rule for rule in read_suite(path)} if is_custom_suite(suite) else {}
     for name in own or _names(suite):
         try:
             found.append(_open_described(own[name], path.parent) if own else open_set(name, data_root))
@@ -92,7 +92,8 @@ def _open_described(rule: CustomSet, base: Path) -> Benchmark:
     return open_clip(rule, base) if isinstance(rule, CustomClip) else open_custom(rule, base)
 
 
-def _is_file(suite: str) -> bool:
+def is_custom_suite(suite: str) -> bool:
+    """Return whether a suite is a file that describes one's own pairs and clips."""
     return Path(suite).suffix.lower() in (".yaml", ".yml")
 
 

@@ -28,12 +28,15 @@ def command(settings: Settings, screen: JsonScreen) -> None:
 
     from rich.markup import escape
 
+    from ccd_cli.analyze.inputs import find_sets
+
     report = screen.report()
+    found = find_sets(settings)  # what is missing costs no import of torch
     from ccd_cli.analyze.report import HTML
     from ccd_cli.analyze.results import figure2_lines, noise_lines
     from ccd_cli.analyze.run import run
 
-    analysis = run(replace(settings, command=command_line()), report)
+    analysis = run(replace(settings, command=command_line()), report, found)
     tables = {
         "Label noise: loss on uncorrupted pixels (MADs)": noise_lines(analysis.noise(), jitter=False),
         "\nLabels of different scales: loss on all pixels (MADs)": noise_lines(analysis.noise(), jitter=True),

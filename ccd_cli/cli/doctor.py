@@ -74,8 +74,8 @@ def _reachable() -> str:
 def _facts() -> dict[str, dict[str, object]]:
     import torch
 
+    from ccd_cli.core.compute import has_bf16
     from ccd_cli.core.paths import cache_folder
-    from ccd_cli.core.runtime import has_bf16
 
     def version(package: str) -> str:
         try:

@@ -33,10 +33,13 @@ def command(settings: Settings, screen: JsonScreen) -> None:
     """
     from dataclasses import replace
 
+    from ccd_cli.evaluate.inputs import find_inputs
+
     report = screen.report()
+    inputs = find_inputs(settings)  # what is missing costs no import of torch
     from ccd_cli.evaluate.run import run
 
-    results = run(replace(settings, command=command_line()), report)
+    results = run(replace(settings, command=command_line()), report, inputs)
     screen.document(results.document())
     _show(results, report, settings.out, screen.verbose)
     if results.left_out:

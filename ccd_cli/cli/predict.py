@@ -12,7 +12,7 @@ import click
 from ccd_cli.cli.options import Command, options_from
 from ccd_cli.cli.screen import JsonScreen
 from ccd_cli.core.report import Report
-from ccd_cli.core.settings import RuntimeSettings
+from ccd_cli.core.settings import DeviceSettings
 from ccd_cli.predict.settings import ModelSettings, Settings
 
 ROWS_SHOWN = 12
@@ -21,9 +21,9 @@ FAILURES_SHOWN = 30
 
 @click.command(cls=Command)
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
-@options_from(settings=Settings, network=ModelSettings, hardware=RuntimeSettings, screen=JsonScreen)
+@options_from(settings=Settings, network=ModelSettings, hardware=DeviceSettings, screen=JsonScreen)
 def command(
-    inputs: tuple[str, ...], settings: Settings, network: ModelSettings, hardware: RuntimeSettings, screen: JsonScreen
+    inputs: tuple[str, ...], settings: Settings, network: ModelSettings, hardware: DeviceSettings, screen: JsonScreen
 ) -> None:
     """Predict depth for images and videos.
 
@@ -60,14 +60,14 @@ def command(
         report.note(f"0 done, 0 skipped, {len(found[1])} failed{not_read.summary()}.")
         _fail(found[1], report)
         return
-    from ccd_cli.core.runtime import choose_runtime
+    from ccd_cli.core.compute import choose_compute
     from ccd_cli.predict.run import run
     from ccd_cli.teachers.model import load
 
-    runtime = choose_runtime(hardware.device, hardware.precision, hardware.threads)
+    compute = choose_compute(hardware.device, hardware.precision, hardware.threads)
     downloads = screen.download_report()
-    loaded = load(network.model, network.arch, network.resolution, runtime, downloads, network.compiled)
-    outcome = run(inputs, loaded, settings, runtime, report, lines, (*found, not_read))
+    loaded = load(network.model, network.arch, network.resolution, compute, downloads, network.compiled)
+    outcome = run(inputs, loaded, settings, compute, report, lines, (*found, not_read))
     failed, not_read = _reasons(outcome.failed), outcome.not_read
     screen.document(
         {"model": loaded.teacher.name, "done": outcome.done, "failed": failed, "not_read": not_read.as_json()}

@@ -4,13 +4,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ccd_cli.core.options import option
-from ccd_cli.core.settings import RuntimeSettings, out_option, overwrite_option
+from ccd_cli.core.settings import DeviceSettings, out_option, overwrite_option
 
 EngineName = Literal["local", "ray"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DistillSettings(RuntimeSettings):
+class DistillSettings(DeviceSettings):
     """Where a run goes, and whether it resumes the one that is there."""
 
     out: str | None = out_option(None, "Run folder.", default_text="runs/<recipe name>")
@@ -19,7 +19,7 @@ class DistillSettings(RuntimeSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelSettings(RuntimeSettings):
+class LabelSettings(DeviceSettings):
     """Where labels go and what runs the teachers."""
 
     out: str | None = out_option(None, "Folder of the labels.", default_text="labels/<recipe name>")

@@ -101,7 +101,7 @@ class BackgroundWork:
     def add(self, call: Callable[..., object], *arguments: object) -> None:
         """Start `call(*arguments)`, after waiting for the oldest where too many are under way."""
         while len(self._waiting) >= self._count:
-            self._done(self._waiting.popleft().result())
+            self.wait()
         self._waiting.append(self._pool.submit(self._unless_broken, call, arguments))
 
     def _unless_broken(self, call: Callable[..., object], arguments: tuple[object, ...]) -> object:
@@ -113,7 +113,14 @@ class BackgroundWork:
             self._broken.set()
             raise
 
+    def wait(self) -> bool:
+        """Wait for the oldest call; False where there is none."""
+        if self._waiting:
+            self._done(self._waiting.popleft().result())
+            return True
+        return False
+
     def finish(self) -> None:
         """Wait for all."""
-        while self._waiting:
-            self._done(self._waiting.popleft().result())
+        while self.wait():
+            pass

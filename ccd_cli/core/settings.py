@@ -10,8 +10,8 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class RuntimeSettings:
-    """Where and how networks run; `core.runtime.choose_runtime` takes the three."""
+class DeviceSettings:
+    """Where and how networks run; `core.compute.choose_compute` takes the three."""
 
     device: str = option("auto", "Device: auto, cpu, cuda, cuda:N or mps.", "Runtime", metavar="DEVICE")
     precision: Precision = option(

@@ -20,10 +20,10 @@ import ccd_cli
 from ccd_cli.config.common import Count, Section
 from ccd_cli.config.load import differences, recipe_hash
 from ccd_cli.config.yaml_loader import read_yaml
+from ccd_cli.core.compute import Compute
 from ccd_cli.core.errors import CcdError, RecipeError, UsageProblem, first_line
 from ccd_cli.core.files import atomic_write
 from ccd_cli.core.report import Report
-from ccd_cli.core.runtime import Runtime
 from ccd_cli.data.source import Source
 from ccd_cli.data.views import Stream
 from ccd_cli.distill.run_folder import RunFolder
@@ -84,14 +84,14 @@ class _Saved(Section):
 
 def save(run: Run, state: TrainState) -> None:
     """Save all state for `--resume`, and the student as it is now unless a scored one is the best; first process only."""
-    if not run.runtime.main:
+    if not run.compute.main:
         return
     surroundings = {
         "bad": [(str(path), reason) for path, reason in sorted(run.stream.bad.items())],
         "threads": torch.get_num_threads(),
-        "device": run.runtime.device.type,
-        "precision": run.runtime.precision,
-        "world": run.runtime.world,
+        "device": run.compute.device.type,
+        "precision": run.compute.precision,
+        "world": run.compute.world,
         "photos": len(run.stream),
         "source_hash": run.stream.digest,
         "hashes": run.hashes,
@@ -229,12 +229,12 @@ def check_same_weights(saved: dict[str, Any], hashes: dict[str, str]) -> None:
         )
 
 
-def match_machine(saved: dict[str, Any], runtime: Runtime, threads: int | None, report: Report) -> None:
+def match_machine(saved: dict[str, Any], compute: Compute, threads: int | None, report: Report) -> None:
     """Take up the saved thread count unless `threads` asks for another, and warn of what makes a resumed run inexact."""
     if threads is None:
         torch.set_num_threads(saved["threads"])
     elif threads != saved["threads"]:
         report.warn(f"The run began with {saved['threads']} threads: with {threads} its sums round differently.")
-    if (saved["device"], saved["precision"], saved["world"]) != (runtime.device.type, runtime.precision, runtime.world):
+    if (saved["device"], saved["precision"], saved["world"]) != (compute.device.type, compute.precision, compute.world):
         then = f"{saved['device']}, {saved['precision']}, {saved['world']} processes"
-        report.warn(f"The run began on {then}: continuing as {runtime.describe()} is not bit for bit the same.")
+        report.warn(f"The run began on {then}: continuing as {compute.describe()} is not bit for bit the same.")

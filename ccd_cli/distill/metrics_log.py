@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ccd_cli.core.compute import Compute
 from ccd_cli.core.files import disk_error, json_line
 from ccd_cli.core.report import Report
-from ccd_cli.core.runtime import Runtime
 from ccd_cli.distill.state import Run, TrainState
 
 SHOWN = ("loss", "shared", "local_global", "gradient", "feature", "drift")
@@ -21,8 +21,8 @@ SHOWN = ("loss", "shared", "local_global", "gradient", "feature", "drift")
 class StepMetrics:
     """The mean of loss terms and statistics over the micro-steps of a step and over processes."""
 
-    def __init__(self, runtime: Runtime, accumulate: int) -> None:
-        self.runtime, self.accumulate = runtime, accumulate
+    def __init__(self, compute: Compute, accumulate: int) -> None:
+        self.compute, self.accumulate = compute, accumulate
         self._sums: dict[str, Tensor] = {}
 
     def add(self, values: dict[str, Tensor]) -> None:
@@ -35,14 +35,14 @@ class StepMetrics:
 
         One transfer to the host. One process that asks for it stops all of them, after the same step.
         """
-        dtype = torch.float32 if self.runtime.device.type == "mps" else torch.float64
+        dtype = torch.float32 if self.compute.device.type == "mps" else torch.float64
         sums = {**self._sums, "stop": torch.tensor(float(stop_requested))}
         values = torch.stack(
-            [torch.as_tensor(value, dtype=dtype, device=self.runtime.device) for value in sums.values()]
+            [torch.as_tensor(value, dtype=dtype, device=self.compute.device) for value in sums.values()]
         )
-        if self.runtime.world > 1:
+        if self.compute.world > 1:
             torch.distributed.all_reduce(values)
-            values /= self.runtime.world
+            values /= self.compute.world
         metrics = dict(zip(sums, values.tolist(), strict=True))
         self._sums = {}
         return metrics, metrics.pop("stop") > 0
@@ -61,7 +61,7 @@ class MetricsLog:
         self._events: Any = None
 
     def __enter__(self) -> Self:
-        if not self.run.runtime.main:
+        if not self.run.compute.main:
             return self
         folder, recipe = self.run.folder, self.run.recipe
         earlier = self.lines.content().splitlines()
@@ -76,7 +76,7 @@ class MetricsLog:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if not self.run.runtime.main:
+        if not self.run.compute.main:
             return
         self.report.end()
         with contextlib.suppress(OSError):
@@ -89,7 +89,7 @@ class MetricsLog:
     ) -> None:
         """Write one line, whole and flushed, and show it; `grad_norm` None marks a skipped step."""
         self.last_loss = metrics["loss"]
-        if not self.run.runtime.main:
+        if not self.run.compute.main:
             return
         speed = self.run.recipe.optim.batch * self.run.recipe.optim.accumulate / seconds
         line = {

@@ -27,7 +27,7 @@ def model_card(run: Run, state: TrainState, last_loss: float, comparison: list[d
         f"* Input resolution in training: {recipe.crops.size} pixels",
         f"* Images: {len(run.stream)} found, {len(run.stream.bad)} unreadable; {state.step} steps of "
         f"{recipe.optim.batch * recipe.optim.accumulate} images",
-        f"* Computed on: {run.runtime.describe()}",
+        f"* Computed on: {run.compute.describe()}",
         f"* Recipe hash: `{recipe_hash(recipe)[:16]}` (the whole recipe is `recipe.yaml` beside this card)",
         "",
         "## License",

@@ -34,7 +34,7 @@ class Result:
 def at_intervals(run: Run, state: TrainState, samples: Samples | None, log: MetricsLog) -> None:
     """Score, draw and save where the recipe says so; the last step is left to `finish`."""
     recipe, step = run.recipe, state.step
-    if not run.runtime.main or step == recipe.optim.steps:
+    if not run.compute.main or step == recipe.optim.steps:
         return
     if run.validation is not None and step % recipe.eval.every == 0:
         score(run, state, log)
@@ -81,7 +81,7 @@ def is_better(scores: dict[str, float], best: dict[str, float] | None) -> bool:
 
 def finish(run: Run, state: TrainState, samples: Samples | None, log: MetricsLog) -> Result:
     """Score, save, draw and write the card; returns the run's result."""
-    if run.runtime.main:
+    if run.compute.main:
         if run.validation is not None and (not state.history or state.history[-1]["step"] < state.step):
             score(run, state, log)
         checkpoint.save(run, state)
@@ -129,7 +129,7 @@ def _comparison(run: Run, state: TrainState, log: MetricsLog) -> list[dict[str, 
         return []
     log.report.end()
     log.report.note("Scoring teachers, the untrained student and trivial baselines, for comparison")
-    untrained = run.untrained.to(run.runtime.device)
+    untrained = run.untrained.to(run.compute.device)
     rows = compare(run.validation, run.ensemble, untrained, state.best, run.recipe.crops.size)
     title = f"On {run.validation.name} ({run.validation.protocol['in_words']}, {len(run.validation)} images)"
     log.report.table(title, rows)

@@ -39,14 +39,14 @@ def prepare_samples(run: Run, state: TrainState) -> Samples | None:
     The untrained student's maps become part of the state. Only the first process draws.
     """
     found: list[Sample] = []
-    for index in range(len(run.stream) if run.runtime.main else 0):
+    for index in range(len(run.stream) if run.compute.main else 0):
         if len(found) == run.recipe.log.samples:
             break
         with contextlib.suppress(ImageError):
             found.append(run.stream.sample(index))
     if not found:
         return None
-    device = run.runtime.device
+    device = run.compute.device
     photos = np.stack([sample.square for sample in found])
     pixels = torch.from_numpy(photos).permute(0, 3, 1, 2).float().div(255.0).to(device)
     views = list(pixels.split(1))

@@ -15,12 +15,12 @@ from ccd_cli.config.common import GROUND_TRUTH
 from ccd_cli.config.distill import DistillRecipe
 from ccd_cli.config.load import to_yaml
 from ccd_cli.config.settings import DistillSettings
+from ccd_cli.core.compute import Compute, choose_compute
 from ccd_cli.core.errors import UsageProblem
 from ccd_cli.core.files import check_free_space, write_text
 from ccd_cli.core.lock import exclusive_lock
 from ccd_cli.core.paths import builtin_path
 from ccd_cli.core.report import Report
-from ccd_cli.core.runtime import Runtime, choose_runtime
 from ccd_cli.core.seeding import Draw, step_seed
 from ccd_cli.data.augment import Augmentation
 from ccd_cli.data.source import Source
@@ -70,27 +70,27 @@ def prepare(
     inputs = find_inputs(recipe, folder)
     for warning in inputs.not_read.warnings():
         report.warn(warning)
-    runtime = choose_runtime(settings.device, settings.precision, settings.threads)
-    if recipe.optim.batch % runtime.world:
+    compute = choose_compute(settings.device, settings.precision, settings.threads)
+    if recipe.optim.batch % compute.world:
         raise UsageProblem(
-            f"optim.batch {recipe.optim.batch} cannot be shared by {runtime.world} processes.",
+            f"optim.batch {recipe.optim.batch} cannot be shared by {compute.world} processes.",
             "Use a multiple of their number.",
         )
     weights = inputs.weights.path if inputs.weights else None
     student = build_student(inputs.arch, recipe.student.init, weights, step_seed(recipe.seed, Draw.INITIAL_WEIGHTS))
-    _take_folder(folder, student, 2 + (recipe.optim.ema > 0) + (inputs.validation is not None), runtime, stack)
+    _take_folder(folder, student, 2 + (recipe.optim.ema > 0) + (inputs.validation is not None), compute, stack)
     saved = checkpoint.read_whole(folder.state) if settings.resume else None
     if saved is not None:
         checkpoint.check_same_images(saved, inputs.images)
-        checkpoint.match_machine(saved, runtime, settings.threads, report)
+        checkpoint.match_machine(saved, compute, settings.threads, report)
 
-    report.note(f"{len(inputs.images)} photos; student {inputs.arch.name}; {runtime.describe()}")
-    ensemble = load_ensemble(recipe, inputs.teachers, inputs.fits, runtime, report)
+    report.note(f"{len(inputs.images)} photos; student {inputs.arch.name}; {compute.describe()}")
+    ensemble = load_ensemble(recipe, inputs.teachers, inputs.fits, compute, report)
     hashes = {m.teacher.name: m.teacher.checkpoint_sha256 for m in ensemble.members} | _hash_of(inputs.weights)
     if saved is not None:
         checkpoint.check_same_weights(saved, hashes)
     bad = _unreadable(recipe, inputs.images, report)
-    if runtime.main:
+    if compute.main:
         if settings.resume:
             folder.reopen()
         else:
@@ -102,7 +102,7 @@ def prepare(
     run = Run(
         recipe=recipe,
         folder=folder,
-        runtime=runtime,
+        compute=compute,
         stream=open_stream(recipe, inputs.images, ensemble, folder, bad),
         ensemble=ensemble,
         validation=inputs.validation,
@@ -115,7 +115,7 @@ def prepare(
     if saved is not None:
         checkpoint.restore(state, run.stream, saved)
         report.note(f"Continuing after step {state.step} of {recipe.optim.steps}")
-    if runtime.main:
+    if compute.main:
         _write_again(run, state, report)
     return run, state
 
@@ -149,7 +149,7 @@ def find_inputs(recipe: DistillRecipe, folder: RunFolder) -> Inputs:
 
 def begin(run: Run, student: DepthNet) -> TrainState:
     """Move the student to its device and return it with all that trains it, before the first step."""
-    recipe, optim, device = run.recipe, run.recipe.optim, run.runtime.device
+    recipe, optim, device = run.recipe, run.recipe.optim, run.compute.device
     student = student.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     for parameter in student.encoder_parameters():
         parameter.requires_grad_(not recipe.student.freeze_encoder)
@@ -168,12 +168,12 @@ def begin(run: Run, student: DepthNet) -> TrainState:
         ema=copy.deepcopy(student).eval().requires_grad_(False) if optim.ema else None,
         projection=projection,
         optimizer=make_optimizer(head, student.encoder_parameters(), optim.lr, optim.encoder_lr, optim.weight_decay),
-        scaler=torch.amp.GradScaler(device.type, enabled=run.runtime.precision == "fp16"),
+        scaler=torch.amp.GradScaler(device.type, enabled=run.compute.precision == "fp16"),
         guard=Guard(guards.drift_limit, guards.drift_window, guards.nonfinite_limit),
     )
 
 
-def _take_folder(folder: RunFolder, student: DepthNet, beside: int, runtime: Runtime, stack: ExitStack) -> None:
+def _take_folder(folder: RunFolder, student: DepthNet, beside: int, compute: Compute, stack: ExitStack) -> None:
     """Make the run's folder and lock it; raises CcdError where its disk is too full or another process writes it.
 
     The state holds the weights and `beside` further copies (two moments, the EMA, the best student).
@@ -183,7 +183,7 @@ def _take_folder(folder: RunFolder, student: DepthNet, beside: int, runtime: Run
     existing = sum(file.stat().st_size for file in (folder.state, folder.student) if file.is_file())
     check_free_space(folder.path, max(0, weights_bytes * copies - existing), "The run")
     folder.path.mkdir(parents=True, exist_ok=True)
-    if runtime.main:
+    if compute.main:
         stack.enter_context(exclusive_lock(folder.lock, f"Another process is writing {folder.path}."))
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ccd_cli.config.distill import DistillRecipe
-from ccd_cli.core.runtime import Runtime
+from ccd_cli.core.compute import Compute
 from ccd_cli.core.seeding import Draw, step_seed
 from ccd_cli.data.batch import StudentViews, network_input
 from ccd_cli.data.views import Stream
@@ -33,7 +33,7 @@ class Run:
 
     recipe: DistillRecipe
     folder: RunFolder
-    runtime: Runtime
+    compute: Compute
     stream: Stream
     ensemble: TeacherEnsemble
     validation: Validation | None
@@ -46,15 +46,15 @@ class Run:
         """Yield this process's image positions of every micro-step after `step`."""
         batch, accumulate = self.recipe.optim.batch, self.recipe.optim.accumulate
         for number in range(step * accumulate, self.recipe.optim.steps * accumulate):
-            yield list(range(number * batch, (number + 1) * batch))[self.runtime.rank :: self.runtime.world]
+            yield list(range(number * batch, (number + 1) * batch))[self.compute.rank :: self.compute.world]
 
     def seed(self, step: int) -> int:
         """Return the seed of torch's generators in a step of this process."""
-        return step_seed(self.recipe.seed, Draw.STEP, step, self.runtime.rank)
+        return step_seed(self.recipe.seed, Draw.STEP, step, self.compute.rank)
 
     def noise_seed(self, step: int, micro_step: int) -> int:
         """Return the seed of the noise that the recipe puts on labels."""
-        return step_seed(self.recipe.seed, Draw.LABEL_NOISE, step, micro_step, self.runtime.rank)
+        return step_seed(self.recipe.seed, Draw.LABEL_NOISE, step, micro_step, self.compute.rank)
 
 
 @dataclass

@@ -13,10 +13,10 @@ from ccd_cli.config.distill import DistillRecipe
 from ccd_cli.config.label import LabelRecipe
 from ccd_cli.config.load import check_label_recipe, differences
 from ccd_cli.config.yaml_loader import read_yaml
+from ccd_cli.core.compute import Compute
 from ccd_cli.core.errors import CcdError, RecipeError, UsageProblem
 from ccd_cli.core.paths import expand_home
 from ccd_cli.core.report import Report
-from ccd_cli.core.runtime import Runtime
 from ccd_cli.distill.ensemble import Member, TeacherEnsemble, reference_for
 from ccd_cli.distill.precomputed import PrecomputedLabels, ground_truth
 from ccd_cli.geometry.kinds import Kind
@@ -110,7 +110,7 @@ def load_ensemble(
     recipe: DistillRecipe,
     found: list[ModelRef | PrecomputedLabels],
     fits: list[int | None],
-    runtime: Runtime,
+    compute: Compute,
     report: Report,
 ) -> TeacherEnsemble:
     """Load the teachers, each tried once, so that one that cannot run fails before the first step."""
@@ -121,8 +121,8 @@ def load_ensemble(
             teacher = source
         else:
             report.note(f"Loading teacher {source.name} ({source.kind}, {source.license})")
-            teacher = load_teacher(source, None, runtime.device, runtime.precision, entry.resolution)
-            teacher.predict(torch.zeros(1, 3, recipe.crops.size, recipe.crops.size, device=runtime.device))
+            teacher = load_teacher(source, None, compute.device, compute.precision, entry.resolution)
+            teacher.predict(torch.zeros(1, 3, recipe.crops.size, recipe.crops.size, device=compute.device))
         members.append(Member(teacher, entry.weight, fit, entry.noise))
     masks = recipe.masks
     return TeacherEnsemble(

@@ -14,9 +14,10 @@ from torch import Tensor
 
 from ccd_cli.config.distill import DistillRecipe
 from ccd_cli.config.settings import DistillSettings
+from ccd_cli.core.compute import memory_error
 from ccd_cli.core.errors import CcdError, TrainingStopped
 from ccd_cli.core.report import Report, Silent
-from ccd_cli.core.runtime import Signals, memory_error
+from ccd_cli.core.signals import Signals
 from ccd_cli.data.views import batches
 from ccd_cli.distill import checkpoint
 from ccd_cli.distill.guards import check_unreadable
@@ -75,9 +76,9 @@ def run(recipe: DistillRecipe, settings: DistillSettings, report: Report) -> Res
 
 def train(run: Run, state: TrainState, signals: Signals, report: Report) -> Result:
     """The distillation loop: from the state's step to the recipe's last."""
-    recipe, optim, runtime = run.recipe, run.recipe.optim, run.runtime
+    recipe, optim, compute = run.recipe, run.recipe.optim, run.compute
     schedule = Schedule(optim.steps, optim.warmup, optim.schedule, optim.final_lr_ratio)
-    metrics = StepMetrics(runtime, optim.accumulate)
+    metrics = StepMetrics(compute, optim.accumulate)
     samples = prepare_samples(run, state)
     with MetricsLog(run, state, report) as log:
         feed = batches(run.stream, run.positions(state.step), worker_count(recipe), prefetch=2)
@@ -88,15 +89,15 @@ def train(run: Run, state: TrainState, signals: Signals, report: Report) -> Resu
             teacher = run.ensemble.draw(step)  # one teacher a step (paper, 3.2), or the average of all
             buffers = snapshot_buffers(state.student)
             for micro_step in range(optim.accumulate):
-                batch = next(feed).to(runtime.device)
+                batch = next(feed).to(compute.device)
                 labels = run.ensemble.label(batch, teacher, run.features, run.noise_seed(step, micro_step))
-                with runtime.autocast():
+                with compute.autocast():
                     prediction = state.predict(batch.student)
                 losses = distillation_loss(prediction, labels, batch.boxes, recipe.loss)
                 state.scaler.scale(losses["loss"] / optim.accumulate).backward()
                 metrics.add(losses)
             metrics_now, stop = metrics.reduce(signals.received is not None)
-            grad_norm = optimizer_step(state, metrics_now["loss"], optim.clip, runtime.world)
+            grad_norm = optimizer_step(state, metrics_now["loss"], optim.clip, compute.world)
             after_step(state, step, buffers, grad_norm, optim.ema)
             log.step(step, metrics_now, labels.teacher, lr, grad_norm, time.perf_counter() - began)
             check_guards(run, state, metrics_now, grad_norm, report)

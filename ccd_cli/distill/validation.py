@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ccd_cli.benchmarks import Benchmark, Sample, Spec, spread
+from ccd_cli.benchmarks import Benchmark, Prediction, Sample, Spec, spread
 from ccd_cli.benchmarks.generated import HeldOutScenes
-from ccd_cli.benchmarks.predictors import Prediction, from_map
+from ccd_cli.benchmarks.predictors import from_map
 from ccd_cli.benchmarks.suites import open_pairs
 from ccd_cli.config.common import HELD_OUT, Scenes
 from ccd_cli.config.distill import DistillRecipe

@@ -20,7 +20,7 @@ from ccd_cli.benchmarks.clip import ClipBenchmark
 from ccd_cli.core.errors import CcdError, Interrupted, Unwritable
 from ccd_cli.core.files import atomic_write, write_text
 from ccd_cli.core.report import Report
-from ccd_cli.core.runtime import Signals
+from ccd_cli.core.signals import Signals
 from ccd_cli.evaluate.figures import Panels, draw, draw_untrue
 from ccd_cli.evaluate.task import Task, predicted
 from ccd_cli.geometry.kinds import KINDS, Kind

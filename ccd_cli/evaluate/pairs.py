@@ -6,8 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ccd_cli.benchmarks import Sample
-from ccd_cli.benchmarks.predictors import Prediction
+from ccd_cli.benchmarks import Prediction, Sample
 from ccd_cli.evaluate.figures import Panels, jpeg, panel_size
 from ccd_cli.geometry.kinds import DIRECTION, Kind
 from ccd_cli.media.colorize import colorize

@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from ccd_cli.benchmarks.predictors import is_custom_suite
+from ccd_cli.benchmarks import is_custom_suite
 from ccd_cli.core.files import atomic_write, write_json, write_text
 from ccd_cli.evaluate.page import NAMES, page
 from ccd_cli.evaluate.published import Published, published

@@ -14,17 +14,18 @@ from pathlib import Path
 from typing import Any
 
 import ccd_cli
-from ccd_cli.benchmarks import Benchmark, Spec, open_suite, spread
+from ccd_cli.benchmarks import Benchmark, Source, Spec, is_custom_suite, spread
 from ccd_cli.benchmarks.clip import ClipBenchmark
-from ccd_cli.benchmarks.prediction_files import FileSource
-from ccd_cli.benchmarks.predictors import ModelSource, Source, is_custom_suite
+from ccd_cli.benchmarks.predictors import ModelSource
+from ccd_cli.core.compute import Compute, choose_compute
 from ccd_cli.core.errors import CcdError
 from ccd_cli.core.lock import exclusive_lock
 from ccd_cli.core.paths import expand_home
 from ccd_cli.core.report import Report
-from ccd_cli.core.runtime import Runtime, Signals, choose_runtime
+from ccd_cli.core.signals import Signals
 from ccd_cli.evaluate.clip import ClipTask
 from ccd_cli.evaluate.figures import Gallery
+from ccd_cli.evaluate.inputs import Inputs, find_inputs
 from ccd_cli.evaluate.report import write_results
 from ccd_cli.evaluate.results import Results, Scored
 from ccd_cli.evaluate.settings import Settings
@@ -36,64 +37,49 @@ from ccd_cli.scoring.alignment import Alignment
 from ccd_cli.scoring.image import ScoringOptions
 from ccd_cli.scoring.protocol import protocol
 from ccd_cli.scoring.rows import TAE, Record, summary_row
-from ccd_cli.teachers.load import check_runnable, resolve_model
 from ccd_cli.teachers.model import load
 
 NAMED = 10  # samples of a set that are named on the terminal when they cannot be scored
 SCORING = 5  # goes up when scores of the same maps change
 
 
-def run(settings: Settings, report: Report) -> Results:
+def run(settings: Settings, report: Report, inputs: Inputs | None = None) -> Results:
     """Score everything that `settings` names; the results are in `settings.out` too.
+
+    `inputs` is what `find_inputs` returned where the caller has looked already.
 
     Raises CcdError where no set is found, and Interrupted after Ctrl-C with finished scores in place.
     """
-    words = _distinct(settings)
-    sets, missing = open_suite(settings.suite, settings.data_root)
+    inputs = inputs or find_inputs(settings)
+    sets, missing = inputs.sets, inputs.missing
     for name, reason in missing:
         report.note(f"{name} is skipped: {reason}")
-    runtime = choose_runtime(settings.device, settings.precision, settings.threads)
+    compute = choose_compute(settings.device, settings.precision, settings.threads)
     keys = ("suite", "alignment", "alignment_max_res", "resolution", "camera", "limit")
     asked = {key: getattr(settings, key) for key in keys}
     results = Results(protocol(asked, sets, missing))
     with exclusive_lock(settings.out / ".lock", f"Another run writes into {settings.out}."), Signals() as signals:
-        evaluation = Evaluation(settings, sets, runtime, results, signals, report)
-        for make in _sources(settings, words, sets, runtime, report):
+        evaluation = Evaluation(settings, sets, compute, results, signals, report)
+        for make in _sources(settings, inputs, compute, report):
             evaluation.score(make())
-        if not results.rows:
-            raise CcdError(
-                f"{settings.predictions} holds no folder of a set, {', '.join(b.spec.name for b in sets)}, and no map under the "
-                "names of its images.",
-                f"Lay the maps out as DIR/{sets[0].spec.name}/{sets[0].prediction_names(0)[-1]}, in any format of depth; `ccd "
-                f"predict IMAGES --save npy --out DIR/{sets[0].spec.name}` does.",
-            )
-        write_results(results, settings.out, settings.command, runtime.describe())
+        write_results(results, settings.out, settings.command, compute.describe())
     return results
 
 
-def _distinct(settings: Settings) -> dict[str, str]:
-    """{model as typed: its name in tables}. A typing error fails here, before hours of work."""
-    refs = {word: check_runnable(resolve_model(word, settings.arch)) for word in settings.models}
-    names = [ref.name for ref in refs.values()]
-    return {word: ref.name if names.count(ref.name) == 1 else word for word, ref in refs.items()}
-
-
-def _sources(
-    settings: Settings, words: dict[str, str], sets: list[Benchmark], runtime: Runtime, report: Report
-) -> Iterator[Callable[[], Source]]:
+def _sources(settings: Settings, inputs: Inputs, compute: Compute, report: Report) -> Iterator[Callable[[], Source]]:
     """What makes each source when it is called, so that one network at a time is in memory."""
-    if settings.predictions is not None:
-        yield partial(FileSource, settings.predictions, settings.prediction_kind, sets, settings.prediction_scale)
-    for word in words or ([None] if settings.predictions is None else []):
-        yield partial(_model, settings, word, words, runtime, report)
+    if (maps := inputs.maps) is not None:
+        yield lambda: maps
+    for word in inputs.models or ([None] if maps is None else []):
+        yield partial(_model, settings, word, inputs.models, compute, report)
 
 
 def _model(
-    settings: Settings, word: str | None, words: dict[str, str], runtime: Runtime, report: Report
+    settings: Settings, word: str | None, words: dict[str, str], compute: Compute, report: Report
 ) -> ModelSource:
-    model = load(word, settings.arch, settings.resolution, runtime, report)
+    model = load(word, settings.arch, settings.resolution, compute, report)
     label = model.teacher.name if word is None else words[word]
-    return ModelSource(label, model, settings.resolution, settings.suite, runtime, settings.camera == "set")
+    return ModelSource(label, model, settings.resolution, settings.suite, compute, settings.camera == "set")
 
 
 class Evaluation:
@@ -103,7 +89,7 @@ class Evaluation:
         self,
         settings: Settings,
         sets: list[Benchmark],
-        runtime: Runtime,
+        compute: Compute,
         results: Results,
         signals: Signals,
         report: Report,
@@ -111,7 +97,7 @@ class Evaluation:
         self.settings, self.sets, self.results = settings, sets, results
         self.signals, self.report = signals, report
         self.alignment = Alignment(settings.alignment, settings.suite, settings.alignment_max_res)
-        self.options = ScoringOptions(self.alignment, settings.camera, runtime.device)
+        self.options = ScoringOptions(self.alignment, settings.camera, compute.device)
         self.taken: set[str] = set()
 
     def score(self, source: Source) -> None:

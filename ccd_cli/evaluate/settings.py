@@ -6,7 +6,7 @@ from pathlib import Path
 from ccd_cli.core.errors import UsageProblem
 from ccd_cli.core.options import check_choices, option
 from ccd_cli.core.settings import (
-    RuntimeSettings,
+    DeviceSettings,
     arch_option,
     data_root_option,
     out_option,
@@ -18,7 +18,7 @@ from ccd_cli.metrics.methods import AlignmentChoice, CameraChoice
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(RuntimeSettings):
+class Settings(DeviceSettings):
     """What to score, on what, and how. Raises UsageProblem for contradictions.
 
     Without `models` and `predictions` the default model is scored. `command` only goes into the report.
@@ -101,7 +101,7 @@ class Settings(RuntimeSettings):
 
     def __post_init__(self) -> None:
         """Check what can be checked before anything is opened."""
-        from ccd_cli.scoring.alignment import Alignment  # torch
+        from ccd_cli.scoring.alignment import Alignment
 
         alignment = Alignment(self.alignment, self.suite, self.alignment_max_res)
         if self.predictions is not None and (self.prediction_kind is not None or self.alignment != "auto"):

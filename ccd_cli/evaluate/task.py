@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ccd_cli.benchmarks import Benchmark, Sample
-from ccd_cli.benchmarks.predictors import Prediction, Source
+from ccd_cli.benchmarks import Benchmark, Prediction, Sample, Source
 from ccd_cli.core.concurrency import BackgroundWork, chunks, prefetch
 from ccd_cli.core.errors import CcdError
 from ccd_cli.core.report import Report
-from ccd_cli.core.runtime import Signals
+from ccd_cli.core.signals import Signals
 from ccd_cli.evaluate.figures import Gallery, Panels, draw
 from ccd_cli.evaluate.pairs import draw_pairs
 from ccd_cli.evaluate.store import ScoreBook

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import torch
 
-from ccd_cli.core.runtime import choose_runtime
+from ccd_cli.core.compute import choose_compute
 from ccd_cli.label.job import LabelJob
 from ccd_cli.label.stages import Answer, Progress, Stage
 from ccd_cli.label.threads import ImageThreads
@@ -66,8 +66,8 @@ def resolve_device(device: str, precisions: Sequence[str], threads: int) -> tupl
 
     Raises UsageProblem for a device or precision that is not available.
     """
-    runtimes = [choose_runtime(device, precision, threads) for precision in precisions]
-    return str(runtimes[0].device), [runtime.precision for runtime in runtimes]
+    runtimes = [choose_compute(device, precision, threads) for precision in precisions]
+    return str(runtimes[0].device), [compute.precision for compute in runtimes]
 
 
 def release(stage: Stage) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -98,14 +99,17 @@ class Plan:
 
     def read(self, position: int, path: Path | None = None) -> tuple[ImageFacts, NDArray[np.uint8]] | Unreadable:
         """Return an image's facts and its crops, uint8 RGB [V, size, size, 3], or why it cannot be read."""
-        path = path or self.image(position)
+        with ExitStack() as memory:
+            return self._read(position, path or self.image(position), memory)
+
+    def _read(self, position: int, path: Path, memory: ExitStack) -> tuple[ImageFacts, NDArray[np.uint8]] | Unreadable:
         try:
             if path.stat().st_size > MAX_IMAGE_BYTES:
                 raise ImageError(f"{path}: larger than {MAX_IMAGE_BYTES // 1_000_000} MB")
             data = path.read_bytes()  # once: pixels and hash are of the same bytes
             if not data:
                 raise ImageError(f"{path}: empty file")
-            pixels = decode_photo(data, str(path))
+            pixels = decode_photo(data, str(path), memory)
         except ImageError as error:
             return Unreadable(position, path, error.message)
         except FileNotFoundError:

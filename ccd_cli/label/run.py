@@ -19,7 +19,7 @@ from ccd_cli.config.label import LabelRecipe
 from ccd_cli.core.errors import CcdError, UsageProblem
 from ccd_cli.core.files import json_line, write_text
 from ccd_cli.core.report import Report
-from ccd_cli.core.runtime import Signals
+from ccd_cli.core.signals import Signals
 from ccd_cli.label.assemble import write_index
 from ccd_cli.label.engine import Engine, LocalEngine
 from ccd_cli.label.folder import LabelFolder, choose_label_folder, images_changed, is_finished, retain_whole_shards

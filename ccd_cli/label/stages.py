@@ -14,9 +14,9 @@ from typing import Any, Protocol, Self
 
 import torch
 
+from ccd_cli.core.compute import memory_error
 from ccd_cli.core.errors import CcdError
 from ccd_cli.core.files import write_json
-from ccd_cli.core.runtime import memory_error
 from ccd_cli.label.assemble import check_same_images, write_shard
 from ccd_cli.label.job import LabelJob
 from ccd_cli.label.parts import LoadedTeacher, read_part, write_part

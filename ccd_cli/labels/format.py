@@ -12,7 +12,6 @@ import re
 from typing import Annotated, Final, Literal, Self
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 from pydantic import Field, FiniteFloat, model_validator
@@ -20,7 +19,6 @@ from pydantic import Field, FiniteFloat, model_validator
 from ccd_cli.config.common import Fraction, Section
 from ccd_cli.core.errors import CcdError
 from ccd_cli.geometry.kinds import Kind
-from ccd_cli.losses.disparity import to_disparity
 from ccd_cli.media.formats import ALL_READABLE
 from ccd_cli.media.map_write import TOP, decode16, encode16
 from ccd_cli.media.photos import decode_photo
@@ -245,6 +243,10 @@ def encode_label(values: FloatMap, kind: Kind) -> tuple[bytes, float, float]:
 
 def _encode_inverse(values: FloatMap, kind: Kind) -> tuple[NDArray[np.uint16], float, float]:
     """Return (codes uint16 [S, S], scale, offset) with 1 / depth = code * scale + offset from code INFINITE + 1 on."""
+    import torch  # seconds, and whoever only reads labels or checks a folder of them needs none
+
+    from ccd_cli.losses.disparity import to_disparity
+
     disparity, valid = (one[0].numpy() for one in to_disparity(torch.from_numpy(values)[None], kind))
     finite = valid & (disparity > 0)
     codes = np.where(valid, np.uint16(INFINITE), np.uint16(0))

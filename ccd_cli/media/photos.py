@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from ccd_cli.core.errors import ImageError, first_line
-from ccd_cli.core.memory import available_memory
+from ccd_cli.core.memory import MemoryBudget, NotEnoughMemory
 from ccd_cli.core.report import Report
 from ccd_cli.core.seeding import Draw, step_seed
 from ccd_cli.media import raw
@@ -25,10 +25,12 @@ from ccd_cli.media.pixels import ORIENTATION, bit_depth_note, dropped_bits, is_d
 
 MAX_PIXELS = 250_000_000
 MIN_SIDE = 16
-SMALL = 16_000_000
-"""Pixels up to which no photo is judged against the free memory."""
 DECODE_BYTES = 10
 """Bytes a pixel that decoding takes at its peak: Pillow's four, and two copies of three; half of it for a reduced photo."""
+SMALL = 160_000_000
+"""Bytes that all photos under way may need together without being judged against the free memory: 16 megapixels."""
+DECODING = MemoryBudget(SMALL)
+"""What the photos that are being decoded need: large ones wait for each other where they do not fit into memory together."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,18 @@ class Limits:
     pixels: int | None = None
     work: int = 0
 
+    def factor(self, size: tuple[int, int]) -> int:
+        """Return the power of two by which a photo of (height, width) `size` is reduced."""
+        factor = 1
+        while self.pixels is not None and size[0] * size[1] > self.pixels * factor**2:
+            factor *= 2
+        return factor
+
+    def memory(self, size: tuple[int, int]) -> int:
+        """Return the bytes that decoding a photo and working on it takes at its peak."""
+        pixels, factor = size[0] * size[1], self.factor(size)
+        return max(pixels * DECODE_BYTES // (2 if factor > 1 else 1), pixels // factor**2 * self.work)
+
 
 def check_header(path: Path) -> tuple[int, int]:
     """Return (height, width) from the file's header alone; raises ImageError with the reason."""
@@ -63,7 +77,7 @@ def read_photo(path: Path) -> NDArray[np.uint8]:
     """Return uint8 RGB (H, W, 3), EXIF rotation applied, alpha laid over white, 16-bit scaled to 8.
 
     Raises ImageError for a file that is missing, no image, truncated, smaller than 16 or larger than 250 megapixels, or
-    that does not fit into the free memory.
+    that does not fit into the free memory; where that holds only beside others that are being decoded, it waits for them.
     """
     return load_photo(path).rgb
 
@@ -80,24 +94,42 @@ def load_photo(path: Path, limits: Limits = Limits()) -> Photo:
         return _load(image, path, path, limits)
 
 
-def decode_photo(data: bytes, name: str) -> NDArray[np.uint8]:
-    """Return uint8 RGB [H, W, 3] of an image file's bytes, equal to `read_photo` of the file; raises ImageError."""
+def photo_memory(path: Path, limits: Limits) -> int:
+    """Return the bytes that reading a photo and working on it takes, by its header; 0 for a file that cannot be read."""
+    try:
+        return limits.memory(check_header(path))
+    except ImageError:
+        return 0
+
+
+def decode_photo(data: bytes, name: str, memory: ExitStack | None = None) -> NDArray[np.uint8]:
+    """Return uint8 RGB [H, W, 3] of an image file's bytes, equal to `read_photo` of the file; raises ImageError.
+
+    What decoding takes is held until `memory` is closed (None: until it is decoded): others wait rather than fail meanwhile.
+    """
     path = Path(name)
     if path.suffix.lower() in RAW:
         with _named(path):
-            return _load_raw(io.BytesIO(data), path, Limits()).rgb
+            return _load_raw(io.BytesIO(data), path, Limits(), memory).rgb
     with _opened(io.BytesIO(data), path) as image:
         if raw.is_dng(image):
             with _named(path):
-                return _load_raw(io.BytesIO(data), path, Limits()).rgb
-        return _load(image, path, io.BytesIO(data), Limits()).rgb
+                return _load_raw(io.BytesIO(data), path, Limits(), memory).rgb
+        return _load(image, path, io.BytesIO(data), Limits(), memory).rgb
 
 
-def _load(image: Image.Image, path: Path, source: Path | IO[bytes], limits: Limits) -> Photo:
+def _load(
+    image: Image.Image, path: Path, source: Path | IO[bytes], limits: Limits, memory: ExitStack | None = None
+) -> Photo:
     """Decode an opened image; `source` is read again where Pillow gives only the upper half of 16 bits."""
     size = (image.height, image.width)
-    factor = _factor(size, limits)
-    _check_memory(path, size, factor, limits)
+    with ExitStack() as here:
+        (memory or here).enter_context(_memory_for(path, size, limits.memory(size)))
+        return _decoded(image, path, source, limits.factor(size))
+
+
+def _decoded(image: Image.Image, path: Path, source: Path | IO[bytes], factor: int) -> Photo:
+    size = (image.height, image.width)
     deep = is_deep_color(image)
     try:
         if factor > 1 and image.format in ("JPEG", "MPO"):
@@ -120,16 +152,18 @@ def _load(image: Image.Image, path: Path, source: Path | IO[bytes], limits: Limi
     return Photo(rgb, full, bit_depth_note(gray_bits if bits is None else bits) + _size_note(full, rgb))
 
 
-def _load_raw(file: IO[bytes], path: Path, limits: Limits) -> Photo:
+def _load_raw(file: IO[bytes], path: Path, limits: Limits, memory: ExitStack | None = None) -> Photo:
     size = raw.size(file)
     _check_size(path, size)
-    factor = _factor(size, limits)
-    _check_memory(path, size, 1, limits)
-    file.seek(0)
-    rgb = raw.develop(file)
-    full = rgb.shape[0], rgb.shape[1]
-    if factor > 1:
-        rgb, _ = to_rgb(reduce_by(Image.fromarray(rgb), factor))
+    factor = limits.factor(size)
+    needed = max(size[0] * size[1] * DECODE_BYTES, limits.memory(size))  # RAW is developed whole
+    with ExitStack() as here:
+        (memory or here).enter_context(_memory_for(path, size, needed))
+        file.seek(0)
+        rgb = raw.develop(file)
+        full = rgb.shape[0], rgb.shape[1]
+        if factor > 1:
+            rgb, _ = to_rgb(reduce_by(Image.fromarray(rgb), factor))
     return Photo(rgb, full, _size_note(full, rgb))
 
 
@@ -142,23 +176,17 @@ def _size_note(full: tuple[int, int], rgb: NDArray[np.uint8]) -> list[str]:
     ]
 
 
-def _factor(size: tuple[int, int], limits: Limits) -> int:
-    """The power of two by which a photo is reduced."""
-    factor = 1
-    while limits.pixels is not None and size[0] * size[1] > limits.pixels * factor**2:
-        factor *= 2
-    return factor
-
-
-def _check_memory(path: Path, size: tuple[int, int], factor: int, limits: Limits) -> None:
-    """Raise ImageError where decoding a photo and working on it needs more than the memory that is free."""
-    pixels = size[0] * size[1]
-    if pixels <= SMALL or (free := available_memory()) is None:
-        return
-    needed = max(pixels * DECODE_BYTES / (2 if factor > 1 else 1), pixels / factor**2 * limits.work)
-    if needed > free:
-        what = f"{size[1]}x{size[0]} needs about {needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free"
-        raise ImageError(f"{path}: {what}: reduce the image, or free memory")
+@contextmanager
+def _memory_for(path: Path, size: tuple[int, int], needed: int) -> Iterator[None]:
+    """Hold the memory that decoding a photo takes; raises ImageError where that is more than is free."""
+    try:
+        with DECODING.hold(needed):
+            yield
+    except NotEnoughMemory as error:
+        what = (
+            f"{size[1]}x{size[0]} needs about {needed / 1e9:.1f} GB of memory, and {error.free / 1e9:.1f} GB are free"
+        )
+        raise ImageError(f"{path}: {what}: reduce the image, or free memory") from error
 
 
 @contextmanager

@@ -20,7 +20,7 @@ HIDDEN = 32  # channels between the last two convolutions
 
 def resize(x: Tensor, size: Sequence[int]) -> Tensor:
     """Bilinear with aligned corners to exactly `size` (height, width)."""
-    return F.interpolate(x, size=(int(size[0]), int(size[1])), mode="bilinear", align_corners=True)
+    return F.interpolate(x, size=(size[0], size[1]), mode="bilinear", align_corners=True)
 
 
 def activate(x: Tensor, activation: Activation, max_depth: float | None) -> Tensor:

@@ -7,6 +7,7 @@ a rule that timm does not have; other ViTs and convolutional pyramids go the way
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from ccd_cli.core.errors import UsageProblem, first_line
 from ccd_cli.models.arch import Arch
 
 LEVELS = 4  # the head fuses at most this many
+Positions = Callable[[Tensor, int, int], Tensor]
 
 
 def build_encoder(arch: Arch, pretrained: bool = False) -> nn.Module:
@@ -99,8 +101,12 @@ def has_detail(net: nn.Module, arch: Arch) -> bool:
     return arch.layout == "pyramid" and net.feature_info.reduction()[0] == 2  # type: ignore[union-attr, operator]
 
 
-def encode(net: nn.Module, arch: Arch, images: Tensor) -> tuple[list[Tensor], Tensor]:
+def encode(
+    net: nn.Module, arch: Arch, images: Tensor, positions: Positions | None = None
+) -> tuple[list[Tensor], Tensor]:
     """Return (levels, tokens) of normalized `images` [B, 3, H, W].
+
+    `positions` fits DINOv2's position embeddings to a grid of patches; None: `resample_positions`.
 
     Levels are [B, C, h, w], shallow to deep; tokens [B, N, C] are the deepest level's positions row by row (for
     ViTs: patch tokens of the last tap after the final norm, without class and register tokens).
@@ -108,7 +114,7 @@ def encode(net: nn.Module, arch: Arch, images: Tensor) -> tuple[list[Tensor], Te
     if arch.layout == "pyramid":
         levels = net(images)
     elif arch.layout == "dinov2":
-        levels = _dinov2_levels(net, arch, images)
+        levels = _dinov2_levels(net, arch, images, positions or resample_positions)
     else:
         levels = net.forward_intermediates(  # type: ignore[operator]
             images, indices=list(tap_indices(net, arch)), norm=True, output_fmt="NCHW", intermediates_only=True
@@ -116,11 +122,11 @@ def encode(net: nn.Module, arch: Arch, images: Tensor) -> tuple[list[Tensor], Te
     return levels, levels[-1].flatten(2).transpose(1, 2)
 
 
-def _dinov2_levels(net: Any, arch: Arch, images: Tensor) -> list[Tensor]:
+def _dinov2_levels(net: Any, arch: Arch, images: Tensor, positions: Positions) -> list[Tensor]:
     x = net.patch_embed(images)
     batch, height, width, channels = x.shape
     x = torch.cat([net.cls_token.expand(batch, -1, -1), x.reshape(batch, height * width, channels)], dim=1)
-    x = x + resample_positions(net.pos_embed, height, width)
+    x = x + positions(net.pos_embed, height, width)
     x = net.norm_pre(net.patch_drop(net.pos_drop(x)))
     taps = tap_indices(net, arch)
     levels = []

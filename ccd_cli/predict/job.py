@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 
 import ccd_cli
 from ccd_cli.core.checksums import is_intact, is_sealed
+from ccd_cli.core.compute import Compute
 from ccd_cli.core.errors import CcdError, Interrupted, Unwritable
 from ccd_cli.core.report import Report
-from ccd_cli.core.runtime import Runtime, Signals
+from ccd_cli.core.signals import Signals
 from ccd_cli.geometry.camera import Source, resolve_camera
 from ccd_cli.geometry.depth_map import Camera, DepthMap
 from ccd_cli.media.exif import read_focal_35mm
@@ -41,18 +42,18 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Job:
-    """One run of `ccd predict`: the model, the settings, the runtime, and where progress and results are reported."""
+    """One run of `ccd predict`: the model, the settings, the compute, and where progress and results are reported."""
 
     model: Model
     settings: Settings
-    runtime: Runtime
+    compute: Compute
     report: Report
     signals: Signals
     outcome: Outcome
 
     def batch(self, gpu_default: int) -> int:
         """Return the batch size: the user's, else 1 on a CPU and `gpu_default` on a GPU."""
-        return self.settings.batch or (gpu_default if self.runtime.device.type == "cuda" else 1)
+        return self.settings.batch or (gpu_default if self.compute.device.type == "cuda" else 1)
 
     def fail(self, item: Media, error: CcdError) -> None:
         """Record that one input failed; re-raises `error` where it is not specific to this input."""
@@ -111,7 +112,7 @@ def fingerprints_of(
 
     Raises CcdError where the file, or its reference depth, does not exist.
     """
-    model, settings, runtime = job.model, job.settings, job.runtime
+    model, settings, compute = job.model, job.settings, job.compute
     try:
         about = item.path.stat()
         reference = reference_file(item, settings)
@@ -121,7 +122,7 @@ def fingerprints_of(
     values: list[object] = [
         ccd_cli.__version__,
         (about.st_size, about.st_mtime_ns),
-        (model.teacher.name, model.teacher.checkpoint_sha256, model.resolution, runtime.precision),
+        (model.teacher.name, model.teacher.checkpoint_sha256, model.resolution, compute.precision),
         (settings.intrinsics, settings.fov),  # some models use the focal length
         *([tuple(facts.items()), reader] if facts else []),
         *(["full size"] if settings.full_size else []),
@@ -131,7 +132,7 @@ def fingerprints_of(
         "input_bytes": about.st_size,
         "input_time_ns": about.st_mtime_ns,
         "resolution": model.resolution,
-        "precision": runtime.precision,
+        "precision": compute.precision,
         "intrinsics": settings.intrinsics and list(astuple(settings.intrinsics)),
         "fov": settings.fov,
         **({"full_size": True} if settings.full_size else {}),

@@ -1,21 +1,25 @@
-"""Images: prefetched, predicted in batches and written in the background, so that the network does not wait for a disk."""
+"""Images: prefetched, predicted in batches and written in the background, so that the network does not wait for a disk.
+
+How many are under way is bounded, and so is the memory that they need together: large ones go one by one if need be.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
-from ccd_cli.core.concurrency import BackgroundWork, chunks, prefetch
+from ccd_cli.core.concurrency import BackgroundWork
 from ccd_cli.core.errors import CcdError, Unwritable
+from ccd_cli.core.memory import MemoryBudget
 from ccd_cli.geometry.camera import Source, resize_camera
 from ccd_cli.geometry.depth_map import Camera, DepthMap
 from ccd_cli.media.exif import panorama_note
 from ccd_cli.media.find import Media
 from ccd_cli.media.map_read import read_reference
 from ccd_cli.media.map_write import SidecarExtras, with_suffix, write_maps
-from ccd_cli.media.photos import Limits, Photo, load_photo
+from ccd_cli.media.photos import SMALL, Limits, Photo, load_photo, photo_memory
 from ccd_cli.pointcloud.cloud import cloud_from_map
 from ccd_cli.pointcloud.files import write_cloud
 from ccd_cli.pointcloud.preview import write_preview
@@ -55,8 +59,11 @@ def predict_images(items: list[Media], job: Job) -> None:
     counted: Counter[str] = Counter()
     limits = Limits(None if job.settings.full_size else WORKING_PIXELS, WORKING_BYTES)
 
+    memory, held = MemoryBudget(SMALL), dict[Media, int]()
+
     def written(result: Any) -> None:
         item, made = result
+        memory.remove(held.pop(item))
         if isinstance(made, CcdError):
             job.fail(item, made)
             return
@@ -73,20 +80,40 @@ def predict_images(items: list[Media], job: Job) -> None:
 
     report.begin("Images", len(pending))
     warned = False
+    reading: deque[tuple[Media, Future[Photo]]] = deque()
     try:
         with ThreadPoolExecutor(READERS) as readers, ThreadPoolExecutor(WRITERS) as writers:
             writing = BackgroundWork(writers, 2 * WRITERS + batch, written)
-            images = prefetch(readers, lambda item: load_photo(item.path, limits), pending, READERS + batch)
-            for chunk in chunks(images, batch):
-                if job.signals.received is not None:
-                    break
+
+            def predict() -> None:
+                """Predict the oldest batch, and have it written."""
+                nonlocal warned
+                chunk = [reading.popleft() for _ in range(min(batch, len(reading)))]
                 readable = _readable(chunk, job)
                 if readable and not warned:
                     warned = True
                     rgb = readable[0][1].rgb
-                    warn_of_cost(job.model, job.runtime, (rgb.shape[0], rgb.shape[1]), len(readable), report)
-                for item, photo, depth_map in _predict_batch(readable, job):
+                    warn_of_cost(job.model, job.compute, (rgb.shape[0], rgb.shape[1]), len(readable), report)
+                predicted = _predict_batch(readable, job)
+                for item in {item for item, _ in chunk} - {item for item, *_ in predicted}:
+                    memory.remove(held.pop(item))
+                for item, photo, depth_map in predicted:
                     writing.add(_try_write, item, photo, depth_map, job.model, job.settings, pending[item])
+
+            for item in pending:
+                needed = photo_memory(item.path, limits)
+                while not memory.fits(needed) and (reading or writing.wait()):
+                    if reading:
+                        predict()
+                if job.signals.received is not None:
+                    break
+                held[item] = needed
+                memory.add(needed)
+                reading.append((item, readers.submit(load_photo, item.path, limits)))
+                if len(reading) >= READERS + batch:
+                    predict()
+            while reading and job.signals.received is None:
+                predict()
             writing.finish()
     finally:
         report.end()

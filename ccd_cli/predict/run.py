@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ccd_cli.core.compute import Compute
 from ccd_cli.core.errors import CcdError, UsageProblem
 from ccd_cli.core.files import sweep_again
 from ccd_cli.core.options import changed
 from ccd_cli.core.report import Report
-from ccd_cli.core.runtime import Runtime, Signals
+from ccd_cli.core.signals import Signals
 from ccd_cli.media.find import Media, find_media
 from ccd_cli.media.not_read import NotRead
 from ccd_cli.media.outputs import claim
@@ -27,7 +28,7 @@ def run(
     inputs: Sequence[str],
     model: Model,
     settings: Settings,
-    runtime: Runtime,
+    compute: Compute,
     report: Report,
     lines: Sequence[str] = (),
     found: tuple[list[Media], list[tuple[str, str]], NotRead] | None = None,
@@ -54,7 +55,7 @@ def run(
     if not any(m.video for m in media) and (unused := changed(settings, "Video")):
         report.warn(f"{', '.join(unused)}: for videos only; images are predicted one by one")
     with Signals() as signals:
-        job = Job(model, settings, runtime, report, signals, outcome)
+        job = Job(model, settings, compute, report, signals, outcome)
         media = _claimed(media, job)
         predict_images([m for m in media if not m.video], job)
         for clip in (m for m in media if m.video):

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ccd_cli.core.compute import memory_error
 from ccd_cli.core.concurrency import BackgroundWork, chunks, prefetched
 from ccd_cli.core.errors import CcdError, Interrupted, Unwritable
 from ccd_cli.core.files import write_json
 from ccd_cli.core.lock import exclusive_lock
-from ccd_cli.core.runtime import memory_error
 from ccd_cli.geometry.depth_map import DepthMap, checked
 from ccd_cli.media.colorize import ClipRange, colorize, nearness, side_by_side
 from ccd_cli.media.find import Media
@@ -193,7 +193,7 @@ def _run(source: _Source, clip: _Clip, job: Job) -> bool:
     camera, camera_source = image_camera(source.item, source.shape, None, settings)
     focal = None if camera_source == "guess" else camera.fx
     frames = video.frames(settings.start, settings.end, settings.stride, clip.writer.place)
-    warn_of_cost(job.model, job.runtime, source.shape, batch, report)
+    warn_of_cost(job.model, job.compute, source.shape, batch, report)
     report.begin(source.item.path.name, _expected_frames(video, job), done=clip.written)
     try:
         with ThreadPoolExecutor(1) as writer, prefetched(frames, PREFETCHED_FRAMES + batch) as decoded:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ccd_cli.benchmarks import Sample, Spec
+from ccd_cli.benchmarks import Prediction, Sample, Spec, is_custom_suite
 from ccd_cli.benchmarks.prediction_files import resized
-from ccd_cli.benchmarks.predictors import Prediction, is_custom_suite
 from ccd_cli.core.errors import CcdError, UsageProblem
 from ccd_cli.geometry.kinds import Kind
 from ccd_cli.metrics.alignment import (

@@ -9,8 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ccd_cli.benchmarks import Sample
-from ccd_cli.benchmarks.predictors import Prediction
+from ccd_cli.benchmarks import Prediction, Sample
 from ccd_cli.losses.normalize import normalize_map
 
 SIDE = 64

@@ -10,9 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ccd_cli.benchmarks import Sample, Spec
+from ccd_cli.benchmarks import Prediction, Sample, Spec
 from ccd_cli.benchmarks.prediction_files import resized
-from ccd_cli.benchmarks.predictors import Prediction
 from ccd_cli.metrics.alignment import Aligned, align
 from ccd_cli.metrics.boundary import depth_pro_f1, moge_f1
 from ccd_cli.metrics.depth import image_metrics, moge_depth_metrics

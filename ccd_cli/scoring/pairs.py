@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ccd_cli.benchmarks import Sample
-from ccd_cli.benchmarks.predictors import Prediction
+from ccd_cli.benchmarks import Prediction, Sample
 from ccd_cli.geometry.kinds import Kind
 from ccd_cli.metrics.depth import pair_accuracy
 from ccd_cli.scoring.rows import PAIRS

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ccd_cli.benchmarks import Sample, Spec
-from ccd_cli.benchmarks.predictors import Prediction
+from ccd_cli.benchmarks import Prediction, Sample, Spec
 from ccd_cli.geometry.unproject import unproject
 from ccd_cli.metrics.methods import CameraChoice
 from ccd_cli.metrics.points import PointFit, align_points, local_point_metrics, point_metrics

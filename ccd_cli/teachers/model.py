@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ccd_cli.core.compute import Compute, memory_error
 from ccd_cli.core.errors import CcdError, Interrupted, UsageProblem
 from ccd_cli.core.report import Report
-from ccd_cli.core.runtime import Runtime, memory_error
 from ccd_cli.geometry.depth_map import DepthMap
 from ccd_cli.teachers.adapters.native import NativeTeacher
 from ccd_cli.teachers.adapters.sizes import network_size
@@ -52,7 +52,7 @@ def load(
     name: str | None,
     arch: str | None,
     resolution: int | None,
-    runtime: Runtime,
+    compute: Compute,
     report: Report,
     compiled: bool = False,
 ) -> Model:
@@ -64,7 +64,7 @@ def load(
     word = _default(report) if name is None else name
     ref = resolve_model(word, arch)
     report.note(f"Loading {ref.name} ({ref.kind}, {ref.license})")
-    teacher = load_teacher(ref, None, runtime.device, runtime.precision)
+    teacher = load_teacher(ref, None, compute.device, compute.precision)
     if isinstance(teacher, NativeTeacher):
         if compiled:
             report.note("Compiling the network, which takes a minute or more: it pays for many images of few sizes")

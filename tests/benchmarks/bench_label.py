@@ -26,8 +26,8 @@ import torch
 from PIL import Image
 
 from ccd_cli.config.load import check_label_recipe
+from ccd_cli.core.compute import choose_compute
 from ccd_cli.core.paths import builtin_path
-from ccd_cli.core.runtime import choose_runtime
 from ccd_cli.label.parts import crop_facts
 from ccd_cli.label.plan import Plan
 from ccd_cli.labels.agreement import disagreement
@@ -65,10 +65,10 @@ def timed(call: Callable[[], Any], waits: bool = False) -> tuple[float, Any]:
 
 def measure(args: argparse.Namespace) -> None:
     """Label, stage by stage, and print a table."""
-    runtime = choose_runtime(args.device, args.precision, args.threads)
+    compute = choose_compute(args.device, args.precision, args.threads)
     torch.manual_seed(0)
-    stand_in = NativeTeacher(DepthNet(get_arch(args.arch)), "random", precision=runtime.precision).to(runtime.device)
-    teachers = {name: load_teacher(name, device=runtime.device) for name in ("builtin:global", "builtin:sharp")}
+    stand_in = NativeTeacher(DepthNet(get_arch(args.arch)), "random", precision=compute.precision).to(compute.device)
+    teachers = {name: load_teacher(name, device=compute.device) for name in ("builtin:global", "builtin:sharp")}
     teachers = {**teachers, f"{args.arch} (random)": stand_in}
     crops = 1 + args.patches
     rows: dict[str, dict[str, float]] = {name: dict.fromkeys(("teacher", "encode", "bytes"), 0.0) for name in teachers}
@@ -79,16 +79,16 @@ def measure(args: argparse.Namespace) -> None:
         side = {"size": args.size, "min_side": round(args.size * 1.15), "patches": args.patches}
         plan = Plan(check_label_recipe({**values, "crops": side}, "bench"), paths)
         for teacher in teachers.values():  # the first pass sets up more than it computes
-            teacher.predict(torch.rand(crops, 3, args.size, args.size, device=runtime.device))
+            teacher.predict(torch.rand(crops, 3, args.size, args.size, device=compute.device))
         for position in range(plan.count):
             seconds, (_, views) = timed(lambda position=position: plan.read(position))
             once["decode"] += seconds
-            pixels = torch.from_numpy(views).permute(0, 3, 1, 2).to(runtime.device).float() / 255
+            pixels = torch.from_numpy(views).permute(0, 3, 1, 2).to(compute.device).float() / 255
             made, members = [], []
             for name, teacher in teachers.items():
                 seconds, maps = timed(
                     lambda teacher=teacher, pixels=pixels: teacher.predict(pixels).float().cpu().numpy(),
-                    waits=runtime.device.type != "cpu",
+                    waits=compute.device.type != "cpu",
                 )
                 rows[name]["teacher"] += seconds
 
@@ -109,7 +109,7 @@ def measure(args: argparse.Namespace) -> None:
         photo_bytes = sum(path.stat().st_size for path in paths) / len(paths)
     shots, photos = crops * args.photos, args.photos
     print(
-        f"{photos} photos of {photo_bytes / 1e3:.0f} kB, {crops} crops of {args.size} px, {runtime.describe()}, "
+        f"{photos} photos of {photo_bytes / 1e3:.0f} kB, {crops} crops of {args.size} px, {compute.describe()}, "
         f"torch {torch.__version__}"
     )
     print(f"{'teacher':<34}{'teacher s/crop':>15}{'encode s/crop':>15}{'kB per map':>12}")

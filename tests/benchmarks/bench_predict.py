@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ccd_cli.core.compute import choose_compute
 from ccd_cli.core.report import Silent
-from ccd_cli.core.runtime import choose_runtime
 from ccd_cli.models.arch import get_arch
 from ccd_cli.models.depth_net import DepthNet
 from ccd_cli.predict.run import run
@@ -56,7 +56,7 @@ def predicted(paths: list[Path], model: Model, save: tuple[str, ...], folder: Pa
     """Seconds for `ccd predict` without its start."""
     settings = Settings(out=folder, save=save, overwrite=True)
     start = time.perf_counter()
-    outcome = run([str(p) for p in paths], model, settings, choose_runtime("cpu"), Silent())
+    outcome = run([str(p) for p in paths], model, settings, choose_compute("cpu"), Silent())
     assert len(outcome.done) == len(paths) and not outcome.failed
     return time.perf_counter() - start
 

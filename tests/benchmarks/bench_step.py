@@ -23,8 +23,8 @@ from PIL import Image
 
 from ccd_cli.config.load import check_recipe
 from ccd_cli.config.settings import DistillSettings
+from ccd_cli.core.compute import Compute
 from ccd_cli.core.report import Silent
-from ccd_cli.core.runtime import Runtime
 from ccd_cli.distill import train as distill
 from ccd_cli.models.arch import get_arch
 from ccd_cli.models.checkpoint import save_model
@@ -57,7 +57,7 @@ def main() -> None:
             began = 0.0
 
             def advance(self, done: int, **figures: float | str) -> None:
-                _wait(jobs[0][0].runtime)
+                _wait(jobs[0][0].compute)
                 whole.append(time.perf_counter() - self.began)
                 bare.append(_bare(*jobs[0], args))
                 self.began = time.perf_counter()
@@ -78,7 +78,7 @@ def main() -> None:
         )
     a, b = statistics.median(whole[1:]), statistics.median(bare[1:])
     views = f"{args.batch} x (1 + {args.patches}) teacher views"
-    print(f"{args.size} px, {views}, {jobs[0][0].runtime.describe()}, {len(whole) - 1} steps")
+    print(f"{args.size} px, {views}, {jobs[0][0].compute.describe()}, {len(whole) - 1} steps")
     print(f"whole step    {a:8.3f} s")
     print(f"bare networks {b:8.3f} s")
     print(f"outside       {(1 - b / a) * 100:8.1f} %")
@@ -107,30 +107,30 @@ def _recipe(folder: Path, args: argparse.Namespace) -> dict[str, object]:
 
 def _bare(run: distill.Run, state: distill.TrainState, args: argparse.Namespace) -> float:
     """Return the seconds of the teacher's forward and the student's forward and backward on the step's shapes."""
-    device = run.runtime.device
+    device = run.compute.device
     seen = torch.rand(args.batch * (1 + args.patches), 3, args.size, args.size, device=device)
     own = torch.rand(args.batch, 3, args.size, args.size, device=device)
 
     def networks() -> None:
         run.ensemble.members[0].teacher.predict_with_features(seen)
-        with run.runtime.autocast():
+        with run.compute.autocast():
             maps, tokens = state.student.forward_with_features(state.student.normalize(own))
         (maps.float().mean() + tokens.float().mean()).backward()
         state.optimizer.zero_grad(set_to_none=True)
 
-    return _timed(networks, run.runtime)
+    return _timed(networks, run.compute)
 
 
-def _timed(function: Callable[[], None], runtime: Runtime) -> float:
-    _wait(runtime)
+def _timed(function: Callable[[], None], compute: Compute) -> float:
+    _wait(compute)
     began = time.perf_counter()
     function()
-    _wait(runtime)
+    _wait(compute)
     return time.perf_counter() - began
 
 
-def _wait(runtime: Runtime) -> None:
-    if runtime.device.type == "cuda":
+def _wait(compute: Compute) -> None:
+    if compute.device.type == "cuda":
         torch.cuda.synchronize()
 
 

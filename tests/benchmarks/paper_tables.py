@@ -30,7 +30,7 @@ from paper_runs import Machine, references, remember_scenes, result, row_recipe,
 from ccd_cli.config.distill import DistillRecipe
 from ccd_cli.core.errors import CcdError, Interrupted
 from ccd_cli.core.files import write_json
-from ccd_cli.core.runtime import Signals
+from ccd_cli.core.signals import Signals
 
 QUICK = ["optim.steps=2", "optim.batch=2", "images.scenes.count=4", "eval.scenes=3"]
 SMALL = ["crops.size=64", "crops.min_side=48", "images.scenes.height=64", "images.scenes.width=80"]

@@ -16,9 +16,9 @@ from contextlib import suppress
 
 import numpy as np
 
-from ccd_cli.benchmarks import Benchmark, Sample
+from ccd_cli.benchmarks import Benchmark, Prediction, Sample
 from ccd_cli.benchmarks.generated import HeldOutScenes
-from ccd_cli.benchmarks.predictors import Prediction, from_map
+from ccd_cli.benchmarks.predictors import from_map
 from ccd_cli.config.common import HELD_OUT
 from ccd_cli.core.errors import ImageError
 from ccd_cli.distill.validation import ALIGNMENT

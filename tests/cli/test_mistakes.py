@@ -31,14 +31,50 @@ def torch_free(tmp_path, *words):
     return done.stdout + done.stderr
 
 
-def test_a_missing_photo_costs_no_import_of_torch(tmp_path, monkeypatch):
+EVAL = "eval --model builtin:tiny --suite"
+MAPS = "--prediction-kind disparity --predictions"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("predict nope.jpg --model builtin:tiny", "nope.jpg: no such file"),
+        ("predict empty --model builtin:tiny", "no photo or video there"),
+        ("predict nope.jpg --model builtin:tiney", "Unknown built-in model 'builtin:tiney'"),
+        ("distill live.yaml", "nowhere does not exist"),
+        ("distill live.yaml --set images=empty", "no photos in empty"),
+        ("distill taught.yaml", "empty holds no finished labels"),
+        ("distill taught.yaml --set labels=nowhere", "nowhere holds no finished labels"),
+        ("label label.yaml", "nowhere does not exist"),
+        ("label label.yaml --set images=empty", "no photos in empty"),
+        (f"{EVAL} nyuv2 --data-root nowhere", "no nowhere/nyuv2 and no nowhere/nyuv2.tar"),
+        (f"{EVAL} moge --data-root nowhere", "no nowhere/moge/NYUv2"),
+        (f"{EVAL} da-2k --data-root nowhere", "no nowhere/da-2k"),
+        (f"{EVAL} nope.yaml", "No such file"),
+        (f"{EVAL} pairs.yaml", "nothing matches 'a/*.png'"),
+        ("eval --suite builtin --model builtin:tiney", "Unknown built-in model 'builtin:tiney'"),
+        ("eval --suite builtin --model nope.pth", "no file or folder nope.pth"),
+        (f"eval --suite builtin {MAPS} nowhere", "there is no such folder"),
+        (f"eval --suite photos.yaml {MAPS} empty", "holds no folder of a set, mine"),
+        ("analyze --suite pairs.yaml", "nothing matches 'a/*.png'"),
+        ("analyze --model builtin:tiney", "Unknown built-in model 'builtin:tiney'"),
+        ("pointcloud nope.jpg --depth empty", "nope.jpg"),
+        ("data check nyuv2 --data-root nowhere", "no nowhere/nyuv2"),
+    ],
+)
+def test_what_is_missing_is_said_without_an_import_of_torch(tmp_path, monkeypatch, photos, words, said):
     monkeypatch.setenv("CCD_HOME", str(tmp_path / "home"))
-    assert "nope.jpg: no such file" in torch_free(tmp_path, "predict", "nope.jpg", "--model", "builtin:tiny")
-    (tmp_path / "r.yaml").write_text(yaml.safe_dump(RECIPE))
-    assert "nowhere does not exist" in torch_free(tmp_path, "distill", "r.yaml")
-    values = {"task": "label", "name": "x", "images": "nowhere", "teachers": ["builtin:tiny"]}
-    (tmp_path / "l.yaml").write_text(yaml.safe_dump(values))
-    assert "nowhere does not exist" in torch_free(tmp_path, "label", "l.yaml")
+    (tmp_path / "empty").mkdir()
+    files = {
+        "live": {**RECIPE, "teachers": ["builtin:tiny"], "eval": {}},
+        "taught": {"name": "x", "labels": "empty"},
+        "label": {"task": "label", "name": "x", "images": "nowhere", "teachers": ["builtin:tiny"]},
+        "pairs": {"name": "mine", "image": "a/*.png", "depth": "b/*.png"},
+        "photos": {"name": "mine", "root": str(photos), "image": "*.jpg", "depth": "*.jpg"},
+    }
+    for name, values in files.items():
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(values))
+    assert said in torch_free(tmp_path, *words.split())
 
 
 def test_predict_of_nothing_says_what_failed(ccd_here):

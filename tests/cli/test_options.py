@@ -19,7 +19,7 @@ from ccd_cli.cli.screen import JsonScreen, RecipeChanges
 from ccd_cli.config.settings import DistillSettings, LabelSettings
 from ccd_cli.core.errors import UsageProblem
 from ccd_cli.core.options import PANELS, REQUIRED, changed, check_choices, option, options_of
-from ccd_cli.core.settings import RuntimeSettings
+from ccd_cli.core.settings import DeviceSettings
 from ccd_cli.evaluate.settings import Settings as EvalSettings
 from ccd_cli.inspection.settings import Settings as InspectSettings
 from ccd_cli.pointcloud.settings import CloudSettings
@@ -111,7 +111,7 @@ def test_help_is_grouped_in_the_order_of_the_headings():
         PointcloudSettings,
         PredictSettings,
         RecipeChanges,
-        RuntimeSettings,
+        DeviceSettings,
     ],
 )
 def test_a_command_without_options_gets_the_defaults_of_its_settings(settings, monkeypatch):
@@ -155,7 +155,7 @@ def test_values_of_every_type(tmp_path, monkeypatch):
         (PredictSettings, ("--resolution", 13), "--resolution"),
         (ModelSettings, ("--resolution", 13), "--resolution"),
         (PointcloudSettings, ("--voxel", 0), "--voxel"),
-        (RuntimeSettings, ("--precision", "int8"), "--precision"),
+        (DeviceSettings, ("--precision", "int8"), "--precision"),
     ],
 )
 def test_wrong_values_are_usage_errors(settings, args, word):
@@ -252,10 +252,10 @@ print([name for name in ("click", "torch", "numpy", "cv2", "rich") if name in sy
 
 
 def test_no_two_settings_of_a_command_share_a_name():
-    for settings in ((PredictSettings, ModelSettings, RuntimeSettings, JsonScreen), (EvalSettings, JsonScreen)):
+    for settings in ((PredictSettings, ModelSettings, DeviceSettings, JsonScreen), (EvalSettings, JsonScreen)):
         names = [each.name for one in settings for each, _ in options_of(one)]
         assert len(names) == len(set(names))
-    assert {f.name for f in fields(RuntimeSettings)} == {"device", "precision", "threads"}
+    assert {f.name for f in fields(DeviceSettings)} == {"device", "precision", "threads"}
 
 
 @pytest.mark.parametrize("flag", ["--depth-scale", "--near", "--voxel"])

@@ -1,15 +1,19 @@
 """Folders as people have them: phone formats, results among photos, cameras in files, huge images, panoramas."""
 
 import json
+import time
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from ccd_cli.core.memory import MemoryBudget
 from ccd_cli.media.formats import HEIC, SUFFIXES
 from ccd_cli.media.map_read import read_map
+from ccd_cli.predict import photos as module
 from tests.cli.test_predict import model, photo, predict  # noqa: F401
-from tests.tiny_labels import label, recipe_values
+from tests.tiny_labels import content, label, recipe_values
 
 NO_HEIC = pytest.mark.skipif(bool(SUFFIXES & HEIC), reason="this installation reads HEIC")
 
@@ -174,12 +178,68 @@ def test_large_images_have_maps_of_a_working_size_unless_asked_for(predict, tmp_
 def test_an_image_that_does_not_fit_is_refused_and_the_rest_is_done(predict, tmp_path, monkeypatch):  # noqa: F811
     photo(tmp_path / "in/big.png", (320, 240))
     photo(tmp_path / "in/small.png", (80, 60))
-    monkeypatch.setattr("ccd_cli.media.photos.SMALL", 5000)
-    monkeypatch.setattr("ccd_cli.media.photos.available_memory", lambda: 320 * 240 * 36 - 1)
+    monkeypatch.setattr("ccd_cli.media.photos.DECODING", MemoryBudget())
+    monkeypatch.setattr("ccd_cli.core.memory.available_memory", lambda: 320 * 240 * 36 - 1)
     result = predict("in")
     assert result.exit_code == 1
     assert "1 done, 0 skipped, 1 failed" in result.stderr
     assert "in/big.png: 320x240 needs about" in result.stderr and "GB are free" in result.stderr
+
+
+def test_large_images_go_one_by_one_where_memory_is_short(predict, tmp_path, monkeypatch):  # noqa: F811
+    for i in range(8):
+        photo(tmp_path / f"in/{i}.png", (160, 120), seed=i)
+    under_way, load, write = set(), module.load_photo, module._try_write
+    counts = []
+
+    def loading(path, limits):
+        under_way.add(path)
+        counts.append(len(under_way))
+        return load(path, limits)
+
+    def writing(item, *rest):
+        time.sleep(0.05)
+        made = write(item, *rest)
+        under_way.remove(item.path)
+        return made
+
+    monkeypatch.setattr(module, "load_photo", loading)
+    monkeypatch.setattr(module, "_try_write", writing)
+    assert predict("in", "--save", "npy", "--out", "many").exit_code == 0
+    assert max(counts) > 2
+    counts.clear()
+    monkeypatch.setattr(module, "SMALL", 0)
+    monkeypatch.setattr("ccd_cli.media.photos.DECODING", MemoryBudget())
+    monkeypatch.setattr("ccd_cli.core.memory.available_memory", lambda: 160 * 120 * 36 * 2)
+    done = predict("in", "--save", "npy", "--out", "few")
+    assert done.exit_code == 0, done.stderr
+    assert max(counts) == 2
+    for i in range(8):
+        assert (tmp_path / f"few/{i}.npy").read_bytes() == (tmp_path / f"many/{i}.npy").read_bytes()
+
+
+def test_labels_are_the_same_where_memory_is_short(ccd_here, write_recipe, photos, make_teacher, tmp_path, monkeypatch):
+    path = write_recipe({**recipe_values(photos, make_teacher), "out": None})
+    assert label(ccd_here, path, "--out", "many").exit_code == 0
+    largest = max(np.prod(Image.open(each).size) for each in photos.iterdir()) * 10
+    held, hold, most = [], MemoryBudget.hold, []
+
+    @contextmanager
+    def holding(budget, needed):
+        with hold(budget, needed):
+            held.append(needed)
+            most.append(sum(held))
+            time.sleep(0.01)
+            yield
+            held.remove(needed)
+
+    monkeypatch.setattr(MemoryBudget, "hold", holding)
+    monkeypatch.setattr("ccd_cli.media.photos.DECODING", MemoryBudget())
+    monkeypatch.setattr("ccd_cli.core.memory.available_memory", lambda: largest)
+    done = label(ccd_here, path, "--out", "few")
+    assert done.exit_code == 0, done.stderr
+    assert max(most) <= largest
+    assert content(tmp_path / "few") == content(tmp_path / "many")
 
 
 def test_missing_names_of_a_list_are_counted(predict, tmp_path):  # noqa: F811

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from ccd_cli.core.compute import memory_error
 from ccd_cli.core.errors import CcdError, first_line
-from ccd_cli.core.runtime import memory_error
-from ccd_cli.geometry.depth_map import DepthMap, checked
+from ccd_cli.geometry.depth_map import DepthMap
 from ccd_cli.models.depth_net import DepthNet, fill_sky
 from ccd_cli.models.dpt import resize
 from ccd_cli.teachers.adapters.base import FrozenTeacher, TeacherFacts
-from ccd_cli.teachers.adapters.preprocess import resize_for, same_sizes
+from ccd_cli.teachers.adapters.photos import depth_maps, predict_maps
 from ccd_cli.teachers.adapters.sizes import nearest_size, network_size
 
 _AUTOCAST: dict[str, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -54,20 +54,19 @@ def predict_photos(
     The sky rule is applied where the network has one. Photos that come to one size go through together. The network runs
     in evaluation mode and is left as it was.
     """
-    inputs = [resize_for(network.arch, photo, resolution) for photo in photos]
-    maps: list[NDArray[np.float32]] = [np.empty((0, 0), np.float32)] * len(photos)
+
+    def run(images: NDArray[np.float32]) -> NDArray[np.float32]:
+        tensor = torch.from_numpy(images).to(network.mean.device)
+        made: NDArray[np.float32] = infer(network, network.normalize(tensor), precision)[0].cpu().numpy()
+        return made
+
     training = [module for module in network.modules() if module.training]
     network.eval()
     try:
-        for group in same_sizes(inputs):
-            images = torch.from_numpy(np.stack([inputs[i] for i in group])).permute(0, 3, 1, 2)
-            depth, _ = infer(network, network.normalize(images.to(network.mean.device)), precision)
-            for i, made in zip(group, depth, strict=True):
-                maps[i] = resize(made[None, None], photos[i].shape[:2])[0, 0].cpu().numpy()
+        return predict_maps(network.arch, run, photos, resolution)
     finally:
         for module in training:
             module.training = True
-    return maps
 
 
 class NativeTeacher(FrozenTeacher):
@@ -152,23 +151,10 @@ class NativeTeacher(FrozenTeacher):
         resolution: int | None = None,
         focals: Sequence[float | None] | None = None,
     ) -> list[DepthMap]:
-        """RGB photos uint8 [H, W, 3] -> maps at the photos' sizes; see `Teacher`.
-
-        With `canonical_focal`, meters = output x focal length in pixels *of the resized photo* / canonical focal length
-        (Depth Anything 3 metric: 300).
-        """
+        """RGB photos uint8 [H, W, 3] -> maps at the photos' sizes; see `Teacher`."""
         side = self.resolution if resolution is None else resolution
         maps = predict_photos(self.model, photos, side, self.precision)
-        canonical = self.model.arch.canonical_focal
-        result = []
-        for photo, values, focal in zip(photos, maps, focals or [None] * len(photos), strict=True):
-            if canonical is None or focal is None:
-                result.append(checked(values, self.kind))
-                continue
-            height, width = photo.shape[:2]
-            seen = network_size(self.model.arch, height, width, side)[1] / width
-            result.append(checked(values * np.float32(focal * seen / canonical), "metric"))
-        return result
+        return depth_maps(self.model.arch, maps, side, focals)
 
     def _fit(self, rgb: Tensor) -> Tensor:
         rgb = rgb.to(self.device, torch.float32)

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from ccd_cli.analyze.figure2 import central, crop_scores, in_words, method_of, summarize
-from ccd_cli.benchmarks import Sample, Spec
-from ccd_cli.benchmarks.predictors import Prediction
+from ccd_cli.benchmarks import Prediction, Sample, Spec
 from ccd_cli.core.errors import CcdError
 
 SPEC = Spec("own", "own", (1e-3, 80.0), None, None, False, "")

@@ -13,8 +13,8 @@ from PIL import Image
 from ccd_cli.benchmarks import Sample, Spec
 from ccd_cli.benchmarks.prediction_files import FileSource, read_prediction, same_view
 from ccd_cli.benchmarks.predictors import ModelSource
+from ccd_cli.core.compute import Compute
 from ccd_cli.core.errors import CcdError, ImageError
-from ccd_cli.core.runtime import Runtime
 from ccd_cli.geometry.depth_map import Camera
 from ccd_cli.models.arch import timm_arch
 from ccd_cli.models.depth_net import DepthNet
@@ -24,7 +24,7 @@ from ccd_cli.teachers.adapters.native import NativeTeacher
 from ccd_cli.teachers.model import Model
 from tests.depth_files import write_depth
 
-CPU = Runtime(torch.device("cpu"), "fp32")
+CPU = Compute(torch.device("cpu"), "fp32")
 SPEC = Spec("own", "Own", (1e-3, 10.0), None, None, False, "all of it")
 
 

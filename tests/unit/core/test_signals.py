@@ -9,11 +9,11 @@ import time
 import pytest
 
 from ccd_cli.core.errors import Interrupted
-from ccd_cli.core.runtime import Signals
+from ccd_cli.core.signals import Signals
 
 BUSY = """
 import hashlib, sys
-from ccd_cli.core.runtime import Signals
+from ccd_cli.core.signals import Signals
 with Signals() as signals:
     print("ready", flush=True)
     hashlib.pbkdf2_hmac("sha256", b"a", b"b", int(sys.argv[1]))  # one call, without the interpreter's lock

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from ccd_cli.core.checksums import checksum
+from ccd_cli.core.compute import Compute
 from ccd_cli.core.errors import CcdError, UsageProblem
-from ccd_cli.core.runtime import Runtime
 from ccd_cli.distill.run_folder import RunFolder, choose_folder
 from ccd_cli.distill.setup import _take_folder
 from ccd_cli.teachers import paths as teacher_paths
@@ -108,15 +108,15 @@ def test_a_finished_run_of_an_earlier_version_lacks_no_file(tmp_path):
 
 def test_a_resumed_run_needs_only_the_space_that_it_does_not_have_yet(tmp_path, monkeypatch):
     folder, student = RunFolder(begin(tmp_path / "run")), torch.nn.Linear(1000, 1000, bias=False)
-    runtime = Runtime(torch.device("cpu"), "fp32")
+    compute = Compute(torch.device("cpu"), "fp32")
     weights = 4_000_000
     free = (2 * 3 + 3) * weights  # a state of weights and two moments, twice, and the student
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free - 3 * weights))
     with ExitStack() as stack, pytest.raises(CcdError, match="needs about 36 MB"):
-        _take_folder(folder, student, 2, runtime, stack)
+        _take_folder(folder, student, 2, compute, stack)
     folder.state.parent.mkdir()
     folder.state.write_bytes(bytes(3 * weights))
     with ExitStack() as stack:
-        _take_folder(folder, student, 2, runtime, stack)
+        _take_folder(folder, student, 2, compute, stack)
     with ExitStack() as stack, pytest.raises(CcdError, match="needs about 32 MB"):
-        _take_folder(folder, student, 3, runtime, stack)
+        _take_folder(folder, student, 3, compute, stack)

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ccd_cli.core import memory
 from ccd_cli.core.errors import ImageError
+from ccd_cli.core.memory import MemoryBudget
 from ccd_cli.media import photos as module
 from ccd_cli.media.formats import ALL_READABLE, AVIF, HEIC, JPEG2000, RAW, SUFFIXES
 from ccd_cli.media.photos import Limits, check_header, decode_photo, load_photo, read_photo
@@ -159,14 +161,14 @@ def test_large_photos_are_halved_until_they_are_within(tmp_path, name):
 
 def test_photos_are_judged_against_the_free_memory_before_they_are_decoded(tmp_path, monkeypatch):
     path = picture(tmp_path / "a.png")
-    monkeypatch.setattr(module, "SMALL", 100)
-    monkeypatch.setattr(module, "available_memory", lambda: 19_200 * 10)
+    monkeypatch.setattr(module, "DECODING", MemoryBudget(100))
+    monkeypatch.setattr(memory, "available_memory", lambda: 19_200 * 10)
     assert read_photo(path).shape == (120, 160, 3)
     with pytest.raises(ImageError, match=r"160x120 needs about .* GB of memory, and .* GB are free"):
         load_photo(path, Limits(None, 36))
     assert load_photo(path, Limits(5_000, 36)).rgb.shape == (60, 80, 3), "at a quarter of the pixels it fits"
     monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("decoded"))
-    monkeypatch.setattr(module, "available_memory", lambda: 1000)
+    monkeypatch.setattr(memory, "available_memory", lambda: 1000)
     with pytest.raises(ImageError, match="free memory"):
         read_photo(path)
     with pytest.raises(ImageError, match="GB are free"):

@@ -1,12 +1,16 @@
 """Reading photos."""
 
 import io
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from ccd_cli.core import memory
 from ccd_cli.core.errors import ImageError
+from ccd_cli.core.memory import MemoryBudget
 from ccd_cli.media import photos as module
 from ccd_cli.media.photos import check_header, read_photo
 
@@ -66,3 +70,34 @@ def test_size_is_checked_before_memory_is_taken(tmp_path, monkeypatch):
 def test_a_name_that_no_disk_can_hold_is_an_error_of_its_own(tmp_path):
     with pytest.raises(ImageError, match="not a readable image"):
         read_photo(tmp_path / f"{'9' * 5000}.png")
+
+
+def test_large_photos_are_decoded_one_by_one_where_memory_is_short(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    paths = [
+        save(tmp_path / f"{i}.png", rng.integers(0, 255, (100, 100, 3), dtype=np.uint8), compress_level=0)
+        for i in range(12)
+    ]
+    inside, most, plain = [0], [0], module._decoded
+
+    def decoded(*arguments):
+        inside[0] += 1
+        most[0] = max(most[0], inside[0])
+        time.sleep(0.02)
+        made = plain(*arguments)
+        inside[0] -= 1
+        return made
+
+    def read_all():
+        most[0] = 0
+        with ThreadPoolExecutor(6) as pool:
+            return list(pool.map(read_photo, paths)), most[0]
+
+    monkeypatch.setattr(module, "_decoded", decoded)
+    wanted, many = read_all()
+    assert many > 2
+    monkeypatch.setattr(module, "DECODING", MemoryBudget())
+    monkeypatch.setattr(memory, "available_memory", lambda: 100 * 100 * 10 * 2)
+    found, two = read_all()
+    assert two == 2
+    assert all(map(np.array_equal, found, wanted))

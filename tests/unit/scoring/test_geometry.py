@@ -6,8 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ccd_cli.benchmarks import Sample, Spec
-from ccd_cli.benchmarks.predictors import Prediction
+from ccd_cli.benchmarks import Prediction, Sample, Spec
 from ccd_cli.geometry.depth_map import Camera
 from ccd_cli.scoring.alignment import Alignment
 from ccd_cli.scoring.geometry import geometry_scores

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from ccd_cli.benchmarks import Sample, Spec, spread
-from ccd_cli.benchmarks.predictors import Prediction
+from ccd_cli.benchmarks import Prediction, Sample, Spec, spread
 from ccd_cli.core.errors import UsageProblem
 from ccd_cli.evaluate.published import FILE, published
 from ccd_cli.metrics.depth import METRICS

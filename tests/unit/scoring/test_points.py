@@ -5,8 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ccd_cli.benchmarks import Sample, Spec
-from ccd_cli.benchmarks.predictors import Prediction
+from ccd_cli.benchmarks import Prediction, Sample, Spec
 from ccd_cli.geometry.depth_map import Camera
 from ccd_cli.scoring.points import point_scores
 

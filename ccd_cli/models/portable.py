@@ -1,0 +1,90 @@
+"""A network in a form that other software takes: RGB in, map out, no operation that depends on one image size."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ccd_cli.models.depth_net import DepthNet, fill_sky
+from ccd_cli.models.encoder import encode
+
+_CUBIC = -0.75  # the coefficient of torch's bicubic interpolation
+
+
+class Portable(nn.Module):
+    """RGB [B, 3, H, W] float32 in 0..1 -> map [B, H, W] float32 of the network's kind, after the sky rule.
+
+    Input statistics are part of it. H and W are multiples of `arch.multiple`; every operation follows from them, so that one
+    graph serves all sizes. `network` itself is left as it is.
+    """
+
+    def __init__(self, network: DepthNet) -> None:
+        super().__init__()
+        self.network = copy.deepcopy(network).cpu().eval().requires_grad_(False)
+        _fix_padding(self.network)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """See the class."""
+        net = self.network
+        levels, _ = encode(net.encoder, net.arch, net.normalize(image), fit_positions)
+        depth, sky = net.head(levels, image.shape[-2:])
+        return depth if sky is None else fill_sky(depth, sky)
+
+
+def fit_positions(embedding: Tensor, height: int, width: int) -> Tensor:
+    """Return what `models.encoder.resample_positions` returns, by two matrix products that follow from any size.
+
+    Bicubic interpolation is linear in the values, and separable: R_h E R_w^T, a row of R holding the four weights of one
+    position (Keys 1981, a = -0.75 as in torch).
+    """
+    side = round((embedding.shape[1] - 1) ** 0.5)
+    rows, columns = torch.ones(height).sum(), torch.ones(width).sum()  # as tensors, so that an export does not fix them
+    same = (rows == side) & (columns == side)
+    down, across = (torch.where(same, torch.ones(()), (count + 0.1) / side) for count in (rows, columns))
+    grid = embedding[:, 1:].float().reshape(side, side, -1)
+    fitted = torch.einsum("hi,ijc->hjc", _bicubic(height, side, down), grid)
+    fitted = torch.einsum("wj,hjc->hwc", _bicubic(width, side, across), fitted)
+    return torch.cat([embedding[:, :1], fitted.reshape(1, height * width, -1).to(embedding.dtype)], dim=1)
+
+
+def _bicubic(count: int, side: int, scale: Tensor) -> Tensor:
+    """[count, side]: the weights by which `side` values are interpolated at `count` positions, edges repeated."""
+    source = (torch.arange(count, dtype=torch.float32) + 0.5) / scale - 0.5
+    taps = source.floor()[:, None] + torch.arange(-1, 3, dtype=torch.float32)
+    distance = (source[:, None] - taps).abs()
+    near = ((_CUBIC + 2) * distance - (_CUBIC + 3)) * distance * distance + 1
+    far = ((_CUBIC * distance - 5 * _CUBIC) * distance + 8 * _CUBIC) * distance - 4 * _CUBIC
+    weights = torch.where(distance <= 1, near, torch.where(distance < 2, far, torch.zeros_like(distance)))
+    at = taps.clamp(0, side - 1)[:, :, None] == torch.arange(side, dtype=torch.float32)
+    return (weights[:, :, None] * at).sum(dim=1)
+
+
+class _FixedPadding(nn.Module):
+    """A convolution with TensorFlow's "same" padding for sides that its stride divides: there the padding is constant."""
+
+    def __init__(self, convolution: nn.Conv2d) -> None:
+        super().__init__()
+        self.convolution = convolution
+        self.sides: list[int] = []  # left, right, top, bottom
+        triples = zip(convolution.kernel_size, convolution.stride, convolution.dilation, strict=True)
+        for kernel, stride, dilation in reversed(list(triples)):
+            total = max((kernel - 1) * dilation + 1 - stride, 0)
+            self.sides += [total // 2, total - total // 2]
+
+    def forward(self, x: Tensor) -> Tensor:
+        conv = self.convolution
+        padded = F.pad(x, self.sides)
+        return F.conv2d(padded, conv.weight, conv.bias, conv.stride, 0, conv.dilation, conv.groups)
+
+
+def _fix_padding(module: nn.Module) -> None:
+    from timm.layers import Conv2dSame
+
+    for name, child in module.named_children():
+        if isinstance(child, Conv2dSame):
+            setattr(module, name, _FixedPadding(child))
+        else:
+            _fix_padding(child)
