@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -228,8 +228,9 @@ def _unopened(source: Path | IO[bytes], path: Path, error: BaseException) -> str
     suffix = path.suffix.lower()
     if suffix in PICTURES - SUFFIXES:
         return why_unread(suffix)
-    if isinstance(source, Path) and source.is_file():
-        with source.open("rb") as file:
+    if isinstance(source, Path):
+        head = b""
+        with suppress(OSError, ValueError), source.open("rb") as file:  # no file, or a name that is none
             head = file.read(16)
         if head[4:12] in (b"ftypheic", b"ftypheix", b"ftyphevc", b"ftypmif1") and ".heic" not in SUFFIXES:
             return why_unread(".heic")

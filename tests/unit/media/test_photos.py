@@ -67,6 +67,11 @@ def test_size_is_checked_before_memory_is_taken(tmp_path, monkeypatch):
         read_photo(path)
 
 
+def test_a_name_that_no_disk_can_hold_is_an_error_of_its_own(tmp_path):
+    with pytest.raises(ImageError, match="not a readable image"):
+        read_photo(tmp_path / f"{'9' * 5000}.png")
+
+
 def test_large_photos_are_decoded_one_by_one_where_memory_is_short(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     paths = [
