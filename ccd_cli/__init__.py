@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     import inspect
 
     from ccd_cli.api import catalog as teachers
-    from ccd_cli.api.depth import DepthMap, PointCloud, point_cloud
+    from ccd_cli.api.clouds import PointCloud
+    from ccd_cli.api.depth import DepthMap, point_cloud
     from ccd_cli.api.model import Model, load
     from ccd_cli.api.recipes import distill, label
     from ccd_cli.api.scores import Evaluation, analyze, evaluate, metrics
@@ -44,7 +45,8 @@ __all__ = [
 ]
 
 _MODULES = {
-    "ccd_cli.api.depth": ("DepthMap", "PointCloud", "point_cloud"),
+    "ccd_cli.api.clouds": ("PointCloud",),
+    "ccd_cli.api.depth": ("DepthMap", "point_cloud"),
     "ccd_cli.api.model": ("Model", "load"),
     "ccd_cli.api.recipes": ("distill", "label"),
     "ccd_cli.api.scores": ("Evaluation", "analyze", "evaluate", "metrics"),

@@ -5,16 +5,17 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
 import ccd_cli
+from ccd_cli.api.clouds import CloudOptions, PointCloud, Provenance, public_cloud
 from ccd_cli.api.options import camera_of, settings_from, text_of
-from ccd_cli.api.reporting import plain_errors, warn
+from ccd_cli.api.reporting import plain_errors
 from ccd_cli.core.errors import CcdError, UsageProblem
 from ccd_cli.core.paths import expand_home
 from ccd_cli.geometry import depth_map as core
@@ -24,79 +25,11 @@ from ccd_cli.geometry.kinds import KINDS, Kind
 from ccd_cli.geometry.metric_scale import ToDepth, to_depth_by_range, to_depth_by_reference, value_quantiles
 from ccd_cli.media.map_write import SUFFIX, Origin, SidecarExtras, with_suffix, write_maps
 from ccd_cli.media.outputs import claim
-from ccd_cli.pointcloud.settings import CloudSettings, Format
-
-if TYPE_CHECKING:
-    from ccd_cli.pointcloud.cloud import Cloud
+from ccd_cli.pointcloud.settings import CloudSettings
 
 _SUFFIXES = {*(f".{end.rpartition('.')[2]}" for end in SUFFIX.values()), ".json"}
 Intrinsics = Camera | Calibration | str | os.PathLike[str] | Collection[Any]
 """What is taken for a camera: a `Camera`, (fx, fy, cx, cy) in pixels, a 3x3 matrix, or the texts and files of `--intrinsics`."""
-
-
-class CloudOptions(TypedDict, total=False):
-    """The options of `ccd predict --pointcloud`, lengths in meters."""
-
-    near: float | None
-    far: float | None
-    reference: NDArray[Any] | DepthMap | None
-    edge_cut: bool
-    max_depth: float | None
-    voxel: float | None
-    normals: bool
-    outliers: bool
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """What made a map: model, sha256 of its weights, license, short side that the network saw, precision, runtime, pixels of the
-    map for one pixel of the network, and the file of the photo.
-    """
-
-    model: str = "unknown"
-    checkpoint_sha256: str = ""
-    license: str = "unknown"
-    resolution: int | None = None
-    precision: str = ""
-    runtime: str = ""
-    upsampling: float = 1.0
-    path: Path | None = None
-
-
-@dataclass(frozen=True)
-class PointCloud:
-    """Points of one photo in camera coordinates: x right, y down, z forward.
-
-    `points` float32 [N, 3] in meters; `colors` uint8 [N, 3], sRGB; `normals` float32 [N, 3], unit length, toward the camera, or
-    None. `unit` says how far the meters can be trusted, `notes` what was assumed or fitted, `about` what files carry as comments.
-    """
-
-    points: NDArray[np.float32]
-    colors: NDArray[np.uint8]
-    normals: NDArray[np.float32] | None
-    unit: str
-    notes: tuple[str, ...]
-    about: dict[str, str]
-
-    def __len__(self) -> int:
-        return len(self.points)
-
-    @plain_errors()
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write `.ply`, `.pcd`, `.xyz` or `.glb`, by the suffix, whole or not at all; return the path.
-
-        In GLB y is up and z toward the viewer, as its standard asks. Raises CcdError for another suffix, and Unwritable where
-        nothing can be written.
-        """
-        from ccd_cli.pointcloud.files import FORMATS, write_cloud
-
-        target = expand_home(text_of("path", path))
-        form = target.suffix.lower().removeprefix(".")
-        if form not in FORMATS:
-            raise UsageProblem(f"{target}: no format of clouds.", f"End it in .{', .'.join(FORMATS)}.")
-        chosen: Format = form  # type: ignore[assignment]
-        write_cloud(target, self.points, self.colors, self.normals, chosen, self.about)
-        return target
 
 
 class DepthMap:
@@ -241,7 +174,7 @@ class DepthMap:
         rgb = self.colorize() if self.rgb is None else self.rgb
         upsampling = self._made_by.upsampling
         made = cloud_from_map(self._core, rgb, camera, settings, camera_source=source, upsampling=upsampling)
-        return _public(made)
+        return public_cloud(made)
 
     @plain_errors()
     def colorize(self, cmap: str = "inferno") -> NDArray[np.uint8]:
@@ -353,14 +286,6 @@ def point_cloud(
         if fov is not None:
             made.intrinsics, made.intrinsics_source = camera_from_fov(fov, *made.shape), "fov"
     return made.point_cloud(**options)
-
-
-def _public(made: Cloud) -> PointCloud:
-    """The cloud as callers get it; what it assumes about scale and camera is a warning."""
-    for note in made.notes:
-        if "assumed" in note:
-            warn(note.replace("--align-to", "reference"))
-    return PointCloud(made.points, made.colors, made.normals, made.unit, tuple(made.notes), made.about)
 
 
 def _meters(reference: NDArray[Any] | DepthMap) -> NDArray[np.float32]:

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from ccd_cli.api.depth import DepthMap, Intrinsics, Provenance
+from ccd_cli.api.clouds import Provenance
+from ccd_cli.api.depth import DepthMap, Intrinsics
 from ccd_cli.api.images import Given, listed, read
 from ccd_cli.api.options import camera_of, settings_from, text_of
 from ccd_cli.api.reporting import Quiet, plain_errors

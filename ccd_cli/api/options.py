@@ -51,7 +51,7 @@ def camera_of(value: Any) -> Calibration | Camera | None:
     if value is None or isinstance(value, Camera | Calibration):
         return value
     if isinstance(value, str | os.PathLike):
-        return camera_from_text(os.fspath(value))  # type: ignore[arg-type]
+        return camera_from_text(os.fspath(value))
     try:
         rows = [row if isinstance(row, Sequence) else list(row) if hasattr(row, "__len__") else [row] for row in value]
         numbers = [float(number) for row in rows for number in row]
@@ -119,9 +119,10 @@ def _number(
         what = "a whole number" if kind is int else "a finite number"
         raise UsageProblem(f"{name} is {what}, not {value!r}.")
     low, high = span or (None, None)
+    value = kind(value)
     if (low is not None and value < low) or (high is not None and value > high):
         ends = " and ".join(f"at {word} {end:g}" for word, end in (("least", low), ("most", high)) if end is not None)
         raise UsageProblem(f"{name} is {ends}, not {value}.")
     if above is not None and value <= above:
         raise UsageProblem(f"{name} is more than {above:g}, not {value}.")
-    return kind(value)
+    return value

@@ -17,6 +17,7 @@ from ccd_cli.api.reporting import plain_errors, report_for, warn
 from ccd_cli.core.concurrency import chunks, prefetched
 from ccd_cli.core.errors import CcdError, ImageError
 from ccd_cli.core.paths import expand_home
+from ccd_cli.core.report import Report, Silent
 from ccd_cli.geometry.camera import resolve_camera
 from ccd_cli.geometry.depth_map import checked
 from ccd_cli.media.find import find_media
@@ -100,9 +101,12 @@ def predict_video(
         if len(found[0]) != 1 or not found[0][0].video:
             raise ImageError(f"{word}: not one video.", "Images are for load(...).predict.")
         loaded = as_model(model)
-        outcome = run([word], loaded._loaded, settings, loaded._compute, report_for(progress))
+        report: Report = report_for(progress) if progress else Silent()
+        outcome = run([word], loaded._loaded, settings, loaded._compute, report)
         for name, reason in outcome.failed:
             raise CcdError(f"{name}: {reason}")
+        for text in report.warnings if isinstance(report, Silent) else ():
+            warn(text)
         (record,) = outcome.done
         sidecar = Path(record["sidecar"])
         content = read_sidecar(sidecar.with_name(sidecar.name.removesuffix(".json")))
@@ -126,8 +130,8 @@ def _frames(model: Model, video: Video, settings: Settings) -> Iterator[DepthMap
     teacher = model._loaded.teacher
     stabilizer = Stabilizer(settings.temporal or default_mode(teacher.kind), teacher.kind)
     size, batch = (video.height, video.width), GPU_BATCH if model._compute.device.type == "cuda" else 1
-    given = {"intrinsics": settings.intrinsics, "fov": settings.fov}
-    focal = known_focal(*resolve_camera(*size, **given))
+    given, fov = settings.intrinsics, settings.fov
+    focal = known_focal(*resolve_camera(*size, intrinsics=given, fov=fov))
     frames = video.frames(settings.start, settings.end, settings.stride)
     with prefetched(frames, PREFETCHED_FRAMES + batch) as decoded:
         for group in chunks(decoded, batch):
@@ -139,7 +143,7 @@ def _frames(model: Model, video: Video, settings: Settings) -> Iterator[DepthMap
                     made = checked(
                         made.values * np.float32(scale) + np.float32(shift), made.kind, made.valid, made.camera
                     )
-                camera = resolve_camera(*size, **given, model=made.camera)
+                camera = resolve_camera(*size, intrinsics=given, fov=fov, model=made.camera)
                 by = model._provenance(Photo(frame.rgb, size), video.path)
                 yield DepthMap._of(made, camera, by, (), rgb=frame.rgb, seconds=float(frame.seconds))
     if video.truncated is not None:
