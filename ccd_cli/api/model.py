@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from ccd_cli.api.clouds import Provenance
 from ccd_cli.api.depth import DepthMap, Intrinsics
+from ccd_cli.api.frames import frames_of
 from ccd_cli.api.images import Given, listed, read
 from ccd_cli.api.options import camera_of, settings_from, text_of
 from ccd_cli.api.reporting import Quiet, plain_errors
@@ -23,6 +24,7 @@ from ccd_cli.media.photos import Limits, Photo
 from ccd_cli.predict.camera import known_focal, photo_camera
 from ccd_cli.predict.photos import GPU_BATCH, WORKING_BYTES, WORKING_PIXELS
 from ccd_cli.predict.settings import ModelSettings
+from ccd_cli.predict.video import GPU_BATCH as FRAMES
 from ccd_cli.teachers import model as loading
 from ccd_cli.teachers.needs import find_models
 
@@ -72,7 +74,7 @@ def load(
     if "runtime" in inspect.signature(loading.load).parameters:
         more["runtime"] = runtime
     elif runtime not in ("auto", "torch"):
-        raise UsageProblem(f"runtime {runtime}: this version runs networks in torch.", "Leave runtime out.")
+        raise UsageProblem(f"runtime {runtime}: this version runs networks in torch.", "Use runtime='torch'.")
     return Model(loading.load(word, arch, network.resolution, compute, Quiet(), **more), compute)
 
 
@@ -211,17 +213,9 @@ class Model:
         n-th frame. Frames that do not decode are passed over, with a warning at the end. Raises ImageError for a file that is no
         video, UsageProblem for an impossible span; both before the first frame is asked for.
         """
-        from ccd_cli.api.video import frames_of
-
-        options = {
-            "temporal": temporal,
-            "start": start,
-            "end": end,
-            "stride": stride,
-            "intrinsics": intrinsics,
-            "fov": fov,
-        }
-        return frames_of(self, path, options)
+        options: dict[str, Any] = {"temporal": temporal, "start": start, "end": end, "stride": stride}
+        options |= {"intrinsics": intrinsics, "fov": fov, "batch": FRAMES if self._compute.device.type == "cuda" else 1}
+        return frames_of(self._loaded, self._provenance, path, options)
 
     def _provenance(self, photo: Photo, path: Path | None) -> Provenance:
         teacher, shape = self._loaded.teacher, (photo.rgb.shape[0], photo.rgb.shape[1])

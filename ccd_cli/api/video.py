@@ -1,34 +1,22 @@
-"""Videos: files as `ccd predict` writes them, or depth maps frame by frame."""
+"""Videos as files: what `ccd predict` writes."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
-import numpy as np
-
-from ccd_cli.api.depth import DepthMap, Intrinsics
+from ccd_cli.api.depth import Intrinsics
 from ccd_cli.api.model import Model, as_model
 from ccd_cli.api.options import settings_from, text_of
 from ccd_cli.api.reporting import plain_errors, report_for, warn
-from ccd_cli.core.concurrency import chunks, prefetched
 from ccd_cli.core.errors import CcdError, ImageError
-from ccd_cli.core.paths import expand_home
 from ccd_cli.core.report import Report, Silent
-from ccd_cli.geometry.camera import resolve_camera
-from ccd_cli.geometry.depth_map import checked
 from ccd_cli.media.find import find_media
 from ccd_cli.media.outputs import read_sidecar
-from ccd_cli.media.photos import Photo
-from ccd_cli.media.video_read import Video, open_video
-from ccd_cli.predict.camera import known_focal
 from ccd_cli.predict.run import run
 from ccd_cli.predict.settings import Settings
-from ccd_cli.predict.temporal import Stabilizer, default_mode
-from ccd_cli.predict.video import GPU_BATCH, PREFETCHED_FRAMES
 
 if TYPE_CHECKING:
     from ccd_cli.pointcloud.settings import Format
@@ -114,37 +102,3 @@ def predict_video(
             raise CcdError(f"{sidecar} cannot be read.")
         files = {item: sidecar.parent / str(name) for item, name in content["files"].items()}
         return VideoResult(sidecar, files, content["video"]["frames"], content["kind"], record["skipped"])
-
-
-@plain_errors()
-def frames_of(model: Model, path: str | os.PathLike[str], options: Mapping[str, Any]) -> Iterator[DepthMap]:
-    """Check the video and the options, and return the iterator of `Model.video`."""
-    settings = settings_from(Settings, options)
-    video = open_video(expand_home(text_of("path", path)))
-    video.frames(settings.start, settings.end, settings.stride)  # raises for an impossible span
-    resolve_camera(video.height, video.width, intrinsics=settings.intrinsics, fov=settings.fov)
-    return _frames(model, video, settings)
-
-
-def _frames(model: Model, video: Video, settings: Settings) -> Iterator[DepthMap]:
-    teacher = model._loaded.teacher
-    stabilizer = Stabilizer(settings.temporal or default_mode(teacher.kind), teacher.kind)
-    size, batch = (video.height, video.width), GPU_BATCH if model._compute.device.type == "cuda" else 1
-    given, fov = settings.intrinsics, settings.fov
-    focal = known_focal(*resolve_camera(*size, intrinsics=given, fov=fov))
-    frames = video.frames(settings.start, settings.end, settings.stride)
-    with prefetched(frames, PREFETCHED_FRAMES + batch) as decoded:
-        for group in chunks(decoded, batch):
-            rgbs = [frame.rgb for frame in group]
-            maps = teacher.predict_photos(rgbs, model._loaded.asked, [focal] * len(group))
-            for frame, made in zip(group, maps, strict=True):
-                scale, shift, _ = stabilizer.update(frame.rgb, made.values, made.valid)
-                if (scale, shift) != (1.0, 0.0):
-                    made = checked(
-                        made.values * np.float32(scale) + np.float32(shift), made.kind, made.valid, made.camera
-                    )
-                camera = resolve_camera(*size, intrinsics=given, fov=fov, model=made.camera)
-                by = model._provenance(Photo(frame.rgb, size), video.path)
-                yield DepthMap._of(made, camera, by, (), rgb=frame.rgb, seconds=float(frame.seconds))
-    if video.truncated is not None:
-        warn(f"{video.truncated}.")
