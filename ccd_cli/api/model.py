@@ -141,6 +141,17 @@ class Model:
     @overload
     def predict(
         self,
+        images: list[Any] | tuple[Any, ...],
+        *,
+        intrinsics: Intrinsics | None = None,
+        fov: float | None = None,
+        batch: int | None = None,
+        full_size: bool = False,
+    ) -> list[DepthMap]: ...
+
+    @overload
+    def predict(
+        self,
         images: ImageLike | Sequence[ImageLike],
         *,
         intrinsics: Intrinsics | None = None,
