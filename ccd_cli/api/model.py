@@ -13,12 +13,12 @@ from ccd_cli.api.depth import DepthMap, Intrinsics
 from ccd_cli.api.frames import frames_of
 from ccd_cli.api.images import Given, listed, read
 from ccd_cli.api.options import camera_of, settings_from, text_of
-from ccd_cli.api.reporting import Quiet, plain_errors
+from ccd_cli.api.reporting import Quiet, plain_errors, warn
 from ccd_cli.core.compute import Compute, choose_compute
 from ccd_cli.core.concurrency import chunks
 from ccd_cli.core.errors import CcdError, UsageProblem
 from ccd_cli.core.settings import DeviceSettings, Precision
-from ccd_cli.geometry.camera import resolve_camera
+from ccd_cli.geometry.camera import camera_doubts, resolve_camera
 from ccd_cli.geometry.kinds import Kind
 from ccd_cli.media.photos import Limits, Photo
 from ccd_cli.predict.camera import known_focal, photo_camera
@@ -175,7 +175,7 @@ class Model:
         An image is a path (read as `ccd predict` reads it: EXIF rotation, 16 bit, alpha, HEIC), a PIL image, a uint8 array [H, W,
         3] in RGB, or a float torch tensor [3, H, W] or [B, 3, H, W] in 0..1, which is rounded to 8 bits. The camera is
         `intrinsics` or `fov` (degrees across the longer side), the EXIF focal length, the model's, or an assumed one
-        (`intrinsics_source`). `batch`: images at once, by default 1 on CPUs and 8 on GPUs. `full_size` keeps images over 64
+        (`intrinsics_source`); a warning tells of intrinsics of another size. `batch`: images at once, by default 1 on CPUs and 8 on GPUs. `full_size` keeps images over 64
         megapixels, which are reduced otherwise.
 
         Raises ImageError for a file that cannot be read and CcdError for anything that is no image or has no map; of a list
@@ -203,6 +203,8 @@ class Model:
                 if result.valid is not None and not result.valid.any():
                     raise CcdError(f"{_name(each)}: the model's map has no valid value.", "Try precision='fp32'.")
                 found = photo_camera(photo, each.path, result, camera, fov)
+                for doubt in camera_doubts(found[0], photo.rgb.shape[:2]) if found[1] == "flag" else ():
+                    warn(f"{_name(each)}: {doubt}")
                 by = self._provenance(photo, each.path)
                 made.append(DepthMap._of(result, found, by, photo.notes, rgb=photo.rgb))
         return made[0] if single else made

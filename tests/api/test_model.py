@@ -73,6 +73,12 @@ def test_cameras(here, model):
     assert depth.intrinsics_source == "fov"
 
 
+def test_intrinsics_of_another_size_are_a_warning(here, model):
+    with pytest.warns(ccd.CcdWarning, match=r"room.png: The principal point \(320.0, 240.0\)") as said:
+        model.predict("room.png", intrinsics=(500, 500, 320, 240))
+    assert said[0].filename == __file__
+
+
 def test_resolution_changes_the_map(here, model):
     fine = ccd.load("builtin:tiny", resolution=224, device="cpu")
     assert fine.resolution == 224
