@@ -175,8 +175,8 @@ class Model:
         An image is a path (read as `ccd predict` reads it: EXIF rotation, 16 bit, alpha, HEIC), a PIL image, a uint8 array [H, W,
         3] in RGB, or a float torch tensor [3, H, W] or [B, 3, H, W] in 0..1, which is rounded to 8 bits. The camera is
         `intrinsics` or `fov` (degrees across the longer side), the EXIF focal length, the model's, or an assumed one
-        (`intrinsics_source`); a warning tells of intrinsics of another size. `batch`: images at once, by default 1 on CPUs and 8 on GPUs. `full_size` keeps images over 64
-        megapixels, which are reduced otherwise.
+        (`intrinsics_source`); a warning tells of intrinsics of another size. `batch`: images at once, by default 1 on CPUs and 8
+        on GPUs. `full_size` keeps images over 64 megapixels, which are reduced otherwise.
 
         Raises ImageError for a file that cannot be read and CcdError for anything that is no image or has no map; of a list
         nothing is returned then.
