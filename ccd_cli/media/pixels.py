@@ -34,7 +34,7 @@ def to_rgb(image: Image.Image) -> tuple[NDArray[np.uint8], int | None]:
         return np.ascontiguousarray(np.repeat(_eight_bits(values, top)[..., None], 3, axis=2)), bits
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
-        if image.getchannel("A").getextrema()[0] >= OPAQUE:
+        if np.asarray(image.getchannel("A")).min() >= OPAQUE:
             return np.ascontiguousarray(np.asarray(image.convert("RGB"))), None
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
         image = Image.alpha_composite(white, image)
