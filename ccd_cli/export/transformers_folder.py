@@ -161,7 +161,7 @@ def _square(network: DepthNet) -> tuple[int, int]:
 
 @torch.no_grad()
 def check(out: Path, network: DepthNet, about: ExportFacts, photos: Sequence[NDArray[np.uint8]]) -> list[Difference]:
-    """Run the folder `out` in transformers on RGB photos uint8 [H, W, 3] and compare it with `network`.
+    """Run the folder `out` in transformers on RGB photos uint8 [H, W, 3] and compare it with `network` (on the CPU).
 
     For each photo: the same pixels at the size that the embeddings belong to (exact, the bar applies); without a fixed size
     (`about.size`) the same pixels at the photo's own aspect ratio; and the pipeline from the photo to a map of its size,

@@ -74,7 +74,7 @@ def published_state(network: DepthNet, precision: str = "fp32") -> dict[str, Ten
 
 @torch.no_grad()
 def check(out: Path, network: DepthNet, about: ExportFacts, photos: Sequence[NDArray[np.uint8]]) -> list[Difference]:
-    """Read the file back as any weights file and compare every bit, then the maps of RGB photos uint8 [H, W, 3].
+    """Read the file back as any weights file and compare every bit, then the maps of RGB photos uint8 [H, W, 3], on the CPU.
 
     Raises CheckpointError for a tensor that is not what was to be written, or metadata that describe another network.
     """
