@@ -9,7 +9,7 @@ import pytest
 import ccd_cli
 
 ROOT = Path(ccd_cli.__file__).parent
-VERBS = {"distill", "label", "predict", "pointcloud", "evaluate", "analyze", "inspection", "prepare"}
+VERBS = {"distill", "label", "predict", "pointcloud", "evaluate", "analyze", "inspection", "prepare", "export"}
 FLOORS = (
     {"core"},
     {"config"},

@@ -47,9 +47,7 @@ class Difference:
     exact: bool = True
 
 
-def difference(
-    name: str, made: NDArray[np.float32], original: NDArray[np.float32], exact: bool = True
-) -> Difference:
+def difference(name: str, made: NDArray[np.float32], original: NDArray[np.float32], exact: bool = True) -> Difference:
     """Compare two maps [h, w]; a map that is not finite or of another shape is infinitely far."""
     size = (original.shape[0], original.shape[1])
     if made.shape != original.shape or not np.isfinite(made).all():
@@ -67,9 +65,7 @@ def network_input(arch: Arch, rgb: NDArray[np.uint8], size: tuple[int, int] | No
         import cv2
 
         double = rgb.astype(np.float64) / 255.0
-        values = np.asarray(
-            cv2.resize(src=double, dsize=(size[1], size[0]), interpolation=cv2.INTER_CUBIC), np.float32
-        )
+        values = np.asarray(cv2.resize(src=double, dsize=(size[1], size[0]), interpolation=cv2.INTER_CUBIC), np.float32)
     return np.ascontiguousarray(values.transpose(2, 0, 1)[None])
 
 
@@ -93,17 +89,17 @@ def original_map(network: DepthNet, images: NDArray[np.float32]) -> NDArray[np.f
     return made
 
 
-def shipped_photos() -> list[Photo]:
+def shipped_photos(judged: bool = True) -> list[Photo]:
     """Return the photos that ship with ccd, and an upright and a wide part of one."""
-    found = [Photo(path.name, read_photo(path)) for path in sorted((builtin_folder() / "photos").glob("*.jpg"))]
+    found = [Photo(path.name, read_photo(path), judged) for path in sorted((builtin_folder() / "photos").glob("*.jpg"))]
     if not found:
         raise CcdError(f"There are no photos in {builtin_folder() / 'photos'} to compare on.", "Install ccd again.")
     whole = found[-1].rgb
     height, width = whole.shape[:2]
     return [
         *found,
-        Photo(f"{found[-1].name}, upright part", whole[:, : height // 2]),
-        Photo(f"{found[-1].name}, wide part", whole[height // 3 : height // 3 + width // 4]),
+        Photo(f"{found[-1].name}, upright part", whole[:, : height // 2], judged),
+        Photo(f"{found[-1].name}, wide part", whole[height // 3 : height // 3 + width // 4], judged),
     ]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +14,7 @@ from ccd_cli.core.errors import CcdError, first_line
 from ccd_cli.export.check import Difference, Photo, compare, network_input
 from ccd_cli.models.depth_net import DepthNet
 from ccd_cli.runtimes.facts import RUNTIME_OF, ExportFacts
-from ccd_cli.runtimes.onnx_graph import INPUT, OPSET, write_onnx
+from ccd_cli.runtimes.onnx_graph import INPUT, write_onnx
 from ccd_cli.runtimes.sessions import EXTRA, is_installed, open_session
 
 OPERATIONS = ("Conv", "MatMul", "Gemm")
@@ -45,7 +44,9 @@ def write(
         if out.suffix == ".xml":
             import openvino
 
-            openvino.save_model(openvino.convert_model(str(graph)), str(out), compress_to_fp16=about.precision == "fp16")
+            openvino.save_model(
+                openvino.convert_model(str(graph)), str(out), compress_to_fp16=about.precision == "fp16"
+            )
             files = [out, out.with_suffix(".bin")]
         else:
             model = onnx.load(str(graph))
@@ -133,7 +134,7 @@ def _quantize(graph: Path, inputs: Sequence[NDArray[np.float32]]) -> None:
     except Exception as error:  # whatever it raises
         raise CcdError(f"The network cannot be quantized: {first_line(error)}.", "Use --precision fp32.") from error
     quiet.unlink()
-    os.replace(made, graph)
+    made.replace(graph)
 
 
 @contextmanager
@@ -143,6 +144,3 @@ def _disk(out: Path) -> Iterator[None]:
         yield
     except RuntimeError as error:
         raise CcdError(f"{out.name} cannot be written: {first_line(error)}.", "Is the disk full?") from error
-
-
-__all__ = ["OPSET", "check", "need", "write"]

@@ -22,8 +22,8 @@ import torch
 from ccd_cli.core.errors import CcdError, first_line
 from ccd_cli.models.depth_net import DepthNet
 from ccd_cli.models.portable import Portable
+from ccd_cli.runtimes.facts import OPSET
 
-OPSET = 18
 INPUT, OUTPUT = "image", "depth"
 LARGEST = 2_000_000_000
 """Bytes of weights that one ONNX file holds (protobuf counts to 2^31)."""
