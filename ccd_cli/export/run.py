@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -136,9 +137,11 @@ def _measured(found: Sequence[Difference], bar: Bar, plan: Plan) -> dict[str, An
 @contextmanager
 def _ended_by_signals() -> Iterator[None]:
     """Ctrl-C and SIGTERM end the work at once, as an error that says that nothing was written."""
-    received = [signal.SIGINT]
+    received, process = [signal.SIGINT], os.getpid()
 
     def stop(number: int, _: FrameType | None) -> None:
+        if os.getpid() != process:  # a child of some library
+            os._exit(128 + number)
         received[0] = signal.Signals(number)
         raise KeyboardInterrupt  # the exporters catch every Exception
 

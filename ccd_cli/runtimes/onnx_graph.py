@@ -15,7 +15,6 @@ import logging
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -46,17 +45,9 @@ def write_onnx(network: DepthNet, path: Path, size: tuple[int, int] | None = Non
     module, step = Portable(network), network.arch.multiple
     try:
         with _quiet(), torch.no_grad():
-            if size is not None:
-                _record(module, (1, *size), path, {})
-                return
-            prints = set()
-            for batch, rows, columns in _SHAPES:
-                _record(module, (batch, rows * step, columns * step), path, _FREE)
-                prints.add(_fingerprint(path))
-            if len(prints) == 1:
-                return
-            _need("onnxscript")
-            _derive(module, step, path)
+            if not _recorded(module, step, path, size):
+                _need("onnxscript")
+                _derive(module, step, path, size)
     except (CcdError, OSError):
         raise
     except Exception as error:  # whatever an exporter raises
@@ -69,6 +60,21 @@ def _need(package: str) -> None:
         __import__(package)
     except ImportError as error:
         raise CcdError(f"This needs the package {package}.", 'Install it: pip install "ccd-depth[onnx]"') from error
+
+
+def _recorded(module: Portable, step: int, path: Path, size: tuple[int, int] | None) -> bool:
+    """Write the graph by the older exporter; return whether it could, and the graph depends on no size."""
+    try:
+        if size is not None:
+            _record(module, (1, *size), path, {})
+            return True
+        prints = set()
+        for batch, rows, columns in _SHAPES:
+            _record(module, (batch, rows * step, columns * step), path, _FREE)
+            prints.add(_fingerprint(path))
+        return len(prints) == 1
+    except RuntimeError:  # an operation that it does not have (UnsupportedOperatorError)
+        return False
 
 
 def _record(module: Portable, shape: tuple[int, int, int], path: Path, free: dict[str, dict[int, str]]) -> None:
@@ -95,13 +101,16 @@ def _fingerprint(path: Path) -> str:
     return hashlib.sha256(model.graph.SerializeToString(deterministic=True)).hexdigest()
 
 
-def _derive(module: Portable, step: int, path: Path) -> None:
-    """Write the graph that torch derives for every size, or raise what makes that impossible."""
-    dim = torch.export.Dim
-    height, width = step * dim("rows", min=2, max=600), step * dim("columns", min=2, max=600)
-    shapes: Any = {"image": {0: dim("batch"), 2: height, 3: width}}
+def _derive(module: Portable, step: int, path: Path, size: tuple[int, int] | None) -> None:
+    """Write the graph that torch derives for one size or for every one, or raise what makes that impossible."""
     batch, rows, columns = _SHAPES[0]
-    example = torch.zeros(batch, 3, rows * step, columns * step)
+    example, shapes = torch.zeros(batch, 3, rows * step, columns * step), None
+    if size is None:
+        dim = torch.export.Dim
+        height, width = step * dim("rows", min=2, max=600), step * dim("columns", min=2, max=600)
+        shapes = {"image": {0: dim("batch"), 2: height, 3: width}}
+    else:
+        example = torch.zeros(1, 3, *size)
     whole = torch.export.export(module, (example,), dynamic_shapes=shapes, strict=False)
     program = torch.onnx.export(
         whole, dynamo=True, opset_version=OPSET, input_names=[INPUT], output_names=[OUTPUT], verbose=False
