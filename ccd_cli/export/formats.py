@@ -61,7 +61,7 @@ _REPORT = "Please report it with `ccd doctor`."
 BARS = {
     "fp32": Bar(1e-3, 1e-3, _REPORT),
     "fp16": Bar(2e-2, 2e-3, "Use --precision fp32."),
-    "int8": Bar(0.25, 2e-2, "Calibrate on more photos like those you will use, or use --precision fp16."),
+    "int8": Bar(0.5, 5e-2, "Calibrate on more photos like those you will use, or use --precision fp16."),
 }
 """By precision; docs/export.md says what they were chosen from."""
 

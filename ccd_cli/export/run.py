@@ -44,7 +44,7 @@ def run(model: str, settings: Settings, report: Report) -> Exported | Plan:
         return plan
     module = importlib.import_module(f".{plan.format.module}", __package__)
     if plan.format.runtime:
-        module.need(settings.format)
+        module.need(settings.format, settings.precision)
     calibration, photos = own_photos(settings.calibration, report) if settings.calibration else ([], [])
     if settings.precision != "int8":
         photos = [*calibration, *photos][:COMPARED]

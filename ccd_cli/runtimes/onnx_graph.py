@@ -122,6 +122,9 @@ def _derive(module: Portable, step: int, path: Path, size: tuple[int, int] | Non
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Keep the exporters' progress and warnings off the screen; errors are raised."""
+    log = getattr(torch._C, "_jit_set_onnx_log_enabled", None)  # prints the whole graph where an operation is missing
+    if log is not None:
+        log(False)
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         logging.disable(logging.WARNING)
