@@ -36,25 +36,29 @@ class Photo:
 
 @dataclass(frozen=True)
 class Difference:
-    """What two networks say about one photo, seen at `size` (height, width): largest and mean absolute difference as a
-    fraction of the range (maximum - minimum) of the original's map. `exact`: the bar applies; otherwise it is only shown.
+    """One comparison of two maps: largest and mean |difference| as a fraction of the range (max - min) of ours.
+
+    `name` says which photo and size; `exact` whether the bar applies (False: it is reported, not judged).
     """
 
     name: str
-    size: tuple[int, int]
     largest: float
     mean: float
     exact: bool = True
 
 
 def difference(name: str, made: NDArray[np.float32], original: NDArray[np.float32], exact: bool = True) -> Difference:
-    """Compare two maps [h, w]; a map that is not finite or of another shape is infinitely far."""
-    size = (original.shape[0], original.shape[1])
+    """Compare two maps [h, w]; one that is not finite, of another shape, or differs from a map without a range is infinitely
+    far.
+    """
     if made.shape != original.shape or not np.isfinite(made).all():
-        return Difference(name, size, float("inf"), float("inf"), exact)
+        return Difference(name, float("inf"), float("inf"), exact)
     apart = np.abs(made.astype(np.float64) - original)
-    span = float(original.max()) - float(original.min()) or 1.0
-    return Difference(name, size, float(apart.max()) / span, float(apart.mean()) / span, exact)
+    span = float(original.max()) - float(original.min())
+    if span <= 0:
+        span = 0.0 if apart.any() else 1.0
+    largest, mean = (float(each) / span if span else float("inf") for each in (apart.max(), apart.mean()))
+    return Difference(name, largest, mean, exact)
 
 
 def network_input(arch: Arch, rgb: NDArray[np.uint8], size: tuple[int, int] | None = None) -> NDArray[np.float32]:
@@ -74,7 +78,8 @@ def compare(made: Run, network: DepthNet, about: ExportFacts, photos: Sequence[P
     found = []
     for photo in photos:
         image = network_input(about.arch, photo.rgb, about.size)
-        found.append(difference(photo.name, made(image)[0], original_map(network, image)[0], photo.judged))
+        name = f"{photo.name} at {image.shape[3]}x{image.shape[2]}"
+        found.append(difference(name, made(image)[0], original_map(network, image)[0], photo.judged))
     return found
 
 

@@ -17,7 +17,8 @@ class Format:
 
     `write(network, about, out, size) -> list[Path]`: `out` is the temporary path of the result, whose name ends as the
     finished one's: a file in an empty folder, where `suffix` is set, else an empty folder.
-    `check(out, network, about, photos) -> list[Difference]` runs it in the other software on `export.check.Photo`s.
+    `check(out, network, about, photos) -> list[Difference]` runs it in the other software, on `export.check.Photo`s for a
+    `runtime` and else on RGB arrays uint8 [H, W, 3].
 
     `precisions`: those that it has. `sizes`: whether one input size (height, width) may be chosen. `software` runs it, from the
     distribution `package`. `runtime`: one of ccd's own runtimes, whose module says what it needs.
@@ -35,9 +36,9 @@ class Format:
 FORMATS: dict[str, Format] = {
     "onnx": Format("graph", ".onnx", ("fp32", "fp16", "int8"), True, "onnxruntime", "onnxruntime", True),
     "openvino": Format("graph", ".xml", ("fp32", "fp16", "int8"), True, "OpenVINO", "openvino", True),
-    "transformers": Format("transformers_folder", "", ("fp32",), True, "transformers", "transformers"),
-    "safetensors": Format("weights", ".safetensors", ("fp32",), False, "safetensors", "safetensors"),
-    "pth": Format("weights", ".pth", ("fp32",), False, "torch", "torch"),
+    "transformers": Format("transformers_folder", "", ("fp32", "fp16", "bf16"), True, "transformers", "transformers"),
+    "safetensors": Format("weights", ".safetensors", ("fp32", "fp16", "bf16"), False, "safetensors", "safetensors"),
+    "pth": Format("weights", ".pth", ("fp32", "fp16", "bf16"), False, "torch", "torch"),
 }
 
 
@@ -61,6 +62,7 @@ _REPORT = "Please report it with `ccd doctor`."
 BARS = {
     "fp32": Bar(1e-3, 1e-3, _REPORT),
     "fp16": Bar(2e-2, 2e-3, "Use --precision fp32."),
+    "bf16": Bar(1e-1, 1e-2, "Use --precision fp32 or fp16."),
     "int8": Bar(0.5, 5e-2, "Calibrate on more photos like those you will use, or use --precision fp16."),
 }
 """By precision; docs/export.md says what they were chosen from."""

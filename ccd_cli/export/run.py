@@ -55,10 +55,12 @@ def run(model: str, settings: Settings, report: Report) -> Exported | Plan:
         if not plan.format.suffix:
             out.mkdir()
         report.note(f"Writing {settings.format} ({settings.precision})")
-        more = {"calibration": calibration} if settings.precision == "int8" else {}
+        more: dict[str, Any] = {"calibration": calibration} if settings.precision == "int8" else {}
+        if settings.format == "transformers":
+            more["origin"] = importlib.import_module(".hub_card", __package__).origin_of(plan.ref)
         files = module.write(network, about, out, about.size, **more)
         report.note(f"Running it in {plan.format.software}, on {len(photos)} photos")
-        found = module.check(out, network, about, photos)
+        found = module.check(out, network, about, photos if plan.format.runtime else [each.rgb for each in photos])
         bar = BARS[settings.precision]
         report.table(f"Difference as a fraction of the range; bar: {bar}", [_row(each, bar) for each in found])
         _judge(found, bar, plan)
@@ -99,14 +101,7 @@ def _load(plan: Plan, settings: Settings, report: Report) -> tuple[DepthNet, Exp
 
 def _row(each: Difference, bar: Bar) -> dict[str, object]:
     verdict = ("ok" if bar.holds(each) else "too far") if each.exact else "not judged"
-    size = f"{each.size[1]} x {each.size[0]}"
-    return {
-        "photo": each.name,
-        "input": size,
-        "largest": f"{each.largest:.1e}",
-        "mean": f"{each.mean:.1e}",
-        "": verdict,
-    }
+    return {"photo": each.name, "largest": f"{each.largest:.1e}", "mean": f"{each.mean:.1e}", "": verdict}
 
 
 def _judge(found: Sequence[Difference], bar: Bar, plan: Plan) -> None:

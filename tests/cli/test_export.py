@@ -71,7 +71,8 @@ def test_the_result_says_what_it_is_and_how_it_was_checked(exported):
     checked = facts["checked"]
     assert checked["software"].startswith("onnxruntime ") and checked["bar"]["largest"] == 1e-3
     assert len(checked["photos"]) >= 5 and all(each["largest"] < 1e-3 for each in checked["photos"])
-    assert len({each["size"][1] / each["size"][0] for each in checked["photos"]}) >= 4
+    sides = [each["name"].split(" at ")[1].split("x") for each in checked["photos"]]
+    assert len({int(width) / int(height) for width, height in sides}) >= 4
     for each in checked["photos"]:
         assert each["name"] in result.stderr
     assert read_facts(folder / "tiny.onnx").arch.resolution == SIDE

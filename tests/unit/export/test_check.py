@@ -15,7 +15,7 @@ def test_a_difference_is_a_fraction_of_the_range():
     original = np.array([[10.0, 20.0], [30.0, 50.0]], np.float32)
     made = original + np.array([[0.0, 4.0], [-8.0, 0.0]], np.float32)
     found = difference("a", made, original)
-    assert (found.largest, found.mean, found.size) == (8 / 40, 12 / 4 / 40, (2, 2))
+    assert (found.largest, found.mean) == (8 / 40, 12 / 4 / 40)
 
 
 @pytest.mark.parametrize("wrong", [np.full((2, 2), np.nan, np.float32), np.zeros((2, 3), np.float32)])
@@ -24,16 +24,17 @@ def test_what_is_no_map_is_infinitely_far(wrong):
     assert found.largest == float("inf") and not BARS["int8"].holds(found)
 
 
-def test_a_constant_map_is_compared_by_its_values():
+def test_a_constant_map_has_no_range():
     flat = np.full((2, 2), 3.0, np.float32)
-    assert difference("a", flat + 0.5, flat).largest == 0.5
+    assert difference("a", flat + 1e-6, flat).largest == float("inf")
+    assert difference("a", flat.copy(), flat).largest == 0
 
 
 def test_either_bar_refuses():
     bar = BARS["fp16"]
-    assert bar.holds(Difference("a", (1, 1), bar.largest, bar.mean))
-    assert not bar.holds(Difference("a", (1, 1), bar.largest * 1.01, 0.0))
-    assert not bar.holds(Difference("a", (1, 1), bar.mean * 2, bar.mean * 1.01))
+    assert bar.holds(Difference("a", bar.largest, bar.mean))
+    assert not bar.holds(Difference("a", bar.largest * 1.01, 0.0))
+    assert not bar.holds(Difference("a", bar.mean * 2, bar.mean * 1.01))
 
 
 def test_float32_must_agree_to_a_thousandth():
@@ -73,7 +74,7 @@ def test_too_few_photos_are_refused_and_broken_ones_named(tmp_path):
     assert any("broken.png" in line for line in report.warnings)
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", ["onnx", "openvino"])
 def test_bf16_is_refused_with_what_to_do(name):
     with pytest.raises(UsageProblem, match=r"has no bf16; it has fp32.*--runtime openvino"):
         check_precision(name, "bf16")

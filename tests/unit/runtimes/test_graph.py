@@ -56,6 +56,17 @@ def test_one_graph_serves_every_size(arch, tmp_path):
         assert largest(net, session, *size) < 1e-4
 
 
+@pytest.mark.parametrize("size", [pytest.param(None, marks=pytest.mark.slow), (96, 144)])
+def test_timm_vits_by_the_newer_exporter(tmp_path, size, capfd):
+    """Their position embeddings are resized by an operation that the older exporter does not have."""
+    net = network(timm_arch("test_vit", features=16))
+    onnx_graph.write_onnx(net, tmp_path / "net.onnx", size)
+    session = open_session("onnxruntime", tmp_path / "net.onnx", threads=1)
+    for shape in SIZES if size is None else [(1, 6, 9)]:
+        assert largest(net, session, *shape) < 1e-4
+    assert capfd.readouterr() == ("", "")
+
+
 def test_positions_are_those_of_the_network():
     embedding = torch.randn(1, 1 + 37 * 37, 8, generator=torch.Generator().manual_seed(0))
     for height, width in ((37, 37), (12, 20), (50, 9)):
