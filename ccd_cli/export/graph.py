@@ -113,10 +113,11 @@ def quantize(model: Any, arch: Arch, inputs: Sequence[Any]) -> Any:
     builtin:tiny (docs/export.md).
     """
     os.environ.setdefault("NNCF_CI", "1")  # it reports its use to Google Analytics otherwise
-    import nncf
-
-    nncf.set_log_level(logging.ERROR)
+    logging.disable(logging.WARNING)  # torch's about CUDA, which NNCF looks for
     try:
+        import nncf
+
+        nncf.set_log_level(logging.ERROR)
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return nncf.quantize(
@@ -128,6 +129,8 @@ def quantize(model: Any, arch: Arch, inputs: Sequence[Any]) -> Any:
             )
     except Exception as error:  # whatever it raises
         raise CcdError(f"The network cannot be quantized: {first_line(error)}.", "Use --precision fp32.") from error
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 @contextmanager
