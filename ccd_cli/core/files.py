@@ -60,10 +60,12 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def work_folder(path: Path) -> Iterator[Path]:
-    """Give an empty temporary folder beside `path`, for results of several files; it is removed when the block ends.
+    """Give an empty temporary folder beside `path`, for results of several files; it is removed when the block ends,
+    and so are folders that were made for it and are empty then.
 
     What a killed process left in the folder of `path` goes too. Raises as `atomic_write`.
     """
+    new = [each for each in (path.parent, *path.parent.parents) if not each.exists()]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _sweep(path.parent)
@@ -77,6 +79,9 @@ def work_folder(path: Path) -> Iterator[Path]:
         yield temporary
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        with suppress(OSError):  # not empty
+            for folder in new:
+                folder.rmdir()
 
 
 def move_into_place(made: list[Path], folder: Path) -> list[Path]:

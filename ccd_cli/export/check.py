@@ -104,7 +104,7 @@ def shipped_photos(judged: bool = True) -> list[Photo]:
     return [
         *found,
         Photo(f"{found[-1].name}, upright part", whole[:, : height // 2], judged),
-        Photo(f"{found[-1].name}, wide part", whole[height // 3 : height // 3 + width // 4], judged),
+        Photo(f"{found[-1].name}, wide part", whole[: width // 2], judged),
     ]
 
 

@@ -109,7 +109,7 @@ def _halve(model: Any) -> None:
 def quantize(model: Any, arch: Arch, inputs: Sequence[Any]) -> Any:
     """Return an ONNX or OpenVINO model that multiplies 8-bit numbers, its ranges taken from what it does with `inputs`.
 
-    By NNCF, with its correction of biases; onnxruntime's own `quantize_static` (MinMax) loses four times as much of
+    By NNCF, with its correction of biases; onnxruntime's own `quantize_static` (MinMax) loses three times as much of
     builtin:tiny (docs/export.md).
     """
     os.environ.setdefault("NNCF_CI", "1")  # it reports its use to Google Analytics otherwise

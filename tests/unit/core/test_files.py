@@ -108,12 +108,20 @@ with atomic_write(Path(sys.argv[1]) / "map.npy") as temporary:
         living.kill()
 
 
+def _written(path):
+    path.write_text("whole")
+    return path
+
+
 def test_a_work_folder_goes_whatever_happens(tmp_path):
     with pytest.raises(ValueError, match="stop"), work_folder(tmp_path / "sub" / "a.onnx") as work:
         (work / "a.onnx").write_text("half")
         assert work.parent == tmp_path / "sub"
         raise ValueError("stop")
-    assert not list((tmp_path / "sub").iterdir())
+    assert not list(tmp_path.iterdir())
+    with work_folder(tmp_path / "sub" / "a.onnx") as work:
+        move_into_place([_written(work / "a.onnx")], tmp_path / "sub")
+    assert [p.name for p in (tmp_path / "sub").iterdir()] == ["a.onnx"]
 
 
 def test_a_work_folder_of_a_killed_process_is_swept(tmp_path):
