@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import io
 import logging
+import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -80,16 +81,17 @@ def _recorded(module: Portable, step: int, path: Path, size: tuple[int, int] | N
 def _record(module: Portable, shape: tuple[int, int, int], path: Path, free: dict[str, dict[int, str]]) -> None:
     """Write what one pass over images of `shape` (batch, height, width) does."""
     example = torch.zeros(shape[0], 3, *shape[1:])
-    torch.onnx.export(
-        module,
-        (example,),
-        str(path),
-        dynamo=False,
-        opset_version=OPSET,
-        input_names=[INPUT],
-        output_names=[OUTPUT],
-        dynamic_axes=free,
-    )
+    with _no_output():
+        torch.onnx.export(
+            module,
+            (example,),
+            str(path),
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            dynamic_axes=free,
+        )
 
 
 def _fingerprint(path: Path) -> str:
@@ -120,11 +122,26 @@ def _derive(module: Portable, step: int, path: Path, size: tuple[int, int] | Non
 
 
 @contextlib.contextmanager
+def _no_output() -> Iterator[None]:
+    """Send what C++ prints on standard output nowhere: the whole graph, where an operation is missing."""
+    try:
+        saved = os.dup(1)
+    except OSError:  # there is no standard output
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 1)
+        yield
+    finally:
+        os.dup2(saved, 1)
+        os.close(saved)
+        os.close(nowhere)
+
+
+@contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Keep the exporters' progress and warnings off the screen; errors are raised."""
-    log = getattr(torch._C, "_jit_set_onnx_log_enabled", None)  # prints the whole graph where an operation is missing
-    if log is not None:
-        log(False)
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         logging.disable(logging.WARNING)
