@@ -1,4 +1,4 @@
-"""What formats that hold a network's own tensors share: storing them in fewer bits, and comparing maps."""
+"""What formats that hold a network's own tensors share: storing them in fewer bits, and what a network sees."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ccd_cli.core.errors import CcdError
-from ccd_cli.export.check import Difference
+from ccd_cli.export.check import network_input
 from ccd_cli.models.depth_net import DepthNet
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -29,20 +29,7 @@ def stored(name: str, tensor: Tensor, precision: str) -> Tensor:
     return made
 
 
-def difference(name: str, ours: NDArray[np.float32], theirs: NDArray[np.float32], exact: bool = True) -> Difference:
-    """Compare two maps [H, W]; any difference from a map of one value, which has no range, counts as infinite."""
-    gap = np.abs(ours.astype(np.float64) - theirs)
-    span = float(ours.max()) - float(ours.min())
-    if span <= 0 or not np.isfinite(gap).all():
-        worst = 0.0 if np.array_equal(ours, theirs) else float("inf")
-        return Difference(name, worst, worst, exact)
-    return Difference(name, float(gap.max()) / span, float(gap.mean()) / span, exact)
-
-
 def pixels_for(network: DepthNet, photo: NDArray[np.uint8], size: tuple[int, int]) -> Tensor:
-    """RGB uint8 [H, W, 3] -> normalized [1, 3, *size], resized as `teachers.adapters.preprocess.resize_for` does it."""
-    import cv2
-
-    values = cv2.resize(src=photo / 255.0, dsize=(size[1], size[0]), interpolation=cv2.INTER_CUBIC)
-    images = torch.from_numpy(np.asarray(values, np.float32)).permute(2, 0, 1)[None]
+    """RGB uint8 [H, W, 3] -> normalized [1, 3, *size] on the network's device, resized as a network's input is."""
+    images = torch.from_numpy(network_input(network.arch, photo, size))
     return network.normalize(images.to(network.mean.device))

@@ -17,10 +17,10 @@ from safetensors.torch import save_file
 
 from ccd_cli.core.errors import CcdError, UsageProblem
 from ccd_cli.core.files import atomic_write, write_json, write_text
-from ccd_cli.export.check import Difference
+from ccd_cli.export.check import Difference, difference
 from ccd_cli.export.hub_card import Origin, hub_card
 from ccd_cli.export.positions import baked_positions
-from ccd_cli.export.tensors import DTYPES, difference, pixels_for, stored
+from ccd_cli.export.tensors import DTYPES, pixels_for, stored
 from ccd_cli.export.transformers_names import transformers_state
 from ccd_cli.models.depth_net import DepthNet
 from ccd_cli.models.dpt import HIDDEN
@@ -194,9 +194,9 @@ def _compare(
         pixels = pixels_for(network, photo, size)
         ours = network(pixels)[0].numpy()
         got = model(pixel_values=pixels.to(model.dtype)).predicted_depth[0].float().numpy()
-        yield difference(f"{name} at {size[1]}x{size[0]}", ours, got, size == exact)
+        yield difference(f"{name} at {size[1]}x{size[0]}", got, ours, size == exact)
     image = Image.fromarray(photo)
     rows, columns = processor(images=image, return_tensors="pt")["pixel_values"].shape[-2:]
     run = pipeline("depth-estimation", model=model, image_processor=processor, device="cpu")
     got = run(image)["predicted_depth"].float().numpy().reshape(height, width)
-    yield difference(f"{name}, pipeline (at {columns}x{rows})", resize_map(ours, (height, width)), got, exact=False)
+    yield difference(f"{name}, pipeline (at {columns}x{rows})", got, resize_map(ours, (height, width)), exact=False)

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from ccd_cli.core.errors import CcdError, CheckpointError, UsageProblem
 from ccd_cli.core.files import atomic_write
-from ccd_cli.export.check import Difference
-from ccd_cli.export.tensors import DTYPES, difference, pixels_for, stored
+from ccd_cli.export.check import Difference, difference
+from ccd_cli.export.tensors import DTYPES, pixels_for, stored
 from ccd_cli.models.checkpoint import load_model, read_state, save_model
 from ccd_cli.models.depth_net import DepthNet
 from ccd_cli.models.files import SAFE_SUFFIX
@@ -100,7 +100,7 @@ def check(out: Path, network: DepthNet, about: ExportFacts, photos: Sequence[NDA
         pixels = pixels_for(network, photo, (height, width))
         ours, theirs = (each(pixels)[0].numpy() for each in (network, again))
         name = f"photo of {photo.shape[1]}x{photo.shape[0]} at {width}x{height}"
-        rows.append(difference(name, ours, theirs))
+        rows.append(difference(name, theirs, ours))
     network.train(was_training)
     return rows
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 
 import torch
 from torch import Tensor, nn
@@ -40,7 +41,7 @@ def fit_positions(embedding: Tensor, height: int, width: int) -> Tensor:
     Bicubic interpolation is linear in the values, and separable: R_h E R_w^T, a row of R holding the four weights of one
     position (Keys 1981, a = -0.75 as in torch).
     """
-    side = round((embedding.shape[1] - 1) ** 0.5)
+    side = math.isqrt(int(embedding.shape[1]) - 1)
     rows, columns = torch.ones(height).sum(), torch.ones(width).sum()  # as tensors, so that an export does not fix them
     same = (rows == side) & (columns == side)
     down, across = (torch.where(same, torch.ones(()), (count + 0.1) / side) for count in (rows, columns))
