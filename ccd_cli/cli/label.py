@@ -55,7 +55,7 @@ def command(recipe: str, changes: RecipeChanges, settings: LabelSettings, screen
         overwrite=settings.overwrite,
         verify=settings.verify,
         device=settings.device,
-        engine=EngineOptions(settings.engine, settings.workers, screen.verbose),
+        engine=EngineOptions(settings.engine, settings.workers, screen.verbose, settings.runtime),
         report=report,
     )
     report.note(

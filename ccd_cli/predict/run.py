@@ -20,7 +20,7 @@ from ccd_cli.media.outputs import claim
 from ccd_cli.predict.job import Job, Outcome
 from ccd_cli.predict.photos import predict_images
 from ccd_cli.predict.settings import Settings
-from ccd_cli.predict.video import predict_video
+from ccd_cli.predict.video import count_frames, predict_video
 from ccd_cli.teachers.model import Model
 
 
@@ -57,10 +57,12 @@ def run(
     with Signals() as signals:
         job = Job(model, settings, compute, report, signals, outcome)
         media = _claimed(media, job)
-        predict_images([m for m in media if not m.video], job)
-        for clip in (m for m in media if m.video):
+        clips = [m for m in media if m.video]
+        predict_images([m for m in media if not m.video], job, lambda: sum(count_frames(clip, job) for clip in clips))
+        for place, clip in enumerate(clips):
             if signals.received is None:
-                predict_video(clip, job)
+                rest = clips[place:]
+                predict_video(clip, job, lambda rest=rest: sum(count_frames(other, job) for other in rest))
         if signals.received is not None:
             raise signals.interruption("Interrupted.", "Finished results are in place; run again to resume.")
     return outcome
