@@ -10,14 +10,21 @@ from ccd_cli.runtimes.sessions import is_installed
 
 FASTEST = ("openvino", "onnxruntime")
 """Exact runtimes beside torch, the fastest first."""
-SAVED = {"openvino": 0.4, "onnxruntime": 0.15}
-"""What a pass saves of torch's time, as a share."""
-_TOKEN_S = {384: 0.0010, 768: 0.0032, 1024: 0.0100}
-"""Seconds of one core that torch takes for a token of a ViT of this width, head included."""
-_PYRAMID_S = 1.5e-6
-"""Seconds of one core that torch takes for an input pixel of a small convolutional network."""
-_EXPORT_S = {"pyramid": 20.0, "small": 30.0, "base": 40.0, "large": 90.0}
-"""Seconds that the export of a graph takes, on one core."""
+SAVED = {"openvino": 0.5, "onnxruntime": 0.3}
+"""What a pass saves of torch's time, as a share; at least. Measured, processor seconds of a pass in torch, OpenVINO and
+onnxruntime (float32, two threads of a Xeon with AVX-512 and AMX that others were using too): Depth Anything V2 Small at 518x518
+2.79, 1.08, 1.86; `builtin:tiny` at 160x160 0.12, 0.02, 0.02; MobileNetV4 small with 16 features at 512x512 0.99, 0.08, 0.13.
+"""
+_TOKEN_S = {"small": 0.0020, "base": 0.0060, "large": 0.0200}
+"""Seconds of one core that torch takes for a token of a ViT, head included: `small` measured (above), the others by the
+operations of their blocks.
+"""
+_PYRAMID_S = 4e-6
+"""Seconds of one core that torch takes for an input pixel of a small convolutional network (measured 3.8e-6 and 4.7e-6)."""
+_EXPORT_S = {"pyramid": 20.0, "small": 25.0, "base": 40.0, "large": 90.0}
+"""Seconds of one core that the export of a graph takes: measured 18 (MobileNetV4 small) and 23 (Depth Anything V2 Small), 33 with
+all imports (`builtin:tiny`); base and large by their numbers of blocks and bytes.
+"""
 
 
 @dataclass(frozen=True)
@@ -46,12 +53,8 @@ def export_seconds(arch: Arch) -> float:
 def pass_seconds(arch: Arch, pixels: int | None, threads: int | None) -> float:
     """Return about how long torch takes for one image of `pixels` network input on this many cores."""
     area = arch.resolution**2 * 4 / 3 if pixels is None else float(pixels)
-    if arch.layout == "pyramid":
-        seconds = area * _PYRAMID_S
-    else:
-        width = {"small": 384, "base": 768, "large": 1024}[_size(arch)]
-        seconds = area / arch.multiple**2 * _TOKEN_S[width]
-    return seconds / (threads or os.cpu_count() or 1)
+    a_pixel = _PYRAMID_S if arch.layout == "pyramid" else _TOKEN_S[_size(arch)] / arch.multiple**2
+    return area * a_pixel / (threads or os.cpu_count() or 1)
 
 
 def is_worth(runtime: str, arch: Arch, work: Work, threads: int | None) -> bool:

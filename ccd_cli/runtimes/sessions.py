@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccd_cli.core.errors import CcdError, CheckpointError, UsageProblem, first_line
+from ccd_cli.runtimes.opset import check_opset
 
 RuntimeName = Literal["torch", "openvino", "onnxruntime"]
 EXTRA = {"openvino": "openvino", "onnxruntime": "onnx"}
@@ -52,6 +53,8 @@ def open_session(
     """
     check_installed(runtime)
     check_precision(runtime, precision)
+    if path.suffix.lower() == ".onnx":
+        check_opset(path)
     try:
         return (_openvino if runtime == "openvino" else _onnxruntime)(path, precision, threads, cache)
     except CcdError:
