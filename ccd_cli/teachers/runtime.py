@@ -33,7 +33,7 @@ def choose_runtime(ref: ModelRef, wanted: str, compute: Compute, work: Work, pre
     problem = _obstacle(ref, compute)
     if wanted != "auto":
         if problem:
-            raise UsageProblem(f"--runtime {wanted}: {problem}.", "Use --runtime torch, or leave it out.")
+            raise UsageProblem(f"--runtime {wanted}: {problem}.", "Use --runtime torch or auto.")
         check_installed(wanted)
         check_precision(wanted, compute.precision)
         return wanted

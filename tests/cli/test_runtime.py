@@ -107,7 +107,7 @@ def test_what_cannot_be_is_one_line_and_nothing_is_written(prepared, photos, hom
 
 
 def test_eval_says_what_ran_and_keeps_scores_of_other_exact_runtimes(prepared, home, ccd_here, tmp_path):
-    asked = ["eval", "--model", prepared[0], "--resolution", 64, "--limit", 2, "--json"]
+    asked = ["eval", "--suite", "builtin", "--model", prepared[0], "--resolution", 64, "--limit", 2, "--json"]
     first = json.loads(ccd_here(*asked, "--runtime", "torch").stdout)
     assert first["protocol"]["models"]["portable"]["runtime"] == "torch"
     again = json.loads(ccd_here(*asked, "--runtime", "openvino").stdout)

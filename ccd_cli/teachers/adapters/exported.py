@@ -103,7 +103,7 @@ def check_resolution(facts: ExportFacts, resolution: int | None) -> None:
     if resolution is not None and (size := facts.size) is not None and resolution not in size:
         raise UsageProblem(
             f"{facts.name} sees every image at exactly {size[1]}x{size[0]} pixels, not at a resolution of {resolution}.",
-            "Leave --resolution out, or export the model without a fixed size.",
+            "Export the model without a fixed size for other resolutions.",
         )
 
 
@@ -132,7 +132,7 @@ def runtime_of_file(path: Path, wanted: str, compute: Compute) -> str:
     """
     own = RUNTIME_OF[path.suffix.lower()]
     if wanted == "torch" or (own == "openvino" and wanted == "onnxruntime"):
-        raise UsageProblem(f"--runtime {wanted}: {path} is a file of {own}.", f"Use --runtime {own}, or leave it out.")
+        raise UsageProblem(f"--runtime {wanted}: {path} is a file of {own}.", f"Use --runtime {own} or auto.")
     if compute.type != "cpu":
         raise UsageProblem(f"{path} is an exported network, which runs on the CPU here.", "Use --device cpu.")
     if wanted == "auto":
