@@ -114,7 +114,7 @@ def test_eval_says_what_ran_and_keeps_scores_of_other_exact_runtimes(prepared, h
     assert again["protocol"]["models"]["portable"]["runtime"] == "torch", "they are the scores of before"
     other = json.loads(ccd_here(*asked, "--overwrite").stdout)
     assert other["protocol"]["models"]["portable"]["runtime"] == "openvino"
-    scores = [[row["abs_rel"] for row in made["rows"]] if "rows" in made else made for made in (first, other)]
+    scores = [[row["abs_rel"] for row in made["results"]] for made in (first, other)]
     np.testing.assert_allclose(*scores, rtol=1e-4)
 
 
