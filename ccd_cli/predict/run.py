@@ -7,6 +7,7 @@ results with the same fingerprint are skipped. A bad input is reported, and the 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from ccd_cli.core.compute import Compute
 from ccd_cli.core.errors import CcdError, UsageProblem
@@ -58,14 +59,18 @@ def run(
         job = Job(model, settings, compute, report, signals, outcome)
         media = _claimed(media, job)
         clips = [m for m in media if m.video]
-        predict_images([m for m in media if not m.video], job, lambda: sum(count_frames(clip, job) for clip in clips))
+        predict_images([m for m in media if not m.video], job, partial(_frames, clips, job))
         for place, clip in enumerate(clips):
             if signals.received is None:
-                rest = clips[place:]
-                predict_video(clip, job, lambda rest=rest: sum(count_frames(other, job) for other in rest))
+                predict_video(clip, job, partial(_frames, clips[place:], job))
         if signals.received is not None:
             raise signals.interruption("Interrupted.", "Finished results are in place; run again to resume.")
     return outcome
+
+
+def _frames(clips: list[Media], job: Job) -> int:
+    """About how many frames of these videos will be predicted."""
+    return sum(count_frames(clip, job) for clip in clips)
 
 
 def _claimed(media: list[Media], job: Job) -> list[Media]:
