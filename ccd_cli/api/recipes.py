@@ -112,7 +112,7 @@ def run_label(
         overwrite=settings.overwrite,
         verify=settings.verify,
         device=settings.device,
-        engine=EngineOptions(settings.engine, settings.workers, verbose),
+        engine=EngineOptions(settings.engine, settings.workers, verbose, settings.runtime),
         report=report,
     )
     if result.skipped:

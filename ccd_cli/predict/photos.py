@@ -6,6 +6,7 @@ How many are under way is bounded, and so is the memory that they need together:
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -45,14 +46,16 @@ WORKING_BYTES = 36
 """Bytes a pixel at the peak of predicting and writing one image (measured: 7.9 GB for 225 megapixels)."""
 
 
-def predict_images(items: list[Media], job: Job) -> None:
+def predict_images(items: list[Media], job: Job, frames: Callable[[], int] = lambda: 0) -> None:
     """Predict `items` and write their results; records and reasons of failure go to `job.outcome`.
 
-    Raises Unwritable where the output cannot be written.
+    `frames()` tells how many frames of videos follow, from which the model's runtime is chosen too. Raises Unwritable where the
+    output cannot be written, and what loading the model raises.
     """
     pending = _pending(items, job)
     if not pending:
         return
+    job.begin(len(pending), frames)
     report, outcome = job.report, job.outcome
     batch = job.batch(GPU_BATCH)
     reported: set[str] = set()
@@ -239,7 +242,7 @@ def _write(
         notes += camera_doubts(camera, shape)
     if said:
         extra["notes"] = said
-    more = SidecarExtras(files, {"made_with": fingerprints.made_with, **extra})
+    more = SidecarExtras(files, {"made_with": fingerprints.made_with, "runtime": model.runtime, **extra})
     content = write_maps(
         base,
         replace(depth_map, camera=camera or depth_map.camera),
