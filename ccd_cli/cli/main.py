@@ -23,6 +23,7 @@ COMMANDS = {
     "pointcloud": "Turn images and depth maps into colored point clouds.",
     "eval": "Score models, or precomputed predictions, on datasets with ground-truth depth.",
     "analyze": "Measure how much label noise each normalization spreads, without training.",
+    "bench": "Measure speed, start, memory and error of every installed runtime.",
     "data": "List, check and prepare the evaluation datasets.",
     "teachers": "List the model catalog; download, verify and remove weights.",
     "recipes": "List, show and check recipes.",
