@@ -13,6 +13,7 @@ from ccd_cli.benchmarks.decode import FloatMap, decode_npy, decode_rgb, known, o
 from ccd_cli.benchmarks.layouts import Layout
 from ccd_cli.benchmarks.members import FolderMembers, Members, TarMembers, safe_name
 from ccd_cli.core.errors import CcdError, ImageError
+from ccd_cli.core.parse import decode_text
 
 MAX_LIST_BYTES = 20_000_000
 
@@ -132,7 +133,7 @@ def read_list(path: Path, layout: Layout) -> tuple[list[Entry], list[str]]:
     try:
         if path.stat().st_size > MAX_LIST_BYTES:
             raise CcdError(f"{path} is larger than {MAX_LIST_BYTES:,} bytes: not a list of samples.")
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = decode_text(path.read_bytes()).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise CcdError(f"{path} is not a readable list of samples.") from error
     entries, dropped = [], []

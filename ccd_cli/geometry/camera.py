@@ -165,6 +165,15 @@ def resolve_camera(
     return camera_from_fov(GUESSED_FOV, height, width), "guess"
 
 
+def camera_doubts(camera: Camera, size: tuple[int, ...]) -> list[str]:
+    """Return what looks wrong about a camera for images of `size` (height, width): intrinsics of another size, most often."""
+    height, width = size
+    if 0.2 * width < camera.cx < 0.8 * width and 0.2 * height < camera.cy < 0.8 * height:
+        return []
+    middle = f"({camera.cx:.1f}, {camera.cy:.1f}) is far from the middle of {width}x{height} pixels"
+    return [f"The principal point {middle}: are the intrinsics those of this size?"]
+
+
 def field_of_view(camera: Camera, height: int, width: int) -> float:
     """Return the angle in degrees across the longer side, also for an off-center principal point."""
     side, focal, center = (width, camera.fx, camera.cx) if width >= height else (height, camera.fy, camera.cy)

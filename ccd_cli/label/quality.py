@@ -13,6 +13,7 @@ from pydantic import Field, TypeAdapter
 from ccd_cli.config.common import Fraction, Section
 from ccd_cli.core.concurrency import BackgroundWork
 from ccd_cli.core.errors import CcdError
+from ccd_cli.core.files import read_json_lines
 from ccd_cli.label.parts import Part
 from ccd_cli.label.plan import key_of
 from ccd_cli.label.threads import ImageThreads
@@ -39,7 +40,11 @@ class _Line(Section):
     teachers: list[_TeacherLine]
 
 
-_LINES = TypeAdapter(list[_Line])
+class _Judged(_Line):
+    dropped: str | None
+
+
+_LINES, _JUDGED = TypeAdapter(list[_Line]), TypeAdapter(list[_Judged])
 
 
 def score_shard(parts: Sequence[Part], names: Sequence[str], size: int, threads: ImageThreads) -> list[Line]:
@@ -77,6 +82,14 @@ def read_scores(path: Path) -> list[Line]:
         return [line.model_dump() for line in _LINES.validate_json(path.read_bytes())]
     except (OSError, ValueError) as error:
         raise CcdError(f"{path} is damaged.", "Remove it and run again.") from error
+
+
+def read_quality(path: Path) -> list[Line]:
+    """Return the whole lines of `quality.jsonl`; raises CcdError for one that is no such line."""
+    try:
+        return [line.model_dump() for line in _JUDGED.validate_python(read_json_lines(path))]
+    except ValueError as error:
+        raise CcdError(f"{path} is damaged.", "Restore it, or start over with --overwrite.") from error
 
 
 def apply_drop_rules(lines: list[Line], worst: Fraction, limit: float | None) -> list[Line]:

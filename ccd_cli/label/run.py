@@ -17,7 +17,7 @@ from shlex import quote
 
 from ccd_cli.config.label import LabelRecipe
 from ccd_cli.core.errors import CcdError, UsageProblem
-from ccd_cli.core.files import json_line, read_json_lines, write_text
+from ccd_cli.core.files import json_line, write_text
 from ccd_cli.core.report import Report
 from ccd_cli.core.signals import Signals
 from ccd_cli.label.assemble import write_index
@@ -25,7 +25,7 @@ from ccd_cli.label.engine import Engine, LocalEngine
 from ccd_cli.label.folder import LabelFolder, choose_label_folder, images_changed, is_finished, retain_whole_shards
 from ccd_cli.label.job import LabelJob
 from ccd_cli.label.parts import read_part
-from ccd_cli.label.quality import Line, apply_drop_rules, read_scores
+from ccd_cli.label.quality import Line, apply_drop_rules, read_quality, read_scores
 from ccd_cli.label.ray import RayEngine
 from ccd_cli.label.setup import prepare
 from ccd_cli.label.stages import Answer, Predict, ScoreAgreement, Stage, WriteShards
@@ -108,7 +108,7 @@ def run(
             _predict(stages, teacher, missing)
         if not folder.quality.exists():
             _score_agreement(stages)
-        lines: dict[str, Line] = {line["key"]: line for line in read_json_lines(folder.quality)}
+        lines: dict[str, Line] = {line["key"]: line for line in read_quality(folder.quality)}
         stages.run("Writing shards", WriteShards(job, lines), missing)
         runner.close()  # no worker writes any more
         index = write_index(job, lines, len(folder.unreadable()))

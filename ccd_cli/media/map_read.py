@@ -111,7 +111,7 @@ def read_map(path: Path, meaning: Meaning | None = None) -> StoredMap:
     camera, source = raw.camera, side.get("intrinsics_source")
     try:
         if side.get("intrinsics") is not None:
-            camera = Camera(*(float(value) for value in side["intrinsics"]))
+            camera = Camera(*np.array(side["intrinsics"], np.float64).tolist())
         made = checked(values, kind, valid, camera)
     except (CcdError, TypeError, ValueError) as error:
         raise ImageError(f"{path}: {str(error).rstrip('.')}") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -131,6 +131,7 @@ def _load(
 def _decoded(image: Image.Image, path: Path, source: Path | IO[bytes], factor: int) -> Photo:
     size = (image.height, image.width)
     deep = is_deep_color(image)
+    frames = getattr(image, "n_frames", 1)
     try:
         if factor > 1 and image.format in ("JPEG", "MPO"):
             image.draft(None, (-(-image.width // factor), -(-image.height // factor)))
@@ -149,7 +150,10 @@ def _decoded(image: Image.Image, path: Path, source: Path | IO[bytes], factor: i
     except Exception as error:  # a decoder may raise anything for a damaged file
         raise ImageError(f"{path}: damaged ({_reason(error)})") from error
     full = (size[1], size[0]) if turned else size
-    return Photo(rgb, full, bit_depth_note(gray_bits if bits is None else bits) + _size_note(full, rgb))
+    notes = (
+        bit_depth_note(gray_bits if bits is None else bits) + _size_note(full, rgb) + _first_note(frames, image.format)
+    )
+    return Photo(rgb, full, notes)
 
 
 def _load_raw(file: IO[bytes], path: Path, limits: Limits, memory: ExitStack | None = None) -> Photo:
@@ -165,6 +169,14 @@ def _load_raw(file: IO[bytes], path: Path, limits: Limits, memory: ExitStack | N
         if factor > 1:
             rgb, _ = to_rgb(reduce_by(Image.fromarray(rgb), factor))
     return Photo(rgb, full, _size_note(full, rgb))
+
+
+def _first_note(frames: int, form: str | None) -> list[str]:
+    """MPO's further images are the other eye's view or a preview, and HEIF's are other photos: an animation they are not."""
+    if frames < 2 or form not in ("WEBP", "PNG", "TIFF", "GIF", "AVIF"):
+        return []
+    what = "pages" if form == "TIFF" else "frames"
+    return [f"the first of its {frames} {what} is read (as a video or as single images, all would be)"]
 
 
 def _size_note(full: tuple[int, int], rgb: NDArray[np.uint8]) -> list[str]:
@@ -228,8 +240,9 @@ def _unopened(source: Path | IO[bytes], path: Path, error: BaseException) -> str
     suffix = path.suffix.lower()
     if suffix in PICTURES - SUFFIXES:
         return why_unread(suffix)
-    if isinstance(source, Path) and source.is_file():
-        with source.open("rb") as file:
+    if isinstance(source, Path):
+        head = b""
+        with suppress(OSError, ValueError), source.open("rb") as file:  # no file, or a name that is none
             head = file.read(16)
         if head[4:12] in (b"ftypheic", b"ftypheix", b"ftyphevc", b"ftypmif1") and ".heic" not in SUFFIXES:
             return why_unread(".heic")

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccd_cli.core.errors import CcdError
-from ccd_cli.geometry.camera import ABOUT, Source
+from ccd_cli.geometry.camera import ABOUT, Source, camera_doubts
 from ccd_cli.geometry.depth_map import Camera, DepthMap
 from ccd_cli.geometry.metric_scale import ToDepth, to_depth_by_range, to_depth_by_reference, value_quantiles
 from ccd_cli.geometry.unproject import flying_pixels, normals_from_depth, unproject
@@ -127,12 +127,7 @@ def cloud_from_map(
 
 
 def _camera_notes(camera: Camera, source: Source | None, size: tuple[int, ...]) -> list[str]:
-    notes = [f"Camera {ABOUT['guess']}"] if source == "guess" else []
-    height, width = size
-    if not (0.2 * width < camera.cx < 0.8 * width and 0.2 * height < camera.cy < 0.8 * height):
-        middle = f"({camera.cx:.1f}, {camera.cy:.1f}) is far from the middle of {width}x{height} pixels"
-        notes.append(f"The principal point {middle}: are the intrinsics those of this size?")
-    return notes
+    return [*([f"Camera {ABOUT['guess']}"] if source == "guess" else []), *camera_doubts(camera, size)]
 
 
 def _about(depth_map: DepthMap, camera: Camera, source: Source | None, rule: DepthConversion) -> dict[str, str]:

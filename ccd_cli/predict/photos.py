@@ -13,7 +13,7 @@ from typing import Any
 from ccd_cli.core.concurrency import BackgroundWork
 from ccd_cli.core.errors import CcdError, Unwritable
 from ccd_cli.core.memory import MemoryBudget
-from ccd_cli.geometry.camera import Source, resize_camera
+from ccd_cli.geometry.camera import Source, camera_doubts, resize_camera
 from ccd_cli.geometry.depth_map import Camera, DepthMap
 from ccd_cli.media.exif import panorama_note
 from ccd_cli.media.find import Media
@@ -246,6 +246,8 @@ def _write(
         notes += cloud.notes
         said += panorama_note(item.path, *photo.full_size, source in ("flag", "fov"))
         extra["cloud"] = {"points": len(cloud.points), "unit": cloud.unit, **vars(cloud.to_depth)}
+    elif source == "flag":
+        notes += camera_doubts(camera, shape)
     if said:
         extra["notes"] = said
     more = SidecarExtras(files, {"made_with": fingerprints.made_with, **extra})

@@ -121,6 +121,8 @@ def _zip_names(path: Path) -> Iterator[tuple[str, int, str]]:
     with zipfile.ZipFile(path) as archive:
         for info in archive.infolist():
             link = (info.external_attr >> 16) & 0o170000 == 0o120000
+            if not info.filename:
+                raise zipfile.BadZipFile("a member without a name")
             yield info.filename, info.file_size, FOLDER if info.is_dir() else "a link" if link else ""
 
 

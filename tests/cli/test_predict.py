@@ -322,3 +322,9 @@ def test_an_interrupted_batch_keeps_what_is_finished(tmp_path, model):
     again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert again.returncode == 0
     assert f"{len(kept)} skipped" in again.stderr
+
+
+def test_intrinsics_of_another_size_are_doubted_aloud(predict, tmp_path):
+    photo(tmp_path / "a.png")
+    result = predict("a.png", "--intrinsics", "1000,1000,960,540")
+    assert "are the intrinsics those of this size?" in result.stderr

@@ -20,7 +20,9 @@ _BESIDE = ("valid", "mask", "intrinsics")
 
 
 def read_npz(path: Path, key: str | None = None) -> RawMap:
-    """Return `depth`, `key` or the only map of an .npz, with its `valid` [H, W] and `intrinsics`. Raises ImageError."""
+    """Return `depth`, `key` or the only map of an .npz, with its `valid` or `mask` [H, W], true where depth is known, and
+    `intrinsics`. Raises ImageError.
+    """
     try:
         with np.load(path, allow_pickle=False) as file:
             if max((part.file_size for part in file.zip.infolist()), default=0) > 8 * MAX_PIXELS + 1000:
@@ -31,14 +33,15 @@ def read_npz(path: Path, key: str | None = None) -> RawMap:
                 maps = [name for name in others if is_plane(*_header(file, name))]
             name = "depth" if key is None and "depth" in file else choose(file.files, maps, key, path)
             made = plane(file[name], path, name)
-            valid = file["valid"].astype(bool).squeeze() if "valid" in file else None
+            beside = next((each for each in ("valid", "mask") if each in file and each != name), None)
+            valid = None if beside is None else file[beside].astype(bool).squeeze()
             camera_choice = [float(v) for v in file["intrinsics"].ravel()] if "intrinsics" in file else []
     except ImageError:
         raise
     except Exception as error:  # zip, zlib and numpy each have errors of their own
         raise ImageError(f"{path}: not a readable .npz ({first_line(error)})") from error
     if valid is not None and valid.shape != made.values.shape:
-        raise ImageError(f"{path}: its mask 'valid' is not of the size of its map")
+        raise ImageError(f"{path}: its mask '{beside}' is not of the size of its map")
     if len(camera_choice) == 9:  # a 3 x 3 matrix
         camera_choice = [camera_choice[0], camera_choice[4], camera_choice[2], camera_choice[5]]
     try:

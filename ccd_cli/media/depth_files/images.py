@@ -45,7 +45,7 @@ def _unopened(path: Path, error: BaseException) -> str:
     """Why Pillow does not open an image."""
     with suppress(OSError), path.open("rb") as file:
         if file.read(4) in (b"II*\0", b"MM\0*"):
-            return "a TIFF of a kind that is not read (colors of 32 bits?), and depth is one channel"
+            return "a TIFF of a kind that is not read (64-bit numbers? colors of 32 bits?); depth is one channel of up to 32 bits"
     return f"not a readable image ({_reason(error)})"
 
 

@@ -40,8 +40,8 @@ def has_depth(
     """Return the pixels [H, W] that hold depth, and notes about values that were taken for none.
 
     `values` are those of the file, before any scale; `codes`: whole numbers in the file. `listed` are the values that mean no
-    depth. None: code 0; for metric and scale-invariant depth also 65535 and, as the sky of 16-bit renders, 65504; for every
-    depth, though not for disparity, what is 1e9 or more. NaN and infinity never are depth.
+    depth. None: code 0; for metric and scale-invariant depth also negative values, 65535 and, as the sky of 16-bit renders,
+    65504; for every depth, though not for disparity, what is 1e9 or more. NaN and infinity never are depth.
     """
     known = np.isfinite(values)
     if listed is not None:
@@ -58,6 +58,7 @@ def has_depth(
 
 def _suspects(values: NDArray[np.float32], kind: Kind, codes: bool) -> Iterator[tuple[str, NDArray[np.bool_]]]:
     if kind in ("metric", "depth"):
+        yield "a negative value", values < 0
         yield "the value 65535", values == LARGEST_CODE
         if not codes:
             yield "the value 65504", values == LARGEST_HALF

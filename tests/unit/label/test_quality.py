@@ -7,7 +7,7 @@ import pytest
 
 from ccd_cli.core.errors import CcdError
 from ccd_cli.label.parts import crop_facts
-from ccd_cli.label.quality import apply_drop_rules, read_scores
+from ccd_cli.label.quality import apply_drop_rules, read_quality, read_scores
 from ccd_cli.labels.agreement import comparable, disagreement
 
 RNG = np.random.default_rng(0)
@@ -128,3 +128,10 @@ def test_scores_of_a_shard_that_are_damaged_are_refused(tmp_path, change):
         path.write_text(content)
         with pytest.raises(CcdError, match=r"scores\.json is damaged"):
             read_scores(path)
+    lines = tmp_path / "quality.jsonl"
+    lines.write_text(json.dumps(line | {"dropped": None}))
+    assert read_quality(lines) == [line | {"dropped": None}]
+    for wrong in (line, line | {"dropped": 3}, line | {"dropped": None} | change):
+        lines.write_text(json.dumps(wrong))
+        with pytest.raises(CcdError, match=r"quality\.jsonl is damaged"):
+            read_quality(lines)

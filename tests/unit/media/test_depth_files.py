@@ -110,7 +110,9 @@ def test_a_pfm_without_a_byte_order_is_refused(tmp_path, scale):
 def test_a_color_tiff_of_32_bits_is_no_depth(tmp_path):
     cv2.imwrite(str(tmp_path / "a.tif"), np.dstack([Z, Z * 2, Z * 3]).astype(np.float32))
     for call in (read_raw, lambda path: read_map(path, Meaning("metric"))):
-        with pytest.raises(ImageError, match=r"a\.tif: a TIFF of a kind that is not read \(colors of 32 bits"):
+        with pytest.raises(
+            ImageError, match=r"a\.tif: a TIFF of a kind that is not read \(64-bit numbers\? colors of 32 bits"
+        ):
             call(tmp_path / "a.tif")
 
 
@@ -347,3 +349,29 @@ def test_the_parts_of_an_exr_are_layers(tmp_path):
     exr.File(parts).write(str(tmp_path / "a.exr"))
     made = read_raw(tmp_path / "a.exr")
     assert made.name == "depth.Y" and (made.values == Z).all()
+
+
+@pytest.mark.parametrize("name", ["valid", "mask"])
+def test_a_mask_beside_the_map_counts_under_both_names(tmp_path, name):
+    known = np.arange(Z.size).reshape(Z.shape) % 2 == 0
+    np.savez(tmp_path / "a.npz", depth=Z, **{name: known})
+    made = read_map(tmp_path / "a.npz", Meaning("metric")).depth_map
+    assert (made.valid == known).all()
+
+
+def test_a_tiff_of_64_bits_is_refused_in_words(tmp_path):
+    tifffile = cv2.imencode(".tiff", Z.astype(np.float64))[1]
+    (tmp_path / "a.tiff").write_bytes(tifffile.tobytes())
+    try:
+        made = read_map(tmp_path / "a.tiff", Meaning("metric")).depth_map
+    except ImageError as error:
+        assert "64-bit numbers" in error.message
+    else:
+        assert np.allclose(made.values, Z)
+
+
+@pytest.mark.parametrize(("kind", "left"), [("metric", 2), ("depth", 2), ("disparity", 3), ("affine-depth", 3)])
+def test_negative_depth_is_no_depth(kind, left):
+    known, notes = has_depth(np.float32([[-1, 1, 2]]), kind, False)
+    assert known.sum() == left
+    assert any("a negative value" in note for note in notes) == (left == 2)

@@ -12,7 +12,7 @@ from ccd_cli.core import memory
 from ccd_cli.core.errors import ImageError
 from ccd_cli.core.memory import MemoryBudget
 from ccd_cli.media import photos as module
-from ccd_cli.media.photos import check_header, read_photo
+from ccd_cli.media.photos import check_header, load_photo, read_photo
 
 
 def save(path, array, **options):
@@ -67,6 +67,11 @@ def test_size_is_checked_before_memory_is_taken(tmp_path, monkeypatch):
         read_photo(path)
 
 
+def test_a_name_that_no_disk_can_hold_is_an_error_of_its_own(tmp_path):
+    with pytest.raises(ImageError, match="not a readable image"):
+        read_photo(tmp_path / f"{'9' * 5000}.png")
+
+
 def test_large_photos_are_decoded_one_by_one_where_memory_is_short(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     paths = [
@@ -96,3 +101,14 @@ def test_large_photos_are_decoded_one_by_one_where_memory_is_short(tmp_path, mon
     found, two = read_all()
     assert two == 2
     assert all(map(np.array_equal, found, wanted))
+
+
+@pytest.mark.parametrize(("name", "what"), [("a.webp", "3 frames"), ("a.png", "3 frames"), ("a.tif", "3 pages")])
+def test_of_several_images_in_a_file_the_first_is_read_and_that_is_said(tmp_path, name, what):
+    frames = [Image.new("RGB", (40, 20), color) for color in ("red", "lime", "blue")]
+    frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:])
+    photo = load_photo(tmp_path / name)
+    assert photo.rgb[5, 5].argmax() == 0
+    assert any(f"the first of its {what} is read" in note for note in photo.notes)
+    frames[0].save(tmp_path / name)
+    assert load_photo(tmp_path / name).notes == []

@@ -310,3 +310,16 @@ def test_a_zip_that_is_damaged_inside_is_one_error(tmp_path):
         for name, file in open_items(item.container, [item.name]):
             copy_item(file, item.size, tmp_path / "out.txt", name)
     assert not (tmp_path / "out.txt").exists()
+
+
+def test_a_member_without_a_name_is_an_error_of_the_archive(tmp_path):
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a", b"x")
+    data = bytearray(path.read_bytes())
+    entry = data.index(b"PK\x01\x02")
+    data[entry + 28] = 0  # of the name in the list at the end; its letter becomes a comment
+    data[entry + 32] = 1
+    path.write_bytes(bytes(data))
+    with pytest.raises(CcdError, match="without a name"):
+        list(list_items(path, []))
