@@ -79,7 +79,7 @@ def _as_json(row: Row, base: Row | None) -> dict[str, Any]:
 
 
 def table(found: dict[str, Any], wide: bool = False) -> list[dict[str, str]]:
-    """Return the rows of the table from `document`, as text; `wide`: with the ranges of all ratios.
+    """Return the rows of the table from `document`, as text; `wide`: with more columns, and the ranges of all ratios.
 
     "own" is the share of the bare network's images a second under the same runtime that is left of `ccd predict`.
     """
@@ -90,11 +90,12 @@ def table(found: dict[str, Any], wide: bool = False) -> list[dict[str, str]]:
         cells = {"runtime": row["name"], "network/s": _rate(timed.get(BARE))}
         cells["vs torch"] = _ratio(speed.get("speed_over_torch_fp32"), wide)
         for what, name in ((RAW, "npy"), (DEFAULT, "default")):
-            cells[f"{name}/s"] = _rate(timed.get(what))
+            if wide:
+                cells[f"{name}/s"] = _rate(timed.get(what))
             cells[f"{name} own"] = _ratio(timed.get(what, {}).get("share_of_own_network"), wide)
-        cells["max error"], cells["mean error"] = (
-            ("", "") if error is None else (f"{error:.1e}", f"{row['error_mean']:.1e}")
-        )
+        cells["max error"] = "" if error is None else f"{error:.1e}"
+        if wide:
+            cells["mean error"] = "" if error is None else f"{row['error_mean']:.1e}"
         cells |= {"load s": _number(row["load_s"]), "first s": _number(row["first_result_s"])}
         lines.append(cells | {"MB": "" if peak is None else f"{peak / 1e6:.0f}"})
     return lines

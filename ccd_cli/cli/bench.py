@@ -24,8 +24,8 @@ def command() -> None:
 def predict(settings: Settings, screen: JsonScreen) -> None:
     """Measure the network and `ccd predict` under every installed runtime and precision, on this machine's CPU.
 
-    For each: images a second of the bare network, of predict with --save npy and with its default outputs ("own": the share of
-    the bare network); the largest and mean error of its maps as a share of the range, against float32 torch; seconds to load or
+    For each: images a second of the bare network, of predict with --save npy and with its default outputs ("own": the fraction of
+    the bare network); the largest and mean error of its maps as a fraction of the range, against float32 torch; seconds to load or
     compile, seconds from the start of a process to its first result, and that process's memory at its peak. The pipeline of
     transformers, where it is installed, is beside them. All are measured in turns. Ctrl-C prints what there is.
 

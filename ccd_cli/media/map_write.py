@@ -303,7 +303,7 @@ def write_png(path: Path, picture: NDArray[np.uint8] | NDArray[np.uint16], photo
     settings = _CODES if gray else _PHOTO if photo else _COLORS
     encoded = cv2.imencode(".png", picture if gray else cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), settings)[1]
     with atomic_write(path) as temporary:
-        temporary.write_bytes(encoded)
+        temporary.write_bytes(encoded.tobytes())
 
 
 def with_suffix(base: Path, suffix: str) -> Path:
