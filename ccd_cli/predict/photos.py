@@ -13,7 +13,7 @@ from typing import Any
 from ccd_cli.core.concurrency import BackgroundWork
 from ccd_cli.core.errors import CcdError, Unwritable
 from ccd_cli.core.memory import MemoryBudget
-from ccd_cli.geometry.camera import Source, camera_doubts, resize_camera
+from ccd_cli.geometry.camera import Source, camera_doubts
 from ccd_cli.geometry.depth_map import Camera, DepthMap
 from ccd_cli.media.exif import panorama_note
 from ccd_cli.media.find import Media
@@ -23,6 +23,7 @@ from ccd_cli.media.photos import SMALL, Limits, Photo, load_photo, photo_memory
 from ccd_cli.pointcloud.cloud import cloud_from_map
 from ccd_cli.pointcloud.files import write_cloud
 from ccd_cli.pointcloud.preview import write_preview
+from ccd_cli.predict.camera import known_focal, photo_camera
 from ccd_cli.predict.cost import warn_of_cost
 from ccd_cli.predict.earlier import Earlier, earlier_results, replaced_notes
 from ccd_cli.predict.job import (
@@ -30,7 +31,6 @@ from ccd_cli.predict.job import (
     Job,
     existing_results,
     fingerprints_of,
-    image_camera,
     origin,
     reference_file,
 )
@@ -175,7 +175,7 @@ def _predict_batch(images: list[tuple[Media, Photo]], job: Job) -> list[tuple[Me
     focals = []
     for item, photo in images:
         try:
-            focals.append(_focal(item, photo, job.settings))
+            focals.append(known_focal(*_camera(item, photo, None, job.settings)))
             ready.append((item, photo))
         except CcdError as error:
             job.fail(item, error)
@@ -190,19 +190,8 @@ def _predict_batch(images: list[tuple[Media, Photo]], job: Job) -> list[tuple[Me
     return predicted
 
 
-def _focal(item: Media, photo: Photo, settings: Settings) -> float | None:
-    """The focal length in pixels from flags or EXIF, an input of some models; None where it would be assumed."""
-    camera, source = _camera(item, photo, None, settings)
-    return None if source == "guess" else camera.fx
-
-
 def _camera(item: Media, photo: Photo, depth_map: DepthMap | None, settings: Settings) -> tuple[Camera, Source]:
-    """The camera in pixels of the photo as it is worked on; flags and EXIF speak of its full size."""
-    camera, source = image_camera(item, photo.full_size, None, settings)
-    if source == "guess" and depth_map is not None and depth_map.camera is not None:
-        return depth_map.camera, "model"
-    size = photo.rgb.shape[0], photo.rgb.shape[1]
-    return camera if size == photo.full_size else resize_camera(camera, photo.full_size, size), source
+    return photo_camera(photo, item.path, depth_map, settings.intrinsics, settings.fov)
 
 
 def _try_write(item: Media, *rest: Any) -> tuple[Media, tuple[dict[str, Any], list[str]] | CcdError]:
