@@ -36,8 +36,8 @@ class Work:
 
 
 def can_export() -> bool:
-    """Return whether the packages are there that write graphs."""
-    return is_installed("onnx") and is_installed("onnxscript")
+    """Return whether the package is there that writes graphs."""
+    return is_installed("onnx")
 
 
 def installed() -> list[str]:
