@@ -9,7 +9,7 @@ import pytest
 import ccd_cli
 
 ROOT = Path(ccd_cli.__file__).parent
-VERBS = {"distill", "label", "predict", "pointcloud", "evaluate", "analyze", "inspection", "prepare", "export"}
+VERBS = {"distill", "label", "predict", "pointcloud", "evaluate", "analyze", "inspection", "prepare", "export", "bench"}
 FLOORS = (
     {"core"},
     {"config"},
@@ -29,6 +29,7 @@ BESIDE = {
     ("benchmarks", "teachers"),  # what a model says about a set
     ("scoring", "benchmarks"),  # a prediction against a sample
     ("predict", "pointcloud"),  # the clouds of a clip
+    ("bench", "predict"),  # what it measures
     ("inspection", "distill"),  # what is in a run's folder
 }
 """Imports within one floor; every other one is refused."""

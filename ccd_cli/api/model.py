@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,12 +69,7 @@ def load(
     if word is not None:
         find_models([(word, arch)])
     compute = choose_compute(hardware.device, hardware.precision)
-    more: dict[str, Any] = {}
-    if "runtime" in inspect.signature(loading.load).parameters:
-        more["runtime"] = runtime
-    elif runtime not in ("auto", "torch"):
-        raise UsageProblem(f"runtime {runtime}: this version runs networks in torch.", "Use runtime='torch'.")
-    return Model(loading.load(word, arch, network.resolution, compute, Quiet(), **more), compute)
+    return Model(loading.load(word, arch, network.resolution, compute, Quiet(), runtime=runtime), compute)
 
 
 class Model:
@@ -123,9 +117,7 @@ class Model:
     @property
     def runtime(self) -> str:
         """The software that runs the network."""
-        loaded = self._loaded
-        session = getattr(loaded.teacher, "session", None)
-        return str(getattr(loaded, "runtime", None) or getattr(session, "runtime", None) or "torch")
+        return self._loaded.runtime
 
     @overload
     def predict(

@@ -24,6 +24,7 @@ COMMANDS = {
     "eval": "Score models, or precomputed predictions, on datasets with ground-truth depth.",
     "export": "Export a model for other software, checked there before it is announced.",
     "analyze": "Measure how much label noise each normalization spreads, without training.",
+    "bench": "Measure speed, start, memory and error of every installed runtime.",
     "data": "List, check and prepare the evaluation datasets.",
     "teachers": "List the model catalog; download, verify and remove weights.",
     "recipes": "List, show and check recipes.",

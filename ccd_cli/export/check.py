@@ -63,14 +63,7 @@ def difference(name: str, made: NDArray[np.float32], original: NDArray[np.float3
 
 def network_input(arch: Arch, rgb: NDArray[np.uint8], size: tuple[int, int] | None = None) -> NDArray[np.float32]:
     """RGB photo uint8 [H, W, 3] -> float32 [1, 3, h, w] in about 0..1: by the network's rule, or at `size` (height, width)."""
-    if size is None:
-        values = resize_for(arch, rgb)
-    else:
-        import cv2
-
-        double = rgb.astype(np.float64) / 255.0
-        values = np.asarray(cv2.resize(src=double, dsize=(size[1], size[0]), interpolation=cv2.INTER_CUBIC), np.float32)
-    return np.ascontiguousarray(values.transpose(2, 0, 1)[None])
+    return np.ascontiguousarray(resize_for(arch, rgb, fixed=size).transpose(2, 0, 1)[None])
 
 
 def compare(made: Run, network: DepthNet, about: ExportFacts, photos: Sequence[Photo]) -> list[Difference]:

@@ -36,7 +36,7 @@ class Format:
 FORMATS: dict[str, Format] = {
     "onnx": Format("graph", ".onnx", ("fp32", "fp16", "int8"), True, "onnxruntime", "onnxruntime", True),
     "openvino": Format("graph", ".xml", ("fp32", "fp16", "int8"), True, "OpenVINO", "openvino", True),
-    "transformers": Format("transformers_folder", "", ("fp32", "fp16", "bf16"), True, "transformers", "transformers"),
+    "transformers": Format("transformers_folder", "", ("fp32", "fp16"), True, "transformers", "transformers"),
     "safetensors": Format("weights", ".safetensors", ("fp32", "fp16", "bf16"), False, "safetensors", "safetensors"),
     "pth": Format("weights", ".pth", ("fp32", "fp16", "bf16"), False, "torch", "torch"),
 }

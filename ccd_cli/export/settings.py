@@ -77,8 +77,6 @@ class Settings:
         chosen = check_precision(self.format, self.precision)
         if not chosen.sizes and (self.resolution is not None or self.size != DYNAMIC):
             raise UsageProblem(f"--format {self.format} holds weights alone.", "Leave --resolution and --size out.")
-        if self.format == "transformers" and self.size not in (DYNAMIC, FIXED):
-            raise UsageProblem("--format transformers takes no --size.", "Give the side of a square with --resolution.")
         if (fixed := self.fixed_size) and self.resolution and self.size != FIXED:
             raise UsageProblem(
                 f"--resolution {self.resolution} contradicts --size {fixed[0]}x{fixed[1]}.", "Give one of the two."

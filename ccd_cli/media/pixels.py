@@ -38,7 +38,7 @@ def to_rgb(image: Image.Image) -> tuple[NDArray[np.uint8], int | None]:
             return np.ascontiguousarray(np.asarray(image.convert("RGB"))), None
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
         image = Image.alpha_composite(white, image)
-    return np.ascontiguousarray(np.asarray(image.convert("RGB"))), None
+    return np.ascontiguousarray(np.asarray(image if image.mode == "RGB" else image.convert("RGB"))), None
 
 
 def dropped_bits(image: Image.Image, source: Path | IO[bytes]) -> tuple[Image.Image, int | None]:

@@ -223,3 +223,17 @@ def test_a_signal_in_the_middle_leaves_nothing(tmp_path, number):
     assert process.returncode == 128 + number, said
     assert "Stopped; nothing was written." in said and "Traceback" not in said
     assert not here.exists()
+
+
+def test_weights_are_read_back(ccd_here, tmp_path):
+    result = ccd_here("export", "builtin:tiny", "--format", "pth", "--out", "a.pth")
+    assert result.exit_code == 0, result.stderr
+    facts = json.loads((tmp_path / "a.pth.json").read_text())
+    assert facts["license"] == "Apache-2.0" and "input" not in facts
+    assert all(each["largest"] == 0 for each in facts["checked"]["photos"])
+
+
+def test_a_network_without_a_counterpart_leaves_nothing(ccd_here, tmp_path):
+    result = ccd_here("export", "builtin:tiny", "--format", "transformers", "--out", "folder")
+    assert result.exit_code == 1 and "has no counterpart in transformers" in result.stderr
+    assert not names(tmp_path)

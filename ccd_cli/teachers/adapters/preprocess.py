@@ -29,9 +29,9 @@ def resize_for(
 
     check_photo(rgb)
     height, width = fixed or network_size(arch, rgb.shape[0], rgb.shape[1], resolution)
-    values = rgb.astype(np.float64) / 255.0
+    values = rgb.astype(np.float64)  # in float32, OpenCV's positions are off by up to 1e-4 of the range
     resized = cv2.resize(src=values, dsize=(width, height), interpolation=cv2.INTER_CUBIC)
-    return np.asarray(resized, dtype=np.float32)
+    return np.asarray(resized / 255.0, dtype=np.float32)
 
 
 def same_sizes(arrays: Sequence[NDArray]) -> list[list[int]]:

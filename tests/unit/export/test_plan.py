@@ -91,7 +91,6 @@ def test_models_that_are_not_there(tmp_path):
         ({"format": "pth", "resolution": 160}, "weights alone"),
         ({"format": "safetensors", "size": "fixed"}, "weights alone"),
         ({"format": "transformers", "precision": "int8"}, "has no int8"),
-        ({"format": "transformers", "size": "64x64"}, "takes no --size"),
         ({"size": "64"}, "not a size"),
         ({"size": "0x64"}, "not a size"),
         ({"size": "64x64", "resolution": 96}, "contradicts"),
