@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ccd_cli.core.errors import CheckpointError
+from ccd_cli.runtimes.facts import OPSET
 
-NEWEST = 18
-"""The opset that `runtimes.onnx_graph` writes."""
 _OPSET_IMPORT = 8  # field of ModelProto: {domain: 1, version: 2} each
 _LIMIT = 1000  # bytes of one entry
 
@@ -24,9 +23,9 @@ def check_opset(path: Path) -> None:
         found = None
     if found is None:
         raise CheckpointError(f"{path} is no ONNX model, or not all of one.", "Export a model with: ccd export MODEL")
-    if found > NEWEST:
+    if found > OPSET:
         raise CheckpointError(
-            f"{path} is written in ONNX opset {found}, and this ccd knows opsets up to {NEWEST}.",
+            f"{path} is written in ONNX opset {found}, and this ccd knows opsets up to {OPSET}.",
             "Export the model again with this ccd.",
         )
 

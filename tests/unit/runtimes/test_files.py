@@ -166,12 +166,6 @@ def test_a_graph_that_cannot_be_run_is_refused_in_a_line(tmp_path, runtime):
         assert "\n" not in str(caught.value) and str(path) in str(caught.value), str(caught.value)
 
 
-def test_the_newest_opset_is_the_one_that_is_written():
-    from ccd_cli.runtimes import onnx_graph, opset
-
-    assert opset.NEWEST == onnx_graph.OPSET
-
-
 @pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])
 def test_an_image_of_another_size_is_refused_in_a_line(fixed, runtime):
     session = open_session(runtime, fixed)
