@@ -36,7 +36,8 @@ def transformers_pipeline(arch: Arch, resolution: int | None) -> Callable[[list[
 
     width, heads, layers, taps = _WIDTHS[sizes[arch.name]]
     neck = {384: [48, 96, 192, 384], 768: [96, 192, 384, 768], 1024: [256, 512, 1024, 1024]}[width]
-    backbone = Dinov2Config(
+    described: Any = Dinov2Config  # its types do not name what it takes
+    backbone = described(
         hidden_size=width,
         num_attention_heads=heads,
         num_hidden_layers=layers,

@@ -129,7 +129,7 @@ def machine() -> dict[str, object]:
     """Return what the numbers depend on: processor, threads, versions."""
     from importlib.metadata import PackageNotFoundError, version
 
-    versions = {}
+    versions: dict[str, str | None] = {}
     for package in ("torch", "onnxruntime", "openvino", "transformers"):
         try:
             versions[package] = version(package)
