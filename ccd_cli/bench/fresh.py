@@ -52,12 +52,12 @@ def main(asked: dict[str, Any]) -> None:
     from ccd_cli.predict.run import run
     from ccd_cli.predict.settings import Settings as Predict
 
-    runtime, precision = asked["way"]
+    way = Way(*asked["way"])
     plain = {key: asked[key] for key in ("model", "arch", "resolution", "threads")}
     settings = Settings(**plain)
-    compute = choose_compute("cpu", precision, settings.threads)
+    compute = choose_compute("cpu", way.precision, settings.threads)
     exported = None if asked["exported"] is None else Path(str(asked["exported"]))
-    subject = load(Way(runtime, precision), settings, exported)
+    subject = load(way, settings, exported)
     with tempfile.TemporaryDirectory() as folder:
         outcome = run([str(asked["photo"])], subject.model, Predict(out=Path(folder)), compute, Silent())
     if outcome.failed:

@@ -22,6 +22,7 @@ COMMANDS = {
     "predict": "Predict depth for images and videos, with point clouds.",
     "pointcloud": "Turn images and depth maps into colored point clouds.",
     "eval": "Score models, or precomputed predictions, on datasets with ground-truth depth.",
+    "export": "Export a model for other software, checked there before it is announced.",
     "analyze": "Measure how much label noise each normalization spreads, without training.",
     "bench": "Measure speed, start, memory and error of every installed runtime.",
     "data": "List, check and prepare the evaluation datasets.",
