@@ -43,7 +43,7 @@ def transformers_pipeline(arch: Arch, resolution: int | None) -> Callable[[list[
         num_hidden_layers=layers,
         image_size=518,
         patch_size=14,
-        out_indices=list(taps),  # type: ignore[call-arg]
+        out_indices=list(taps),
         apply_layernorm=True,
         reshape_hidden_states=False,
     )
