@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from ccd_cli.bench.settings import Settings
 from ccd_cli.core.errors import CcdError
@@ -41,7 +42,7 @@ def first_result(way: tuple[str, str], settings: Settings, exported: Path | None
     return seconds, int(json.loads(done.stdout.splitlines()[-1])["peak_bytes"])
 
 
-def main(asked: dict[str, object]) -> None:
+def main(asked: dict[str, Any]) -> None:
     """Predict one photo; print the peak of the memory."""
     import tempfile
 
@@ -51,9 +52,9 @@ def main(asked: dict[str, object]) -> None:
     from ccd_cli.predict.run import run
     from ccd_cli.predict.settings import Settings as Predict
 
-    way = Way(*asked["way"])  # type: ignore[misc]
+    way = Way(*asked["way"])
     plain = {key: asked[key] for key in ("model", "arch", "resolution", "threads")}
-    settings = Settings(**plain)  # type: ignore[arg-type]
+    settings = Settings(**plain)
     compute = choose_compute("cpu", way.precision, settings.threads)
     exported = None if asked["exported"] is None else Path(str(asked["exported"]))
     subject = load(way, settings, exported)

@@ -36,13 +36,14 @@ def transformers_pipeline(arch: Arch, resolution: int | None) -> Callable[[list[
 
     width, heads, layers, taps = _WIDTHS[sizes[arch.name]]
     neck = {384: [48, 96, 192, 384], 768: [96, 192, 384, 768], 1024: [256, 512, 1024, 1024]}[width]
-    backbone = Dinov2Config(
+    described: Any = Dinov2Config  # its types do not name what it takes
+    backbone = described(
         hidden_size=width,
         num_attention_heads=heads,
         num_hidden_layers=layers,
         image_size=518,
         patch_size=14,
-        out_indices=list(taps),  # type: ignore[call-arg]
+        out_indices=list(taps),
         apply_layernorm=True,
         reshape_hidden_states=False,
     )
