@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, get_args, overload
 
 from ccd_cli.api.clouds import Provenance
 from ccd_cli.api.depth import DepthMap, Intrinsics
@@ -16,7 +16,7 @@ from ccd_cli.api.reporting import Quiet, plain_errors, warn
 from ccd_cli.core.compute import Compute, choose_compute
 from ccd_cli.core.concurrency import chunks
 from ccd_cli.core.errors import CcdError, UsageProblem
-from ccd_cli.core.settings import DeviceSettings, Precision
+from ccd_cli.core.settings import DeviceSettings, Precision, RuntimeChoice
 from ccd_cli.geometry.camera import camera_doubts, resolve_camera
 from ccd_cli.geometry.kinds import Kind
 from ccd_cli.media.photos import Limits, Photo
@@ -37,8 +37,7 @@ if TYPE_CHECKING:
     from ccd_cli.api.images import ImageLike
     from ccd_cli.predict.temporal import Mode
 
-Runtime = Literal["auto", "torch", "openvino", "onnxruntime"]
-RUNTIMES: tuple[str, ...] = ("auto", "torch", "openvino", "onnxruntime")
+RUNTIMES: tuple[str, ...] = get_args(RuntimeChoice)
 
 
 @plain_errors()
@@ -47,7 +46,7 @@ def load(
     *,
     device: str = "auto",
     precision: Precision = "auto",
-    runtime: Runtime = "auto",
+    runtime: RuntimeChoice = "auto",
     resolution: int | None = None,
     arch: str | None = None,
 ) -> Model:

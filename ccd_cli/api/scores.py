@@ -17,7 +17,7 @@ from ccd_cli.api.reporting import plain_errors, report_for
 from ccd_cli.benchmarks import Prediction
 from ccd_cli.benchmarks.prediction_files import resized
 from ccd_cli.core.errors import CcdError, UsageProblem
-from ccd_cli.core.settings import Precision
+from ccd_cli.core.settings import Precision, RuntimeChoice
 from ccd_cli.geometry.kinds import KINDS, Kind
 from ccd_cli.metrics.alignment import SUBSAMPLED, Floor, Limits
 from ccd_cli.metrics.methods import AlignmentChoice, CameraChoice
@@ -53,6 +53,7 @@ class EvalOptions(TypedDict, total=False):
     overwrite: bool
     device: str
     precision: Precision
+    runtime: RuntimeChoice
     threads: int | None
 
 

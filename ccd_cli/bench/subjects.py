@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from ccd_cli.bench.settings import PRECISIONS, RUNTIMES, Settings
+from ccd_cli.core.compute import cpu_has_bf16
 from ccd_cli.core.errors import CcdError
 from ccd_cli.models.arch import Arch
 from ccd_cli.runtimes.facts import ExportFacts, read_facts, write_facts
@@ -67,19 +68,9 @@ def ways(settings: Settings) -> list[Way]:
         if not is_installed(name):
             raise CcdError(f"{name} is not installed.", f'Install it: pip install "ccd-depth[{EXTRA[name]}]"')
     runtimes = settings.runtime or tuple(name for name in RUNTIMES if is_installed(name))
-    precisions = settings.precision or tuple(p for p in PRECISIONS if p == "fp32" or has_bf16())
+    precisions = settings.precision or tuple(p for p in PRECISIONS if p == "fp32" or cpu_has_bf16())
     found = [Way(r, p) for r in runtimes for p in precisions if (r, p) not in _LACKS]
     return [BASE, *(way for way in found if way != BASE)]
-
-
-def has_bf16() -> bool:
-    """Whether this processor multiplies bfloat16 itself (AVX512-BF16, AMX, or ARM's bf16); elsewhere it is emulated, slowly."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return False
-    flags = {word for line in text.splitlines() if line.startswith(("flags", "Features")) for word in line.split()}
-    return bool(flags & {"avx512_bf16", "amx_bf16", "bf16"})
 
 
 def export(model: str, arch: str | None, path: Path) -> float:
@@ -138,7 +129,7 @@ def machine() -> dict[str, object]:
     return {
         "processor": _processor(),
         "threads": torch.get_num_threads(),
-        "bf16": has_bf16(),
+        "bf16": cpu_has_bf16(),
         "python": platform.python_version(),
         "versions": versions,
     }

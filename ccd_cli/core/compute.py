@@ -147,7 +147,7 @@ def may_have_gpu() -> bool:
 
 
 def cpu_has_bf16() -> bool:
-    """Return whether the processor itself computes bfloat16: AVX512-BF16 or AMX."""
+    """Return whether the processor itself computes bfloat16: AVX512-BF16, AMX, or ARM's bf16."""
     try:
         flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
     except OSError:  # not Linux: torch knows
@@ -155,7 +155,7 @@ def cpu_has_bf16() -> bool:
 
         known = [getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")]
         return any(ask is not None and ask() for ask in known)
-    return not {"avx512_bf16", "amx_bf16"}.isdisjoint(flags)
+    return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(flags)
 
 
 def has_bf16() -> bool:

@@ -55,7 +55,7 @@ class Settings:
     )
     precision: Precision = option(
         "fp32",
-        "fp32; fp16: weights stored in half the bytes; int8: quantized, calibrated on your own photos.",
+        "Precision: fp32; fp16: weights stored in half the bytes; int8: quantized, calibrated on your own photos.",
         "Model",
     )
     calibration: Path | None = option(

@@ -123,6 +123,8 @@ def _ran(path: Path, run: Callable[[], NDArray[np.float32]]) -> NDArray[np.float
 
 
 def _reason(error: Exception) -> str:
-    """The last line that says something: OpenVINO begins with lines about its own source."""
+    """The line that says something: onnxruntime's first, OpenVINO's last, which begins with lines about its own source."""
+    if "ONNXRuntimeError" in str(error):
+        return first_line(error)
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1][:300].rstrip(".") if lines else first_line(error)
