@@ -49,6 +49,11 @@ class Compute:
         return self.place.partition(":")[0]
 
     @property
+    def takes_all_cores(self) -> bool:
+        """Whether the network leaves no core free: what runs beside a pass then holds up all of its threads."""
+        return self.type == "cpu" and (self.threads is None or self.threads >= (os.cpu_count() or 1))
+
+    @property
     def main(self) -> bool:
         """True in the one process that writes files and reports."""
         return self.rank == 0

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,6 +22,7 @@ from ccd_cli.geometry.kinds import DIRECTION, UNIT, Kind
 from ccd_cli.media.colorize import DEFAULT, colorize, side_by_side
 from ccd_cli.media.map_sidecar import SIDECAR_KEY, SIDECAR_VERSION
 from ccd_cli.media.outputs import settle
+from ccd_cli.media.png import encode_png
 
 SUFFIX = {
     "npy": ".npy",
@@ -36,13 +36,6 @@ ITEMS: tuple[str, ...] = tuple(SUFFIX)
 TOP = 65535  # largest code; 0 is invalid
 MILLIMETER = 0.001
 _ROWS = 64  # of a map that are coded at a time
-
-_FILTER = getattr(cv2, "IMWRITE_PNG_FILTER", 18)  # OpenCV before 4.12 ignores it and tries all filters on every row
-_NONE, _SUB, _PAETH = 8, 16, 128  # the filters of libpng
-_LEVEL, _STRATEGY = cv2.IMWRITE_PNG_COMPRESSION, cv2.IMWRITE_PNG_STRATEGY
-_COLORS = [_LEVEL, 1, _STRATEGY, cv2.IMWRITE_PNG_STRATEGY_DEFAULT, _FILTER, _NONE]
-_CODES = [_LEVEL, 1, _STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE, _FILTER, _PAETH]
-_PHOTO = [_LEVEL, 1, _STRATEGY, cv2.IMWRITE_PNG_STRATEGY_DEFAULT, _FILTER, _SUB]
 
 FloatMap = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -294,16 +287,10 @@ def write_exr(path: Path, raw: FloatMap, kind: Kind) -> None:
 
 
 def write_png(path: Path, picture: NDArray[np.uint8] | NDArray[np.uint16], photo: bool = False) -> None:
-    """Write uint8 RGB [H, W, 3] or 16-bit gray uint16 [H, W]; `photo`: more colors than a color map has.
-
-    The settings are those that cost least processor time for files of at most a tenth more than Pillow's at level 3 (measured,
-    docs/benchmarks.md): colors of a map repeat as they are, codes and photos in their differences to the neighbors.
-    """
-    gray = picture.ndim == 2
-    settings = _CODES if gray else _PHOTO if photo else _COLORS
-    encoded = cv2.imencode(".png", picture if gray else cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), settings)[1]
+    """Write uint8 RGB [H, W, 3] or 16-bit gray uint16 [H, W]; `photo`: more colors than a color map has."""
+    encoded = encode_png(picture, flat=picture.ndim == 3 and not photo)
     with atomic_write(path) as temporary:
-        temporary.write_bytes(encoded.tobytes())
+        temporary.write_bytes(encoded)
 
 
 def with_suffix(base: Path, suffix: str) -> Path:

@@ -87,6 +87,15 @@ def predict_images(items: list[Media], job: Job, frames: Callable[[], int] = lam
     try:
         with ThreadPoolExecutor(READERS) as readers, ThreadPoolExecutor(WRITERS) as writers:
             writing = BackgroundWork(writers, 2 * WRITERS + batch, written)
+            ready: list[tuple[Any, ...]] = []
+
+            def write() -> None:
+                """Have what is ready written; where the network needs every core, before its next pass."""
+                for arguments in ready:
+                    writing.add(_try_write, *arguments)
+                ready.clear()
+                if job.compute.takes_all_cores:
+                    writing.finish()
 
             def predict() -> None:
                 """Predict the oldest batch, and have it written."""
@@ -101,13 +110,17 @@ def predict_images(items: list[Media], job: Job, frames: Callable[[], int] = lam
                 for item in {item for item, _ in chunk} - {item for item, *_ in predicted}:
                     memory.remove(held.pop(item))
                 for item, photo, depth_map in predicted:
-                    writing.add(_try_write, item, photo, depth_map, job.model, job.settings, pending[item])
+                    ready.append((item, photo, depth_map, job.model, job.settings, pending[item]))
+                if len(ready) >= WRITERS or not job.compute.takes_all_cores:
+                    write()
 
             for item in pending:
                 needed = photo_memory(item.path, limits)
-                while not memory.fits(needed) and (reading or writing.wait()):
+                while not memory.fits(needed) and (reading or ready or writing.wait()):
                     if reading:
                         predict()
+                    else:
+                        write()
                 if job.signals.received is not None:
                     break
                 held[item] = needed
@@ -117,6 +130,7 @@ def predict_images(items: list[Media], job: Job, frames: Callable[[], int] = lam
                     predict()
             while reading and job.signals.received is None:
                 predict()
+            write()
             writing.finish()
     finally:
         report.end()
