@@ -84,6 +84,24 @@ def make_teacher(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path
     return make
 
 
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory, make_teacher: Callable[..., Path]) -> tuple[Path, Path]:
+    """Return a checkpoint, and a folder for $CCD_HOME in which its network is prepared for other runtimes (once: seconds)."""
+    pytest.importorskip("openvino")
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    from ccd_cli.core.compute import Compute
+    from ccd_cli.core.report import Silent
+    from ccd_cli.teachers.load import resolve_model
+    from ccd_cli.teachers.runtime import load_in
+
+    home, path = tmp_path_factory.mktemp("home"), make_teacher("portable", 3, encoder="test_vit")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CCD_HOME", str(home))
+        load_in(resolve_model(str(path)), "openvino", Compute("cpu", "fp32", threads=1), Silent())
+    return path, home
+
+
 @pytest.fixture
 def tiny_recipe(photos: Path, make_teacher: Callable[..., Path]) -> dict[str, Any]:
     """A recipe as plain values that the test may change."""

@@ -19,7 +19,10 @@ from tests.markdown import (
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
-PAGES = {path.relative_to(ROOT).as_posix(): path for path in (README, *sorted((ROOT / "docs").rglob("*.md")))}
+PAGES = {
+    path.relative_to(ROOT).as_posix(): path
+    for path in (README, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md")))
+}
 LINKED = {
     **PAGES,
     **{p.relative_to(ROOT).as_posix(): p for d in ("recipes", "tests") for p in (ROOT / d).rglob("*.md")},
@@ -36,6 +39,12 @@ def test_every_command_of_a_page_parses(page):
     problems = [command_problem(args) for args in commands(text)]
     problems += [command_problem(args, complete=False) for args in inline_commands(text)]
     assert not [problem for problem in problems if problem]
+
+
+def test_the_first_page_is_short():
+    lines = text_of(README).splitlines()
+    assert len(lines) <= 140
+    assert not any("apt-get" in line for line in lines)
 
 
 def test_the_pages_have_commands_to_check():
@@ -71,6 +80,7 @@ def test_the_top_level_is_the_agreed_one():
         pytest.skip("not a git checkout: nothing tells which files belong")
     tracked = {line.split("/")[0] for line in done.stdout.splitlines()}
     agreed = {"pyproject.toml", "README.md", "ccd_cli", "recipes", "tests", "assets", "CHANGELOG.md", "LICENSE", "docs"}
+    agreed |= {"CONTRIBUTING.md", "SECURITY.md", "CITATION.cff", "Dockerfile"}
     assert {name for name in tracked if not name.startswith(".") and (ROOT / name).exists()} == agreed
 
 

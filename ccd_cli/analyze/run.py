@@ -57,7 +57,7 @@ def _source(settings: Settings, word: str, compute: Compute, report: Report) -> 
     from ccd_cli.teachers.model import load
 
     model = load(word, settings.arch, settings.resolution, compute, report)
-    return ModelSource(model.teacher.name, model, settings.resolution, settings.suite, compute)
+    return ModelSource(model.about.name, model, settings.resolution, settings.suite, compute)
 
 
 def _analyze(

@@ -13,6 +13,7 @@ from ccd_cli.core.compute import Compute
 from ccd_cli.core.errors import CcdError
 from ccd_cli.geometry.depth_map import DepthMap
 from ccd_cli.geometry.kinds import Kind
+from ccd_cli.runtimes.choose import Work
 from ccd_cli.teachers.adapters.diffusion import DiffusionTeacher
 from ccd_cli.teachers.model import Model, predict_each
 
@@ -26,32 +27,41 @@ class ModelSource:
     It sees photos at `resolution`, else at what a suite of one's own says, each by its own rule; else at its own resolution.
     Only diffusion models (Marigold, GenPercept) see them as the protocol of a published set says, which was made for them:
     longer side `spec.resolution`, or in the zero-shot suite the photo as it is.
-    Focal lengths go along where the set has cameras, unless `told` is False: some networks need them for meters.
+    Focal lengths go along where the set has cameras, unless `told` is False: some networks need them for meters. The network is
+    loaded when the first photo comes, for `passes` of them.
     """
 
     def __init__(
-        self, label: str, model: Model, resolution: int | None, suite: str, compute: Compute, told: bool = True
+        self,
+        label: str,
+        model: Model,
+        resolution: int | None,
+        suite: str,
+        compute: Compute,
+        told: bool = True,
+        passes: int = 1,
     ) -> None:
         self.label = label
-        self.kind: Kind | None = model.teacher.kind
-        self.batch = GPU_BATCH if compute.device.type == "cuda" else 1
+        self.kind: Kind | None = model.about.kind
+        self._passes = passes
+        self.batch = GPU_BATCH if compute.type == "cuda" else 1
         self.model = model
-        self._resolution, self._suite, self._precision = resolution, suite, compute.precision
+        self._resolution, self._suite, self._precision = resolution, suite, model.computed or compute.precision
         self._told = told
 
     def facts(self) -> dict[str, Any]:
         """Return the checkpoint's hash, kind, license, resolution and number format."""
-        teacher = self.model.teacher
+        about = self.model.about
         facts: dict[str, Any] = {
-            "kind": teacher.kind,
-            "sha256": teacher.checkpoint_sha256,
-            "license": teacher.license,
+            "kind": about.kind,
+            "sha256": about.checkpoint_sha256,
+            "license": about.license,
             "resolution": "the protocol's" if self._by_protocol else self.model.resolution,
             "precision": self._precision,
         }
         if not self._told:
             facts["focal lengths"] = "not told"
-        if settings := getattr(teacher, "settings", None):
+        if about.arch is None and (settings := getattr(self.model.teacher, "settings", None)):
             facts["sampling"] = str(settings)
         return facts
 
@@ -80,7 +90,13 @@ class ModelSource:
 
     @property
     def _by_protocol(self) -> bool:
-        return self._resolution is None and isinstance(self.model.teacher, DiffusionTeacher)
+        foreign = self._resolution is None and self.model.about.arch is None
+        return foreign and isinstance(self.model.teacher, DiffusionTeacher)
+
+    @property
+    def runtime(self) -> str:
+        """What runs the network; torch before it is loaded."""
+        return self.model.runtime if self.model.loaded else "torch"
 
     def _side(self, benchmark: Benchmark, sample: Sample) -> int | None:
         wanted = benchmark.spec.resolution
@@ -93,7 +109,9 @@ class ModelSource:
 
     def _together(self, samples: list[Sample], side: int | None) -> list[Prediction | CcdError]:
         focals = [sample.camera.fx if sample.camera and self._told else None for sample in samples]
-        maps = predict_each(self.model.teacher, [sample.rgb for sample in samples], side, focals)
+        size = self.model.input_size(3, 4)
+        teacher = self.model.begin(Work(self._passes, size and size[0] * size[1]))
+        maps = predict_each(teacher, [sample.rgb for sample in samples], side, focals)
         return [made if isinstance(made, CcdError) else from_map(made) for made in maps]
 
 

@@ -27,7 +27,7 @@ def command(recipe: str, changes: RecipeChanges, settings: DistillSettings, scre
       ccd distill indoor --set images=IMAGES --set optim.batch=4 --out runs/mine
       ccd distill indoor --set images=IMAGES --resume
     """
-    from ccd_cli.cli.checks import check_inputs
+    from ccd_cli.api.recipes import run_distill
     from ccd_cli.config.load import load_recipe, to_yaml
 
     loaded = load_recipe(recipe, changes.overrides)
@@ -35,14 +35,10 @@ def command(recipe: str, changes: RecipeChanges, settings: DistillSettings, scre
         click.echo(to_yaml(loaded), nl=False)
         return
     report = screen.report()
-    if not settings.resume:  # a finished run needs nothing any more; an unfinished one is compared with its state
-        check_inputs(loaded, recipe)
-    report.note(f"Recipe {loaded.name}; loading torch")
+    result = run_distill(loaded, recipe, settings, report)
     from ccd_cli.core.paths import builtin_path
-    from ccd_cli.distill.train import run
     from ccd_cli.media.find import not_read_below
 
-    result = run(loaded, settings, report)
     if int(os.environ.get("RANK", "0")) > 0:
         return  # of several processes the first one prints
     report.note(
@@ -53,8 +49,6 @@ def command(recipe: str, changes: RecipeChanges, settings: DistillSettings, scre
             f"Best checkpoint on the evaluation pairs: AbsRel {result.scores['abs_rel']:.4f} at step "
             f"{result.scores['step']:.0f}"
         )
-    if result.skipped:
-        report.warn(f"{result.skipped} images could not be read; see {result.folder / 'skipped.jsonl'}")
     not_read = not_read_below([builtin_path(text) for text in loaded.images.paths])
     if summary := not_read.summary():
         report.warn(f"{summary.removeprefix(', ').capitalize()}.")

@@ -34,6 +34,9 @@ EXTRAS = {
     "data": "h5py",
     "ray": "ray",
     "heic": "pillow_heif",
+    "onnx": "onnxruntime",
+    "openvino": "openvino",
+    "int8": "nncf",
 }
 
 

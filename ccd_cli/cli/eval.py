@@ -12,8 +12,8 @@ from ccd_cli.cli.screen import JsonScreen, command_line
 from ccd_cli.evaluate.settings import Settings
 
 if TYPE_CHECKING:
-    from ccd_cli.cli.report import RichReport
     from ccd_cli.evaluate.results import Results
+    from ccd_cli.terminal.report import RichReport
 
 
 @click.command(cls=Command)

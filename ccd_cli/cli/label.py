@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 
 import click
 
@@ -28,36 +27,18 @@ def command(recipe: str, changes: RecipeChanges, settings: LabelSettings, screen
       ccd label label/indoor --set images=IMAGES --engine ray --workers 8
       ccd inspect labels/mine
     """
-    from ccd_cli.cli.checks import check_inputs
+    from ccd_cli.api.recipes import run_label, with_settings
     from ccd_cli.config.load import load_label_recipe, to_yaml
 
-    loaded = load_label_recipe(recipe, changes.overrides)
-    if settings.threads is not None:
-        loaded = loaded.model_copy(update={"threads": settings.threads})
-    if settings.precision != "auto":
-        teachers = [teacher.model_copy(update={"precision": settings.precision}) for teacher in loaded.teachers]
-        loaded = loaded.model_copy(update={"teachers": teachers})
+    loaded = with_settings(load_label_recipe(recipe, changes.overrides), settings)
     if changes.dry_run:
         click.echo(to_yaml(loaded), nl=False)
         return
     report = screen.report()
-    folder = Path(settings.out or loaded.out or Path("labels") / loaded.name)
-    if settings.overwrite or not (folder / "index.json").exists():  # finished labels need nothing any more
-        check_inputs(loaded, recipe)
-    report.note(f"Recipe {loaded.name}; loading torch")
+    result = run_label(loaded, recipe, settings, report, screen.verbose)
     from ccd_cli.core.paths import builtin_path
-    from ccd_cli.label.run import EngineOptions, run
     from ccd_cli.media.find import not_read_below
 
-    result = run(
-        loaded,
-        out=settings.out,
-        overwrite=settings.overwrite,
-        verify=settings.verify,
-        device=settings.device,
-        engine=EngineOptions(settings.engine, settings.workers, screen.verbose),
-        report=report,
-    )
     report.note(
         f"Done: {result.samples} images in {result.shards} shards, {result.bytes / 1e6:,.1f} MB, license "
         f"{result.license}; {result.folder}"
@@ -66,8 +47,6 @@ def command(recipe: str, changes: RecipeChanges, settings: LabelSettings, screen
         report.note(
             f"{result.dropped} images were excluded by the recipe's `drop`; see {result.folder / 'quality.jsonl'}"
         )
-    if result.skipped:
-        report.warn(f"{result.skipped} images could not be read; see {result.folder / 'skipped.jsonl'}")
     not_read = not_read_below([builtin_path(text) for text in loaded.images.paths])
     if summary := not_read.summary():
         report.warn(f"{summary.removeprefix(', ').capitalize()}.")

@@ -21,7 +21,6 @@ from typing import Any, get_args, get_origin
 import click
 
 from ccd_cli.core.options import PANELS, Option, choices, flag_of, options_of
-from ccd_cli.core.paths import expand_home
 
 MAX_BATCH = 1024
 
@@ -164,12 +163,9 @@ def _without_none(kind: Any) -> Any:
 
 
 def _intrinsics(text: str) -> Any:
-    from ccd_cli.geometry.camera import parse_intrinsics
-    from ccd_cli.geometry.camera_file import SUFFIXES, read_camera_file
+    from ccd_cli.geometry.camera_file import camera_from_text
 
-    if text.lower().endswith(SUFFIXES) or Path(text).is_file():
-        return read_camera_file(expand_home(text))
-    return parse_intrinsics(text)
+    return camera_from_text(text)
 
 
 def _comma_list(text: str) -> tuple[str, ...]:

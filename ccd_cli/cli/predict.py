@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +13,23 @@ import click
 from ccd_cli.cli.options import Command, options_from
 from ccd_cli.cli.screen import JsonScreen
 from ccd_cli.core.report import Report
-from ccd_cli.core.settings import DeviceSettings
+from ccd_cli.core.settings import DeviceSettings, RuntimeSettings
 from ccd_cli.predict.settings import ModelSettings, Settings
 
 ROWS_SHOWN = 12
 FAILURES_SHOWN = 30
 
 
+@dataclass(frozen=True, kw_only=True)
+class Hardware(RuntimeSettings, DeviceSettings):
+    """Where and how the network runs."""
+
+
 @click.command(cls=Command)
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
-@options_from(settings=Settings, network=ModelSettings, hardware=DeviceSettings, screen=JsonScreen)
+@options_from(settings=Settings, network=ModelSettings, hardware=Hardware, screen=JsonScreen)
 def command(
-    inputs: tuple[str, ...], settings: Settings, network: ModelSettings, hardware: DeviceSettings, screen: JsonScreen
+    inputs: tuple[str, ...], settings: Settings, network: ModelSettings, hardware: Hardware, screen: JsonScreen
 ) -> None:
     """Predict depth for images and videos.
 
@@ -66,11 +72,13 @@ def command(
 
     compute = choose_compute(hardware.device, hardware.precision, hardware.threads)
     downloads = screen.download_report()
-    loaded = load(network.model, network.arch, network.resolution, compute, downloads, network.compiled)
+    loaded = load(
+        network.model, network.arch, network.resolution, compute, downloads, network.compiled, hardware.runtime
+    )
     outcome = run(inputs, loaded, settings, compute, report, lines, (*found, not_read))
     failed, not_read = _reasons(outcome.failed), outcome.not_read
     screen.document(
-        {"model": loaded.teacher.name, "done": outcome.done, "failed": failed, "not_read": not_read.as_json()}
+        {"model": loaded.about.name, "done": outcome.done, "failed": failed, "not_read": not_read.as_json()}
     )
     made = [record for record in outcome.done if not record["skipped"]]
     rows: list[dict[str, object]] = [

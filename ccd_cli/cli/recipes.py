@@ -74,7 +74,7 @@ def check(file: str, changes: Overrides, screen: JsonScreen) -> None:
 
     Example: ccd recipes check mine.yaml
     """
-    from ccd_cli.cli.checks import faulty_models, missing_inputs, missing_models, problems_of
+    from ccd_cli.api.checks import faulty_models, missing_inputs, missing_models, problems_of
     from ccd_cli.config.load import find_recipe, load_any_recipe
     from ccd_cli.core.errors import RecipeError
     from ccd_cli.core.paths import shipped_folder

@@ -11,7 +11,7 @@ import click
 from ccd_cli.core.options import option
 
 if TYPE_CHECKING:
-    from ccd_cli.cli.report import RichReport
+    from ccd_cli.terminal.report import RichReport
 
 
 def command_line() -> str:
@@ -28,13 +28,13 @@ class Screen:
 
     def report(self) -> "RichReport":
         """Return the report that shows progress and notes on stderr."""
-        from ccd_cli.cli.report import RichReport
+        from ccd_cli.terminal.report import RichReport
 
         return RichReport(quiet=self.quiet, verbose=self.verbose)
 
     def download_report(self) -> "RichReport":
         """Return a report whose progress is counted in bytes."""
-        from ccd_cli.cli.download import DownloadReport
+        from ccd_cli.terminal.download import DownloadReport
 
         return DownloadReport(quiet=self.quiet, verbose=self.verbose)
 

@@ -25,7 +25,7 @@ class Filter:
         flags="--commercial/--noncommercial",
     )
     pulled: bool = option(False, "Only models whose weights are on this machine.", "Input")
-    markdown: bool = option(False, "Print the README's table of all published models.", "Output")
+    markdown: bool = option(False, "Print the guide's table of all published models.", "Output")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +57,7 @@ def list_teachers(chosen: Filter, screen: JsonScreen) -> None:
     """
     from ccd_cli.teachers.custom import custom_problems
     from ccd_cli.teachers.download.lock import lock_problem
-    from ccd_cli.teachers.listing import markdown_table, rows
+    from ccd_cli.teachers.listing import chosen_rows, markdown_table
 
     if chosen.markdown:
         click.echo(markdown_table(), nl=False)
@@ -65,13 +65,7 @@ def list_teachers(chosen: Filter, screen: JsonScreen) -> None:
     report = screen.report()
     for problem in (*custom_problems(), *filter(None, [lock_problem()])):
         report.warn(problem)
-    found = [
-        row
-        for row in rows()
-        if (chosen.family is None or chosen.family.lower() in row["family"].lower())
-        and (chosen.commercial is None or (row["commercial"] is True) is chosen.commercial)
-        and (not chosen.pulled or row["pulled"])
-    ]
+    found = chosen_rows(chosen.family, chosen.commercial, chosen.pulled)
     if screen.as_json:
         screen.document(found)
     else:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import hashlib
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,6 +28,9 @@ TASKS: dict[str, type[BaseModel]] = {"distill": DistillRecipe, "label": LabelRec
 """What a recipe's `task` may be; a recipe without one is for distillation."""
 
 Recipe = TypeVar("Recipe", bound=BaseModel)
+
+Overrides = Sequence[str | tuple[str, Any]]
+"""Changes to a recipe: `key.path=value` as typed, or (key path, plain value)."""
 
 
 @dataclass(frozen=True)
@@ -72,34 +76,39 @@ def find_recipe(source: str) -> Path:
     raise RecipeError(source[:200], [("file", f"{what}; {hint}")])
 
 
-def load_recipe(source: str, overrides: tuple[str, ...] | list[str] = ()) -> DistillRecipe:
-    """Read a distillation recipe, apply `key.path=value` overrides and check it; RecipeError lists all problems."""
-    return check_recipe(_read(source, overrides), source)
+def load_recipe(source: str | Mapping[str, Any], overrides: Overrides = ()) -> DistillRecipe:
+    """Read a distillation recipe (plain values: take it), override keys and check it; RecipeError lists all problems."""
+    return check_recipe(_read(source, overrides), name_of(source))
 
 
-def load_label_recipe(source: str, overrides: tuple[str, ...] | list[str] = ()) -> LabelRecipe:
-    """Read a label recipe, apply `key.path=value` overrides and check it; RecipeError lists all problems."""
-    return check_label_recipe(_read(source, overrides), source)
+def load_label_recipe(source: str | Mapping[str, Any], overrides: Overrides = ()) -> LabelRecipe:
+    """Read a label recipe (plain values: take it), override keys and check it; RecipeError lists all problems."""
+    return check_label_recipe(_read(source, overrides), name_of(source))
 
 
-def load_any_recipe(source: str, overrides: tuple[str, ...] | list[str] = ()) -> DistillRecipe | LabelRecipe:
+def load_any_recipe(source: str, overrides: Overrides = ()) -> DistillRecipe | LabelRecipe:
     """Read a recipe for whatever its `task` says, apply overrides and check it; RecipeError lists all problems."""
     raw = _read(source, overrides)
     return check_label_recipe(raw, source) if raw.get("task") == "label" else check_recipe(raw, source)
 
 
-def _read(source: str, overrides: tuple[str, ...] | list[str]) -> dict[str, Any]:
+def name_of(source: str | Mapping[str, Any]) -> str:
+    """Return how errors name a recipe: as it was typed, or "recipe" for plain values."""
+    return source if isinstance(source, str) else "recipe"
+
+
+def _read(source: str | Mapping[str, Any], overrides: Overrides) -> dict[str, Any]:
     """Return a recipe's plain values after the overrides."""
-    raw = read_yaml(find_recipe(source))
+    raw = read_yaml(find_recipe(source)) if isinstance(source, str) else copy.deepcopy(dict(source))
     if not isinstance(raw, dict):
-        raise RecipeError(source, [("file", "is not a YAML mapping of keys to values")])
+        raise RecipeError(name_of(source), [("file", "is not a YAML mapping of keys to values")])
     problems: list[tuple[str, str]] = []
-    for text in overrides:
-        problem = _override(raw, text)
+    for change in overrides:
+        problem = _override(raw, change) if isinstance(change, str) else _set(raw, *change)
         if problem:
-            problems.append((text, problem))
+            problems.append((change if isinstance(change, str) else change[0], problem))
     if problems:
-        raise RecipeError(source, problems)
+        raise RecipeError(name_of(source), problems)
     return raw
 
 
@@ -156,13 +165,20 @@ def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> l
 def _override(raw: dict[str, Any], text: str) -> str:
     """Apply one `key.path=value` in place; return what is wrong with it, or an empty string."""
     path, found, value_text = text.partition("=")
-    keys = path.strip().split(".")
-    if not found or not all(keys):
+    if not found or not all(path.strip().split(".")):
         return "write it as key.path=value"
     try:
         value = parse_yaml(value_text, text) if value_text.strip() else None
     except RecipeError as error:
         return error.problems[0][1]
+    return _set(raw, path.strip(), value)
+
+
+def _set(raw: dict[str, Any], path: str, value: Any) -> str:
+    """Set one key, `optim.steps`, in place; return what is wrong with it, or an empty string."""
+    keys = path.split(".")
+    if not all(keys):
+        return "is no key path: write it as optim.steps"
     if len(keys) == 1 and keys[0] in SHORT_FORMS and not isinstance(value, dict):
         keys = [keys[0], SHORT_FORMS[keys[0]]]
     node: Any = raw

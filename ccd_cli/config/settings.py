@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ccd_cli.core.options import option
-from ccd_cli.core.settings import DeviceSettings, out_option, overwrite_option
+from ccd_cli.core.settings import DeviceSettings, RuntimeSettings, out_option, overwrite_option
 
 EngineName = Literal["local", "ray"]
 
@@ -19,7 +19,7 @@ class DistillSettings(DeviceSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelSettings(DeviceSettings):
+class LabelSettings(RuntimeSettings, DeviceSettings):
     """Where labels go and what runs the teachers."""
 
     out: str | None = out_option(None, "Folder of the labels.", default_text="labels/<recipe name>")

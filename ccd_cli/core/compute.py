@@ -1,25 +1,57 @@
-"""Device, precision and threads."""
+"""Device, precision and threads. Torch loads where it computes, or where only it can tell what devices there are."""
 
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
-
-import torch
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ccd_cli.core.errors import CcdError, UsageProblem
+
+if TYPE_CHECKING:
+    import torch
+
+EXACT = "fp32"
+"""The precision at which torch, OpenVINO and onnxruntime give one map, to 1e-5 of its range."""
+_GPU_FILES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg", "/dev/kfd", "/dev/nvhost-gpu", "/dev/nvmap")
 
 
 @dataclass(frozen=True)
 class Compute:
-    """Where and how tensors are computed, and as which of how many processes."""
+    """Where (`place`: cpu, cuda, cuda:N, mps) and how tensors are computed, and as which of how many processes.
 
-    device: torch.device
+    `threads` None: as many as the runtime chooses.
+    """
+
+    place: str
     precision: str
     rank: int = 0
     world: int = 1
+    threads: int | None = None
+
+    @cached_property
+    def device(self) -> torch.device:
+        """The device as torch's own value: loads torch and sets its threads."""
+        import torch
+
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)
+        return torch.device(self.place)
+
+    @property
+    def type(self) -> str:
+        """The kind of device: cpu, cuda or mps; without torch."""
+        return self.place.partition(":")[0]
+
+    @property
+    def takes_all_cores(self) -> bool:
+        """Whether the network leaves no core free: what runs beside a pass then holds up all of its threads."""
+        return self.type == "cpu" and (self.threads is None or self.threads >= (os.cpu_count() or 1))
 
     @property
     def main(self) -> bool:
@@ -28,27 +60,65 @@ class Compute:
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Return the mixed-precision context; nothing at fp32."""
-        if self.precision == "fp32":
+        if self.precision == EXACT:
             return nullcontext()
+        import torch
+
         dtype = torch.bfloat16 if self.precision == "bf16" else torch.float16
         return torch.autocast(self.device.type, dtype=dtype)
 
     def describe(self) -> str:
         """Return device, precision and threads in words."""
+        import torch
+
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
         many = f", process {self.rank + 1} of {self.world}" if self.world > 1 else ""
         return f"{name}, {self.precision}, {torch.get_num_threads()} threads{many}"
 
 
+def computed_by(precision: str, runtime: str) -> str:
+    """Return the word that tells maps of different values apart: the precision, and the runtime where it matters.
+
+    At fp32 all runtimes give the same map to 1e-5 of its range, and count as one; at other precisions they round differently.
+    """
+    return precision if precision == EXACT or runtime == "torch" else f"{precision} ({runtime})"
+
+
 def choose_compute(device: str = "auto", precision: str = "auto", threads: int | None = None) -> Compute:
     """Turn `--device`, `--precision` and `--threads` into a Compute; joins the process group under `torchrun`.
 
-    `auto` takes CUDA, then MPS, then CPU; bf16 on GPUs that have it, else fp16 on CUDA, and fp32 elsewhere: on CPUs
-    without native bfloat16 it is a hundred times slower. Raises UsageProblem for a device that is not there.
+    `auto` takes CUDA, then MPS, then CPU; bf16 on GPUs that have it, else fp16 on CUDA, and fp32 elsewhere. Torch is not loaded
+    where the device can only be the CPU. Raises UsageProblem for a device that is not there, and on CPUs for a precision that
+    they do not compute in: emulated, it is a hundred times slower.
     """
-    if threads is not None:
-        torch.set_num_threads(threads)
     world, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
+    plain = device == "cpu" or (device == "auto" and not may_have_gpu())
+    place = "cpu" if plain else _torch_place(device, world)
+    kind = place.partition(":")[0]
+    if precision == "auto":
+        precision = EXACT if kind != "cuda" else "bf16" if has_bf16() else "fp16"
+    if precision == "fp16" and kind != "cuda":
+        raise UsageProblem(f"--precision fp16 needs CUDA, not {kind}.", "Use fp32 or bf16.")
+    if precision == "bf16" and kind == "cpu" and not cpu_has_bf16():
+        raise UsageProblem(
+            "--precision bf16: this processor has neither AVX512-BF16 nor AMX, without which it is a hundred times slower.",
+            "Use --precision fp32.",
+        )
+    made = Compute(place, precision, rank, world, threads)
+    if world > 1:
+        import torch
+
+        if not torch.distributed.is_initialized():
+            torch.distributed.init_process_group("nccl" if kind == "cuda" else "gloo")
+    if "torch" in sys.modules:
+        _ = made.device  # sets the threads of this one, which computes
+    return made
+
+
+def _torch_place(device: str, world: int) -> str:
+    """The device that torch takes for `--device`; raises UsageProblem where it is not there."""
+    import torch
+
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
@@ -68,24 +138,44 @@ def choose_compute(device: str = "auto", precision: str = "auto", threads: int |
         raise UsageProblem("--device mps: not available here.", "Use --device cpu.")
     elif chosen.type not in ("cpu", "mps"):
         raise UsageProblem(f"--device {device}: not supported.", "Use auto, cpu, cuda, cuda:N or mps.")
-    if precision == "auto":
-        precision = "fp32" if chosen.type != "cuda" else "bf16" if has_bf16() else "fp16"
-    if precision == "fp16" and chosen.type != "cuda":
-        raise UsageProblem(f"--precision fp16 needs CUDA, not {chosen.type}.", "Use fp32 or bf16.")
-    if world > 1 and not torch.distributed.is_initialized():
-        torch.distributed.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
-    return Compute(chosen, precision, rank, world)
+    return str(chosen)
+
+
+def may_have_gpu() -> bool:
+    """Return False where torch cannot find a GPU: it was built without, or Linux shows none. Torch is not loaded."""
+    try:
+        if metadata.version("torch").endswith("+cpu"):
+            return False
+    except metadata.PackageNotFoundError:
+        return False
+    return sys.platform != "linux" or any(Path(path).exists() for path in _GPU_FILES)
+
+
+def cpu_has_bf16() -> bool:
+    """Return whether the processor itself computes bfloat16: AVX512-BF16, AMX, or ARM's bf16."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
+    except OSError:  # not Linux: torch knows
+        import torch
+
+        known = [getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")]
+        return any(ask is not None and ask() for ask in known)
+    return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(flags)
 
 
 def has_bf16() -> bool:
     """Return whether the CUDA device computes bfloat16 itself; torch would also emulate it, slowly."""
+    import torch
+
     return bool(torch.cuda.is_bf16_supported(including_emulation=False))
 
 
 def memory_error(error: BaseException) -> CcdError | None:
     """Return a plain error when `error` is an exhausted GPU or CPU memory, else None."""
     text = str(error)
-    if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in text:
+    torch = sys.modules.get("torch")
+    of_torch = torch is not None and isinstance(error, torch.OutOfMemoryError)
+    if of_torch or isinstance(error, MemoryError) or "can't allocate memory" in text:
         return CcdError(
             "Out of memory.",
             "Lower optim.batch (raise optim.accumulate to keep the step), crops.size or crops.patches.",

@@ -21,6 +21,10 @@ class CcdError(Exception):
         return f"{self.message} {self.hint}".strip()
 
 
+class CcdWarning(UserWarning):
+    """Something that may need the user: what a command prints as a warning is a Python warning in the Python API."""
+
+
 def first_line(error: BaseException) -> str:
     """Return the first line of a foreign error, cut and without a full stop, or its type's name where it says nothing."""
     lines = str(error).strip().splitlines()

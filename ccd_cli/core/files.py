@@ -58,6 +58,65 @@ def atomic_write(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def work_folder(path: Path) -> Iterator[Path]:
+    """Give an empty temporary folder beside `path`, for results of several files; it is removed when the block ends,
+    and so are folders that were made for it and are empty then.
+
+    What a killed process left in the folder of `path` goes too. Raises as `atomic_write`.
+    """
+    new = [each for each in (path.parent, *path.parent.parents) if not each.exists()]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path.parent)
+        temporary = path.parent / f".{path.name[:_NAME]}.ccd-{_MACHINE}-{os.getpid()}-{secrets.token_hex(8)}"
+        temporary.mkdir()
+    except FileExistsError as error:
+        raise CcdError(f"{path.parent} is a file, where a folder should be.", "Choose another folder.") from error
+    except OSError as error:
+        raise disk_error(error, path) from error
+    try:
+        yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        with suppress(OSError):  # not empty
+            for folder in new:
+                folder.rmdir()
+
+
+def move_into_place(made: list[Path], folder: Path) -> list[Path]:
+    """Flush files and folders to disk and rename each to its name in `folder`, of the same disk; return the new paths.
+
+    What had these names is replaced; where one renaming fails, all are as before. Raises CcdError (`disk_error`).
+    """
+    done: list[tuple[Path, Path | None]] = []
+    try:
+        for source in made:
+            for file in source.rglob("*") if source.is_dir() else [source]:
+                if file.is_file():
+                    with file.open("rb+") as opened:
+                        os.fsync(opened.fileno())
+        for source in made:
+            target, old = folder / source.name, None
+            if target.exists():
+                old = source.with_name(f"old-{secrets.token_hex(8)}")
+                target.rename(old)
+            done.append((target, old))
+            source.rename(target)
+    except BaseException as error:
+        for target, old in reversed(done):
+            if old is not None:
+                with suppress(OSError):
+                    shutil.rmtree(target) if target.is_dir() else target.unlink(missing_ok=True)
+                    old.rename(target)
+            elif target.exists():
+                shutil.rmtree(target, ignore_errors=True) if target.is_dir() else target.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise disk_error(error, folder) from error
+        raise
+    return [target for target, _ in done]
+
+
 def _sweep(folder: Path) -> None:
     """Remove the temporary files that processes of this machine left when they were killed; once a folder and process."""
     if folder in _swept:
@@ -67,7 +126,7 @@ def _sweep(folder: Path) -> None:
         owner = _OWNER.fullmatch(file.name)
         if owner is not None and owner[1] == _MACHINE and not _alive(int(owner[2])):
             with suppress(OSError):
-                file.unlink()
+                shutil.rmtree(file) if file.is_dir() else file.unlink()
 
 
 def sweep_again() -> None:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from ccd_cli.core.options import option
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+RuntimeChoice = Literal["auto", "torch", "openvino", "onnxruntime"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +20,18 @@ class DeviceSettings:
     )
     threads: int | None = option(
         None, "Number of CPU threads.", "Runtime", metavar="N", range=(1, 1024), default_text="chosen by torch"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuntimeSettings:
+    """Which software runs the network; `teachers.runtime` takes it."""
+
+    runtime: RuntimeChoice = option(
+        "auto",
+        "Software that runs the network on a CPU (docs/runtimes.md); auto: the fastest exact one that is installed and worth "
+        "its preparation for this many images.",
+        "Runtime",
     )
 
 

@@ -22,7 +22,7 @@ from ccd_cli.core.files import atomic_write, write_text
 from ccd_cli.core.report import Report
 from ccd_cli.core.signals import Signals
 from ccd_cli.evaluate.figures import Panels, draw, draw_untrue
-from ccd_cli.evaluate.task import Task, predicted
+from ccd_cli.evaluate.task import Task, predicted, ran_in
 from ccd_cli.geometry.kinds import KINDS, Kind
 from ccd_cli.metrics.alignment_clip import ClipFit
 from ccd_cli.metrics.depth import image_metrics
@@ -111,7 +111,7 @@ class ClipTask:
                 continue
             if index not in task.book.records:
                 task.gallery.add(record, self._panels(sample, depth) if task.gallery.wants(record) else None)
-                task.book.add(record)
+                task.book.add(record | ran_in(task.source))
             report.advance(done)
         report.end()
 

@@ -71,15 +71,16 @@ def _sources(settings: Settings, inputs: Inputs, compute: Compute, report: Repor
     if (maps := inputs.maps) is not None:
         yield lambda: maps
     for word in inputs.models or ([None] if maps is None else []):
-        yield partial(_model, settings, word, inputs.models, compute, report)
+        yield partial(_model, settings, word, inputs, compute, report)
 
 
-def _model(
-    settings: Settings, word: str | None, words: dict[str, str], compute: Compute, report: Report
-) -> ModelSource:
-    model = load(word, settings.arch, settings.resolution, compute, report)
-    label = model.teacher.name if word is None else words[word]
-    return ModelSource(label, model, settings.resolution, settings.suite, compute, settings.camera == "set")
+def _model(settings: Settings, word: str | None, inputs: Inputs, compute: Compute, report: Report) -> ModelSource:
+    words = inputs.models
+    model = load(word, settings.arch, settings.resolution, compute, report, runtime=settings.runtime)
+    label = model.about.name if word is None else words[word]
+    passes = sum(min(len(benchmark), settings.limit or len(benchmark)) for benchmark in inputs.sets)
+    told = settings.camera == "set"
+    return ModelSource(label, model, settings.resolution, settings.suite, compute, told, passes)
 
 
 class Evaluation:
@@ -111,13 +112,18 @@ class Evaluation:
         folder = self.settings.out / folder_name(source.label, self.taken)
         self.taken.add(folder.name)
         facts = source.facts()
-        self.results.protocol["models"][source.label] = {**facts, "alignment": alignment.method(source.kind)}
+        described = {**facts, "alignment": alignment.method(source.kind)}
+        self.results.protocol["models"][source.label] = described
+        used: set[str] = set()
         for benchmark in self.sets:
             name = benchmark.spec.name
             if not source.has(benchmark):
                 self.report.note(f"{source.label} has no folder for {name}, which is skipped")
                 continue
             records, gallery = self._score_set(source, benchmark, folder, facts)
+            used |= {record.get("runtime", "torch") for record in records}
+            if isinstance(source, ModelSource):
+                described["runtime"] = " and ".join(sorted(used))
             for text in (*getattr(source, "notes", ()), *getattr(benchmark, "notes", ())):
                 self.report.note(f"{name}: {text}")
             if self.signals.received is not None:

@@ -7,6 +7,7 @@ from ccd_cli.core.errors import UsageProblem
 from ccd_cli.core.options import check_choices, option
 from ccd_cli.core.settings import (
     DeviceSettings,
+    RuntimeSettings,
     arch_option,
     data_root_option,
     out_option,
@@ -18,7 +19,7 @@ from ccd_cli.metrics.methods import AlignmentChoice, CameraChoice
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(DeviceSettings):
+class Settings(RuntimeSettings, DeviceSettings):
     """What to score, on what, and how. Raises UsageProblem for contradictions.
 
     Without `models` and `predictions` the default model is scored. `command` only goes into the report.

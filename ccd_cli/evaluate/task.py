@@ -68,7 +68,7 @@ class Task:
                 self.left_out(self.names[index], record)
                 return
             self.gallery.add(record, panels)  # before its record: after a kill in between it is drawn again
-            self.book.add(record)
+            self.book.add(record | ran_in(self.source))
             report.advance(done, **{score_key: record["scores"][score_key]})
 
         with ThreadPoolExecutor(SCORERS) as scorers:
@@ -98,6 +98,12 @@ class Task:
             return index, CcdError("does not fit into memory"), None
         record = {"index": index, **made, "image": self.names[index]}
         return index, record, panels() if self.gallery.wants(record) else None
+
+
+def ran_in(source: Source) -> Record:
+    """Return what the record of a new score says of the software that ran the network; nothing for torch and for files."""
+    runtime = getattr(source, "runtime", "torch")
+    return {} if runtime == "torch" else {"runtime": runtime}
 
 
 def predicted(

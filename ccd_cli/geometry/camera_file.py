@@ -15,7 +15,8 @@ import numpy as np
 
 from ccd_cli.core.errors import UsageProblem
 from ccd_cli.core.parse import UTF16_MARKS, parse_json
-from ccd_cli.geometry.camera import Calibration, camera_from_numbers
+from ccd_cli.core.paths import expand_home
+from ccd_cli.geometry.camera import Calibration, camera_from_numbers, parse_intrinsics
 from ccd_cli.geometry.depth_map import Camera
 
 MAX_BYTES = 4_000_000
@@ -31,6 +32,13 @@ _COLMAP: dict[str, tuple[int, int]] = {  # parameters: focal lengths (1 or 2) an
 }
 _DISTORTION = ("k1", "k2", "k3", "k4", "p1", "p2")
 _UNDISTORT = "Undistort the images (COLMAP: image_undistorter; OpenCV: undistort), and use the camera of those."
+
+
+def camera_from_text(text: str) -> Calibration:
+    """Return the camera of `fx,fy,cx,cy`, nine numbers of a matrix, or a file's name; raises UsageProblem for anything else."""
+    if text.lower().endswith(SUFFIXES) or Path(text).is_file():
+        return read_camera_file(expand_home(text))
+    return parse_intrinsics(text)
 
 
 def read_camera_file(path: Path) -> Calibration:

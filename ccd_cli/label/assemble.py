@@ -163,6 +163,7 @@ def _teacher_facts(job: LabelJob, teacher: int) -> dict[str, Any]:
     facts, entry = job.state["teachers"].get(str(teacher)), job.recipe.teachers[teacher]
     if facts is None:  # recorded before its first part is there
         raise CcdError(f"{job.folder.state} is damaged.", "Start over with --overwrite.")
+    runtime = job.runtimes[teacher]
     return {
         "teacher": facts["teacher"],
         "kind": facts["kind"],
@@ -171,7 +172,7 @@ def _teacher_facts(job: LabelJob, teacher: int) -> dict[str, Any]:
         "checkpoint_sha256": facts["checkpoint_sha256"],
         "license": facts["license"],
         "resolution": entry.resolution,
-        "precision": job.precisions[teacher],
+        "precision": job.precisions[teacher] + (f" ({runtime})" if runtime != "torch" else ""),
         "batch": entry.batch,
         "encoding": encoding_of(facts["kind"]),
     }

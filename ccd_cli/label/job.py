@@ -18,7 +18,7 @@ from ccd_cli.teachers.load import ModelRef
 
 @dataclass
 class LabelJob:
-    """The recipe, the output folder, the plan, and for each teacher its weights and precision.
+    """The recipe, the output folder, the plan, and for each teacher its weights, its precision and what runs it.
 
     `threads` read and encode images. `state` is what `label.json` holds: `teachers` in it are the facts (name, kind,
     license, hash of the weights) of each teacher that has been loaded, by its number as text.
@@ -29,6 +29,7 @@ class LabelJob:
     plan: Plan
     references: list[ModelRef]
     precisions: list[str]
+    runtimes: list[str]
     device: torch.device
     threads: int
     recipe_sha256: str

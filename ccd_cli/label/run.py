@@ -32,6 +32,7 @@ from ccd_cli.label.stages import Answer, Predict, ScoreAgreement, Stage, WriteSh
 from ccd_cli.labels.agreement import comparable
 from ccd_cli.labels.format import Index, old_format_note
 from ccd_cli.labels.shards import read_index
+from ccd_cli.teachers.runtime import prepare_graph
 
 
 @dataclass(frozen=True)
@@ -51,12 +52,18 @@ class Result:
 class EngineOptions:
     """The engine: `local` (this process), or `ray` with `workers` processes (None: one per GPU, or as many as fit the cores).
 
-    `verbose` shows Ray's own messages.
+    `verbose` shows Ray's own messages. `runtime` is the software that runs the teachers; `auto` on Ray is torch.
     """
 
     name: str = "local"
     workers: int | None = None
     verbose: bool = False
+    runtime: str = "torch"
+
+    @property
+    def wanted(self) -> str:
+        """Return the runtime that is asked for: on machines that differ, torch unless another one is named."""
+        return "torch" if self.runtime == "auto" and self.name == "ray" else self.runtime
 
 
 def run(
@@ -97,7 +104,7 @@ def run(
 
         runner = _start_engine(engine, stop_if_asked, report)
         stack.callback(runner.close)
-        job = prepare(recipe, folder, overwrite, partial(runner.resolve_device, device), report, stack)
+        job = prepare(recipe, folder, overwrite, partial(runner.resolve_device, device), engine.wanted, report, stack)
         stages = _Stages(job, runner, stop_if_asked, report)
         missing = retain_whole_shards(folder, job.plan.shards, verify, report)
         report.note(
@@ -169,6 +176,8 @@ def _predict(stages: _Stages, number: int, shards: list[int]) -> None:
     stages.report.note(
         f"Loading teacher {reference.name} ({reference.kind}, {reference.license}, {job.precisions[number]})"
     )
+    if job.runtimes[number] != "torch" and reference.exported is None:
+        prepare_graph(reference, stages.report)  # here, where a note is read
     unreadable = _unreadable_so_far(folder, existing) if number == 0 else {}
 
     def list_unreadable() -> None:

@@ -6,13 +6,14 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
 import ccd_cli
 from ccd_cli.config.label import LabelRecipe
 from ccd_cli.config.load import recipe_hash, to_yaml
+from ccd_cli.core.compute import Compute
 from ccd_cli.core.errors import CcdError, UsageProblem
 from ccd_cli.core.files import check_free_space, write_json, write_text
 from ccd_cli.core.lock import exclusive_lock
@@ -28,7 +29,10 @@ from ccd_cli.labels.format import FORMAT, OLD_FORMAT
 from ccd_cli.media.find import list_photos
 from ccd_cli.media.not_read import NotRead
 from ccd_cli.media.photos import bad_headers
+from ccd_cli.runtimes.choose import Work
+from ccd_cli.runtimes.sessions import RuntimeName
 from ccd_cli.teachers.needs import find_models
+from ccd_cli.teachers.runtime import choose_runtime
 
 ResolveDevice = Callable[[Sequence[str], int], tuple[str, list[str]]]
 """(precisions of the recipe, its threads) -> (device, the precision of each teacher on it)."""
@@ -40,11 +44,13 @@ def prepare(
     folder: LabelFolder,
     overwrite: bool,
     resolve_device: ResolveDevice,
+    runtime: str,
     report: Report,
     stack: ExitStack,
 ) -> LabelJob:
     """Check everything and return the job; `stack` holds the folder's lock from then on.
 
+    `runtime` is what `--runtime` names; labels that were begun go on in the one that they were begun in.
     Raises CcdError with one plain sentence for whatever is wrong; nothing is written before all checks have passed.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
@@ -59,13 +65,20 @@ def prepare(
     choose_label_folder(recipe, str(folder.path), overwrite)  # again: another run may have written before the lock
     folder.sweep()
     new = overwrite or not folder.recipe.exists()
-    state = _new_state(images, torch.device(name), precisions)
+    work = Work(plan.count * plan.crops_per_image, plan.size**2)
+    begun = [] if new or runtime != "auto" else _recorded_runtimes(folder, len(references))
+    runtimes = [
+        choose_runtime(ref, wanted, Compute(name, precision, threads=recipe.threads), work, prepared=False)
+        for ref, precision, wanted in zip(references, precisions, begun or [runtime] * len(references), strict=True)
+    ]
+    state = _new_state(images, torch.device(name), precisions, runtimes)
     job = LabelJob(
         recipe=recipe,
         folder=folder,
         plan=plan,
         references=references,
         precisions=precisions,
+        runtimes=runtimes,
         device=torch.device(name),
         threads=recipe.images.workers or min(16, os.cpu_count() or 1),
         recipe_sha256=labels_hash(recipe),
@@ -107,12 +120,22 @@ def _check_space(recipe: LabelRecipe, folder: LabelFolder, plan: Plan) -> None:
     check_free_space(folder.path, max(0, int(needed) - existing), "The folder of labels")
 
 
-def _new_state(images: list[Path], device: torch.device, precisions: list[str]) -> dict[str, Any]:
+def _recorded_runtimes(folder: LabelFolder, teachers: int) -> list[str]:
+    """Return what ran each teacher when labeling began; torch before that was recorded, [] where the record is damaged."""
+    try:
+        found = parse_json(folder.state.read_text(encoding="utf-8")).get("runtime", ["torch"] * teachers)
+        return [str(name) for name in found] if len(found) == teachers and {*found} <= {*get_args(RuntimeName)} else []
+    except (OSError, ValueError, TypeError, AttributeError):
+        return []
+
+
+def _new_state(images: list[Path], device: torch.device, precisions: list[str], runtimes: list[str]) -> dict[str, Any]:
     """Return what `label.json` holds before the first teacher is loaded."""
     return {
         "photos": Source(images).digest,
         "device": device.type,
         "precision": precisions,
+        "runtime": runtimes,
         "ccd": ccd_cli.__version__,
         "format": FORMAT,
         "teachers": {},
@@ -123,7 +146,8 @@ def _resumed_state(folder: LabelFolder, now: dict[str, Any], report: Report) -> 
     """Return the state that labeling began with; raises UsageProblem where the present one would give other labels."""
     try:
         then = parse_json(folder.state.read_text(encoding="utf-8"))
-        pairs = [(key, then[key], now[key]) for key in ("photos", "device", "precision", "ccd")]
+        then.setdefault("runtime", ["torch"] * len(now["runtime"]))  # of an earlier version
+        pairs = [(key, then[key], now[key]) for key in ("photos", "device", "precision", "runtime", "ccd")]
         for facts in then["teachers"].values():
             TeacherFacts.model_validate(facts)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -14,16 +14,19 @@ from typing import Any, Protocol, Self
 
 import torch
 
-from ccd_cli.core.compute import memory_error
+from ccd_cli.core.compute import Compute, memory_error
 from ccd_cli.core.errors import CcdError
 from ccd_cli.core.files import write_json
+from ccd_cli.core.report import Silent
 from ccd_cli.label.assemble import check_same_images, write_shard
 from ccd_cli.label.job import LabelJob
 from ccd_cli.label.parts import LoadedTeacher, read_part, write_part
 from ccd_cli.label.plan import key_of
 from ccd_cli.label.quality import Line, score_shard
 from ccd_cli.label.threads import ImageThreads
+from ccd_cli.teachers.base import Teacher
 from ccd_cli.teachers.load import load_teacher
+from ccd_cli.teachers.runtime import load_in
 
 Progress = Callable[[int], None]
 """Called with the number of the unit's images that are done; may raise to stop, and nothing of the unit is left then."""
@@ -109,7 +112,12 @@ class Predict:
         job, entry = self.job, self.job.recipe.teachers[self.number]
         if self._teacher is None:
             reference, precision = job.references[self.number], job.precisions[self.number]
-            model = load_teacher(reference, None, job.device, precision, entry.resolution)
+            model: Teacher
+            if (runtime := job.runtimes[self.number]) == "torch":
+                model = load_teacher(reference, None, job.device, precision, entry.resolution)
+            else:
+                compute = Compute(str(job.device), precision, threads=job.recipe.threads)
+                model = load_in(reference, runtime, compute, Silent(), entry.resolution)
             facts = {
                 "teacher": job.teacher_name(self.number),
                 "kind": model.kind,

@@ -82,7 +82,7 @@ class TeacherLabels(Section):
     resolution: int | None
     """Input resolution of the network (side, px), before rounding to its multiple; null: the label's own size."""
     precision: str
-    """Floating-point precision of the network."""
+    """Floating-point precision of the network, with the software that ran it in brackets where that is not torch."""
     batch: int
     """Crops per forward pass."""
     encoding: Encoding = "linear"

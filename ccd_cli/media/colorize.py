@@ -75,15 +75,20 @@ def colorize(
         own = color_range(near)
         low, high = own[0] if low is None else low, own[1] if high is None else high
     width = float(high) - float(low)
-    known = np.isfinite(near)
-    codes = np.full(near.shape, 128, np.uint8)
+    unknown = np.isnan(near)
+    holes = bool(unknown.any())
     if width > 0 and 255.0 / width < 1e37:  # else: constant as far as float32 can tell
-        level = (near - np.float32(low)) * np.float32(255.0 / width)
+        level = near - np.float32(low)
+        level *= np.float32(255.0 / width)
         np.clip(level, 0, 255, out=level)
-        codes = cv2.convertScaleAbs(np.nan_to_num(level, copy=False, nan=0.0))
-    picture = _looked_up(codes.reshape(near.shape), table)
-    if not known.all():
-        picture[~known] = INVALID
+        if holes:
+            level[unknown] = 0.0
+        codes = np.asarray(cv2.convertScaleAbs(level), np.uint8).reshape(near.shape)
+    else:
+        codes = np.full(near.shape, 128, np.uint8)
+    picture = _looked_up(codes, table)
+    if holes:
+        picture[unknown] = INVALID
     return picture
 
 

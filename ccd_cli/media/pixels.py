@@ -14,12 +14,16 @@ ORIENTATION = 0x0112
 BIT_DEPTHS = (8, 10, 12, 14, 16)
 """Cameras write values of so many bits into files of 16; read as 16 bits, such a photo is nearly black."""
 
+OPAQUE = 128
+"""Alpha from which on a pixel shows its own color more than what lies behind it."""
+
 
 def to_rgb(image: Image.Image) -> tuple[NDArray[np.uint8], int | None]:
     """Return (uint8 RGB (H, W, 3), bits) of a decoded image of any mode.
 
-    Alpha is laid over white. Gray of 16 bits is scaled by the smallest bit depth (8, 10, 12, 14, 16) that holds its largest
-    value, which is returned where it is less than 16; gray of 32 bits beyond 65535 by its largest value (bits 0), and float too.
+    Alpha is laid over white; where none is below OPAQUE (a screenshot's soft border), the colors are the photo's own. Gray of 16
+    bits is scaled by the smallest bit depth (8, 10, 12, 14, 16) that holds its largest value, which is returned where it is less
+    than 16; gray of 32 bits beyond 65535 by its largest value (bits 0), and float too.
     """
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
         values = np.asarray(image).astype(np.float32)
@@ -30,9 +34,11 @@ def to_rgb(image: Image.Image) -> tuple[NDArray[np.uint8], int | None]:
         return np.ascontiguousarray(np.repeat(_eight_bits(values, top)[..., None], 3, axis=2)), bits
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
+        if np.asarray(image.getchannel("A")).min() >= OPAQUE:
+            return np.ascontiguousarray(np.asarray(image.convert("RGB"))), None
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
         image = Image.alpha_composite(white, image)
-    return np.ascontiguousarray(np.asarray(image.convert("RGB"))), None
+    return np.ascontiguousarray(np.asarray(image if image.mode == "RGB" else image.convert("RGB"))), None
 
 
 def dropped_bits(image: Image.Image, source: Path | IO[bytes]) -> tuple[Image.Image, int | None]:

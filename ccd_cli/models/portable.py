@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import copy
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +33,8 @@ class Portable(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """See the class."""
         net = self.network
-        levels, _ = encode(net.encoder, net.arch, net.normalize(image), fit_positions)
+        with _portable_positions():
+            levels, _ = encode(net.encoder, net.arch, net.normalize(image), fit_positions)
         depth, sky = net.head(levels, image.shape[-2:])
         return depth if sky is None else fill_sky(depth, sky)
 
@@ -40,7 +45,7 @@ def fit_positions(embedding: Tensor, height: int, width: int) -> Tensor:
     Bicubic interpolation is linear in the values, and separable: R_h E R_w^T, a row of R holding the four weights of one
     position (Keys 1981, a = -0.75 as in torch).
     """
-    side = round((embedding.shape[1] - 1) ** 0.5)
+    side = math.isqrt(int(embedding.shape[1]) - 1)
     rows, columns = torch.ones(height).sum(), torch.ones(width).sum()  # as tensors, so that an export does not fix them
     same = (rows == side) & (columns == side)
     down, across = (torch.where(same, torch.ones(()), (count + 0.1) / side) for count in (rows, columns))
@@ -48,6 +53,54 @@ def fit_positions(embedding: Tensor, height: int, width: int) -> Tensor:
     fitted = torch.einsum("hi,ijc->hjc", _bicubic(height, side, down), grid)
     fitted = torch.einsum("wj,hjc->hwc", _bicubic(width, side, across), fitted)
     return torch.cat([embedding[:, :1], fitted.reshape(1, height * width, -1).to(embedding.dtype)], dim=1)
+
+
+@contextmanager
+def _portable_positions() -> Iterator[None]:
+    """Let timm's ViTs fit their position embeddings by matrix products, too.
+
+    OpenVINO ignores the anti-aliasing of bicubic interpolation that timm asks for: maps of `test_vit` were 1 % of their range off
+    at every size but the network's own.
+    """
+    from timm.models import deit, eva, vision_transformer
+
+    places = [(module, "resample_abs_pos_embed") for module in (vision_transformer, deit, eva)]
+    before = [getattr(module, name) for module, name in places]
+    for module, name in places:
+        setattr(module, name, _fit_antialiased)
+    try:
+        yield
+    finally:
+        for (module, name), was in zip(places, before, strict=True):
+            setattr(module, name, was)
+
+
+def _fit_antialiased(
+    posemb: Tensor, new_size: list[int], old_size: list[int] | None = None, num_prefix_tokens: int = 1, **_: Any
+) -> Tensor:
+    """Return what `timm.layers.resample_abs_pos_embed` returns: bicubic with anti-aliasing, [1, prefix + h*w, C]."""
+    count = posemb.shape[1] - num_prefix_tokens
+    rows, columns = old_size or [math.isqrt(int(count))] * 2
+    height, width = new_size
+    prefix, grid = posemb[:, :num_prefix_tokens], posemb[0, num_prefix_tokens:].float().reshape(rows, columns, -1)
+    fitted = torch.einsum("hi,ijc->hjc", _antialiased(height, rows), grid)
+    fitted = torch.einsum("wj,hjc->hwc", _antialiased(width, columns), fitted)
+    return torch.cat([prefix, fitted.reshape(1, height * width, -1).to(prefix.dtype)], dim=1)
+
+
+def _antialiased(count: int, side: int) -> Tensor:
+    """[count, side]: the weights of torch's anti-aliased bicubic interpolation (a = -0.5, as in Pillow), rows of sum 1.
+
+    The kernel is stretched by side / count where that is larger than 1; values outside do not count.
+    """
+    scale = side / torch.ones(count).sum()  # as a tensor, so that an export does not fix it
+    stretch = scale.clamp(min=1.0)
+    center = (torch.arange(count, dtype=torch.float32) + 0.5) * scale
+    distance = ((torch.arange(side, dtype=torch.float32) + 0.5 - center[:, None]) / stretch).abs()
+    near = (1.5 * distance - 2.5) * distance * distance + 1
+    far = ((-0.5 * distance + 2.5) * distance - 4.0) * distance + 2.0
+    weights = torch.where(distance < 1, near, torch.where(distance < 2, far, torch.zeros_like(distance)))
+    return weights / weights.sum(dim=1, keepdim=True)
 
 
 def _bicubic(count: int, side: int, scale: Tensor) -> Tensor:

@@ -10,8 +10,12 @@ from PIL import Image
 
 from ccd_cli.core.files import atomic_write
 
-YAW, PITCH = 22.0, 15.0
-"""Degrees by which the viewer walks around the cloud, to the right and up, so that depth shows."""
+ASIDE, ABOVE, BEHIND = 0.35, 0.2, 0.1
+"""Where the viewer stands beside the photo's camera, in depths of the nearest 5 %: far enough that depth shows as parallax, near
+enough that every thing is recognized.
+"""
+FAR = 0.98
+"""Quantile of depth beyond which points are left out: a few of them would make the rest small."""
 BACKGROUND = (26, 28, 32)
 MOST_POINTS = 1_500_000
 MAX_SPLAT = 6
@@ -22,22 +26,23 @@ _FILL = 2.5
 def preview(
     points: NDArray[np.float32], colors: NDArray[np.uint8], size: tuple[int, int] = (720, 960)
 ) -> NDArray[np.uint8]:
-    """Return a picture uint8 [H, W, 3] of points [N, 3] (x right, y down, z forward) from above and to the side.
+    """Return a picture uint8 [H, W, 3] of points [N, 3] (x right, y down, z forward) from a little beside the camera.
 
-    The viewer turns about the middle of the cloud (medians, so that a few far points do not matter) and stands where
-    the middle 96 % fit into the picture. Points are squares in a depth buffer: the nearest wins, whatever the order.
+    The viewer stands to the right, above and behind, and looks at what is near; the focal length is as long as lets everything
+    fit. Points are squares in a depth buffer: the nearest wins, whatever the order.
     """
     if len(points) > MOST_POINTS:
         picked = np.random.default_rng(0).choice(len(points), MOST_POINTS, replace=False)
         points, colors = points[picked], colors[picked]
+    if points[:, 2].min() <= 0:  # no photo's cloud
+        points = points + np.float32([0, 0, 1 - points[:, 2].min()])
+    near, middle, far = (float(each) for each in np.quantile(points[:, 2], (0.05, 0.5, FAR)))
+    kept = points[:, 2] <= far
+    points, colors = points[kept], colors[kept]
+    eye = np.array([ASIDE * near, -ABOVE * near, -BEHIND * near])
+    turned = ((points - eye) @ _look_at(eye, 2 / (1 / near + 1 / max(middle, near))).T).astype(np.float32)
+    u, v, z = _framed(turned, size)
     height, width = size
-    low, high = np.quantile(points, (0.02, 0.98), axis=0).astype(np.float32)
-    middle = np.array([(low[0] + high[0]) / 2, (low[1] + high[1]) / 2, np.median(points[:, 2])], np.float32)
-    turned = ((points - middle) @ _turn().T).astype(np.float32, copy=False)
-    inside = ((points >= low) & (points <= high)).all(axis=1)
-    framed = turned[inside] if inside.any() else turned
-    focal = 1.1 * width
-    u, v, z = _look(turned, framed, focal, size)
     splat = int(np.clip(np.sqrt(_FILL * height * width / max(1, len(points))).round(), 2, MAX_SPLAT))
     return _draw(u, v, z, colors, size, splat)
 
@@ -49,31 +54,34 @@ def write_preview(path: Path, points: NDArray[np.float32], colors: NDArray[np.ui
     return path
 
 
-def _turn() -> NDArray[np.float32]:
-    """Return the rotation [3, 3] from the photo's camera to the viewer."""
-    yaw, pitch = np.radians([YAW, PITCH])
-    around = np.array([[np.cos(yaw), 0, np.sin(yaw)], [0, 1, 0], [-np.sin(yaw), 0, np.cos(yaw)]])
-    over = np.array([[1, 0, 0], [0, np.cos(pitch), -np.sin(pitch)], [0, np.sin(pitch), np.cos(pitch)]])
-    return (over @ around).astype(np.float32)
+def _look_at(eye: NDArray[np.float64], depth: float) -> NDArray[np.float64]:
+    """Return the rotation [3, 3] of a viewer at `eye` who looks at the middle of the photo at `depth`, without a tilt."""
+    forward = np.array([0.0, 0.0, depth]) - eye
+    forward /= np.linalg.norm(forward)
+    right = np.cross([0.0, 1.0, 0.0], forward)
+    right /= np.linalg.norm(right)
+    return np.stack([right, np.cross(forward, right), forward])
 
 
-def _look(
-    turned: NDArray[np.float32], framed: NDArray[np.float32], focal: float, size: tuple[int, int]
+def _framed(
+    turned: NDArray[np.float32], size: tuple[int, int]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    """Return (u, v, z) seen from as near as lets the framed points fit, moved so that they lie in the middle."""
+    """Return (u, v, z): pixels of points seen by the viewer, as large as fits into the picture, and their depth."""
     height, width = size
-    reach = np.maximum(np.abs(framed[:, 0]) * focal / (0.48 * width), np.abs(framed[:, 1]) * focal / (0.48 * height))
-    away = max(float(np.quantile(reach - framed[:, 2], 0.99)), 1e-3)
-    z = turned[:, 2] + away
+    z = turned[:, 2]
     with np.errstate(divide="ignore", invalid="ignore"):
-        u, v = focal * turned[:, 0] / z, focal * turned[:, 1] / z
-        near = framed[:, 2] + away
-        seen = near > 0
-        middle_u, middle_v = (
-            np.quantile(focal * framed[seen, i] / near[seen], (0.01, 0.99)).mean() if seen.any() else 0.0
-            for i in (0, 1)
-        )
-    return u + np.float32(width / 2 - middle_u), v + np.float32(height / 2 - middle_v), z
+        x, y = turned[:, 0] / z, turned[:, 1] / z
+    seen = z > 0
+    if not seen.any():
+        return x, y, z
+    spans = [np.quantile(axis[seen], (0.002, 0.998)) for axis in (x, y)]
+    across, down = (max(float(high - low), 1e-6) for low, high in spans)
+    focal = 0.94 * min(width / across, height / down)
+    u, v = (
+        (focal * (axis - span.mean()) + side / 2).astype(np.float32)
+        for axis, span, side in ((x, spans[0], width), (y, spans[1], height))
+    )
+    return u, v, z
 
 
 def _draw(

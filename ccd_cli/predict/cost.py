@@ -5,14 +5,12 @@ from __future__ import annotations
 import time
 
 import numpy as np
-import torch
 
 from ccd_cli.core.compute import Compute
 from ccd_cli.core.errors import CcdError
 from ccd_cli.core.memory import available_memory
 from ccd_cli.core.report import Report
 from ccd_cli.models.arch import Arch
-from ccd_cli.teachers.adapters.native import NativeTeacher
 from ccd_cli.teachers.adapters.sizes import network_size
 from ccd_cli.teachers.model import Model
 
@@ -56,7 +54,7 @@ def warn_of_cost(model: Model, compute: Compute, size: tuple[int, int], batch: i
         )
     own = network_input(model, size, max(model.own or 0, _PROBE))
     ratio = height * width * batch / (own[0] * own[1])
-    if ratio < _PROBED.get(compute.device.type, 4) or (seconds := _timed(model, size)) is None:
+    if ratio < _PROBED.get(compute.type, 4) or (seconds := _timed(model, size)) is None:
         return
     seconds *= ratio * _attention(model, height * width) / _attention(model, own[0] * own[1])
     if seconds > LONG_S:
@@ -82,7 +80,9 @@ def bytes_per_pixel(model: Model) -> int:
 
 def free_memory(compute: Compute) -> int | None:
     """Return the free bytes of the device's memory; None where it is not known."""
-    if compute.device.type == "cuda":
+    if compute.type == "cuda":
+        import torch
+
         return int(torch.cuda.mem_get_info(compute.device)[0])
     return available_memory()
 
@@ -116,4 +116,4 @@ def _attention(model: Model, pixels: int) -> float:
 
 
 def _arch(model: Model) -> Arch | None:
-    return model.teacher.model.arch if isinstance(model.teacher, NativeTeacher) else None
+    return model.about.arch

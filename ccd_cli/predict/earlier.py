@@ -48,7 +48,7 @@ def earlier_results(item: Media, fingerprints: Fingerprints, job: Job) -> Earlie
     files = [base.parent / str(name) for name in old["files"].values()]
     if not any(path.exists() and path.parent == base.parent for path in files):
         return Earlier()
-    teacher = job.model.teacher
+    teacher = job.model.about
     if (old.get("model"), old.get("checkpoint_sha256")) != (teacher.name, teacher.checkpoint_sha256):
         other = "" if old.get("model") != teacher.name else " with other weights"
         return Earlier(f"made by {old.get('model')}{other}", not job.settings.overwrite)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -25,6 +25,7 @@ from ccd_cli.media.map_write import Origin, with_suffix
 from ccd_cli.media.not_read import NotRead
 from ccd_cli.media.outputs import read_sidecar
 from ccd_cli.predict.settings import Settings
+from ccd_cli.runtimes.choose import Work
 from ccd_cli.teachers.model import Model
 
 
@@ -53,7 +54,13 @@ class Job:
 
     def batch(self, gpu_default: int) -> int:
         """Return the batch size: the user's, else 1 on a CPU and `gpu_default` on a GPU."""
-        return self.settings.batch or (gpu_default if self.compute.device.type == "cuda" else 1)
+        return self.settings.batch or (gpu_default if self.compute.type == "cuda" else 1)
+
+    def begin(self, images: int, frames: Callable[[], int] = lambda: 0) -> None:
+        """Load the model, unless that is done, for `images` and `frames()` of videos; raises what loading it raises."""
+        if not self.model.loaded:
+            size = self.model.input_size(3, 4)  # as most photos are
+            self.model.begin(Work(images + frames(), size and size[0] * size[1]))
 
     def fail(self, item: Media, error: CcdError) -> None:
         """Record that one input failed; re-raises `error` where it is not specific to this input."""
@@ -108,11 +115,13 @@ def fingerprints_of(
 ) -> Fingerprints:
     """Return the fingerprints of an input: file size and time, model, settings.
 
-    `facts` (a video's span and temporal alignment) and the version of the `reader` also determine the map.
+    Runtimes that compute in fp32 make the same map (to 1e-5 of its range), so they do not count: what one has finished, another
+    does not do again. `facts` (a video's span and temporal alignment) and the version of the `reader` also determine the map.
 
     Raises CcdError where the file, or its reference depth, does not exist.
     """
-    model, settings, compute = job.model, job.settings, job.compute
+    model, settings = job.model, job.settings
+    precision = model.computed or job.compute.precision
     try:
         about = item.path.stat()
         reference = reference_file(item, settings)
@@ -122,7 +131,7 @@ def fingerprints_of(
     values: list[object] = [
         ccd_cli.__version__,
         (about.st_size, about.st_mtime_ns),
-        (model.teacher.name, model.teacher.checkpoint_sha256, model.resolution, compute.precision),
+        (model.about.name, model.about.checkpoint_sha256, model.resolution, precision),
         (settings.intrinsics, settings.fov),  # some models use the focal length
         *([tuple(facts.items()), reader] if facts else []),
         *(["full size"] if settings.full_size else []),
@@ -132,7 +141,7 @@ def fingerprints_of(
         "input_bytes": about.st_size,
         "input_time_ns": about.st_mtime_ns,
         "resolution": model.resolution,
-        "precision": compute.precision,
+        "precision": precision,
         "intrinsics": settings.intrinsics and list(astuple(settings.intrinsics)),
         "fov": settings.fov,
         **({"full_size": True} if settings.full_size else {}),
@@ -159,9 +168,9 @@ def reference_file(item: Media, settings: Settings) -> Path | None:
 
 def origin(model: Model, shape: tuple[int, int], source: Source | None, fingerprints: Fingerprints) -> Origin:
     """Return the provenance, for the sidecar, of a map of `shape` (height, width)."""
-    teacher = model.teacher
+    about = model.about
     resolution = model.short_side(*shape)
-    made_by = (teacher.name, teacher.checkpoint_sha256, teacher.license, ccd_cli.__version__)
+    made_by = (about.name, about.checkpoint_sha256, about.license, ccd_cli.__version__)
     return Origin(*made_by, resolution, source, fingerprints.all, fingerprints.map)
 
 

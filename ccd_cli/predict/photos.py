@@ -6,6 +6,7 @@ How many are under way is bounded, and so is the memory that they need together:
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from ccd_cli.core.concurrency import BackgroundWork
 from ccd_cli.core.errors import CcdError, Unwritable
 from ccd_cli.core.memory import MemoryBudget
-from ccd_cli.geometry.camera import Source, camera_doubts, resize_camera
+from ccd_cli.geometry.camera import Source, camera_doubts
 from ccd_cli.geometry.depth_map import Camera, DepthMap
 from ccd_cli.media.exif import panorama_note
 from ccd_cli.media.find import Media
@@ -23,6 +24,7 @@ from ccd_cli.media.photos import SMALL, Limits, Photo, load_photo, photo_memory
 from ccd_cli.pointcloud.cloud import cloud_from_map
 from ccd_cli.pointcloud.files import write_cloud
 from ccd_cli.pointcloud.preview import write_preview
+from ccd_cli.predict.camera import known_focal, photo_camera
 from ccd_cli.predict.cost import warn_of_cost
 from ccd_cli.predict.earlier import Earlier, earlier_results, replaced_notes
 from ccd_cli.predict.job import (
@@ -30,7 +32,6 @@ from ccd_cli.predict.job import (
     Job,
     existing_results,
     fingerprints_of,
-    image_camera,
     origin,
     reference_file,
 )
@@ -45,14 +46,16 @@ WORKING_BYTES = 36
 """Bytes a pixel at the peak of predicting and writing one image (measured: 7.9 GB for 225 megapixels)."""
 
 
-def predict_images(items: list[Media], job: Job) -> None:
+def predict_images(items: list[Media], job: Job, frames: Callable[[], int] = lambda: 0) -> None:
     """Predict `items` and write their results; records and reasons of failure go to `job.outcome`.
 
-    Raises Unwritable where the output cannot be written.
+    `frames()` tells how many frames of videos follow, from which the model's runtime is chosen too. Raises Unwritable where the
+    output cannot be written, and what loading the model raises.
     """
     pending = _pending(items, job)
     if not pending:
         return
+    job.begin(len(pending), frames)
     report, outcome = job.report, job.outcome
     batch = job.batch(GPU_BATCH)
     reported: set[str] = set()
@@ -84,6 +87,15 @@ def predict_images(items: list[Media], job: Job) -> None:
     try:
         with ThreadPoolExecutor(READERS) as readers, ThreadPoolExecutor(WRITERS) as writers:
             writing = BackgroundWork(writers, 2 * WRITERS + batch, written)
+            ready: list[tuple[Any, ...]] = []
+
+            def write() -> None:
+                """Have what is ready written; where the network needs every core, before its next pass."""
+                for arguments in ready:
+                    writing.add(_try_write, *arguments)
+                ready.clear()
+                if job.compute.takes_all_cores:
+                    writing.finish()
 
             def predict() -> None:
                 """Predict the oldest batch, and have it written."""
@@ -98,13 +110,17 @@ def predict_images(items: list[Media], job: Job) -> None:
                 for item in {item for item, _ in chunk} - {item for item, *_ in predicted}:
                     memory.remove(held.pop(item))
                 for item, photo, depth_map in predicted:
-                    writing.add(_try_write, item, photo, depth_map, job.model, job.settings, pending[item])
+                    ready.append((item, photo, depth_map, job.model, job.settings, pending[item]))
+                if len(ready) >= WRITERS or not job.compute.takes_all_cores:
+                    write()
 
             for item in pending:
                 needed = photo_memory(item.path, limits)
-                while not memory.fits(needed) and (reading or writing.wait()):
+                while not memory.fits(needed) and (reading or ready or writing.wait()):
                     if reading:
                         predict()
+                    else:
+                        write()
                 if job.signals.received is not None:
                     break
                 held[item] = needed
@@ -114,6 +130,7 @@ def predict_images(items: list[Media], job: Job) -> None:
                     predict()
             while reading and job.signals.received is None:
                 predict()
+            write()
             writing.finish()
     finally:
         report.end()
@@ -175,7 +192,7 @@ def _predict_batch(images: list[tuple[Media, Photo]], job: Job) -> list[tuple[Me
     focals = []
     for item, photo in images:
         try:
-            focals.append(_focal(item, photo, job.settings))
+            focals.append(known_focal(*_camera(item, photo, None, job.settings)))
             ready.append((item, photo))
         except CcdError as error:
             job.fail(item, error)
@@ -190,19 +207,8 @@ def _predict_batch(images: list[tuple[Media, Photo]], job: Job) -> list[tuple[Me
     return predicted
 
 
-def _focal(item: Media, photo: Photo, settings: Settings) -> float | None:
-    """The focal length in pixels from flags or EXIF, an input of some models; None where it would be assumed."""
-    camera, source = _camera(item, photo, None, settings)
-    return None if source == "guess" else camera.fx
-
-
 def _camera(item: Media, photo: Photo, depth_map: DepthMap | None, settings: Settings) -> tuple[Camera, Source]:
-    """The camera in pixels of the photo as it is worked on; flags and EXIF speak of its full size."""
-    camera, source = image_camera(item, photo.full_size, None, settings)
-    if source == "guess" and depth_map is not None and depth_map.camera is not None:
-        return depth_map.camera, "model"
-    size = photo.rgb.shape[0], photo.rgb.shape[1]
-    return camera if size == photo.full_size else resize_camera(camera, photo.full_size, size), source
+    return photo_camera(photo, item.path, depth_map, settings.intrinsics, settings.fov)
 
 
 def _try_write(item: Media, *rest: Any) -> tuple[Media, tuple[dict[str, Any], list[str]] | CcdError]:
@@ -250,7 +256,7 @@ def _write(
         notes += camera_doubts(camera, shape)
     if said:
         extra["notes"] = said
-    more = SidecarExtras(files, {"made_with": fingerprints.made_with, **extra})
+    more = SidecarExtras(files, {"made_with": fingerprints.made_with, "runtime": model.runtime, **extra})
     content = write_maps(
         base,
         replace(depth_map, camera=camera or depth_map.camera),

@@ -7,6 +7,7 @@ results with the same fingerprint are skipped. A bad input is reported, and the 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from ccd_cli.core.compute import Compute
 from ccd_cli.core.errors import CcdError, UsageProblem
@@ -20,7 +21,7 @@ from ccd_cli.media.outputs import claim
 from ccd_cli.predict.job import Job, Outcome
 from ccd_cli.predict.photos import predict_images
 from ccd_cli.predict.settings import Settings
-from ccd_cli.predict.video import predict_video
+from ccd_cli.predict.video import count_frames, predict_video
 from ccd_cli.teachers.model import Model
 
 
@@ -57,13 +58,19 @@ def run(
     with Signals() as signals:
         job = Job(model, settings, compute, report, signals, outcome)
         media = _claimed(media, job)
-        predict_images([m for m in media if not m.video], job)
-        for clip in (m for m in media if m.video):
+        clips = [m for m in media if m.video]
+        predict_images([m for m in media if not m.video], job, partial(_frames, clips, job))
+        for place, clip in enumerate(clips):
             if signals.received is None:
-                predict_video(clip, job)
+                predict_video(clip, job, partial(_frames, clips[place:], job))
         if signals.received is not None:
             raise signals.interruption("Interrupted.", "Finished results are in place; run again to resume.")
     return outcome
+
+
+def _frames(clips: list[Media], job: Job) -> int:
+    """About how many frames of these videos will be predicted."""
+    return sum(count_frames(clip, job) for clip in clips)
 
 
 def _claimed(media: list[Media], job: Job) -> list[Media]:

@@ -7,6 +7,7 @@ same files. Color video and 16-bit video are stabilized (`predict.temporal`); ra
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -85,16 +86,18 @@ class _Clip:
         }
 
 
-def predict_video(item: Media, job: Job) -> None:
+def predict_video(item: Media, job: Job, frames: Callable[[], int] = lambda: 1) -> None:
     """Predict one video; its record or the reason of failure goes to `job.outcome`.
 
-    A truncated video counts as failed, with all frames that decode in its files. Raises Unwritable where the output cannot
-    be written.
+    `frames()` tells how many frames this and the videos after it have, from which the model's runtime is chosen. A truncated
+    video counts as failed, with all frames that decode in its files. Raises Unwritable where the output cannot be written, and
+    what loading the model raises.
     """
     settings = job.settings
     base = settings.out / item.stem
-    mode: Mode = settings.temporal or default_mode(job.model.teacher.kind)
+    mode: Mode = settings.temporal or default_mode(job.model.about.kind)
     span = (settings.start, settings.end, settings.stride)
+    unloaded: CcdError | None = None
     try:
         facts = {"temporal": mode, "start": settings.start, "end": settings.end, "stride": settings.stride}
         fingerprints = fingerprints_of(item, job, facts, READER)
@@ -111,12 +114,27 @@ def predict_video(item: Media, job: Job) -> None:
                 raise CcdError(*earlier.refusal())
             for note in filter(None, (earlier.replaced, *video.notes)):
                 job.report.note(f"{item.path}: {note}")
+            try:
+                job.begin(0, frames)
+            except CcdError as error:
+                unloaded = error
+                raise
             record, problems = _predict(_Source(item, video, mode, base, fingerprints), job)
             job.outcome.done += [record] if record else []
         for problem in filter(None, problems):
             job.fail(item, CcdError(f"{problem}"))
     except CcdError as error:
+        if error is unloaded:  # not the fault of this video
+            raise
         job.fail(item, error)
+
+
+def count_frames(item: Media, job: Job) -> int:
+    """Return about how many frames of a video will be predicted; 0 where it cannot be opened."""
+    try:
+        return _expected_frames(open_video(item.path), job)
+    except CcdError:
+        return 0
 
 
 def _remove_leftovers(base: Path) -> None:
@@ -167,7 +185,7 @@ def _writer(source: _Source, parts: Path, job: Job) -> ClipWriter:
 
 def _begin(source: _Source, writer: ClipWriter, job: Job) -> _Clip:
     """The state of a new clip, or the restored state of an interrupted one."""
-    kind, settings, base = job.model.teacher.kind, job.settings, source.base
+    kind, settings, base = job.model.about.kind, job.settings, source.base
     clouds = None
     if settings.pointcloud:
         every = settings.every or max(1, round(float(source.video.rate) / settings.stride))
@@ -264,7 +282,7 @@ def _finish(source: _Source, clip: _Clip, notes: list[Any], job: Job) -> tuple[d
 
     A clip whose clouds failed is not finished: the next run redoes it.
     """
-    item, video, settings, kind = source.item, source.video, job.settings, job.model.teacher.kind
+    item, video, settings, kind = source.item, source.video, job.settings, job.model.about.kind
     fingerprints = source.fingerprints
     problems = [None if video.truncated is None else f"{video.truncated}."]
     files = {name: track.path.name for name, track in clip.writer.tracks.items()}
@@ -288,6 +306,7 @@ def _finish(source: _Source, clip: _Clip, notes: list[Any], job: Job) -> tuple[d
     first = ranges[0] if ranges else {"scale": None, "offset": None}
     content = sidecar(kind, about, files, camera, first["scale"], first["offset"])
     content["made_with"] = fingerprints.made_with
+    content["runtime"] = job.model.runtime
     content["video"] = {
         "frames": len(notes),
         "rate": float(video.rate / settings.stride),

@@ -12,7 +12,7 @@ from typing import Any
 
 from ccd_cli.core.checksums import checksum, is_intact, is_sealed, seal
 from ccd_cli.core.errors import CheckpointError
-from ccd_cli.core.files import write_json
+from ccd_cli.core.files import plain, write_json
 from ccd_cli.core.parse import parse_json, read_text
 from ccd_cli.geometry.kinds import DIRECTION, UNIT
 from ccd_cli.models.arch import Arch, arch_from_json
@@ -22,6 +22,10 @@ KEY = "ccd_export"
 VERSION = 1
 RUNTIME_OF = {".onnx": "onnxruntime", ".xml": "openvino"}
 """Suffixes of exported networks, and what runs them by default (OpenVINO reads both)."""
+FOLDER_FACTS = "ccd_export.json"
+"""Name of the facts of an export that is a folder, inside it."""
+OPSET = 18
+"""The ONNX opset of the graphs that ccd writes."""
 
 
 @dataclass(frozen=True)
@@ -46,13 +50,11 @@ def facts_path(path: Path) -> Path:
 
 
 def write_facts(path: Path, facts: ExportFacts, more: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Write the facts of the exported network at `path`, which is there; return them as JSON values.
+    """Write the facts of the exported network at `path`, a file or folder which is there; return them as JSON values.
 
-    `more` is added (how it was checked, the opset).
+    `more` is added (how it was checked). What holds weights alone has no `input` and `output`.
     """
-    arch, step = facts.arch, facts.arch.multiple
-    files = [path, path.with_suffix(".bin")] if path.suffix == ".xml" else [path]
-    size = facts.size or ["height", "width"]
+    arch = facts.arch
     content: dict[str, Any] = {
         KEY: VERSION,
         "model": facts.name,
@@ -62,29 +64,56 @@ def write_facts(path: Path, facts: ExportFacts, more: dict[str, Any] | None = No
         "kind": arch.kind,
         "direction": DIRECTION[arch.kind],
         "unit": UNIT[arch.kind],
+    }
+    if path.suffix in RUNTIME_OF:
+        content |= _input_and_output(facts)
+    if path.suffix == ".onnx":
+        content["opset"] = OPSET
+    if path.is_dir():
+        files = {each.relative_to(path).as_posix(): each for each in sorted(path.rglob("*")) if each.is_file()}
+    else:
+        files = {each.name: each for each in [path, *([path.with_suffix(".bin")] if path.suffix == ".xml" else [])]}
+    content |= {
+        "size": facts.size,
+        "arch": asdict(arch),
+        "files": {name: checksum(each) for name, each in files.items()},
+        **(more or {}),
+    }
+    content = seal(plain(content))
+    write_json(path / FOLDER_FACTS if path.is_dir() else facts_path(path), content)
+    return content
+
+
+def _input_and_output(facts: ExportFacts) -> dict[str, Any]:
+    arch, size = facts.arch, facts.size
+    shape = size or ["height", "width"]
+    side = "short" if arch.resolution_rule == "lower" else "long"
+    found: dict[str, Any] = {
         "input": {
             "name": "image",
-            "shape": [1 if facts.size else "batch", 3, *size],
+            "shape": [1 if size else "batch", 3, *shape],
             "type": "float32, RGB, values 0..1; mean and standard deviation are subtracted and divided inside",
             "resize": (
-                f"to exactly {facts.size[0]} x {facts.size[1]} (height x width), bicubic"
-                if facts.size
-                else f"bicubic, aspect kept, {'short' if arch.resolution_rule == 'lower' else 'long'} side {arch.resolution}, "
-                f"both sides rounded to multiples of {step}"
+                f"to exactly {size[0]} x {size[1]} (height x width), bicubic"
+                if size
+                else f"bicubic, aspect kept, {side} side {arch.resolution}, both sides rounded to multiples of {arch.multiple}"
             ),
+            "resolution": None if size else arch.resolution,
+            "side": None if size else side,
+            "multiple": arch.multiple,
         },
         "output": {
             "name": "depth",
-            "shape": [1 if facts.size else "batch", *size],
+            "shape": [1 if size else "batch", *shape],
             "resize": "to the photo's size, bilinear with aligned corners",
         },
-        "size": facts.size,
-        "arch": asdict(arch),
-        "files": {each.name: checksum(each) for each in files},
-        **(more or {}),
     }
-    write_json(facts_path(path), content := seal(content))
-    return content
+    if arch.canonical_focal is not None:
+        found["output"]["meters"] = (
+            f"output x focal length in pixels of the resized photo / {arch.canonical_focal:g}; without a focal length the scale "
+            "is unknown"
+        )
+    return found
 
 
 def read_facts(path: Path) -> ExportFacts:

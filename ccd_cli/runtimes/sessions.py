@@ -10,7 +10,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ccd_cli.core.errors import CcdError, first_line
+from ccd_cli.core.errors import CcdError, CheckpointError, UsageProblem, first_line
+from ccd_cli.runtimes.opset import check_opset
 
 RuntimeName = Literal["torch", "openvino", "onnxruntime"]
 EXTRA = {"openvino": "openvino", "onnxruntime": "onnx"}
@@ -25,29 +26,46 @@ def is_installed(runtime: str) -> bool:
     return importlib.util.find_spec(runtime) is not None
 
 
+def check_installed(runtime: str) -> None:
+    """Raise CcdError where a runtime's package is missing, with the command that installs it."""
+    if not is_installed(runtime):
+        raise CcdError(f"{runtime} is not installed.", f'Install it: pip install "ccd-depth[{EXTRA[runtime]}]"')
+
+
+def check_precision(runtime: str, precision: str) -> None:
+    """Raise UsageProblem for a precision in which a runtime does not compute on CPUs."""
+    if runtime == "openvino" and precision == "fp16":
+        raise UsageProblem("OpenVINO on a CPU computes in fp32 or bf16, not fp16.", "Use --precision fp32 or bf16.")
+    if runtime == "onnxruntime" and precision != "fp32":
+        raise UsageProblem(
+            f"onnxruntime on a CPU computes in fp32, not {precision}.", "Use --runtime openvino or torch."
+        )
+
+
 def open_session(
     runtime: str, path: Path, precision: str = "fp32", threads: int | None = None, cache: Path | None = None
 ) -> Session:
     """Return the network of an ONNX file or OpenVINO IR, compiled by `runtime` for this processor.
 
     `threads` None: all cores. `cache` is the folder where OpenVINO keeps what it compiled. Raises CcdError for a package that is
-    missing, a file that is no network, and a precision that the runtime does not have.
+    missing, `CheckpointError` for a file that is no depth network or that the runtime cannot load, and UsageProblem for a
+    precision that it does not have.
     """
-    if not is_installed(runtime):
-        raise CcdError(f"{runtime} is not installed.", f'Install it: pip install "ccd-depth[{EXTRA[runtime]}]"')
+    check_installed(runtime)
+    check_precision(runtime, precision)
+    if path.suffix.lower() == ".onnx":
+        check_opset(path)
     try:
         return (_openvino if runtime == "openvino" else _onnxruntime)(path, precision, threads, cache)
     except CcdError:
         raise
     except Exception as error:  # both raise their own classes, and plain RuntimeError
-        raise CcdError(f"{path}: {runtime} cannot load it: {first_line(error)}.") from error
+        raise CheckpointError(f"{path}: {runtime} cannot load it: {_reason(error)}.") from error
 
 
 def _openvino(path: Path, precision: str, threads: int | None, cache: Path | None) -> Session:
     import openvino
 
-    if precision == "fp16":
-        raise CcdError("OpenVINO on a CPU computes in fp32 or bf16, not fp16.", "Use --precision fp32 or bf16.")
     options: dict[str, Any] = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
@@ -57,9 +75,11 @@ def _openvino(path: Path, precision: str, threads: int | None, cache: Path | Non
     if cache is not None:
         options["CACHE_DIR"] = str(cache)
     compiled = openvino.Core().compile_model(str(path), "CPU", options)
+    ranks = [[len(port.get_partial_shape()) for port in ports] for ports in (compiled.inputs, compiled.outputs)]
+    _check_shapes(path, *ranks)
 
     def run(images: NDArray[np.float32]) -> NDArray[np.float32]:
-        return np.array(compiled([images])[0], np.float32)
+        return _ran(path, lambda: np.array(compiled([images])[0], np.float32))
 
     return run
 
@@ -67,16 +87,44 @@ def _openvino(path: Path, precision: str, threads: int | None, cache: Path | Non
 def _onnxruntime(path: Path, precision: str, threads: int | None, _: Path | None) -> Session:
     import onnxruntime
 
-    if precision != "fp32":
-        raise CcdError(f"onnxruntime on a CPU computes in fp32, not {precision}.", "Use --runtime openvino or torch.")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     if threads is not None:
         options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    ranks = [[len(port.shape) for port in ports] for ports in (session.get_inputs(), session.get_outputs())]
+    _check_shapes(path, *ranks)
     name = session.get_inputs()[0].name
 
     def run(images: NDArray[np.float32]) -> NDArray[np.float32]:
-        return np.asarray(session.run(None, {name: images})[0], np.float32)
+        return _ran(path, lambda: np.asarray(session.run(None, {name: images})[0], np.float32))
 
     return run
+
+
+def _check_shapes(path: Path, inputs: list[int], outputs: list[int]) -> None:
+    """Raise `CheckpointError` unless a network has one image in and one map out, by their numbers of dimensions."""
+    if inputs != [4] or outputs != [3]:
+        raise CheckpointError(
+            f"{path} is no depth network: it has inputs of {inputs} and outputs of {outputs} dimensions, not [4] and [3].",
+            "Export a model with: ccd export MODEL",
+        )
+
+
+def _ran(path: Path, run: Callable[[], NDArray[np.float32]]) -> NDArray[np.float32]:
+    try:
+        return run()
+    except MemoryError:
+        raise
+    except Exception as error:  # both raise their own classes, and plain RuntimeError
+        if "alloc" in str(error).lower():
+            raise MemoryError(str(error)) from error
+        raise CcdError(f"{path} cannot be run on this image: {_reason(error)}.") from error
+
+
+def _reason(error: Exception) -> str:
+    """The line that says something: onnxruntime's first, OpenVINO's last, which begins with lines about its own source."""
+    if "ONNXRuntimeError" in str(error):
+        return first_line(error)
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1][:300].rstrip(".") if lines else first_line(error)

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from ccd_cli.benchmarks import Prediction, Sample, Spec
 from ccd_cli.benchmarks.prediction_files import resized
-from ccd_cli.metrics.alignment import Aligned, align
+from ccd_cli.metrics.alignment import Aligned
 from ccd_cli.metrics.boundary import depth_pro_f1, moge_f1
-from ccd_cli.metrics.depth import image_metrics, moge_depth_metrics
 from ccd_cli.metrics.depth_gpu import score_on, scores_on
 from ccd_cli.metrics.methods import CameraChoice
+from ccd_cli.metrics.score import as_published, score_map
 from ccd_cli.scoring.alignment import Alignment
 from ccd_cli.scoring.geometry import geometry_scores
 from ccd_cli.scoring.points import point_scores
@@ -46,9 +46,6 @@ def score(
     values = np.where(prediction.known, prediction.values, np.float32("nan"))
     aligned, scores = _aligned(spec, sample, prediction, values, options)
     scores |= more_scores(spec, sample, aligned.depth)
-    if method.startswith("moge-"):  # as its tables count: a negative depth is correct in delta1
-        own = moge_depth_metrics(aligned.depth, sample.depth, sample.mask)
-        scores["abs_rel"], scores["delta1"] = own["rel"], own["delta1"]
     scores |= point_scores(spec, sample, prediction, values, options.camera_choice)
     record = {
         "image": sample.name,
@@ -81,6 +78,6 @@ def _aligned(
     limits = alignment.limits(spec, method)
     if scores_on(options.device, method):
         with suppress(torch.OutOfMemoryError):
-            return score_on(options.device, method, values, gt, mask, kind, limits)
-    aligned = align(method, values, gt, mask, kind, limits)
-    return aligned, image_metrics(aligned.depth, gt, mask)
+            aligned, scores = score_on(options.device, method, values, gt, mask, kind, limits)
+            return aligned, as_published(aligned, scores, gt, mask)
+    return score_map(method, values, gt, mask, kind, limits)

@@ -61,6 +61,9 @@ def in_words(made: dict[str, Any]) -> list[str]:
         lines.append(
             f"The fit sees {f'columns subsampled to {asked}' if asked else 'every pixel'}, whatever the set says."
         )
+    for label, facts in made["models"].items():
+        if (runtime := facts.get("runtime", "torch")) != "torch":
+            lines.append(f"{label} ran in {runtime}, in {facts['precision'].partition(' ')[0]}.")
     if made["resolution"]:
         lines.append(f"Models see photos at a resolution of {made['resolution']}.")
     if made["limit"]:

@@ -25,6 +25,19 @@ def rows() -> list[dict[str, Any]]:
     ]
 
 
+def chosen_rows(family: str | None, commercial: bool | None, pulled: bool) -> list[dict[str, Any]]:
+    """Return the rows of models whose family contains a name, whose license allows commercial use or not (True, False; None:
+    all), and, with `pulled`, whose weights are on this machine.
+    """
+    return [
+        row
+        for row in rows()
+        if (family is None or family.lower() in row["family"].lower())
+        and (commercial is None or (row["commercial"] is True) is commercial)
+        and (not pulled or row["pulled"])
+    ]
+
+
 def commercial_words() -> dict[str, str]:
     """Return {name: yes, no, disputed or unknown} of every teacher; what a package offers is unknown until it is imported."""
     known: dict[str, str] = {one.name: one.commercial_use for one in all_cards().values()}
@@ -53,7 +66,7 @@ def megabytes(size: int | None) -> str:
 
 
 def markdown_table() -> str:
-    """Return the README's table of the published and built-in teachers."""
+    """Return the guide's table (docs/teachers.md) of the published and built-in teachers."""
     lines = ["| name | family | kind | size | license | commercial | needs |", "|---|---|---|---|---|---|---|"]
     for card in (*CARDS.values(), *BUILTINS.values()):
         cells = (

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
+from ccd_cli.core.compute import Compute
 from ccd_cli.core.errors import CheckpointError, TeacherError, UsageProblem
 from ccd_cli.core.paths import builtin_folder, builtin_path, expand_home
 from ccd_cli.geometry.kinds import Kind
@@ -23,10 +24,12 @@ from ccd_cli.models.files import (
     file_hashes,
     read_header,
     read_metadata,
+    sha256_file,
     tree_hash,
 )
 from ccd_cli.models.identify import hint_from_name, identify
 from ccd_cli.models.keys import strip_prefixes
+from ccd_cli.runtimes.facts import RUNTIME_OF, ExportFacts, read_facts
 from ccd_cli.teachers.custom import custom_card, custom_loader
 from ccd_cli.teachers.download.lock import check_hashes, check_sizes
 from ccd_cli.teachers.paths import NotReady, find_weights, recorded_student, weights_path
@@ -35,6 +38,7 @@ from ccd_cli.teachers.registry import CARDS, Card, card
 if TYPE_CHECKING:
     import torch
 
+    from ccd_cli.models.depth_net import DepthNet
     from ccd_cli.teachers.base import Teacher
 
 BUILTIN = "builtin:"  # models that ship with ccd, in its assets folder
@@ -56,16 +60,38 @@ class ModelRef:
     arch: str | None  # None: decided by the file
     card: Card | None  # None: not from the catalog
     metadata: Mapping[str, str] = field(default_factory=dict)  # of a safetensors file
+    exported: ExportFacts | None = None  # of a network that `ccd export` wrote
 
     @property
     def license(self) -> str:
         """License by the catalog, by the file's metadata, or "unknown"."""
+        if self.exported is not None:
+            return self.exported.license
         return self.card.effective_license if self.card else self.metadata.get("license", "unknown")
 
     @cached_property
     def kind(self) -> Kind:
         """What its maps mean. Raises `CheckpointError` where neither the catalog nor the file tells."""
+        if self.exported is not None:
+            return self.exported.arch.kind
         return self.card.kind if self.card else _identified(self).kind
+
+    @cached_property
+    def sha256(self) -> str:
+        """The hash of its weights, read once; see `checked_hash`."""
+        return _checked_hash(self)
+
+    @cached_property
+    def network(self) -> Arch | None:
+        """What its network is, where it is one of ours, else None. Torch loads only for a pickled file that tells nothing."""
+        if self.exported is not None:
+            return self.exported.arch
+        if self.card is not None and (self.card.adapter in _ADAPTERS or custom_loader(self.name)):
+            return None
+        arch = _identified(self)
+        if self.card is not None and self.card.resolution is not None:  # a card of one's own may change both
+            arch = replace(arch, kind=self.card.kind, resolution=self.card.resolution)
+        return arch
 
 
 def _identified(ref: ModelRef) -> Arch:
@@ -85,8 +111,8 @@ def _identified(ref: ModelRef) -> Arch:
 
 
 def resolve_model(model: str, arch: str | None = None) -> ModelRef:
-    """Find the model that `model` names: a catalog name (shipped or the user's own), `builtin:NAME`, a run folder, or
-    a checkpoint path.
+    """Find the model that `model` names: a catalog name (shipped or the user's own), `builtin:NAME`, a run folder, a
+    checkpoint path, or a network that `ccd export` wrote (.onnx, .xml).
 
     `arch` (--arch) names the architecture where a file does not tell. A catalog name wins over a file of the same
     name in the working folder; write ./name for that. Raises `TeacherError` for names that are nothing of these,
@@ -106,6 +132,11 @@ def resolve_model(model: str, arch: str | None = None) -> ModelRef:
         path, name = _locate(model)
     except OSError as error:
         raise CheckpointError(f"{model[:80]} cannot be read ({error.strerror}).") from None
+    if path.suffix.lower() in RUNTIME_OF:
+        facts = read_facts(path)
+        if arch is not None and arch != facts.arch.name:
+            raise CheckpointError(f"{path} is not {arch}: it says that it is {facts.arch.name}.")
+        return ModelRef(name, path, None, None, {}, replace(facts, name=name))
     path = check_file(path)
     return ModelRef(name, path, arch, None, read_metadata(path))
 
@@ -125,7 +156,7 @@ def _locate(model: str) -> tuple[Path, str]:
             raise TeacherError(f"{path} is not a run folder: it holds no {RUN_WEIGHTS}.")
         return weights, path.resolve().name
     if not path.exists():
-        if path.suffix in (SAFE_SUFFIX, *PICKLE_SUFFIXES) or os.sep in model or "/" in model:
+        if path.suffix in (SAFE_SUFFIX, *PICKLE_SUFFIXES, *RUNTIME_OF) or os.sep in model or "/" in model:
             raise CheckpointError(f"There is no file or folder {model}.")
         card(model)  # raises, and names the nearest ones
     return path, path.stem
@@ -143,10 +174,17 @@ def check_runnable(ref: ModelRef) -> ModelRef:
 
 
 def checked_hash(ref: ModelRef) -> str:
-    """Return the sha256 of a model's weights (of a folder, that of all its files), read once.
+    """Return the sha256 of a model's weights (of a folder, or of the two files of an OpenVINO network, that of all), read once.
 
     Raises `TeacherError` where they are not what was recorded when they were downloaded, or when their run finished.
     """
+    return ref.sha256
+
+
+def _checked_hash(ref: ModelRef) -> str:
+    if ref.exported is not None:
+        names = [ref.path, ref.path.with_suffix(".bin")] if ref.path.suffix == ".xml" else [ref.path]
+        return tree_hash(ref.path.parent if len(names) > 1 else ref.path, {p.name: sha256_file(p) for p in names})
     hashes = file_hashes(ref.path)
     if ref.card is not None:
         check_hashes(ref.card, hashes)
@@ -177,11 +215,22 @@ def load_teacher(
         adapter = importlib.import_module(_ADAPTERS[ref.card.adapter][0])
         made: Teacher = adapter.load(ref.path, ref.card, precision, resolution, checked_hash(ref))
         return made.to(device)
-    from ccd_cli.models.checkpoint import load_model
+    if ref.exported is not None:
+        from ccd_cli.teachers.adapters.exported import open_file
+
+        compute = Compute(str(device), precision)
+        return open_file(ref.path, ref.exported, checked_hash(ref), compute, resolution=resolution)
     from ccd_cli.teachers.adapters.native import NativeTeacher
 
     sha256 = checked_hash(ref)
+    return NativeTeacher(load_network(ref), ref.name, ref.license, sha256, precision, resolution).to(device)
+
+
+def load_network(ref: ModelRef) -> DepthNet:
+    """Return the network of a model that is one of ours, in float32 on the CPU; raises what `models.checkpoint.load_model` does."""
+    from ccd_cli.models.checkpoint import load_model
+
     network = load_model(ref.path, ref.arch)
     if ref.card is not None and ref.card.resolution is not None:  # a card of one's own may change both
         network.arch = replace(network.arch, kind=ref.card.kind, resolution=ref.card.resolution)
-    return NativeTeacher(network, ref.name, ref.license, sha256, precision, resolution).to(device)
+    return network

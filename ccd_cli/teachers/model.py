@@ -1,9 +1,10 @@
-"""A loaded model with the resolution it predicts at, and how the default one is chosen."""
+"""A model with the resolution it predicts at: found at once, loaded when it is needed. And how the default one is chosen."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,36 +13,96 @@ from ccd_cli.core.compute import Compute, memory_error
 from ccd_cli.core.errors import CcdError, Interrupted, UsageProblem
 from ccd_cli.core.report import Report
 from ccd_cli.geometry.depth_map import DepthMap
-from ccd_cli.teachers.adapters.native import NativeTeacher
+from ccd_cli.geometry.kinds import Kind
+from ccd_cli.models.arch import Arch
+from ccd_cli.runtimes.choose import Work
+from ccd_cli.teachers.adapters.exported import check_resolution
 from ccd_cli.teachers.adapters.sizes import network_size
 from ccd_cli.teachers.base import Teacher
 from ccd_cli.teachers.download.choose import DEFAULT_MODEL
 from ccd_cli.teachers.download.pull import HubUnreachable, ensure
-from ccd_cli.teachers.load import load_teacher, resolve_model
+from ccd_cli.teachers.load import ModelRef, check_runnable, checked_hash, load_teacher, resolve_model
+from ccd_cli.teachers.runtime import choose_runtime, computed, load_in, without
 
 FALLBACK = "builtin:tiny"
 
 
 @dataclass(frozen=True)
-class Model:
-    """A loaded teacher, the side in pixels that the user asked for (None: the model's own), and what its own is (None: the
-    photo's).
+class About:
+    """What is known of a model before it is loaded; `arch` None: it is not one of our networks.
+
+    `size` (height, width) is the one input size of an exported network that takes no other.
     """
 
-    teacher: Teacher
-    asked: int | None = None
-    own: int | None = None
+    name: str
+    kind: Kind
+    license: str
+    checkpoint_sha256: str
+    arch: Arch | None = None
+    size: tuple[int, int] | None = None
+
+
+class Model:
+    """A teacher, the side in pixels that the user asked for (None: the model's own), and what its own is (None: the photo's).
+
+    `teacher` is a loaded one, or with `about` what loads one for an amount of work, when it is first needed. `computed` tells
+    maps of different precision apart (`core.compute.computed_by`); "" where the caller knows the precision.
+    """
+
+    def __init__(
+        self,
+        teacher: Teacher | Callable[[Work], Teacher],
+        asked: int | None = None,
+        own: int | None = None,
+        about: About | None = None,
+        computed: str = "",
+    ) -> None:
+        self.asked, self.own, self.computed = asked, own, computed
+        self._load: Callable[[Work], Teacher] | None = None
+        self._teacher: Teacher | None = None
+        if about is not None:
+            self.about, self._load = about, cast("Callable[[Work], Teacher]", teacher)
+            return
+        self._teacher = made = cast("Teacher", teacher)
+        self.about = About(made.name, made.kind, made.license, made.checkpoint_sha256, getattr(made, "arch", None))
+
+    @property
+    def teacher(self) -> Teacher:
+        """The loaded teacher; loads it as for one image where `begin` was not called."""
+        return self.begin(Work())
+
+    def begin(self, work: Work) -> Teacher:
+        """Load the teacher for an amount of work, unless that is done, and return it. Raises what `load_teacher` raises."""
+        if self._teacher is None:
+            assert self._load is not None
+            self._teacher = self._load(work)
+        return self._teacher
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the teacher is loaded."""
+        return self._teacher is not None
+
+    @property
+    def runtime(self) -> str:
+        """What runs the loaded teacher: torch, openvino or onnxruntime."""
+        return str(getattr(self.teacher, "runtime", "torch"))
 
     @property
     def resolution(self) -> int | None:
         """Return the side in pixels at which it sees photos; None: their own."""
         return self.asked or self.own
 
+    def input_size(self, height: int, width: int) -> tuple[int, int] | None:
+        """Return the (height, width) at which the network sees a photo of this size; None where it is not known."""
+        if self.about.size is not None:
+            return self.about.size
+        return None if self.about.arch is None else network_size(self.about.arch, height, width, self.resolution)
+
     def short_side(self, height: int, width: int) -> int | None:
         """Return the short side in pixels at which the network sees a photo of this size; None where it is not known."""
-        if isinstance(self.teacher, NativeTeacher):
-            return min(network_size(self.teacher.model.arch, height, width, self.resolution))
-        return self.resolution
+        size = self.input_size(height, width)
+        return self.resolution if size is None else min(size)
 
     def upsampling(self, height: int, width: int) -> float:
         """Return how many pixels of a map come from one pixel of the network, at least 1."""
@@ -55,24 +116,65 @@ def load(
     compute: Compute,
     report: Report,
     compiled: bool = False,
+    runtime: str = "torch",
 ) -> Model:
     """Return the model called `name`, or without a name the default one, which is pulled on first use.
 
-    Where the hub cannot be reached the default becomes `builtin:tiny`, with one warning. A named model is never replaced:
-    raises what `load_teacher` raises. `compiled` compiles the network first; UsageProblem where its family has none.
+    It is found and its weights are hashed; it is loaded when it is first used, in the software that `runtime` stands for
+    (`teachers.runtime.choose_runtime`). Where the hub cannot be reached the default becomes `builtin:tiny`, with one warning. A
+    named model is never replaced: raises what `load_teacher` raises. `compiled` compiles the network with torch; UsageProblem
+    where its family or the runtime has none.
     """
     word = _default(report) if name is None else name
-    ref = resolve_model(word, arch)
-    report.note(f"Loading {ref.name} ({ref.kind}, {ref.license})")
-    teacher = load_teacher(ref, None, compute.device, compute.precision)
-    if isinstance(teacher, NativeTeacher):
-        if compiled:
-            report.note("Compiling the network, which takes a minute or more: it pays for many images of few sizes")
-            teacher.compile()
-        return Model(teacher, resolution, teacher.model.arch.resolution)
+    ref = check_runnable(resolve_model(word, arch))
+    if compiled and runtime not in ("auto", "torch"):
+        raise UsageProblem(f"--compile: {runtime} compiles every network itself.", "Run without --compile.")
+    if compiled and (ref.network is None or ref.exported is not None):
+        raise UsageProblem(f"--compile: {ref.name} does not run as a network of torch here.", "Run without --compile.")
     if compiled:
-        raise UsageProblem(f"--compile: {ref.name} runs in its authors' library.", "Run without --compile.")
-    return Model(teacher, resolution, ref.card.resolution if ref.card else None)
+        runtime = "torch"
+    choose_runtime(ref, runtime, compute, Work())  # refuses what cannot be, before anything is read
+    network, mark = ref.network, computed(ref, runtime, compute)
+
+    def made(work: Work) -> Teacher:
+        report.note(f"Loading {ref.name} ({ref.kind}, {ref.license})")
+        return load_for(ref, runtime, compute, report, work, compiled)
+
+    if network is None and ref.card is not None and ref.card.adapter not in ("transformers", "diffusers", "moge"):
+        return Model(
+            made(Work()), resolution, ref.card.resolution, computed=mark
+        )  # a package: it says itself what it is
+    size = None if ref.exported is None else ref.exported.size
+    if ref.exported is not None:
+        check_resolution(ref.exported, resolution)
+    own = network.resolution if network else ref.card.resolution if ref.card else None
+    about = About(ref.name, network.kind if network else ref.kind, ref.license, checked_hash(ref), network, size)
+    return Model(made, resolution, min(size) if size else own, about, mark)
+
+
+def load_for(
+    ref: ModelRef, runtime: str, compute: Compute, report: Report, work: Work, compiled: bool = False
+) -> Teacher:
+    """Return a model loaded for an amount of work, in the software that `runtime` stands for.
+
+    Where `auto` wants another runtime than torch and it fails, a note says why, and torch runs the network.
+    """
+    chosen = choose_runtime(ref, runtime, compute, work)
+    if chosen != "torch":
+        try:
+            return load_in(ref, chosen, compute, report)
+        except CcdError as error:
+            if runtime != "auto" or ref.exported is not None:
+                raise
+            report.note(without(error))
+    teacher = load_teacher(ref, None, compute.device, compute.precision)
+    if compiled:
+        from ccd_cli.teachers.adapters.native import NativeTeacher
+
+        assert isinstance(teacher, NativeTeacher)
+        report.note("Compiling the network, which takes a minute or more: it pays for many images of few sizes")
+        teacher.compile()
+    return teacher
 
 
 def predict_each(

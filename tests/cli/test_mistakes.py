@@ -7,7 +7,7 @@ import sys
 import pytest
 import yaml
 
-from ccd_cli.cli.report import RichReport
+from ccd_cli.terminal.report import RichReport
 
 RECIPE = {
     "name": "x",

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ccd_cli.core.compute import EXACT, Compute
 from ccd_cli.core.errors import UsageProblem
 from ccd_cli.geometry.depth_map import DepthMap
 from ccd_cli.geometry.kinds import Kind
-from ccd_cli.runtimes.facts import ExportFacts
-from ccd_cli.runtimes.sessions import Session
+from ccd_cli.runtimes.facts import RUNTIME_OF, ExportFacts
+from ccd_cli.runtimes.sessions import Session, check_installed, check_precision, is_installed, open_session
 from ccd_cli.teachers.adapters.photos import depth_maps, predict_maps
 from ccd_cli.teachers.adapters.sizes import nearest_size, network_size
 
@@ -24,12 +26,19 @@ if TYPE_CHECKING:
 class ExportedTeacher:
     """A network that another runtime runs, as a `Teacher`: on the CPU, without patch features.
 
-    `resolution` makes it see every image at that side (None: its own rule). Raises `UsageProblem` for a `resolution` that a
-    network of one fixed size does not take.
+    `resolution` makes it see every image at that side (None: its own rule); a network of one size gets every image resized to
+    exactly that size, whatever its aspect. `runtime` and `precision` say how `session` computes. Raises `UsageProblem` for a
+    `resolution` that a network of one size does not have.
     """
 
     def __init__(
-        self, session: Session, facts: ExportFacts, checkpoint_sha256: str, resolution: int | None = None
+        self,
+        session: Session,
+        facts: ExportFacts,
+        checkpoint_sha256: str,
+        resolution: int | None = None,
+        runtime: str = "onnxruntime",
+        precision: str | None = None,
     ) -> None:
         self.session = session
         self.facts = facts
@@ -39,7 +48,9 @@ class ExportedTeacher:
         self.license = facts.license
         self.checkpoint_sha256 = checkpoint_sha256
         self.feature_width: int | None = None
-        self.precision = facts.precision
+        self.runtime = runtime
+        self.precision = precision or facts.precision
+        check_resolution(facts, resolution)
         self.resolution = resolution
 
     def predict_photos(
@@ -49,9 +60,10 @@ class ExportedTeacher:
         focals: Sequence[float | None] | None = None,
     ) -> list[DepthMap]:
         """RGB photos uint8 [H, W, 3] -> maps at the photos' sizes; see `Teacher`."""
-        side = self.resolution if resolution is None else resolution
-        maps = predict_maps(self.arch, self.session, photos, side)
-        return depth_maps(self.arch, maps, side, focals)
+        check_resolution(self.facts, resolution)
+        side, fixed = self.resolution if resolution is None else resolution, self.facts.size
+        maps = predict_maps(self.arch, self.session, photos, side, fixed)
+        return depth_maps(self.arch, maps, side, focals, fixed)
 
     def predict(self, rgb: Tensor) -> Tensor:
         """RGB [B, 3, H, W] in 0..1 -> map [B, H, W] float32 at the same size."""
@@ -59,13 +71,14 @@ class ExportedTeacher:
         from torch.nn import functional as F
 
         height, width = rgb.shape[-2:]
-        size = nearest_size(height, width, self.arch.multiple)
-        if self.resolution is not None:
+        size = self.facts.size or nearest_size(height, width, self.arch.multiple)
+        if self.resolution is not None and self.facts.size is None:
             size = network_size(self.arch, height, width, self.resolution)
         images = rgb.to("cpu", torch.float32)
         if size != (height, width):
             images = F.interpolate(images, size=size, mode="bicubic", align_corners=False).clamp(0, 1)
-        made = torch.from_numpy(self.session(images.numpy()))
+        batches = images.split(1) if self.facts.size else [images]
+        made = torch.cat([torch.from_numpy(self.session(batch.contiguous().numpy())) for batch in batches])
         if size != (height, width):
             made = F.interpolate(made[:, None], size=(height, width), mode="bilinear", align_corners=True)[:, 0]
         return made
@@ -83,3 +96,47 @@ class ExportedTeacher:
         if str(device).split(":")[0] != "cpu":
             raise UsageProblem(f"{self.name} is an exported network, which runs on the CPU here.", "Use --device cpu.")
         return self
+
+
+def check_resolution(facts: ExportFacts, resolution: int | None) -> None:
+    """Raise `UsageProblem` for a resolution that a network of one size does not have."""
+    if resolution is not None and (size := facts.size) is not None and resolution not in size:
+        raise UsageProblem(
+            f"{facts.name} sees every image at exactly {size[1]}x{size[0]} pixels, not at a resolution of {resolution}.",
+            "Export the model without a fixed size for other resolutions.",
+        )
+
+
+def open_file(
+    path: Path,
+    facts: ExportFacts,
+    sha256: str,
+    compute: Compute,
+    wanted: str = "auto",
+    resolution: int | None = None,
+) -> ExportedTeacher:
+    """Return the network of an exported file whose hash is `sha256`, in the runtime that `wanted` stands for.
+
+    Raises what `runtime_of_file`, `open_session` and `ExportedTeacher` raise.
+    """
+    runtime = runtime_of_file(path, wanted, compute)
+    session = open_session(runtime, path, compute.precision, compute.threads)
+    made = compute.precision if facts.precision == EXACT else facts.precision
+    return ExportedTeacher(session, facts, sha256, resolution, runtime, made)
+
+
+def runtime_of_file(path: Path, wanted: str, compute: Compute) -> str:
+    """Return what runs an exported file: what `--runtime wanted` names, for auto OpenVINO (which reads ONNX, too) if it is there.
+
+    Raises UsageProblem where that runtime cannot read it or compute so, CcdError where it is not installed.
+    """
+    own = RUNTIME_OF[path.suffix.lower()]
+    if wanted == "torch" or (own == "openvino" and wanted == "onnxruntime"):
+        raise UsageProblem(f"--runtime {wanted}: {path} is a file of {own}.", f"Use --runtime {own} or auto.")
+    if compute.type != "cpu":
+        raise UsageProblem(f"{path} is an exported network, which runs on the CPU here.", "Use --device cpu.")
+    if wanted == "auto":
+        wanted = "openvino" if is_installed("openvino") else own
+    check_installed(wanted)
+    check_precision(wanted, compute.precision)
+    return wanted

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from ccd_cli.core.compute import memory_error
 from ccd_cli.core.errors import CcdError, first_line
 from ccd_cli.geometry.depth_map import DepthMap
+from ccd_cli.models.arch import Arch
 from ccd_cli.models.depth_net import DepthNet, fill_sky
 from ccd_cli.models.dpt import resize
 from ccd_cli.teachers.adapters.base import FrozenTeacher, TeacherFacts
@@ -98,6 +99,11 @@ class NativeTeacher(FrozenTeacher):
     def device(self) -> torch.device:
         """Where the weights are."""
         return self.model.mean.device
+
+    @property
+    def arch(self) -> Arch:
+        """What the network is."""
+        return self.model.arch
 
     def to(self, device: torch.device | str) -> Self:
         """Move to `device`, channels last (faster convolutions, on CPUs too), and return itself."""

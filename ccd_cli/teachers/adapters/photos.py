@@ -17,15 +17,20 @@ Network = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
 def predict_maps(
-    arch: Arch, network: Network, photos: Sequence[NDArray[np.uint8]], resolution: int | None = None
+    arch: Arch,
+    network: Network,
+    photos: Sequence[NDArray[np.uint8]],
+    resolution: int | None = None,
+    fixed: tuple[int, int] | None = None,
 ) -> list[NDArray[np.float32]]:
     """RGB photos uint8 [H, W, 3] -> raw maps float32 [H, W], each at its photo's size.
 
-    Photos that come to one size go through the network together.
+    Photos that come to one size go through the network together; one that takes a single `fixed` (height, width) gets every photo
+    resized to exactly that, one at a time.
     """
-    inputs = [resize_for(arch, photo, resolution) for photo in photos]
+    inputs = [resize_for(arch, photo, resolution, fixed) for photo in photos]
     maps: list[NDArray[np.float32]] = [np.empty((0, 0), np.float32)] * len(photos)
-    for group in same_sizes(inputs):
+    for group in same_sizes(inputs) if fixed is None else [[i] for i in range(len(inputs))]:
         images = np.ascontiguousarray(np.stack([inputs[i] for i in group]).transpose(0, 3, 1, 2))
         for i, made in zip(group, network(images), strict=True):
             maps[i] = resize_map(made, photos[i].shape[:2])
@@ -37,6 +42,7 @@ def depth_maps(
     maps: Sequence[NDArray[np.float32]],
     resolution: int | None,
     focals: Sequence[float | None] | None = None,
+    fixed: tuple[int, int] | None = None,
 ) -> list[DepthMap]:
     """Raw maps float32 [H, W] -> checked maps.
 
@@ -49,7 +55,7 @@ def depth_maps(
             result.append(checked(values, arch.kind))
             continue
         height, width = values.shape
-        seen = network_size(arch, height, width, resolution)[1] / width
+        seen = (fixed or network_size(arch, height, width, resolution))[1] / width
         result.append(checked(values * np.float32(focal * seen / arch.canonical_focal), "metric"))
     return result
 

@@ -24,7 +24,7 @@ from ccd_cli.teachers.adapters.native import NativeTeacher
 from ccd_cli.teachers.model import Model
 from tests.depth_files import write_depth
 
-CPU = Compute(torch.device("cpu"), "fp32")
+CPU = Compute("cpu", "fp32")
 SPEC = Spec("own", "Own", (1e-3, 10.0), None, None, False, "all of it")
 
 

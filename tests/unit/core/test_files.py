@@ -14,7 +14,9 @@ from ccd_cli.core.files import (
     atomic_write,
     check_free_space,
     json_line,
+    move_into_place,
     read_json_lines,
+    work_folder,
     write_json,
     write_text,
 )
@@ -104,3 +106,56 @@ with atomic_write(Path(sys.argv[1]) / "map.npy") as temporary:
         assert sorted(path.name for path in tmp_path.iterdir()) == [".map.npy.notes", "a.txt", "map.npy"]
     finally:
         living.kill()
+
+
+def _written(path):
+    path.write_text("whole")
+    return path
+
+
+def test_a_work_folder_goes_whatever_happens(tmp_path):
+    with pytest.raises(ValueError, match="stop"), work_folder(tmp_path / "sub" / "a.onnx") as work:
+        (work / "a.onnx").write_text("half")
+        assert work.parent == tmp_path / "sub"
+        raise ValueError("stop")
+    assert not list(tmp_path.iterdir())
+    with work_folder(tmp_path / "sub" / "a.onnx") as work:
+        move_into_place([_written(work / "a.onnx")], tmp_path / "sub")
+    assert [p.name for p in (tmp_path / "sub").iterdir()] == ["a.onnx"]
+
+
+def test_a_work_folder_of_a_killed_process_is_swept(tmp_path):
+    code = (
+        "import os, sys; from pathlib import Path; from ccd_cli.core.files import work_folder\n"
+        "with work_folder(Path(sys.argv[1])) as work: (work / 'half').write_text('x'); os._exit(9)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.onnx")], check=False)
+    assert len(list(tmp_path.iterdir())) == 1
+    io.sweep_again()
+    with work_folder(tmp_path / "a.onnx") as work:
+        assert list(tmp_path.iterdir()) == [work]
+
+
+def test_files_and_folders_move_together(tmp_path):
+    (tmp_path / "a").write_text("old")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "old").write_text("old")
+    with work_folder(tmp_path / "a") as work:
+        (work / "a").write_text("new")
+        (work / "b").mkdir()
+        (work / "b" / "new").write_text("new")
+        assert move_into_place([work / "a", work / "b"], tmp_path) == [tmp_path / "a", tmp_path / "b"]
+    assert (tmp_path / "a").read_text() == "new"
+    assert [p.name for p in (tmp_path / "b").iterdir()] == ["new"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "b"]
+
+
+def test_where_one_move_fails_all_is_as_before(tmp_path):
+    (tmp_path / "a").write_text("old")
+    with work_folder(tmp_path / "a") as work:
+        (work / "a").write_text("new")
+        (work / "c").write_text("new")
+        with pytest.raises(CcdError):
+            move_into_place([work / "a", work / "c", work / "missing"], tmp_path)
+    assert (tmp_path / "a").read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]

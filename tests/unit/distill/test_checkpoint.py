@@ -86,7 +86,7 @@ def test_a_run_resumes_only_with_its_own_images_and_weights(tmp_path):
 
 def test_the_saved_thread_count_is_taken_up_and_another_machine_is_said():
     saved = {"threads": 3, "device": "cpu", "precision": "fp32", "world": 1}
-    report, here = Silent(), Compute(torch.device("cpu"), "fp32")
+    report, here = Silent(), Compute("cpu", "fp32")
     checkpoint.match_machine(saved, here, None, report)
     assert torch.get_num_threads() == 3
     assert report.warnings == []

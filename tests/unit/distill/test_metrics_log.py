@@ -14,7 +14,7 @@ from ccd_cli.distill.step_lines import StepLines
 
 
 def test_metrics_are_the_mean_over_micro_steps_and_start_over_at_every_step():
-    metrics = StepMetrics(Compute(torch.device("cpu"), "fp32"), 4)
+    metrics = StepMetrics(Compute("cpu", "fp32"), 4)
     weight = torch.tensor(1.0, requires_grad=True)
     for value in (1.0, 2.0, 3.0, 6.0):
         metrics.add({"loss": weight * value, "drift": torch.tensor(-value)})
@@ -25,7 +25,7 @@ def test_metrics_are_the_mean_over_micro_steps_and_start_over_at_every_step():
 
 
 def test_one_value_that_is_not_finite_shows():
-    metrics = StepMetrics(Compute(torch.device("cpu"), "fp32"), 2)
+    metrics = StepMetrics(Compute("cpu", "fp32"), 2)
     metrics.add({"loss": torch.tensor(1.0)})
     metrics.add({"loss": torch.tensor(float("nan"))})
     values, _ = metrics.reduce(False)
@@ -44,7 +44,7 @@ def test_processes_agree_on_metrics_and_on_when_to_stop(monkeypatch):
                 values += others
 
         monkeypatch.setattr(torch.distributed, "all_reduce", all_reduce)
-        metrics = StepMetrics(Compute(torch.device("cpu"), "fp32", rank, 2), 1)
+        metrics = StepMetrics(Compute("cpu", "fp32", rank, 2), 1)
         metrics.add({"loss": torch.tensor(1.0 + 2 * rank)})
         result = metrics.reduce(stop_requested=rank == 1)
         assert len(sent) == 1, "one exchange for everything"
@@ -60,7 +60,7 @@ def run(tmp_path):
     """What the log needs of a run."""
     optim = SimpleNamespace(batch=4, accumulate=2, steps=3)
     recipe = SimpleNamespace(optim=optim, log=SimpleNamespace(tensorboard=False))
-    return SimpleNamespace(folder=RunFolder(tmp_path), recipe=recipe, compute=Compute(torch.device("cpu"), "fp32"))
+    return SimpleNamespace(folder=RunFolder(tmp_path), recipe=recipe, compute=Compute("cpu", "fp32"))
 
 
 def test_lines_are_whole_and_a_skipped_step_says_so(run):
@@ -85,7 +85,7 @@ def test_lines_are_whole_and_a_skipped_step_says_so(run):
 
 
 def test_other_processes_write_nothing(run, tmp_path):
-    run.compute = Compute(torch.device("cpu"), "fp32", 1, 2)
+    run.compute = Compute("cpu", "fp32", 1, 2)
     with MetricsLog(run, SimpleNamespace(step=0, lines=StepLines()), Silent()) as log:
         log.step(1, {"loss": 0.25}, "a", 1e-3, 2.0, seconds=1.0)
     assert log.last_loss == 0.25

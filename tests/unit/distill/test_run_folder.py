@@ -108,7 +108,7 @@ def test_a_finished_run_of_an_earlier_version_lacks_no_file(tmp_path):
 
 def test_a_resumed_run_needs_only_the_space_that_it_does_not_have_yet(tmp_path, monkeypatch):
     folder, student = RunFolder(begin(tmp_path / "run")), torch.nn.Linear(1000, 1000, bias=False)
-    compute = Compute(torch.device("cpu"), "fp32")
+    compute = Compute("cpu", "fp32")
     weights = 4_000_000
     free = (2 * 3 + 3) * weights  # a state of weights and two moments, twice, and the student
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free - 3 * weights))

@@ -4,13 +4,13 @@ import json
 
 import pytest
 
-from ccd_cli.core.errors import CcdError
+from ccd_cli.core.errors import CcdError, UsageProblem
 from ccd_cli.core.report import Silent
 from ccd_cli.label.folder import LabelFolder
 from ccd_cli.label.setup import _resumed_state
 from ccd_cli.labels.format import FORMAT
 
-NOW = {"photos": "0" * 64, "device": "cpu", "precision": ["fp32"], "ccd": "1"}
+NOW = {"photos": "0" * 64, "device": "cpu", "precision": ["fp32"], "runtime": ["torch"], "ccd": "1"}
 TEACHER = {"teacher": "a", "kind": "depth", "license": "MIT", "checkpoint_sha256": "0" * 64}
 
 
@@ -26,3 +26,13 @@ def test_a_teacher_in_the_record_that_is_none_is_refused(tmp_path, teacher):
     folder.state.write_text(json.dumps({**state, "teachers": {"0": TEACHER, "1": teacher}}))
     with pytest.raises(CcdError, match=r"label\.json is damaged"):
         _resumed_state(folder, NOW, Silent())
+
+
+def test_labels_of_before_runtimes_were_recorded_go_on_in_torch(tmp_path):
+    folder = LabelFolder(tmp_path)
+    state = {**NOW, "format": FORMAT, "teachers": {"0": TEACHER}}
+    del state["runtime"]
+    folder.state.write_text(json.dumps(state))
+    assert _resumed_state(folder, NOW, Silent())["runtime"] == ["torch"]
+    with pytest.raises(UsageProblem, match=r"The runtime is \['openvino'\] and was \['torch'\]"):
+        _resumed_state(folder, {**NOW, "runtime": ["openvino"]}, Silent())

@@ -181,3 +181,34 @@ def test_code_range_survives_frames_without_values():
     assert coder.fit(0, empty, None)[0] > 0 and coder.ranges == []
     coder.fit(1, np.ones((4, 4), np.float32), None)
     assert coder.ranges[0]["from"] == 0
+
+
+@pytest.mark.parametrize("size", [(1, 1), (16, 17), (130, 67)])
+@pytest.mark.parametrize("photo", [False, True])
+def test_pngs_hold_every_pixel(tmp_path, size, photo):
+    """Whatever filter and strategy: colors in the order RGB, codes with their high byte, as Pillow reads them."""
+    rng = np.random.default_rng(0)
+    for picture in (
+        rng.integers(0, 256, (*size, 3), dtype=np.uint8),
+        rng.integers(0, 65536, size, dtype=np.uint16),
+        np.zeros(size, np.uint16),
+    ):
+        map_files.write_png(tmp_path / "a.png", picture, photo)
+        with Image.open(tmp_path / "a.png") as image:
+            assert image.mode == ("RGB" if picture.ndim == 3 else "I;16")
+            assert (np.asarray(image) == picture).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("holes", [False, True])
+def test_codes_are_those_of_the_formula(kind, holes):
+    """Rows are coded some at a time: the same as round((value - offset) / scale) of the whole map in float64."""
+    values, valid = random_map(1, kind, 3 * map_files._ROWS + 5, 40)
+    values = np.abs(values) + np.float32(0.01)
+    if holes:
+        values[70, 3], values[0, 0] = np.nan, np.inf
+    known = np.isfinite(values) & (valid if holes else True)
+    codes, scale, offset = encode16(values, valid if holes else None, kind)
+    expected = np.zeros(values.shape, np.uint16)
+    expected[known] = np.clip(np.rint((values[known].astype(np.float64) - offset) / scale), 1, 65535)
+    assert (codes == expected).all()

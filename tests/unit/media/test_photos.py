@@ -27,6 +27,11 @@ def test_modes_become_upright_rgb(tmp_path):
     assert np.abs(wide[..., 0].astype(float) - ramp / 257).max() <= 0.51
     clear = np.zeros((30, 40, 4), np.uint8)
     assert (read_photo(save(tmp_path / "clear.png", clear)) == 255).all()  # fully transparent over white
+    soft = np.full((30, 40, 4), (10, 20, 30, 255), np.uint8)
+    soft[:, -1, 3] = 200  # the border of a screenshot: its colors are its own
+    assert (read_photo(save(tmp_path / "soft.png", soft)) == (10, 20, 30)).all()
+    soft[0, 0, 3] = 100
+    assert read_photo(save(tmp_path / "cut.png", soft))[0, 0, 0] == round((10 * 100 + 255 * 155) / 255)
     gray = read_photo(save(tmp_path / "gray.png", np.full((30, 40), 7, np.uint8)))
     assert (gray == 7).all()
     exif = Image.Exif()

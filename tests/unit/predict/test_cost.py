@@ -5,7 +5,6 @@ import time
 
 import numpy as np
 import pytest
-import torch
 
 from ccd_cli.core.compute import Compute
 from ccd_cli.core.report import Silent
@@ -15,7 +14,7 @@ from ccd_cli.predict import cost
 from ccd_cli.teachers.adapters.native import NativeTeacher
 from ccd_cli.teachers.model import Model
 
-CPU = Compute(torch.device("cpu"), "fp32")
+CPU = Compute("cpu", "fp32")
 
 
 @pytest.fixture

@@ -138,8 +138,10 @@ def test_a_file_that_is_absent_is_said_by_pull(cards):
     assert "there is no file" in outcome.error.message
 
 
-def test_the_readme_shows_a_card_and_an_entry_point_that_work(cards, package):
-    section = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8").split("### Custom teachers")[1]
+def test_the_guide_shows_a_card_and_an_entry_point_that_work(cards, package):
+    section = (
+        (Path(__file__).parents[3] / "docs/teachers.md").read_text(encoding="utf-8").split("## Custom teachers")[1]
+    )
     cards(section.split("```yaml\n")[1].split("```")[0])
     assert custom_problems() == [line for line in custom_problems() if "garden-teachers" in line]
     assert installed_at(card("my-depth")).parts[-3:] == ("cards", "weights", "my-depth.safetensors")

@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -48,6 +49,16 @@ def test_nearest_size():
     assert nearest_size(560, 560, 14) == (560, 560)
     assert nearest_size(563, 568, 14) == (560, 574)
     assert nearest_size(3, 3, 14) == (14, 14)
+
+
+def test_resize_for_keeps_to_double_precision():
+    """Positions in float32 would be off by up to 1e-4 of the range."""
+    rgb = np.random.default_rng(0).integers(0, 256, (803, 1201, 3), dtype=np.uint8)
+    got = resize_for(V2, rgb, 518)
+    exact = cv2.resize(
+        rgb.astype(np.float64) / 255.0, dsize=(got.shape[1], got.shape[0]), interpolation=cv2.INTER_CUBIC
+    )
+    assert np.abs(got - exact).max() < 1e-6
 
 
 def test_resize_for_is_bicubic_in_float():

@@ -14,7 +14,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from ccd_cli.cli.report import RichReport
+from ccd_cli.terminal.report import RichReport
 
 SECONDS_BETWEEN_LINES = 10.0
 SECONDS_BETWEEN_LINES_VERBOSE = 1.0

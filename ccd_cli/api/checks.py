@@ -60,10 +60,13 @@ def missing_models(recipe: DistillRecipe | LabelRecipe, source: str) -> list[str
 
 
 def check_inputs(recipe: DistillRecipe | LabelRecipe, source: str) -> None:
-    """Raise what a run would find wrong or missing, before torch is imported: all inputs at once, then all models at once."""
+    """Raise what a run would find wrong or missing, before torch is imported: all inputs at once, then all models at once.
+
+    `source` is the recipe as it was typed; empty where it is no file.
+    """
     from ccd_cli.teachers.needs import find_models
 
-    raise_all([*missing_inputs(recipe, images=True), *faulty_models(recipe)], source)
+    raise_all([*missing_inputs(recipe, images=True), *faulty_models(recipe)], source or "recipe")
     find_models(_models(recipe), source)
 
 

@@ -1,0 +1,60 @@
+"""What `ccd bench` is asked for: its options, each typed once (see `ccd_cli.core.options`)."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ccd_cli.core.errors import UsageProblem
+from ccd_cli.core.options import option
+from ccd_cli.core.settings import arch_option, out_option, resolution_option
+
+RUNTIMES = ("torch", "onnxruntime", "openvino")
+PRECISIONS = ("fp32", "bf16")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What to measure. Raises UsageProblem for unknown names.
+
+    `images` None: generated photos. Empty `runtime` and `precision`: all that are installed and that the processor has.
+    """
+
+    model: str = option("depth-anything-v2-small", "Catalog name, run folder or checkpoint.", "Model", metavar="MODEL")
+    arch: str | None = arch_option()
+    resolution: int | None = resolution_option()
+    images: Path | None = option(
+        None,
+        "Folder of photos.",
+        "Input",
+        metavar="DIR",
+        path="existing folder",
+        default_text="generated, about a megapixel",
+    )
+    photos: int = option(4, "Photos in each round.", "Input", metavar="N", range=(1, 10_000))
+    rounds: int = option(3, "Rounds; in each, everything is measured once.", "Evaluation", metavar="N", range=(1, 1000))
+    runtime: tuple[str, ...] = option(
+        (),
+        f"Comma-separated runtimes: {', '.join(RUNTIMES)}. Default: all that are installed.",
+        "Runtime",
+        metavar="LIST",
+        parser="comma list",
+    )
+    precision: tuple[str, ...] = option(
+        (),
+        f"Comma-separated precisions: {', '.join(PRECISIONS)}. Default: all that the processor computes itself.",
+        "Runtime",
+        metavar="LIST",
+        parser="comma list",
+    )
+    threads: int | None = option(
+        None, "Number of CPU threads.", "Runtime", metavar="N", range=(1, 1024), default_text="chosen by torch"
+    )
+    out: Path | None = out_option(None, "Also write bench.json and bench.md into this folder.")
+
+    def __post_init__(self) -> None:
+        """Check the names."""
+        for flag, given, known in (
+            ("--runtime", self.runtime, RUNTIMES),
+            ("--precision", self.precision, PRECISIONS),
+        ):
+            if unknown := sorted(set(given) - set(known)):
+                raise UsageProblem(f"{flag} {','.join(unknown)}: unknown value.", f"Choose from {', '.join(known)}.")
