@@ -35,7 +35,7 @@ def preview(
         picked = np.random.default_rng(0).choice(len(points), MOST_POINTS, replace=False)
         points, colors = points[picked], colors[picked]
     if points[:, 2].min() <= 0:  # no photo's cloud
-        points = points + np.float32([0, 0, 1 - points[:, 2].min()])
+        points = points + np.array([0, 0, 1 - points[:, 2].min()], np.float32)
     near, middle, far = (float(each) for each in np.quantile(points[:, 2], (0.05, 0.5, FAR)))
     kept = points[:, 2] <= far
     points, colors = points[kept], colors[kept]
