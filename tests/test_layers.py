@@ -30,6 +30,7 @@ BESIDE = {
     ("scoring", "benchmarks"),  # a prediction against a sample
     ("predict", "pointcloud"),  # the clouds of a clip
     ("bench", "predict"),  # what it measures
+    ("bench", "export"),  # the same network in transformers
     ("inspection", "distill"),  # what is in a run's folder
 }
 """Imports within one floor; every other one is refused."""

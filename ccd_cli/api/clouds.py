@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,17 +20,22 @@ if TYPE_CHECKING:
     from ccd_cli.pointcloud.settings import Format
 
 
-class CloudOptions(TypedDict, total=False):
-    """The options of `ccd predict --pointcloud`, lengths in meters; `reference`: meters [h, w], or a metric `DepthMap`."""
+class GeometryOptions(TypedDict, total=False):
+    """How depth becomes points: the options of `ccd predict --pointcloud`, lengths in meters."""
 
     near: float | None
     far: float | None
-    reference: Any
     edge_cut: bool
     max_depth: float | None
     voxel: float | None
     normals: bool
     outliers: bool
+
+
+class CloudOptions(GeometryOptions, total=False):
+    """The same with `reference`: meters [h, w], or a metric `DepthMap`."""
+
+    reference: Any
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,7 @@ class PointCloud:
         form = target.suffix.lower().removeprefix(".")
         if form not in FORMATS:
             raise UsageProblem(f"{target}: no format of clouds.", f"End it in .{', .'.join(FORMATS)}.")
-        chosen: Format = form  # type: ignore[assignment]
+        chosen = cast("Format", form)
         write_cloud(target, self.points, self.colors, self.normals, chosen, self.about)
         return target
 

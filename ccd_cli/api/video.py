@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict, Unpack
+from typing import TYPE_CHECKING, Unpack
 
+from ccd_cli.api.clouds import GeometryOptions
 from ccd_cli.api.depth import Intrinsics
 from ccd_cli.api.model import Model, as_model
 from ccd_cli.api.options import settings_from, text_of
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from ccd_cli.predict.temporal import Mode
 
 
-class VideoOptions(TypedDict, total=False):
+class VideoOptions(GeometryOptions, total=False):
     """The options of `ccd predict` that concern a video; `save` also as a list."""
 
     save: str | tuple[str, ...] | list[str]
@@ -43,13 +44,6 @@ class VideoOptions(TypedDict, total=False):
     preview: bool
     align_to: str | os.PathLike[str] | None
     ref_scale: float | None
-    near: float | None
-    far: float | None
-    edge_cut: bool
-    max_depth: float | None
-    voxel: float | None
-    normals: bool
-    outliers: bool
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -29,6 +30,7 @@ from ccd_cli.media.photos import read_photo
 from ccd_cli.models.arch import Arch
 from ccd_cli.predict.run import run as predict
 from ccd_cli.predict.settings import Settings as PredictSettings
+from ccd_cli.teachers.adapters.native import NativeTeacher
 from ccd_cli.teachers.adapters.preprocess import resize_for
 
 SAVED = {RAW: ("npy",), DEFAULT: PredictSettings().save}
@@ -66,7 +68,7 @@ def run(settings: Settings, report: Report) -> dict[str, Any]:
             about["network_sizes"] = sorted({each.shape[2:] for each in inputs})
             _compare(subjects, rows, inputs, go_on)
             tasks = _tasks(subjects, inputs, paths, folder, compute)
-            if (pipe := transformers_pipeline(arch, settings.resolution)) is not None:
+            if (pipe := _pipeline(subjects[0], settings, folder)) is not None:
                 rows[PIPELINE] = Row(PIPELINE, "transformers", "fp32")
                 tasks.append((PIPELINE, RAW, lambda: pipe(paths, folder / "pipeline")))
             _rounds(tasks, rows, settings, report, about, go_on)
@@ -80,6 +82,12 @@ def run(settings: Settings, report: Report) -> dict[str, Any]:
         write_json(settings.out / "bench.json", found)
         write_text(settings.out / "bench.md", markdown(found))
     return found
+
+
+def _pipeline(base: Subject, settings: Settings, folder: Path) -> Callable[[list[Path], Path], None] | None:
+    teacher = base.model.teacher
+    assert isinstance(teacher, NativeTeacher)
+    return transformers_pipeline(teacher.model, teacher.name, settings.resolution, folder / "transformers")
 
 
 def _exported(chosen: list[Way], rows: dict[str, Row], settings: Settings, folder: Path, report: Report) -> Path | None:
@@ -147,9 +155,9 @@ def _tasks(
 
     tasks: list[tuple[str, str, Callable[[], None]]] = []
     for subject in subjects:
-        tasks.append((subject.way.name, BARE, lambda subject=subject: bare(subject)))  # type: ignore[misc]
+        tasks.append((subject.way.name, BARE, partial(bare, subject)))
         for what in SAVED:
-            tasks.append((subject.way.name, what, lambda subject=subject, what=what: whole(subject, what)))  # type: ignore[misc]
+            tasks.append((subject.way.name, what, partial(whole, subject, what)))
     return tasks
 
 

@@ -18,7 +18,7 @@ from ccd_cli.core.errors import CcdError
 from ccd_cli.models.arch import Arch
 from ccd_cli.runtimes.facts import ExportFacts, read_facts, write_facts
 from ccd_cli.runtimes.onnx_graph import write_onnx
-from ccd_cli.runtimes.sessions import EXTRA, is_installed, open_session
+from ccd_cli.runtimes.sessions import check_installed, is_installed, open_session
 from ccd_cli.teachers.adapters.exported import ExportedTeacher
 from ccd_cli.teachers.adapters.native import NativeTeacher, infer
 from ccd_cli.teachers.load import load_teacher
@@ -65,8 +65,7 @@ def ways(settings: Settings) -> list[Way]:
     Raises CcdError for a runtime that is asked for by name and not installed.
     """
     for name in settings.runtime:
-        if not is_installed(name):
-            raise CcdError(f"{name} is not installed.", f'Install it: pip install "ccd-depth[{EXTRA[name]}]"')
+        check_installed(name)
     runtimes = settings.runtime or tuple(name for name in RUNTIMES if is_installed(name))
     precisions = settings.precision or tuple(p for p in PRECISIONS if p == "fp32" or cpu_has_bf16())
     found = [Way(r, p) for r in runtimes for p in precisions if (r, p) not in _LACKS]

@@ -28,23 +28,29 @@ _swept: set[Path] = set()
 
 
 @contextmanager
+def _new_beside(path: Path) -> Iterator[str]:
+    """Give a name for something temporary in the folder of `path`, which is made and swept; errors of the block are ccd's."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path.parent)
+        yield f".{path.name[:_NAME]}.ccd-{_MACHINE}-{os.getpid()}-{secrets.token_hex(8)}"
+    except FileExistsError as error:
+        raise CcdError(f"{path.parent} is a file, where a folder should be.", "Choose another folder.") from error
+    except OSError as error:
+        raise disk_error(error, path) from error
+
+
+@contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; when the block ends well it is flushed to disk and renamed to `path`.
 
     If the block fails, the temporary file is removed and an older `path` stays as it was; what a killed process left in
     the folder goes too. Raises Unwritable on a full or read-only disk, CcdError for a name that the disk cannot hold.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(path.parent)
-        name = f".{path.name[:_NAME]}.ccd-{_MACHINE}-{os.getpid()}-{secrets.token_hex(8)}{path.suffix}"
-        temporary = path.parent / name
+    with _new_beside(path) as name:
+        temporary = path.parent / f"{name}{path.suffix}"
         os.close(os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666))  # the system takes off the umask
         mode = stat.S_IMODE(temporary.stat().st_mode)
-    except FileExistsError as error:
-        raise CcdError(f"{path.parent} is a file, where a folder should be.", "Choose another folder.") from error
-    except OSError as error:
-        raise disk_error(error, path) from error
     try:
         yield temporary
         with temporary.open("rb+") as file:
@@ -66,15 +72,9 @@ def work_folder(path: Path) -> Iterator[Path]:
     What a killed process left in the folder of `path` goes too. Raises as `atomic_write`.
     """
     new = [each for each in (path.parent, *path.parent.parents) if not each.exists()]
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(path.parent)
-        temporary = path.parent / f".{path.name[:_NAME]}.ccd-{_MACHINE}-{os.getpid()}-{secrets.token_hex(8)}"
+    with _new_beside(path) as name:
+        temporary = path.parent / name
         temporary.mkdir()
-    except FileExistsError as error:
-        raise CcdError(f"{path.parent} is a file, where a folder should be.", "Choose another folder.") from error
-    except OSError as error:
-        raise disk_error(error, path) from error
     try:
         yield temporary
     finally:

@@ -44,7 +44,7 @@ from ccd_cli.media.photos import bad_headers
 from ccd_cli.models.arch import Arch
 from ccd_cli.models.depth_net import DepthNet
 from ccd_cli.scenes.source import SceneSource
-from ccd_cli.teachers.load import ModelRef, checked_hash
+from ccd_cli.teachers.load import ModelRef
 
 
 @dataclass(frozen=True)
@@ -206,7 +206,7 @@ def _wants_features(recipe: DistillRecipe, student: DepthNet, ensemble: TeacherE
 
 
 def _hash_of(weights: ModelRef | None) -> dict[str, str]:
-    return {} if weights is None else {f"student weights {weights.name}": checked_hash(weights)}
+    return {} if weights is None else {f"student weights {weights.name}": weights.sha256}
 
 
 def _unreadable(recipe: DistillRecipe, images: Source | ShardReader, report: Report) -> list[tuple[Path, str]]:

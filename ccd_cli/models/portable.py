@@ -15,7 +15,10 @@ from torch.nn import functional as F
 from ccd_cli.models.depth_net import DepthNet, fill_sky
 from ccd_cli.models.encoder import encode
 
-_CUBIC = -0.75  # the coefficient of torch's bicubic interpolation
+_CUBIC, _CUBIC_ANTIALIASED = (
+    -0.75,
+    -0.5,
+)  # the coefficients of torch's bicubic interpolation without and with anti-aliasing
 
 
 class Portable(nn.Module):
@@ -43,7 +46,7 @@ def fit_positions(embedding: Tensor, height: int, width: int) -> Tensor:
     """Return what `models.encoder.resample_positions` returns, by two matrix products that follow from any size.
 
     Bicubic interpolation is linear in the values, and separable: R_h E R_w^T, a row of R holding the four weights of one
-    position (Keys 1981, a = -0.75 as in torch).
+    position (`_cubic`).
     """
     side = math.isqrt(int(embedding.shape[1]) - 1)
     rows, columns = torch.ones(height).sum(), torch.ones(width).sum()  # as tensors, so that an export does not fix them
@@ -89,7 +92,7 @@ def _fit_antialiased(
 
 
 def _antialiased(count: int, side: int) -> Tensor:
-    """[count, side]: the weights of torch's anti-aliased bicubic interpolation (a = -0.5, as in Pillow), rows of sum 1.
+    """[count, side]: the weights of torch's anti-aliased bicubic interpolation, rows of sum 1.
 
     The kernel is stretched by side / count where that is larger than 1; values outside do not count.
     """
@@ -97,9 +100,7 @@ def _antialiased(count: int, side: int) -> Tensor:
     stretch = scale.clamp(min=1.0)
     center = (torch.arange(count, dtype=torch.float32) + 0.5) * scale
     distance = ((torch.arange(side, dtype=torch.float32) + 0.5 - center[:, None]) / stretch).abs()
-    near = (1.5 * distance - 2.5) * distance * distance + 1
-    far = ((-0.5 * distance + 2.5) * distance - 4.0) * distance + 2.0
-    weights = torch.where(distance < 1, near, torch.where(distance < 2, far, torch.zeros_like(distance)))
+    weights = _cubic(distance, _CUBIC_ANTIALIASED)
     return weights / weights.sum(dim=1, keepdim=True)
 
 
@@ -107,12 +108,16 @@ def _bicubic(count: int, side: int, scale: Tensor) -> Tensor:
     """[count, side]: the weights by which `side` values are interpolated at `count` positions, edges repeated."""
     source = (torch.arange(count, dtype=torch.float32) + 0.5) / scale - 0.5
     taps = source.floor()[:, None] + torch.arange(-1, 3, dtype=torch.float32)
-    distance = (source[:, None] - taps).abs()
-    near = ((_CUBIC + 2) * distance - (_CUBIC + 3)) * distance * distance + 1
-    far = ((_CUBIC * distance - 5 * _CUBIC) * distance + 8 * _CUBIC) * distance - 4 * _CUBIC
-    weights = torch.where(distance <= 1, near, torch.where(distance < 2, far, torch.zeros_like(distance)))
+    weights = _cubic((source[:, None] - taps).abs(), _CUBIC)
     at = taps.clamp(0, side - 1)[:, :, None] == torch.arange(side, dtype=torch.float32)
     return (weights[:, :, None] * at).sum(dim=1)
+
+
+def _cubic(distance: Tensor, a: float) -> Tensor:
+    """The weights of cubic convolution with coefficient `a` at distances from 0 on (Keys 1981)."""
+    near = ((a + 2) * distance - (a + 3)) * distance * distance + 1
+    far = ((a * distance - 5 * a) * distance + 8 * a) * distance - 4 * a
+    return torch.where(distance <= 1, near, torch.where(distance < 2, far, torch.zeros_like(distance)))
 
 
 class _FixedPadding(nn.Module):

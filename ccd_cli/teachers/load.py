@@ -78,7 +78,10 @@ class ModelRef:
 
     @cached_property
     def sha256(self) -> str:
-        """The hash of its weights, read once; see `checked_hash`."""
+        """The sha256 of its weights (of a folder, or of the two files of an OpenVINO network, that of all), read once.
+
+        Raises `TeacherError` where they are not what was recorded when they were downloaded, or when their run finished.
+        """
         return _checked_hash(self)
 
     @cached_property
@@ -173,14 +176,6 @@ def check_runnable(ref: ModelRef) -> ModelRef:
     return ref
 
 
-def checked_hash(ref: ModelRef) -> str:
-    """Return the sha256 of a model's weights (of a folder, or of the two files of an OpenVINO network, that of all), read once.
-
-    Raises `TeacherError` where they are not what was recorded when they were downloaded, or when their run finished.
-    """
-    return ref.sha256
-
-
 def _checked_hash(ref: ModelRef) -> str:
     if ref.exported is not None:
         names = [ref.path, ref.path.with_suffix(".bin")] if ref.path.suffix == ".xml" else [ref.path]
@@ -213,16 +208,16 @@ def load_teacher(
         return loader(ref.card, device, precision, resolution)
     if ref.card is not None and ref.card.adapter in _ADAPTERS:
         adapter = importlib.import_module(_ADAPTERS[ref.card.adapter][0])
-        made: Teacher = adapter.load(ref.path, ref.card, precision, resolution, checked_hash(ref))
+        made: Teacher = adapter.load(ref.path, ref.card, precision, resolution, ref.sha256)
         return made.to(device)
     if ref.exported is not None:
         from ccd_cli.teachers.adapters.exported import open_file
 
         compute = Compute(str(device), precision)
-        return open_file(ref.path, ref.exported, checked_hash(ref), compute, resolution=resolution)
+        return open_file(ref.path, ref.exported, ref.sha256, compute, resolution=resolution)
     from ccd_cli.teachers.adapters.native import NativeTeacher
 
-    sha256 = checked_hash(ref)
+    sha256 = ref.sha256
     return NativeTeacher(load_network(ref), ref.name, ref.license, sha256, precision, resolution).to(device)
 
 

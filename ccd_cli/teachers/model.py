@@ -21,7 +21,7 @@ from ccd_cli.teachers.adapters.sizes import network_size
 from ccd_cli.teachers.base import Teacher
 from ccd_cli.teachers.download.choose import DEFAULT_MODEL
 from ccd_cli.teachers.download.pull import HubUnreachable, ensure
-from ccd_cli.teachers.load import ModelRef, check_runnable, checked_hash, load_teacher, resolve_model
+from ccd_cli.teachers.load import ModelRef, check_runnable, load_teacher, resolve_model
 from ccd_cli.teachers.runtime import choose_runtime, computed, load_in, without
 
 FALLBACK = "builtin:tiny"
@@ -148,7 +148,7 @@ def load(
     if ref.exported is not None:
         check_resolution(ref.exported, resolution)
     own = network.resolution if network else ref.card.resolution if ref.card else None
-    about = About(ref.name, network.kind if network else ref.kind, ref.license, checked_hash(ref), network, size)
+    about = About(ref.name, network.kind if network else ref.kind, ref.license, ref.sha256, network, size)
     return Model(made, resolution, min(size) if size else own, about, mark)
 
 

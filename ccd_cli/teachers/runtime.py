@@ -13,7 +13,7 @@ from ccd_cli.runtimes.choose import Work, can_export, export_seconds, installed,
 from ccd_cli.runtimes.facts import ExportFacts
 from ccd_cli.runtimes.sessions import check_installed, check_precision
 from ccd_cli.teachers.adapters.exported import ExportedTeacher, open_file, runtime_of_file
-from ccd_cli.teachers.load import ModelRef, checked_hash, load_network
+from ccd_cli.teachers.load import ModelRef, load_network
 
 if TYPE_CHECKING:
     from ccd_cli.models.arch import Arch
@@ -64,7 +64,7 @@ def load_in(
     Raises what `models.checkpoint.load_model` and `write_onnx` raise, and CcdError where the cache cannot be written.
     """
     if ref.exported is not None:
-        return open_file(ref.path, ref.exported, checked_hash(ref), compute, runtime, resolution)
+        return open_file(ref.path, ref.exported, ref.sha256, compute, runtime, resolution)
     about, graph = prepare_graph(ref, report)
     session = open_cached(runtime, graph, compute.precision, compute.threads, report)
     return ExportedTeacher(session, about, about.source_sha256, resolution, runtime, compute.precision)
@@ -94,7 +94,7 @@ def _obstacle(ref: ModelRef, compute: Compute) -> str:
 
 
 def _about(ref: ModelRef, arch: Arch) -> ExportFacts:
-    return ExportFacts(arch, ref.name, ref.license, checked_hash(ref))
+    return ExportFacts(arch, ref.name, ref.license, ref.sha256)
 
 
 def without(error: CcdError) -> str:

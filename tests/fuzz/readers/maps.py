@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from tests.fuzz.campaign import Reader
-from tests.fuzz.readers.seeds import as_json, saved, values_seed
+from tests.fuzz.readers.seeds import as_json, refusals, saved, values_seed
 
 
 def _more_maps(folder: Path, values: np.ndarray) -> dict[str, bytes]:
@@ -106,21 +106,14 @@ def map_readers(folder: Path) -> list[Reader]:
     sidecars = {f"{Path(name).stem}.json": as_json(side) for name in files}
 
     def maps(place: Path, name: str) -> None:
-        problems: list[Exception] = []
-        for read in (
+        problems = refusals(
+            place / name,
             lambda path: read_map(path, Meaning("depth")),
             lambda path: read_map(path, Meaning("depth", 1000.0)),
             lambda path: read_reference(path, 1000.0),
             read_values,
             read_prediction,
-        ):
-            try:
-                read(place / name)
-            except Exception as error:
-                problems.append(error)
-        for problem in problems:
-            if type(problem).__module__ != "ccd_cli.core.errors":
-                raise problem
+        )
         if len(problems) == 5:
             raise problems[0]
 

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from tests.fuzz.campaign import Reader
-from tests.fuzz.readers.seeds import saved, values_seed
+from tests.fuzz.readers.seeds import refusals, saved, values_seed
 
 
 def photo_readers() -> list[Reader]:
@@ -32,21 +32,14 @@ def photo_readers() -> list[Reader]:
         return panorama_note(path, 40, 50, False)
 
     def photo(place: Path, name: str) -> None:
-        problems: list[Exception] = []
-        for read in (
+        problems = refusals(
+            place / name,
             read_photo,
             check_header,
             read_focal_35mm,
             notes,
             lambda path: decode_rgb(path.read_bytes(), path.name),
-        ):
-            try:
-                read(place / name)
-            except Exception as error:
-                problems.append(error)
-        for problem in problems:
-            if type(problem).__module__ != "ccd_cli.core.errors":
-                raise problem
+        )
         if problems:
             raise problems[0]
 

@@ -72,3 +72,17 @@ def sealed_file(path: Path) -> None:
             path.write_text(json.dumps(seal(found)), encoding="utf-8", errors="surrogatepass")
     except (ValueError, TypeError):
         return
+
+
+def refusals(path: Path, *readers: Callable[[Path], object]) -> list[Exception]:
+    """Give a file to several readers and return what they refuse it with; another exception than ccd's own is raised."""
+    found: list[Exception] = []
+    for read in readers:
+        try:
+            read(path)
+        except Exception as error:
+            found.append(error)
+    for problem in found:
+        if type(problem).__module__ != "ccd_cli.core.errors":
+            raise problem
+    return found
