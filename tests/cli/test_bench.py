@@ -119,7 +119,8 @@ def test_what_is_refused(tmp_path, monkeypatch):
         Settings(precision=("int4",))
     with pytest.raises(CcdError, match="holds no photos"):
         photos(tmp_path, 2, tmp_path)
-    monkeypatch.setattr("ccd_cli.bench.subjects.is_installed", lambda name: name == "torch")
+    for place in ("bench.subjects", "runtimes.sessions"):
+        monkeypatch.setattr(f"ccd_cli.{place}.is_installed", lambda name: name == "torch")
     with pytest.raises(CcdError, match="openvino is not installed"):
         ways(Settings(runtime=("openvino",)))
     assert ways(Settings(precision=("fp32",))) == [BASE]
