@@ -1,0 +1,94 @@
+"""What `ccd inspect` found in a folder: for JSON, for a terminal and for a page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ccd_cli.core.files import plain
+from ccd_cli.reports.html import human
+from ccd_cli.scoring.names import NAMES
+from ccd_cli.scoring.rows import HEADLINES
+
+Row = dict[str, Any]
+Tables = dict[str, list[Row]]
+WIDE = 8
+"""Columns that a terminal has room for: of a wider table's only row, names and values are shown, of several rows some columns."""
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """What was found: `what` is "labels", "run", "runs", "evaluation" or "predictions"; a summary of the whole; tables by title;
+    the files that show it by name, of which `page` is the one to open.
+    """
+
+    folder: Path
+    what: str
+    summary: Row
+    tables: Tables
+    files: dict[str, Path]
+
+    @property
+    def page(self) -> Path:
+        """Return the path of the page."""
+        return self.files["page"]
+
+    def document(self) -> dict[str, Any]:
+        """Return all of it as strict JSON values; names in lower case with underscores."""
+        tables = {_key(title): [_keys(row) for row in rows] for title, rows in self.tables.items()}
+        files = {name: str(path) for name, path in self.files.items()}
+        document: dict[str, Any] = plain(
+            {"folder": str(self.folder), "what": self.what, "summary": _keys(self.summary), **tables, "files": files}
+        )
+        return document
+
+    def shown(self) -> Tables:
+        """Return the tables for a terminal: the summary as one of names and values, then the others that have rows."""
+        shown = {self.what.capitalize(): _upright(self.lines())}
+        for title, rows in self.filled().items():
+            if len(rows[0]) <= WIDE:
+                shown[title] = rows
+            elif len(rows) == 1:
+                shown[title] = _upright([(name, human(value)) for name, value in rows[0].items()])
+            else:
+                shown[title] = [{name: row[name] for name in _most_telling(rows[0])} for row in rows]
+        return shown
+
+    def lines(self) -> list[tuple[str, str]]:
+        """Return the summary as (name, value) for eyes."""
+        return [(name, human(value)) for name, value in self.summary.items() if value is not None]
+
+    def filled(self) -> Tables:
+        """Return the tables that have rows, for eyes: scores by their names, settings within a cell as text."""
+        return {title: [_for_eyes(row) for row in rows] for title, rows in self.tables.items() if rows}
+
+
+def _most_telling(row: Row) -> list[str]:
+    """Return WIDE columns of a wide table at most: what is no score, and the scores that are compared."""
+    scores, compared = set(NAMES.values()), {NAMES[key] for key in HEADLINES}
+    return [name for name in row if name not in scores or name in compared][:WIDE]
+
+
+def _upright(lines: list[tuple[str, str]]) -> list[Row]:
+    return [{"": name, "value": value} for name, value in lines]
+
+
+def _for_eyes(row: Row) -> Row:
+    """A row with the names of scores, and settings within a cell as text: of these, those that are on."""
+    shown: Row = {}
+    for name, value in row.items():
+        if isinstance(value, dict):
+            value = human({key: each for key, each in value.items() if each}) if any(value.values()) else None
+        elif isinstance(value, list):
+            value = human(value)
+        shown[NAMES.get(name) or name.replace("_", " ")] = value
+    return shown
+
+
+def _keys(row: Row) -> Row:
+    return {_key(name): value for name, value in row.items()}
+
+
+def _key(name: str) -> str:
+    return name.lower().replace(" ", "_")
