@@ -46,7 +46,7 @@ def command(recipe: str, changes: RecipeChanges, settings: DistillSettings, scre
     )
     if result.scores:
         report.note(
-            f"Best checkpoint on the evaluation pairs: AbsRel {result.scores['abs_rel']:.4f} at step "
+            f"Best checkpoint: AbsRel {result.scores['abs_rel']:.4f} at step "
             f"{result.scores['step']:.0f}"
         )
     not_read = not_read_below([builtin_path(text) for text in loaded.images.paths])

@@ -66,16 +66,15 @@ def drift_figure(lines: list[dict[str, Any]]) -> Figure:
 
 
 def scores_figure(history: list[dict[str, float]]) -> Figure:
-    """Return AbsRel and delta1 of every evaluation, each on an axis of its own."""
-    figure, axes = subplots(figsize=SIZE, layout="constrained")
+    """Return AbsRel and delta1 of every evaluation, below each other over the same steps."""
+    figure, (top, bottom) = subplots(2, figsize=SIZE, layout="constrained", sharex=True)
     steps = [h["step"] for h in history]
-    handles = axes.plot(steps, _column(history, "abs_rel"), "o-", color="tab:red", label="AbsRel (lower is better)")
-    axes.set(xlabel="step", ylabel="AbsRel")
-    right = axes.twinx()
-    handles += right.plot(steps, _column(history, "delta1"), "s--", color="tab:blue", label="δ1 (higher is better)")
-    right.set_ylabel("δ1")
-    _whole_steps(axes)
-    legend_below(figure, handles)
+    top.plot(steps, _column(history, "abs_rel"), "o-", color="tab:red")
+    bottom.plot(steps, _column(history, "delta1"), "s-", color="tab:blue")
+    top.set(ylabel="AbsRel", title="AbsRel: lower is better. δ1: higher is better.")
+    top.title.set_fontsize("medium")
+    bottom.set(xlabel="step", ylabel="δ1")
+    _whole_steps(bottom)
     return figure
 
 

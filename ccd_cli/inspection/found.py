@@ -57,7 +57,10 @@ class Inspected:
 
     def lines(self) -> list[tuple[str, str]]:
         """Return the summary as (name, value) for eyes."""
-        return [(name, human(value)) for name, value in self.summary.items() if value is not None]
+        shown = {name: human(value) for name, value in self.summary.items() if value is not None}
+        if "steps" in shown:
+            shown["step"] += f" of {shown.pop('steps')}"
+        return list(shown.items())
 
     def filled(self) -> Tables:
         """Return the tables that have rows, for eyes: scores by their names, settings within a cell as text."""

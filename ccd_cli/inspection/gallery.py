@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from ccd_cli.core.concurrency import chunks
 from ccd_cli.core.errors import CcdError
 from ccd_cli.core.files import atomic_write, write_json, write_text
 from ccd_cli.core.parse import parse_json
@@ -31,7 +32,7 @@ CONTACT, PAGE = "contact.png", "inspect.html"
 SIDE = 480  # pixels of a thumbnail's longer side
 PER_PAGE = 96
 """Predictions on one page: what a phone shows without trouble."""
-WORKERS = 2
+WORKERS, CHUNK = 4, 32
 _READ = Limits(pixels=2_000_000)
 """Photos are halved while they are decoded: a thumbnail needs no more."""
 _RAW = ("png16", "npy", "npz", "exr")
@@ -81,9 +82,14 @@ class Thumbnails:
         self._used[key] = known
         return known
 
-    def finish(self) -> None:
-        """Note what is drawn, and remove thumbnails of predictions that are gone."""
-        write_json(self.folder / GALLERY_MARK, {"ccd_gallery": 1, "thumbnails": self._used})
+    def save(self) -> None:
+        """Note what is drawn, also where not all was."""
+        write_json(self.folder / GALLERY_MARK, {"ccd_gallery": 1, "thumbnails": {**self._known, **self._used}})
+
+    def sweep(self) -> None:
+        """Remove thumbnails of predictions that are gone, after all others were asked for."""
+        self._known = {}
+        self.save()
         used = {str(thumbs[part]) for thumbs in self._used.values() for part in PARTS if thumbs.get(part)}
         for path in self.folder.glob("*.jpg"):
             if path.name not in used:
@@ -122,12 +128,14 @@ def inspect(folder: Path, target: Path, rows: int, report: Report) -> Inspected:
     drawn: list[Thumbs] = []
     try:
         with ThreadPoolExecutor(WORKERS) as workers:
-            for thumbs in workers.map(thumbnails.of, found):
-                drawn.append(thumbs)
-                report.advance(len(drawn))
+            for chunk in chunks(found, CHUNK):  # after Ctrl-C, what was handed out is still drawn
+                for thumbs in workers.map(thumbnails.of, chunk):
+                    drawn.append(thumbs)
+                    report.advance(len(drawn))
     finally:
         report.end()
-    thumbnails.finish()
+        thumbnails.save()
+    thumbnails.sweep()
     if found:
         chosen = [i * len(found) // min(rows, len(found)) for i in range(min(rows, len(found)))]
         write_sheet(files["contact"], _sheet([(found[i], drawn[i]) for i in chosen], thumbnails.folder))

@@ -127,7 +127,7 @@ def statistics(folder: Path, found: list[Prediction]) -> tuple[Row, Tables]:
         "images": len(found) - videos,
         "videos": videos or None,
         "clouds": sum("cloud" in prediction.side["files"] for prediction in found) or None,
-        "failed": len(failed),
+        "failed": len(failed) or None,
     }
     keys = ("model", "kind", "unit", "license")
     made = Counter(tuple(prediction.side.get(key) for key in keys) for prediction in found)

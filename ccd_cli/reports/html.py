@@ -21,6 +21,7 @@ from ccd_cli.media.colorize import color_table
 TEMPLATES = Path(__file__).with_name("templates")
 _TYPES = {".png": "image/png", ".jpg": "image/jpeg"}
 _DECIMALS = 4
+_LONG = 40  # characters of a cell that stay in one line
 
 
 class Column(NamedTuple):
@@ -126,6 +127,11 @@ def cell(value: Any, column: Column) -> str:
     return f"{value:,.{column.decimals}f}"
 
 
+def text_class(value: Any) -> str:
+    """Return the class of a cell of text: long ones are broken into lines."""
+    return "text long" if len(human(value)) > _LONG else "text"
+
+
 @cache
 def _environment() -> Environment:
     environment = Environment(
@@ -135,7 +141,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = (number, human, data_uri, link, gradient, columns, cell)
+    filters = (number, human, data_uri, link, gradient, columns, cell, text_class)
     environment.filters |= {each.__name__: each for each in filters}
     script = environment.get_template("page.js").render()
     # the policy names the one script that may run: even an unescaped name could not run another
