@@ -12,9 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from ccd_cli.distill.run_files import TERMS
 from ccd_cli.reports.plotting import legend_below, literal, save, subplots
 
-TERMS = ("loss", "shared", "local_global", "gradient", "feature", "anchor")
 SIZE = (5.6, 3.7)
 """Inches of a figure of curves: small enough that its words can be read on a phone."""
 DPI = 160
@@ -53,8 +53,8 @@ def drift_figure(lines: list[dict[str, Any]]) -> Figure:
     """Return the drift over the steps of a run, a dot a step in its teacher's color."""
     figure, axes = subplots(figsize=SIZE, layout="constrained")
     steps, drift, handles = np.array([line["step"] for line in lines]), _column(lines, "drift"), []
-    for teacher in sorted({str(line["teacher"]) for line in lines}):
-        chosen = np.array([str(line["teacher"]) == teacher for line in lines])
+    for teacher in sorted({str(line["teacher"]) for line in lines if "teacher" in line}):
+        chosen = np.array([str(line.get("teacher")) == teacher for line in lines])
         label, many = literal(teacher, NAME), len(lines) > MANY
         handles += axes.plot(steps[chosen], drift[chosen], ".", markersize=5, zorder=3, label=label, rasterized=many)
     handles += axes.plot(steps, smooth(drift), color="black", linewidth=1.5, label="smoothed")

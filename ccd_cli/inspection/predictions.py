@@ -11,9 +11,8 @@ from typing import Any
 
 from ccd_cli.inspection.found import Row, Tables
 from ccd_cli.media.outputs import GALLERY, read_failures, read_sidecar
+from ccd_cli.reports.html import human
 
-FAILED_NAMED = 200
-"""Failures on a page and in a terminal; further ones are counted."""
 _CAMERAS = {
     "flag": "camera given",
     "fov": "field of view given",
@@ -40,12 +39,17 @@ class Prediction:
     @property
     def video(self) -> bool:
         """Whether it is of a video."""
-        return isinstance(self.side.get("video"), dict)
+        return bool(self.section("video"))
+
+    def section(self, key: str) -> dict[str, Any]:
+        """Return a part of the sidecar; {} where there is none."""
+        found = self.side.get(key)
+        return found if isinstance(found, dict) else {}
 
     @property
     def photo(self) -> Path | None:
         """Return the path of what was predicted, as it was when the folder lay where it lies; None where that is not known."""
-        place = (self.side.get("made_with") or {}).get("input")
+        place = self.section("made_with").get("input")
         if not isinstance(place, str):
             return None
         root = self.base
@@ -54,25 +58,23 @@ class Prediction:
         return root / place
 
     def file(self, item: str) -> Path | None:
-        """Return the path of a result; None for one that is not listed or gone."""
-        name = self.side["files"].get(item)
-        path = self.base.parent / str(name)
-        return path if name and path.exists() else None
+        """Return the path of a result beside the sidecar; None for one that is not listed or gone."""
+        name = str(self.side["files"].get(item) or "")
+        path = self.base.with_name(name) if name and Path(name).name == name else None
+        return path if path is not None and path.exists() else None
 
     def about(self) -> list[str]:
         """Return what it is in a few words: kind, and of a video its length, of a cloud its size."""
         words = [str(self.side.get("kind"))]
-        if self.video:
-            video = self.side["video"]
-            words.append(f"{video.get('frames'):,} frames at {video.get('rate'):g} a second")
-        if isinstance(cloud := self.side.get("cloud"), dict):
-            words.append(f"cloud of {cloud.get('points', 0):,} points")
+        if video := self.section("video"):
+            words.append(f"{human(video.get('frames'))} frames at {human(video.get('rate'))} per second")
+        if cloud := self.section("cloud"):
+            words.append(f"cloud of {human(cloud.get('points'))} points")
         return words
 
     def facts(self) -> Row:
         """Return everything for eyes, by name."""
         side = self.side
-        cloud = side.get("cloud") if isinstance(side.get("cloud"), dict) else {}
         source = side.get("intrinsics_source")
         return {
             "kind": side.get("kind"),
@@ -85,15 +87,16 @@ class Prediction:
             if isinstance(side.get("resolution"), int)
             else None,
             "camera": _CAMERAS.get(str(source)) if side.get("intrinsics") else None,
-            "cloud": cloud.get("unit"),
-            "input": (side.get("made_with") or {}).get("input"),
+            "cloud": self.section("cloud").get("unit"),
+            "input": self.section("made_with").get("input"),
             "made by": f"ccd {side['version']}" if side.get("version") else None,
         }
 
     def notes(self) -> list[str]:
         """Return what was said while it was made, and which of its files are gone."""
-        notes = [str(note) for note in self.side.get("notes") or []]
-        if self.video and (cut := self.side["video"].get("truncated")):
+        said = self.side.get("notes")
+        notes = [str(note) for note in said] if isinstance(said, list) else []
+        if cut := self.section("video").get("truncated"):
             notes.append(f"{cut}.")
         gone = [str(name) for item, name in self.side["files"].items() if self.file(item) is None]
         return notes + ([f"No longer there: {', '.join(gone)}."] if gone else [])
@@ -130,6 +133,6 @@ def statistics(folder: Path, found: list[Prediction]) -> tuple[Row, Tables]:
         "failed": len(failed) or None,
     }
     keys = ("model", "kind", "unit", "license")
-    made = Counter(tuple(prediction.side.get(key) for key in keys) for prediction in found)
+    made = Counter(tuple(human(prediction.side.get(key)) for key in keys) for prediction in found)
     models = [{**dict(zip(keys, values, strict=True)), "predictions": count} for values, count in made.most_common()]
     return summary, {"Models": models, "Failed": failed}

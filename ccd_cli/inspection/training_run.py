@@ -39,15 +39,13 @@ class RunFacts:
     @property
     def history(self) -> list[dict[str, float]]:
         """Return every score during training."""
-        return self.scores.get("history") or []
+        return list(self.scores.get("history", []))
 
     def scored_on(self) -> list[str]:
         """Return sentences about what was scored and how; none without scores."""
         if not self.history:
             return []
-        protocol = self.scores.get("protocol") or {}
-        words = protocol.get("in_words") or []
-        return list(words) if isinstance(words, list) else [str(words)]
+        return [str(line) for line in self.scores["protocol"].get("in_words", [])]
 
     def samples(self) -> str | None:
         """Return the sample grid as an image inside a page; None where none is drawn yet."""
