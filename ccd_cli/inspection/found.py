@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ccd_cli.core.files import plain
-from ccd_cli.reports.html import human
+from ccd_cli.reports.html import Column, cell, columns, human
 from ccd_cli.scoring.names import NAMES
 from ccd_cli.scoring.rows import HEADLINES
 
@@ -15,6 +15,11 @@ Row = dict[str, Any]
 Tables = dict[str, list[Row]]
 WIDE = 8
 """Columns that a terminal has room for: of a wider table's only row, names and values are shown, of several rows some columns."""
+
+MIXED = ("Settings",)
+"""Tables with another quantity in each row."""
+_ASIDE = {"log10", "missing"}
+"""Further scores that a terminal has no room for."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +52,15 @@ class Inspected:
         """Return the tables for a terminal: the summary as one of names and values, then the others that have rows."""
         shown = {self.what.capitalize(): _upright(self.lines())}
         for title, rows in self.filled().items():
-            if len(rows[0]) <= WIDE:
-                shown[title] = rows
-            elif len(rows) == 1:
-                shown[title] = _upright([(name, human(value)) for name, value in rows[0].items()])
+            heads = columns(rows)
+            if title in MIXED:
+                shown[title] = [{name: human(value) for name, value in row.items()} for row in rows]
+            elif len(heads) > WIDE and len(rows) == 1:
+                shown[title] = _upright([(head.name, human(rows[0][head.name])) for head in heads])
             else:
-                shown[title] = [{name: row[name] for name in _most_telling(rows[0])} for row in rows]
+                shown[title] = [
+                    {head.name: _in_terminal(row[head.name], head) for head in _narrow(heads)} for row in rows
+                ]
         return shown
 
     def lines(self) -> list[tuple[str, str]]:
@@ -67,10 +75,16 @@ class Inspected:
         return {title: [_for_eyes(row) for row in rows] for title, rows in self.tables.items() if rows}
 
 
-def _most_telling(row: Row) -> list[str]:
-    """Return WIDE columns of a wide table at most: what is no score, and the scores that are compared."""
-    scores, compared = set(NAMES.values()), {NAMES[key] for key in HEADLINES}
-    return [name for name in row if name not in scores or name in compared][:WIDE]
+def _narrow(heads: list[Column]) -> list[Column]:
+    """WIDE columns of a wide table at most: what is no score, and the scores that are compared."""
+    compared = {NAMES[key] for key in HEADLINES}
+    others = (set(NAMES.values()) | _ASIDE) - compared if len(heads) > WIDE else set()
+    return [head for head in heads if head.name not in others][:WIDE]
+
+
+def _in_terminal(value: Any, head: Column) -> Any:
+    """A cell as a terminal shows it, which aligns numbers of four decimals by itself."""
+    return value if head.decimals == 4 and isinstance(value, float) else cell(value, head)
 
 
 def _upright(lines: list[tuple[str, str]]) -> list[Row]:

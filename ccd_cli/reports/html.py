@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markdown_it import MarkdownIt
+from markupsafe import Markup
 
 from ccd_cli.media.colorize import color_table
 
@@ -127,6 +129,15 @@ def cell(value: Any, column: Column) -> str:
     return f"{value:,.{column.decimals}f}"
 
 
+def markdown(text: str) -> Markup:
+    """Return a document in Markdown as HTML, without links, pictures and HTML of its own: what stands in it was not all ours."""
+    parser = MarkdownIt("commonmark", {"html": False}).enable("table")
+    made = parser.disable(["link", "image", "autolink", "reference"]).render(text)
+    for level in (4, 3, 2, 1):  # below the headings of the page
+        made = made.replace(f"<h{level}>", f"<h{level + 2}>").replace(f"</h{level}>", f"</h{level + 2}>")
+    return Markup(made.replace("<table>", '<div class="scroll"><table>').replace("</table>", "</table></div>"))
+
+
 def text_class(value: Any) -> str:
     """Return the class of a cell of text: long ones are broken into lines."""
     return "text long" if len(human(value)) > _LONG else "text"
@@ -141,7 +152,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = (number, human, data_uri, link, gradient, columns, cell, text_class)
+    filters = (number, human, data_uri, link, gradient, columns, cell, markdown, text_class)
     environment.filters |= {each.__name__: each for each in filters}
     script = environment.get_template("page.js").render()
     # the policy names the one script that may run: even an unescaped name could not run another
