@@ -17,7 +17,7 @@ from torch import Tensor
 from ccd_cli.core.errors import UsageProblem
 from ccd_cli.losses.context_l1 import context_l1
 from ccd_cli.losses.contexts import Family, Variant, check_contexts
-from ccd_cli.losses.normalize import as_maps, kth_smallest, statistics
+from ccd_cli.losses.normalize import as_maps, kth_of_each, statistics
 
 Normalization = Literal["global", "hybrid", "local", "none"]
 ANCHOR_FLOOR = (
@@ -129,12 +129,9 @@ def _mads(pred: Tensor, label: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Te
 
 def _trim_weights(losses: Tensor, mask: Tensor, fraction: float) -> Tensor:
     """Weights [B,H,W] in [0, 1] that exclude the worst `fraction` of each map's valid pixels."""
-    weights = torch.zeros_like(losses)
-    for i, count in enumerate(mask.sum(dim=(1, 2)).tolist()):
-        keep = count - int(count * fraction)
-        if keep == 0:
-            continue
-        threshold = kth_smallest(losses[i][mask[i]], keep - 1)
-        below, at = mask[i] & (losses[i] < threshold), mask[i] & (losses[i] == threshold)
-        weights[i] = below + at * ((keep - below.sum()) / at.sum().clamp_min(1))
-    return weights
+    count = mask.sum(dim=(1, 2))
+    keep = count - (count * fraction).long()
+    threshold = kth_of_each(losses, mask, keep[:, None] - 1)[..., None]
+    below, at = mask & (losses < threshold), mask & (losses == threshold)
+    share = (keep - below.sum(dim=(1, 2))) / at.sum(dim=(1, 2)).clamp_min(1)
+    return (below + at * share[:, None, None]).to(losses.dtype)
