@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ccd_cli.core.compute import full_precision
 from ccd_cli.core.errors import UsageProblem
 from ccd_cli.losses.context_l1 import context_l1
 from ccd_cli.losses.contexts import Family, Variant, check_contexts
@@ -50,7 +51,7 @@ def normalized_l1(
     check_maps(pred, label, mask)
     pred = as_maps(pred)
     label = label.detach().to(pred.dtype)
-    with torch.autocast(pred.device.type, enabled=False):
+    with full_precision(pred.device):
         if normalization == "none":
             return (torch.where(mask, pred, 0.0) - torch.where(mask, label, 0.0)).abs()
         if normalization == "global":
@@ -82,7 +83,7 @@ def feature_loss(student_tokens: Tensor, target_tokens: Tensor, margin: float = 
     if student_tokens.shape != target_tokens.shape:
         raise ValueError(f"Token shapes {tuple(student_tokens.shape)} and {tuple(target_tokens.shape)} disagree.")
     student = as_maps(student_tokens)
-    with torch.autocast(student.device.type, enabled=False):
+    with full_precision(student.device):
         similarity = F.cosine_similarity(student, target_tokens.detach().to(student.dtype), dim=-1)
         below = (similarity.detach() <= margin).to(similarity.dtype)
         return ((1 - similarity) * below).sum() / below.sum().clamp_min(1)
