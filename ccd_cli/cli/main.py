@@ -18,7 +18,7 @@ from ccd_cli.core.errors import CcdError, Interrupted, RecipeError, first_line
 COMMANDS = {
     "distill": "Train a student by distillation from one or several teachers.",
     "label": "Write multi-teacher pseudo-labels into shards for training.",
-    "inspect": "Inspect labels or a training run: contact sheet, statistics, summary page.",
+    "inspect": "One page to look at: predictions, a run, labels, an evaluation; or compare runs.",
     "predict": "Predict depth for images and videos, with point clouds.",
     "pointcloud": "Turn images and depth maps into colored point clouds.",
     "eval": "Score models, or precomputed predictions, on datasets with ground-truth depth.",
