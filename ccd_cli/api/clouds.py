@@ -74,7 +74,7 @@ class PointCloud:
 
     @plain_errors()
     def preview(self, width: int = 960, height: int = 720) -> NDArray[np.uint8]:
-        """Return a picture uint8 RGB [height, width, 3] of the points from a little beside the camera, as `ccd predict` draws it."""
+        """Return uint8 RGB [height, width, 3]: the points from a little beside the camera, as `ccd predict` draws them."""
         from ccd_cli.pointcloud.preview import preview
 
         for name, value in (("width", width), ("height", height)):
