@@ -184,7 +184,8 @@ class Eval(Section):
     scenes: Annotated[int, Field(ge=0)] = 0
     """Without `pairs`: number of held-out synthetic scenes to evaluate on, of the size and family of `images.scenes`."""
     compare: bool = True
-    """At the end, also evaluate teachers, the untrained student and trivial baselines (mean map, constant) on the same images."""
+    """At the end, also evaluate teachers, the untrained student and trivial baselines (mean map of the other images, vertical
+    gradient, constant) on the same images."""
     every: Count = 1000
     """Steps between evaluations; the last step is always evaluated."""
     max_images: Count = 200
