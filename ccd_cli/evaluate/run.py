@@ -20,7 +20,7 @@ from ccd_cli.benchmarks.predictors import ModelSource
 from ccd_cli.core.compute import Compute, choose_compute
 from ccd_cli.core.errors import CcdError
 from ccd_cli.core.lock import exclusive_lock
-from ccd_cli.core.paths import expand_home
+from ccd_cli.core.paths import expand_home, folder_name
 from ccd_cli.core.report import Report
 from ccd_cli.core.signals import Signals
 from ccd_cli.evaluate.baselines import BaselineSource, baseline_sources
@@ -30,7 +30,7 @@ from ccd_cli.evaluate.inputs import Inputs, find_inputs
 from ccd_cli.evaluate.report import write_results
 from ccd_cli.evaluate.results import Results, Scored
 from ccd_cli.evaluate.settings import Settings
-from ccd_cli.evaluate.store import ScoreBook, fingerprint, folder_name
+from ccd_cli.evaluate.store import ScoreBook, fingerprint
 from ccd_cli.evaluate.task import Task
 from ccd_cli.metrics.alignment_clip import ClipFit
 from ccd_cli.metrics.methods import CameraChoice
