@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -95,7 +96,7 @@ class BaselineSource:
         return made
 
 
-def baseline_sources(alignment: str, limit: int | None) -> list[BaselineSource]:
-    """Return the baselines for an `--alignment`: as disparity, or for a fit in depth as affine depth; and a `--limit`."""
+def baseline_sources(alignment: str, limit: int | None) -> list[Callable[[], BaselineSource]]:
+    """Return what makes the baselines for an `--alignment`: as disparity, or for a fit in depth as affine depth; and a `--limit`."""
     kind: Kind = "disparity" if alignment in {"auto", *IN_DISPARITY} else "affine-depth"
-    return [BaselineSource(name, kind, limit) for name in ABOUT]
+    return [partial(BaselineSource, name, kind, limit) for name in ABOUT]

@@ -74,8 +74,7 @@ def _sources(settings: Settings, inputs: Inputs, compute: Compute, report: Repor
     for word in inputs.models or ([None] if maps is None else []):
         yield partial(_model, settings, word, inputs, compute, report)
     if settings.baselines:
-        for baseline in baseline_sources(settings.alignment, settings.limit):
-            yield lambda baseline=baseline: baseline
+        yield from baseline_sources(settings.alignment, settings.limit)
 
 
 def _model(settings: Settings, word: str | None, inputs: Inputs, compute: Compute, report: Report) -> ModelSource:
