@@ -16,8 +16,9 @@ from ccd_cli.core.concurrency import prefetch
 from ccd_cli.core.errors import CcdError
 from ccd_cli.core.report import Report
 from ccd_cli.core.signals import Signals
+from ccd_cli.geometry.kinds import Kind
 from ccd_cli.metrics.alignment import IN_DISPARITY
-from ccd_cli.scoring.baselines import ABOUT, Baseline, Kind, MeanMap, baseline
+from ccd_cli.scoring.baselines import ABOUT, AffineKind, Baseline, MeanMap, baseline
 
 READERS = 2
 
@@ -27,10 +28,11 @@ class BaselineSource:
 
     batch = 1
 
-    def __init__(self, name: Baseline, kind: Kind, limit: int | None = None) -> None:
+    def __init__(self, name: Baseline, kind: AffineKind, limit: int | None = None) -> None:
         self.name: Baseline = name
         self.label: str = name
-        self.kind: Kind = kind
+        self.kind: Kind | None = kind
+        self._space: AffineKind = kind
         self._limit = limit
         self._mean = MeanMap(kind)
 
@@ -63,7 +65,7 @@ class BaselineSource:
         """Read what it needs of the samples `wanted`, until a signal comes; samples that cannot be read are left out."""
         if not self.of_others:
             return
-        self._mean = MeanMap(self.kind)
+        self._mean = MeanMap(self._space)
         report.begin(f"{self.label} of {benchmark.spec.name}, ground truth", len(wanted))
         with ThreadPoolExecutor(READERS) as readers:
             for done, (_, future) in enumerate(prefetch(readers, benchmark.read, wanted, READERS), 1):
@@ -97,6 +99,6 @@ class BaselineSource:
 
 
 def baseline_sources(alignment: str, limit: int | None) -> list[Callable[[], BaselineSource]]:
-    """Return what makes the baselines for an `--alignment`: as disparity, or for a fit in depth as affine depth; and a `--limit`."""
-    kind: Kind = "disparity" if alignment in {"auto", *IN_DISPARITY} else "affine-depth"
+    """Return what makes the baselines for an `--alignment` (as disparity, or as affine depth for a fit in depth) and a limit."""
+    kind: AffineKind = "disparity" if alignment in {"auto", *IN_DISPARITY} else "affine-depth"
     return [partial(BaselineSource, name, kind, limit) for name in ABOUT]

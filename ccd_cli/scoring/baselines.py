@@ -14,7 +14,7 @@ from ccd_cli.core.errors import CcdError
 from ccd_cli.losses.normalize import normalize_map
 
 Baseline = Literal["mean map", "vertical gradient", "constant"]
-Kind = Literal["disparity", "affine-depth"]
+AffineKind = Literal["disparity", "affine-depth"]
 """Both are known up to a scale and a shift: the space in which a baseline is to be fitted."""
 
 SIDE = 64
@@ -38,8 +38,8 @@ class MeanMap:
     of a grid of SIDE x SIDE. Memory does not grow with the samples.
     """
 
-    def __init__(self, kind: Kind = "disparity") -> None:
-        self.kind: Kind = kind
+    def __init__(self, kind: AffineKind = "disparity") -> None:
+        self.kind: AffineKind = kind
         self._total, self._weight = np.zeros((SIDE, SIDE)), np.zeros((SIDE, SIDE))
         self._names: set[str] = set()
         self.count = 0
