@@ -17,7 +17,7 @@ from ccd_cli.core.errors import Interrupted
 from ccd_cli.core.files import disk_error, json_line
 from ccd_cli.core.report import Report
 from ccd_cli.distill.state import Run, TrainState
-from ccd_cli.distill.trackers.base import Trackers
+from ccd_cli.distill.trackers.feeds import Trackers
 
 SHOWN = ("loss", "shared", "local_global", "gradient", "feature", "drift")
 

@@ -34,7 +34,7 @@ from ccd_cli.distill.run_folder import RunFolder
 from ccd_cli.distill.state import Run, TrainState
 from ccd_cli.distill.student import build_student, find_student, first_license
 from ccd_cli.distill.teachers import find_teachers, label_columns, load_ensemble, open_labels
-from ccd_cli.distill.trackers.base import openers
+from ccd_cli.distill.trackers.feeds import openers
 from ccd_cli.distill.validation import Validation, open_validation
 from ccd_cli.labels.format import old_format_note
 from ccd_cli.labels.shards import ShardReader

@@ -20,8 +20,8 @@ from ccd_cli.core.report import Silent
 from ccd_cli.distill.metrics_log import MetricsLog
 from ccd_cli.distill.run_folder import RunFolder
 from ccd_cli.distill.step_lines import StepLines
-from ccd_cli.distill.trackers import base
-from ccd_cli.distill.trackers.base import mlflow_of, openers, wandb_of
+from ccd_cli.distill.trackers import feeds
+from ccd_cli.distill.trackers.feeds import mlflow_of, openers, wandb_of
 
 EVALS = {"scenes": 2, "every": 2, "compare": False}
 
@@ -215,7 +215,7 @@ def kept(monkeypatch, **trackers):
 
         return make
 
-    monkeypatch.setattr(base, "openers", lambda log: {name: opener(each) for name, each in trackers.items()})
+    monkeypatch.setattr(feeds, "openers", lambda log: {name: opener(each) for name, each in trackers.items()})
 
 
 def wait(condition):
@@ -246,8 +246,8 @@ def test_a_tracker_that_hangs_does_not_stop_the_steps(tmp_path, monkeypatch):
     hangs, report, free = Broken(0), Silent(), threading.Event()
     hangs.log = lambda values, step: free.wait(20)
     kept(monkeypatch, hangs=hangs)
-    monkeypatch.setattr(base, "QUEUED", 10)
-    monkeypatch.setattr(base, "PATIENCE_S", 0.5)
+    monkeypatch.setattr(feeds, "QUEUED", 10)
+    monkeypatch.setattr(feeds, "PATIENCE_S", 0.5)
     began = time.monotonic()
     with log_of(tmp_path, small_recipe(), 0, report) as log:
         for step in range(1, 30):
