@@ -34,6 +34,7 @@ from ccd_cli.distill.run_folder import RunFolder
 from ccd_cli.distill.state import Run, TrainState
 from ccd_cli.distill.student import build_student, find_student, first_license
 from ccd_cli.distill.teachers import find_teachers, label_columns, load_ensemble, open_labels
+from ccd_cli.distill.trackers.feeds import openers
 from ccd_cli.distill.validation import Validation, open_validation
 from ccd_cli.labels.format import old_format_note
 from ccd_cli.labels.shards import ShardReader
@@ -68,6 +69,7 @@ def prepare(
     The first process holds the folder's lock until `stack` closes.
     """
     inputs = find_inputs(recipe, folder)
+    openers(recipe.log)  # what is missing is said now
     for warning in inputs.not_read.warnings():
         report.warn(warning)
     compute = choose_compute(settings.device, settings.precision, settings.threads)
