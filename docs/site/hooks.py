@@ -1,0 +1,168 @@
+"""What MkDocs does with this project's pages: files outside `docs`, the generated reference, formulas as MathML.
+
+A page links files as they lie in the repository, so that its links work on GitHub; here each such link is turned to the page
+that stands for the file. What a page links is on the site: Markdown as a page, other text and folders as a page that shows
+them, pictures as they are.
+"""
+
+from __future__ import annotations
+
+import html
+import posixpath
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from api_page import api_page
+from command_pages import command_pages
+from latex2mathml.converter import convert
+from mkdocs.structure.files import File, Files
+from recipe_pages import recipe_pages
+
+ROOT = Path(__file__).resolve().parents[2]
+PLACES = {
+    "README.md": "index.md",
+    "CHANGELOG.md": "project/changelog.md",
+    "CONTRIBUTING.md": "project/contributing.md",
+    "SECURITY.md": "project/security.md",
+    "LICENSE": "project/license.md",
+    "recipes/paper/RESULTS.md": "results/paper.md",
+}
+"""Where files outside `docs` have a place of their own on the site; all others are below `source/`."""
+PICTURES = {".png", ".jpg", ".jpeg", ".gif", ".svg", ".webp"}
+LANGUAGES = {".py": "python", ".yaml": "yaml", ".cff": "yaml", ".toml": "toml", ".json": "json", ".ipynb": "json"}
+CODE = re.compile(
+    r"^ *(?P<fence>```+|~~~+).*?^ *(?P=fence) *$|(?P<ticks>`+)(?!`).+?(?<!`)(?P=ticks)(?!`)", re.DOTALL | re.MULTILINE
+)
+LINK = re.compile(r"(?P<before>\]\(<?|(?:src|href)=\")(?P<target>[^)\s>\"]+)")
+MATH = re.compile(r'<(span|div) class="arithmatex">(.*?)</\1>', re.DOTALL)
+COMMANDS = "reference/commands/index.md"
+generated: dict[str, str] = {}
+"""Text of the pages that no file holds, by their place; made once a build."""
+
+
+def on_config(config: Any) -> Any:
+    """Take the pages of this folder (MkDocs refuses a configuration that lies among them), and make the reference."""
+    config.docs_dir = str(ROOT / "docs")
+    generated.clear()
+    generated.update({**command_pages(), **recipe_pages(), "reference/api.md": api_page()})
+    pages = [place for place in generated if place.startswith("reference/commands/")]
+    for section in config.nav:
+        for i, item in enumerate(next(iter(section.values()))):
+            if isinstance(item, dict) and COMMANDS in item.values():
+                section["Reference"][i] = {"Command line": pages}
+    return config
+
+
+def on_files(files: Files, config: Any) -> Files:
+    """Add the generated pages, and every file of the repository that a page links."""
+    for place, text in generated.items():
+        files.append(File.generated(config, place, content=text))
+    todo = {f"docs/{file.src_uri}" for file in files.documentation_pages()} | set(PLACES)
+    done: set[str] = set()
+    while todo:
+        name = todo.pop()
+        done.add(name)
+        place = place_of(name)
+        if files.get_file_from_path(place) is None:
+            files.append(_file(config, name, place))
+        todo |= {target for target in links(name, text_of(name)) if (ROOT / target).exists()} - done
+    return files
+
+
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Turn links from where files lie in the repository to where they are on the site."""
+    place = page.file.src_uri
+    name = next((name for name, there in PLACES.items() if there == place), None)
+    return relink(
+        markdown, name or (place.removeprefix("source/") if place.startswith("source/") else f"docs/{place}"), place
+    )
+
+
+def on_page_content(content: str, **_: Any) -> str:
+    """Turn formulas into MathML, which browsers draw without a script or a font from elsewhere."""
+    return MATH.sub(lambda found: mathml(html.unescape(found[2])), content)
+
+
+def mathml(text: str) -> str:
+    r"""Return a formula, `\(...\)` or `\[...\]`, as a MathML element."""
+    text = text.strip()
+    return str(convert(text[2:-2].strip(), display="block" if text.startswith(r"\[") else "inline"))
+
+
+def relink(markdown: str, name: str, place: str) -> str:
+    """Return a page's text with its links as the site has them; `name`: where its file lies in the repository."""
+
+    def turned(found: re.Match[str]) -> str:
+        target, hash_, anchor = found["target"].partition("#")
+        lies = resolve(name, target)
+        if lies is None or not (ROOT / lies).exists():
+            return found[0]
+        return found["before"] + posixpath.relpath(place_of(lies), posixpath.dirname(place) or ".") + hash_ + anchor
+
+    return outside_code(markdown, lambda prose: LINK.sub(turned, prose))
+
+
+def links(name: str, markdown: str) -> set[str]:
+    """Return the files and folders, as they lie in the repository, that the page of a file links."""
+    found: set[str | None] = set()
+
+    def noted(prose: str) -> str:
+        found.update(resolve(name, match["target"].partition("#")[0]) for match in LINK.finditer(prose))
+        return prose
+
+    outside_code(markdown, noted)
+    return {target for target in found if target}
+
+
+def resolve(name: str, target: str) -> str | None:
+    """Return the path in the repository of a link's target; None for other hosts, and for anchors of the page."""
+    if not target or re.match(r"[a-z]+:", target):
+        return None
+    folder = name if (ROOT / name).is_dir() else posixpath.dirname(name)
+    lies = posixpath.normpath(posixpath.join(folder, target))
+    return None if lies.startswith("..") else lies
+
+
+def place_of(name: str) -> str:
+    """Return where a file of the repository is on the site."""
+    if name in PLACES:
+        return PLACES[name]
+    path = ROOT / name
+    if path.is_dir():
+        return place_of(f"{name}/README.md") if (path / "README.md").exists() else f"source/{name}/index.md"
+    inside = name.removeprefix("docs/") if name.startswith("docs/") else f"source/{name}"
+    return inside if path.suffix.lower() in {*PICTURES, ".md"} else f"source/{name}.md"
+
+
+def text_of(name: str) -> str:
+    """Return the Markdown that stands for a file or folder of the repository; nothing for pictures."""
+    path = ROOT / name
+    if (made := generated.get(name.removeprefix("docs/"))) is not None:
+        return made
+    if path.is_dir():
+        rows = (f"- [{each.name}]({each.name})" for each in sorted(path.iterdir()) if each.name[0] not in "._")
+        return f"# {name}\n\n" + "\n".join(rows) + "\n"
+    if not path.exists() or path.suffix.lower() in PICTURES:
+        return ""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".md":
+        return text
+    return f"# {name}\n\n`````{LANGUAGES.get(path.suffix, 'text')}\n{text}\n`````\n"
+
+
+def outside_code(markdown: str, change: Callable[[str], str]) -> str:
+    """Return a text whose parts outside of code are changed."""
+    parts, last = [], 0
+    for found in CODE.finditer(markdown):
+        parts += [change(markdown[last : found.start()]), found[0]]
+        last = found.end()
+    return "".join([*parts, change(markdown[last:])])
+
+
+def _file(config: Any, name: str, place: str) -> File:
+    """Return the site's file for a file or folder of the repository."""
+    if place.endswith(".md"):
+        return File.generated(config, place, content=text_of(name))
+    return File.generated(config, place, abs_src_path=str(ROOT / name))
