@@ -8,6 +8,7 @@ them, pictures as they are.
 from __future__ import annotations
 
 import html
+import json
 import posixpath
 import re
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from mkdocs.structure.files import File, Files
 from recipe_pages import recipe_pages
 
 ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = ROOT / "docs/examples"
 PLACES = {
     "README.md": "index.md",
     "CHANGELOG.md": "project/changelog.md",
@@ -31,7 +33,7 @@ PLACES = {
 }
 """Where files outside `docs` have a place of their own on the site; all others are below `source/`."""
 PICTURES = {".png", ".jpg", ".jpeg", ".gif", ".svg", ".webp"}
-LANGUAGES = {".py": "python", ".yaml": "yaml", ".cff": "yaml", ".toml": "toml", ".json": "json", ".ipynb": "json"}
+LANGUAGES = {".py": "python", ".yaml": "yaml", ".cff": "yaml", ".toml": "toml", ".json": "json"}
 CODE = re.compile(
     r"^ *(?P<fence>```+|~~~+).*?^ *(?P=fence) *$|(?P<ticks>`+)(?!`).+?(?<!`)(?P=ticks)(?!`)", re.DOTALL | re.MULTILINE
 )
@@ -52,6 +54,8 @@ def on_config(config: Any) -> Any:
         for i, item in enumerate(next(iter(section.values()))):
             if isinstance(item, dict) and COMMANDS in item.values():
                 section["Reference"][i] = {"Command line": pages}
+    found = [*sorted(EXAMPLES.glob("*.ipynb")), *sorted(EXAMPLES.glob("*.py")), *sorted(EXAMPLES.glob("*/README.md"))]
+    config.nav[-3:-3] = [{"Examples": [place_of(path.relative_to(ROOT).as_posix()) for path in found]}]
     return config
 
 
@@ -60,6 +64,7 @@ def on_files(files: Files, config: Any) -> Files:
     for place, text in generated.items():
         files.append(File.generated(config, place, content=text))
     todo = {f"docs/{file.src_uri}" for file in files.documentation_pages()} | set(PLACES)
+    todo |= {path.relative_to(ROOT).as_posix() for path in EXAMPLES.rglob("*") if path.suffix in (".ipynb", ".py")}
     done: set[str] = set()
     while todo:
         name = todo.pop()
@@ -133,6 +138,8 @@ def place_of(name: str) -> str:
     if path.is_dir():
         return place_of(f"{name}/README.md") if (path / "README.md").exists() else f"source/{name}/index.md"
     inside = name.removeprefix("docs/") if name.startswith("docs/") else f"source/{name}"
+    if name.startswith("docs/examples/") and path.suffix in (".ipynb", ".py"):
+        return f"{inside}.md"
     return inside if path.suffix.lower() in {*PICTURES, ".md"} else f"source/{name}.md"
 
 
@@ -149,7 +156,21 @@ def text_of(name: str) -> str:
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".md":
         return text
+    if path.suffix == ".ipynb":
+        return notebook(text, path.name)
     return f"# {name}\n\n`````{LANGUAGES.get(path.suffix, 'text')}\n{text}\n`````\n"
+
+
+def notebook(text: str, name: str) -> str:
+    """Return the Markdown of a notebook: its text and code, and what the code printed where that is stored."""
+    parts = []
+    for cell in json.loads(text)["cells"]:
+        source = "".join(cell["source"])
+        parts.append(source if cell["cell_type"] == "markdown" else f"```python\n{source}\n```")
+        for output in cell.get("outputs", ()):
+            printed = "".join(output.get("text", ()) or output.get("data", {}).get("text/plain", ()))
+            parts += [f"```text\n{printed}\n```"] if printed else []
+    return "\n\n".join([*parts[:1], f"The notebook: `docs/examples/{name}`.", *parts[1:]]) + "\n"
 
 
 def outside_code(markdown: str, change: Callable[[str], str]) -> str:

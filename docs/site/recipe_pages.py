@@ -120,5 +120,6 @@ def _shipped() -> Iterator[str]:
     yield from ("# Shipped recipes", "", "`ccd recipes show NAME` prints one, `ccd recipes list` this table.", "")
     yield from ("| name | what it is | how to launch it |", "|---|---|---|")
     for recipe in shipped():
-        launch = f"`{recipe.launch}`" if recipe.launch.startswith(("ccd ", "python ")) else recipe.launch
+        command, bracket, more = recipe.launch.partition(" (")
+        launch = f"`{command}`{bracket}{more}" if command.startswith(("ccd ", "python ")) else recipe.launch
         yield f"| [`{recipe.name}`](../../recipes/{recipe.name}.yaml) | {recipe.about} | {launch} |".replace("\n", " ")

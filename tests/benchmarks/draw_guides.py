@@ -4,6 +4,8 @@ Writes `docs/images/NAME.jpg` (or .svg); names as arguments draw only these. Eve
 scenes and built-in models; `distill` trains the quick start (minutes).
 """
 
+import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -33,9 +35,11 @@ RGB = NDArray[np.uint8]
 CELL = (300, 200)  # width, height
 
 
-def ccd(*words: object) -> None:
-    """Run a command of ccd."""
-    subprocess.run([sys.executable, "-m", "ccd_cli", *map(str, words)], check=True, stdout=subprocess.DEVNULL)
+def ccd(*words: object, at: Path | None = None) -> None:
+    """Run a command of ccd, in a folder."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "ccd_cli", *map(str, words)]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=at, env=environment)
 
 
 def sheet(name: str, cells: Sequence[tuple[str, Image.Image]], columns: int, size: tuple[int, int] = CELL) -> None:
@@ -176,7 +180,8 @@ def crops(folder: Path) -> None:
 
 
 def labels(folder: Path) -> None:
-    ccd("label", "label/quickstart", "--out", folder / "labels")
+    shutil.copytree(PHOTOS, folder / "photos", ignore=shutil.ignore_patterns("*.md"))
+    ccd("label", "label/quickstart", "--set", "images=photos", "--out", "labels", at=folder)
     ccd("inspect", folder / "labels")
     jpeg("labels", folder / "labels/contact.png", 800)
 
@@ -185,6 +190,22 @@ def distill(folder: Path) -> None:
     ccd("distill", "quickstart", "--out", folder / "run")
     jpeg("samples", folder / "run/plots/samples.png", 900)
     jpeg("loss", folder / "run/plots/loss.png", 800)
+
+
+def report(folder: Path) -> None:
+    """The report of an evaluation, as a browser shows it; needs Chromium."""
+    models = (*TINY, "--model", "builtin:global")
+    ccd("eval", "--suite", "builtin", *models, "--limit", 8, "--out", folder / "out")
+    browser = shutil.which("chromium") or shutil.which("google-chrome") or sys.exit("report: needs Chromium")
+    words = (
+        "--headless",
+        "--no-sandbox",
+        "--hide-scrollbars",
+        "--window-size=1000,1500",
+        f"--screenshot={folder / 'page.png'}",
+    )
+    subprocess.run([browser, *words, (folder / "out/report.html").as_uri()], check=True, stderr=subprocess.DEVNULL)
+    jpeg("report", folder / "page.png", 800)
 
 
 def analysis(folder: Path) -> None:
@@ -257,7 +278,8 @@ def layers_svg() -> str:
             rows.append(f'<rect x="{left:.0f}" y="{top}" width="{width:.0f}" height="42" rx="5"/>')
             rows.append(f'<text x="{left + width / 2:.0f}" y="{top + 26}" class="n">{name}</text>')
     height = 10 + len(TITLES) * line
-    style = ".t{font:13px sans-serif;fill:#444}.n{font:11px sans-serif;text-anchor:middle;fill:#111}rect{fill:#e3e7f7;stroke:#5c6bc0}"
+    style = ".t{font:13px sans-serif;fill:#444}.n{font:11px sans-serif;text-anchor:middle;fill:#111}"
+    style += "rect{fill:#e3e7f7;stroke:#5c6bc0}"
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 916 {height}" role="img" aria-label="Floors of the package">'
     ground = f'<path d="M0 0H916V{height}H0z" fill="#fff"/>'
     return "\n".join([head, f"<style>{style}</style>", ground, *rows, "</svg>\n"])
@@ -269,7 +291,20 @@ def layers(folder: Path) -> None:
 
 PICTURES: dict[str, Callable[[Path], None]] = {
     each.__name__: each
-    for each in (predict, pointcloud, kinds, contexts, crops, labels, analysis, alignment, cameras, distill, layers)
+    for each in (
+        predict,
+        pointcloud,
+        kinds,
+        contexts,
+        crops,
+        labels,
+        report,
+        analysis,
+        alignment,
+        cameras,
+        distill,
+        layers,
+    )
 }
 
 if __name__ == "__main__":
