@@ -77,7 +77,12 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Turn links from where files lie in the repository to where they are on the site."""
+    """Turn links from where files lie in the repository to where they are on the site.
+
+    A page without headings gets the room of the table of contents for its code.
+    """
+    if not re.search(r"^(##|:::) ", CODE.sub("", markdown), re.MULTILINE):
+        page.meta["hide"] = ["toc"]
     place = page.file.src_uri
     name = next((name for name, there in PLACES.items() if there == place), None)
     return relink(
