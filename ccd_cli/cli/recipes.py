@@ -35,7 +35,7 @@ def list_recipes(screen: JsonScreen) -> None:
 
     Example: ccd recipes list --json
     """
-    from ccd_cli.config.load import shipped
+    from ccd_cli.config.find import shipped
 
     found = shipped()
     if screen.as_json:
@@ -57,7 +57,7 @@ def show(name: str, screen: Screen) -> None:
 
     Example: ccd recipes show paper/table5-nyu
     """
-    from ccd_cli.config.load import find_recipe
+    from ccd_cli.config.find import find_recipe
     from ccd_cli.core.parse import read_text
 
     click.echo(read_text(find_recipe(name)), nl=False)
@@ -75,7 +75,8 @@ def check(file: str, changes: Overrides, screen: JsonScreen) -> None:
     Example: ccd recipes check mine.yaml
     """
     from ccd_cli.api.checks import faulty_models, missing_inputs, missing_models, problems_of
-    from ccd_cli.config.load import find_recipe, load_any_recipe
+    from ccd_cli.config.find import find_recipe
+    from ccd_cli.config.load import load_any_recipe
     from ccd_cli.core.errors import RecipeError
     from ccd_cli.core.paths import shipped_folder
 
