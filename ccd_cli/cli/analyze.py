@@ -9,7 +9,7 @@ from ccd_cli.cli.options import Command, options_from
 from ccd_cli.cli.screen import JsonScreen, command_line
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, says="Opening datasets")
 @options_from(settings=Settings, screen=JsonScreen)
 def command(settings: Settings, screen: JsonScreen) -> None:
     """Measure how much label noise each normalization spreads, without training.

@@ -19,7 +19,7 @@ def command() -> None:
     """
 
 
-@command.command("predict", cls=Command)
+@command.command("predict", cls=Command, says="Looking up the model and the runtimes")
 @options_from(settings=Settings, screen=JsonScreen)
 def predict(settings: Settings, screen: JsonScreen) -> None:
     """Measure the network and `ccd predict` under every installed runtime and precision, on this machine's CPU.

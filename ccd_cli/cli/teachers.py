@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from ccd_cli.cli.complete import published, teachers
 from ccd_cli.cli.options import Group, options_from
 from ccd_cli.cli.screen import JsonScreen, Screen
 from ccd_cli.core.errors import CcdError
@@ -73,7 +74,7 @@ def list_teachers(chosen: Filter, screen: JsonScreen) -> None:
 
 
 @command.command()
-@click.argument("name")
+@click.argument("name", shell_complete=teachers)
 @options_from(screen=JsonScreen)
 def info(name: str, screen: JsonScreen) -> None:
     """Show the model card: source, license, paper, preprocessing, kind of output.
@@ -98,7 +99,7 @@ def info(name: str, screen: JsonScreen) -> None:
 
 
 @command.command()
-@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=published)
 @options_from(settings=PullSettings, screen=Screen)
 def pull(names: tuple[str, ...], settings: PullSettings, screen: Screen) -> None:
     """Download weights, resume partial downloads, and verify them against the hub's checksums.
@@ -125,7 +126,7 @@ def pull(names: tuple[str, ...], settings: PullSettings, screen: Screen) -> None
 
 
 @command.command()
-@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=published)
 @options_from(screen=JsonScreen)
 def verify(names: tuple[str, ...], screen: JsonScreen) -> None:
     """Compare the sha256 of downloaded weights with the recorded one; without a NAME, of all models.
@@ -169,7 +170,7 @@ def verify(names: tuple[str, ...], screen: JsonScreen) -> None:
 
 
 @command.command()
-@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...", shell_complete=published)
 @options_from(screen=Screen)
 def remove(names: tuple[str, ...], screen: Screen) -> None:
     """Delete downloaded weights, complete or partial, and print how much space that frees.
