@@ -103,4 +103,4 @@ def _names(suite: str) -> tuple[str, ...]:
     if suite in SETS:
         return (suite,)
     names = f"Use {', '.join(SUITES)}, one set ({', '.join(SETS)}), or a YAML file of your own pairs."
-    raise UsageProblem(f"There is no suite '{suite}'.", did_you_mean(suite, [*SUITES, *SETS], names))
+    raise UsageProblem(f"There is no suite '{suite}'.", f"{did_you_mean(suite, [*SUITES, *SETS])} {names}".strip())
