@@ -9,11 +9,12 @@ from typing import Any
 from ccd_cli.config.yaml_loader import dump_flow
 
 WIDEST = 110
+_WHOLE: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
 
 
 def lines(key: dict[str, Any]) -> list[str]:
-    """Return the lines about a key (`config.keys.explained`), as wide as the terminal."""
-    shown = [f"{key['key']}  (recipes for ccd {key['task']})"]
+    """Return the lines about a key (an entry of `config.keys.explain`), as wide as the terminal."""
+    shown = [f"{key['key']}  (recipes for {' and '.join(f'ccd {task}' for task in key['tasks'])})"]
     if key["keys"]:
         shown += _row("holds", key["type"]) + _row("reason", key["reason"])
         return shown + [line for path, reason in key["keys"].items() for line in _key(path, reason)]
@@ -23,7 +24,7 @@ def lines(key: dict[str, Any]) -> list[str]:
     shown += _row("source", "; ".join(key["sources"]) or "ccd's own default")
     shown += _row("recipes", _shipped(key["shipped"]))
     name = key["key"].replace(".N.", ".0.")
-    return shown + _row("set it", f"ccd {key['task']} RECIPE --set {name}=VALUE, or in the recipe's file")
+    return shown + _row("set it", f"ccd {key['tasks'][0]} RECIPE --set {name}=VALUE, or in the recipe's file")
 
 
 def _shipped(values: dict[str, Any]) -> str:
@@ -37,13 +38,11 @@ def _shipped(values: dict[str, Any]) -> str:
 
 
 def _row(name: str, text: str) -> list[str]:
-    return textwrap.wrap(
-        text, _width(), initial_indent=f"  {name:<9}", subsequent_indent=" " * 11, break_long_words=False
-    )
+    return textwrap.wrap(text, _width(), initial_indent=f"  {name:<9}", subsequent_indent=" " * 11, **_WHOLE)
 
 
 def _key(path: str, reason: str) -> list[str]:
-    return [f"  {path}", *textwrap.wrap(reason, _width(), initial_indent=" " * 6, subsequent_indent=" " * 6)]
+    return [f"  {path}", *textwrap.wrap(reason, _width(), initial_indent=" " * 6, subsequent_indent=" " * 6, **_WHOLE)]
 
 
 def _width() -> int:

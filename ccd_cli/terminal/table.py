@@ -32,20 +32,25 @@ def show_table(console: Console, rows: Sequence[Mapping[str, Any]], title: str =
         whole = max(map(cell_len, cells))
         narrow = max(cell_len(word) for cell in cells for word in cell.split() or [""]) if wraps else whole
         least, most = least + narrow + _BETWEEN, most + whole + _BETWEEN
-        aligned = "right" if key in right or isinstance(value, float) else "left"
-        table.add_column(Text(str(key)), justify=aligned, no_wrap=not wraps, min_width=narrow, overflow="fold")
+        table.add_column(
+            Text(str(key)),
+            justify="right" if key in right or isinstance(value, float) else "left",
+            no_wrap=not wraps,
+            min_width=narrow,
+            overflow="fold",
+        )
     for row in rows:
         table.add_row(*(Text(_text(value)) for value in row.values()))
     width = max(min(console.width, most), least) if console.is_terminal else max(most, cell_len(title))
-    page = Console(
-        file=io.StringIO(),
+    page = io.StringIO()
+    Console(
+        file=page,
         force_terminal=console.is_terminal,
-        color_system=console.color_system and "standard",
+        color_system="standard" if console.color_system else None,
         no_color=console.no_color,
         width=width,
-    )
-    page.print(table)
-    lines = page.file.getvalue().splitlines()
+    ).print(table)
+    lines = page.getvalue().splitlines()
     console.file.write("".join(f"{line.rstrip()}\n" for line in lines))
     console.file.flush()
 
