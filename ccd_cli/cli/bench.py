@@ -35,6 +35,10 @@ def predict(settings: Settings, screen: JsonScreen) -> None:
       ccd bench predict --model builtin:tiny --images PHOTOS --rounds 5
       ccd bench predict --runtime torch,openvino --precision fp32 --json
     """
+    from ccd_cli.teachers.needs import faults_of
+
+    for _, fault in faults_of([(settings.model, settings.arch)]):
+        raise fault  # before torch loads
     from ccd_cli.bench.results import table
     from ccd_cli.bench.run import run
     from ccd_cli.core.errors import Interrupted

@@ -6,7 +6,8 @@ from typing import Literal
 
 import click
 
-from ccd_cli.cli.options import Command, NearChoice
+from ccd_cli.cli.options import Command, NearChoice, options_from
+from ccd_cli.cli.screen import Screen
 
 VARIABLE = "_CCD_COMPLETE"
 """The variable through which a shell asks the command for completions (click's protocol)."""
@@ -16,8 +17,9 @@ _BEFORE_BASH = "COMP_WORDBREAKS=${COMP_WORDBREAKS//:}  # builtin:tiny is one wor
 
 
 @click.command(cls=Command)
-@click.argument("shell", type=NearChoice(SHELLS))
-def command(shell: Shell) -> None:
+@click.argument("shell", type=NearChoice(SHELLS), metavar="SHELL")
+@options_from(screen=Screen)
+def command(shell: Shell, screen: Screen) -> None:
     """Print the completion script of a shell: commands, options, recipes, models, run folders.
 
     \b

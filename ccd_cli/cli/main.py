@@ -15,6 +15,7 @@ from click.shell_completion import CompletionItem
 import ccd_cli
 from ccd_cli.cli.options import check_known
 from ccd_cli.core.errors import CcdError, Interrupted, RecipeError, first_line
+from ccd_cli.core.nearest import did_you_mean
 
 GROUPS = {
     "Depth from images": {
@@ -112,9 +113,18 @@ def show_usage(error: click.UsageError) -> None:
     """Print a mistake in the command line in the style of all errors, and where its help is."""
     where = error.ctx.command_path if error.ctx else "ccd"
     message = error.format_message().rstrip()
+    if isinstance(error, click.NoSuchOption) and error.ctx is not None:
+        message = no_such_option(error.option_name, error.ctx)
     click.echo(
         f"ccd: error: {message}{'' if message.endswith(('.', '?', ')')) else '.'} Help: {where} --help", err=True
     )
+
+
+def no_such_option(name: str, ctx: click.Context) -> str:
+    """Return what is said of an option that a command does not have."""
+    known = [flag for param in ctx.command.get_params(ctx) for flag in (*param.opts, *param.secondary_opts)]
+    hint = did_you_mean(name, [flag for flag in known if flag.startswith("--")])
+    return f"No such option '{name}'.{' ' + hint if hint else ''}"
 
 
 def show(error: CcdError) -> None:

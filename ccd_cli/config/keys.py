@@ -12,7 +12,7 @@ from ccd_cli.config.common import RENAMED
 from ccd_cli.config.find import shipped
 from ccd_cli.config.load import TASKS, load_any_recipe
 from ccd_cli.core.errors import UsageProblem
-from ccd_cli.core.nearest import nearest
+from ccd_cli.core.nearest import ask, nearest
 
 REQUIRED = "required"
 ENTRY = "N"
@@ -90,10 +90,7 @@ def _near(path: str, known: list[str]) -> str:
     if not alike and not (alike := nearest(path, known)):
         like = nearest(last, ends.values())
         alike = [each for each, end in ends.items() if end in like]
-    found = alike[:4]
-    if not found:
-        return "`ccd recipes schema` describes every key."
-    return f"Did you mean {', '.join(found[:-1])}{' or ' if found[1:] else ''}{found[-1]}?"
+    return ask(alike[:4]) or "`ccd recipes schema` describes every key."
 
 
 def shipped_values(path: str) -> dict[str, Any]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from difflib import get_close_matches
+from collections.abc import Iterable, Sequence
+from difflib import SequenceMatcher, get_close_matches
 
 _LIKE = 0.55
 """Least similarity (difflib's ratio, 0 to 1) of a name that is suggested: two swapped letters of `cpu` are .67."""
+_BESIDE = 0.1
+"""How much less like the word than the best name others may be."""
 
 
 def nearest(word: str, known: Iterable[str], most: int = 3) -> list[str]:
@@ -14,15 +16,22 @@ def nearest(word: str, known: Iterable[str], most: int = 3) -> list[str]:
     names: dict[str, str] = {}
     for name in known:
         names.setdefault(name.lower(), name)
-    return [names[found] for found in get_close_matches(word.lower()[:200], names, n=most, cutoff=_LIKE)]
+    typed = word.lower()[:200]
+    found = get_close_matches(typed, names, n=most, cutoff=_LIKE)
+    likeness = {each: SequenceMatcher(None, each, typed).ratio() for each in found}
+    return [names[each] for each in found if likeness[each] >= likeness[found[0]] - _BESIDE]
 
 
 def did_you_mean(word: str, known: Iterable[str], otherwise: str = "") -> str:
     """Return the hint `Did you mean a, b or c?`, or `otherwise` where no known name is like `word`."""
-    found = nearest(word, known)
-    if not found:
-        return otherwise
-    return f"Did you mean {', '.join(found[:-1])}{' or ' if found[1:] else ''}{found[-1]}?"
+    return ask(nearest(word, known)) or otherwise
+
+
+def ask(names: Sequence[str]) -> str:
+    """Return the question `Did you mean a, b or c?`; empty for no names."""
+    if not names:
+        return ""
+    return f"Did you mean {', '.join(names[:-1])}{' or ' if names[1:] else ''}{names[-1]}?"
 
 
 def choose_from(word: str, known: Iterable[str]) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from ccd_cli.core.compute import Compute
 from ccd_cli.core.errors import CheckpointError, TeacherError, UnknownModel, UsageProblem
-from ccd_cli.core.nearest import choose_from, did_you_mean
+from ccd_cli.core.nearest import did_you_mean
 from ccd_cli.core.paths import builtin_folder, builtin_path, expand_home
 from ccd_cli.geometry.kinds import Kind
 from ccd_cli.models.arch import Arch, get_arch
@@ -151,7 +151,9 @@ def _locate(model: str) -> tuple[Path, str]:
         weights = Path(builtin_path(model)).with_suffix(SAFE_SUFFIX)
         if weights.parent != builtin_folder() or not weights.is_file():
             known = sorted(BUILTIN + p.stem for p in builtin_folder().glob(f"*{SAFE_SUFFIX}"))
-            raise UnknownModel(f"Unknown built-in model '{model}'.", choose_from(model, known))
+            raise UnknownModel(
+                f"Unknown built-in model '{model}'.", did_you_mean(model, known, f"Known: {', '.join(known)}.")
+            )
         return weights, model
     path = expand_home(model)
     if path.is_dir():
