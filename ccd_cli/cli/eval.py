@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ccd_cli.terminal.report import RichReport
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, says="Opening models and datasets")
 @options_from(settings=Settings, screen=JsonScreen)
 def command(settings: Settings, screen: JsonScreen) -> None:
     """Score models, or precomputed predictions, on datasets with ground-truth depth.

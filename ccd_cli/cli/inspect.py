@@ -6,13 +6,19 @@ from pathlib import Path
 
 import click
 
+from ccd_cli.cli.complete import looked_into
 from ccd_cli.cli.options import Command, options_from
 from ccd_cli.cli.screen import JsonScreen
 from ccd_cli.inspection.settings import Settings
 
 
-@click.command(cls=Command)
-@click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.command(cls=Command, says="Reading the folder")
+@click.argument(
+    "folder",
+    metavar="DIR",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    shell_complete=looked_into,
+)
 @options_from(settings=Settings, screen=JsonScreen)
 def command(folder: Path, settings: Settings, screen: JsonScreen) -> None:
     """Inspect a folder of labels or a training run: contact sheet, statistics, summary page.

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from ccd_cli.cli.complete import files
 from ccd_cli.cli.options import Command, options_from
 from ccd_cli.cli.screen import JsonScreen
 from ccd_cli.core.report import Report
@@ -25,8 +26,8 @@ class Hardware(RuntimeSettings, DeviceSettings):
     """Where and how the network runs."""
 
 
-@click.command(cls=Command)
-@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@click.command(cls=Command, says="Looking for images and videos")
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...", shell_complete=files)
 @options_from(settings=Settings, network=ModelSettings, hardware=Hardware, screen=JsonScreen)
 def command(
     inputs: tuple[str, ...], settings: Settings, network: ModelSettings, hardware: Hardware, screen: JsonScreen

@@ -5,12 +5,11 @@ from typing import Any
 
 import click
 
+from ccd_cli.cli.complete import published, teachers
 from ccd_cli.cli.options import Group, options_from
 from ccd_cli.cli.screen import JsonScreen, Screen
 from ccd_cli.core.errors import CcdError
 from ccd_cli.core.options import option
-
-WIDTH = 160  # what the whole table needs; a narrow terminal wraps its lines, which is better than cut names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +72,7 @@ def list_teachers(chosen: Filter, screen: JsonScreen) -> None:
 
 
 @command.command()
-@click.argument("name")
+@click.argument("name", shell_complete=teachers)
 @options_from(screen=JsonScreen)
 def info(name: str, screen: JsonScreen) -> None:
     """Show the model card: source, license, paper, preprocessing, kind of output.
@@ -98,7 +97,7 @@ def info(name: str, screen: JsonScreen) -> None:
 
 
 @command.command()
-@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=published)
 @options_from(settings=PullSettings, screen=Screen)
 def pull(names: tuple[str, ...], settings: PullSettings, screen: Screen) -> None:
     """Download weights, resume partial downloads, and verify them against the hub's checksums.
@@ -125,7 +124,7 @@ def pull(names: tuple[str, ...], settings: PullSettings, screen: Screen) -> None
 
 
 @command.command()
-@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=published)
 @options_from(screen=JsonScreen)
 def verify(names: tuple[str, ...], screen: JsonScreen) -> None:
     """Compare the sha256 of downloaded weights with the recorded one; without a NAME, of all models.
@@ -169,7 +168,7 @@ def verify(names: tuple[str, ...], screen: JsonScreen) -> None:
 
 
 @command.command()
-@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...", shell_complete=published)
 @options_from(screen=Screen)
 def remove(names: tuple[str, ...], screen: Screen) -> None:
     """Delete downloaded weights, complete or partial, and print how much space that frees.
@@ -219,27 +218,23 @@ def _text(key: str, value: Any) -> str:
 
 def _show(rows: list[dict[str, Any]], verbose: bool) -> None:
     from rich.console import Console
-    from rich.table import Table
 
     from ccd_cli.teachers.licenses import DISPUTED_MARK
     from ccd_cli.teachers.listing import commercial_words, megabytes
+    from ccd_cli.terminal.table import show_table
 
-    table = Table(box=None, pad_edge=False)
-    table.add_column("name", no_wrap=True)
-    for title in ("family", "kind", "size", "license", "commercial", "pulled", *(("repository",) if verbose else ())):
-        table.add_column(title, no_wrap=True, justify="right" if title == "size" else "left")
     words = commercial_words()
-    for row in rows:
-        cells = [
-            row["name"],
-            row["family"],
-            row["kind"] or "?",
-            megabytes(row["size_bytes"]),
-            (row["license"] or "?").removesuffix(f" ({DISPUTED_MARK})"),
-            words[row["name"]],
-            {True: "yes", False: "no", None: "?"}[row["pulled"]],
-        ]
-        table.add_row(*cells, *([row["repo"] or ""] if verbose else []))
-    console = Console()
-    console.width = max(console.width, WIDTH)
-    console.print(table)
+    shown = [
+        {
+            "name": row["name"],
+            "family": row["family"],
+            "kind": row["kind"] or "?",
+            "size": megabytes(row["size_bytes"]),
+            "license": (row["license"] or "?").removesuffix(f" ({DISPUTED_MARK})"),
+            "commercial": words[row["name"]],
+            "pulled": {True: "yes", False: "no", None: "?"}[row["pulled"]],
+            **({"repository": row["repo"] or ""} if verbose else {}),
+        }
+        for row in rows
+    ]
+    show_table(Console(), shown, right=["size"])

@@ -85,7 +85,7 @@ def test_info_shows_the_whole_card(ccd_here, tmp_path):
         assert words in text
     assert 'pip install -e ".[moge]"' in ccd_here("teachers", "info", "moge-2-large").stdout
     wrong = ccd_here("teachers", "info", "depth-anything-v2-smal")
-    assert wrong.exit_code == 1
+    assert wrong.exit_code == 2
     assert SMALL in wrong.stderr
     assert len(wrong.stderr.splitlines()) == 1
 
