@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from textwrap import dedent
 from typing import Any
 
 import click
 
-from ccd_cli.cli.main import COMMANDS, cli
+from ccd_cli.cli.main import COMMANDS, GROUPS, cli
 from ccd_cli.core.options import PANELS
 
 FOLDER = "reference/commands"
@@ -16,13 +17,12 @@ FOLDER = "reference/commands"
 
 def command_pages() -> dict[str, str]:
     """Return the pages, by their place: one of all commands, one for each."""
-    rows = [f"| [`ccd {name}`]({name}.md) | {about} |" for name, about in COMMANDS.items()]
-    first = (
-        "# Command line\n\nMade from the commands themselves; `ccd COMMAND --help` prints the same.\n\n"
-        "| command | does |\n|---|---|\n" + "\n".join(rows) + "\n"
-    )
+    lines = ["# Command line", "", "Made from the commands themselves; `ccd COMMAND --help` prints the same."]
+    for title, group in GROUPS.items():
+        lines += ["", f"## {title}", "", "| command | does |", "|---|---|"]
+        lines += [f"| [`ccd {name}`]({name}.md) | {about} |" for name, about in group.items()]
     root = click.Context(cli, info_name="ccd")
-    pages = {f"{FOLDER}/index.md": first}
+    pages = {f"{FOLDER}/index.md": "\n".join(lines) + "\n"}
     for name in COMMANDS:
         command = cli.get_command(root, name)
         assert command is not None
@@ -58,14 +58,31 @@ def _lines(command: click.Command, context: click.Context, level: int) -> Iterat
 
 
 def _help(text: str) -> Iterator[str]:
-    r"""Yield a command's help as Markdown: examples become blocks of code."""
-    for block in re.split(r"\n\s*\n", text.replace("\b\n", "")):
-        lines = [line.strip() for line in block.strip().splitlines()]
-        if lines and lines[0].startswith("Example"):
-            code = [lines[0].partition(":")[2].strip(), *lines[1:]]
-            yield from ("```bash", *(line for line in code if line), "```", "")
-        elif lines:
-            yield from (" ".join(lines).replace("<", "&lt;"), "")
+    r"""Yield a command's help as Markdown: examples and indented lines become blocks of code."""
+    for block in re.split(r"\n\s*\n", text.replace("\b\n", "").strip()):
+        code, prose = [], []
+        for line in dedent(block).splitlines():
+            head, _, rest = line.partition(":")
+            if head.strip() in ("Example", "Examples"):
+                code += [rest.strip()] if rest.strip() else []
+            elif line.startswith("  "):
+                code.append(line.strip())
+            else:
+                yield from _code(code)
+                code = []
+                prose.append(line.strip())
+                continue
+            if prose:
+                yield from (" ".join(prose).replace("<", "&lt;"), "")
+                prose = []
+        if prose:
+            yield from (" ".join(prose).replace("<", "&lt;"), "")
+        yield from _code(code)
+
+
+def _code(lines: list[str]) -> Iterator[str]:
+    if lines:
+        yield from ("```bash", *lines, "```", "")
 
 
 def _row(option: click.Option, context: click.Context) -> str:
