@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from textwrap import dedent
+from inspect import cleandoc
 from typing import Any
 
 import click
@@ -59,9 +59,9 @@ def _lines(command: click.Command, context: click.Context, level: int) -> Iterat
 
 def _help(text: str) -> Iterator[str]:
     r"""Yield a command's help as Markdown: examples and indented lines become blocks of code."""
-    for block in re.split(r"\n\s*\n", text.replace("\b\n", "").strip()):
+    for block in re.split(r"\n\s*\n", cleandoc(text).replace("\b\n", "")):
         code, prose = [], []
-        for line in dedent(block).splitlines():
+        for line in block.splitlines():
             head, _, rest = line.partition(":")
             if head.strip() in ("Example", "Examples"):
                 code += [rest.strip()] if rest.strip() else []

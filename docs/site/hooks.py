@@ -42,6 +42,8 @@ MATH = re.compile(r'<(span|div) class="arithmatex">(.*?)</\1>', re.DOTALL)
 COMMANDS = "reference/commands/index.md"
 generated: dict[str, str] = {}
 """Text of the pages that no file holds, by their place; made once a build."""
+names: dict[str, str] = {}
+"""Where the file of a page lies in the repository, by its place on the site."""
 
 
 def on_config(config: Any) -> Any:
@@ -70,6 +72,7 @@ def on_files(files: Files, config: Any) -> Files:
         name = todo.pop()
         done.add(name)
         place = place_of(name)
+        names[place] = name
         if files.get_file_from_path(place) is None:
             files.append(_file(config, name, place))
         todo |= {target for target in links(name, text_of(name)) if (ROOT / target).exists()} - done
@@ -84,10 +87,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     if not re.search(r"^(##|:::) ", CODE.sub("", markdown), re.MULTILINE):
         page.meta["hide"] = ["toc"]
     place = page.file.src_uri
-    name = next((name for name, there in PLACES.items() if there == place), None)
-    return relink(
-        markdown, name or (place.removeprefix("source/") if place.startswith("source/") else f"docs/{place}"), place
-    )
+    return relink(markdown, names.get(place, f"docs/{place}"), place)
 
 
 def on_page_content(content: str, **_: Any) -> str:
@@ -136,16 +136,16 @@ def resolve(name: str, target: str) -> str | None:
 
 
 def place_of(name: str) -> str:
-    """Return where a file of the repository is on the site."""
+    """Return where a file of the repository is on the site; MkDocs leaves out names that begin with a dot."""
     if name in PLACES:
         return PLACES[name]
-    path = ROOT / name
+    path, shown = ROOT / name, re.sub(r"(^|/)\.", r"\1", name)
     if path.is_dir():
-        return place_of(f"{name}/README.md") if (path / "README.md").exists() else f"source/{name}/index.md"
-    inside = name.removeprefix("docs/") if name.startswith("docs/") else f"source/{name}"
+        return place_of(f"{name}/README.md") if (path / "README.md").exists() else f"source/{shown}/index.md"
+    inside = name.removeprefix("docs/") if name.startswith("docs/") else f"source/{shown}"
     if name.startswith("docs/examples/") and path.suffix in (".ipynb", ".py"):
         return f"{inside}.md"
-    return inside if path.suffix.lower() in {*PICTURES, ".md"} else f"source/{name}.md"
+    return inside if path.suffix.lower() in {*PICTURES, ".md"} else f"source/{shown}.md"
 
 
 def text_of(name: str) -> str:
