@@ -268,20 +268,20 @@ def layers_svg() -> str:
     """Return the floors of the package, the highest first, as `tests/test_layers.py` holds them."""
     from tests.test_layers import FLOORS
 
-    line, rows = 56, []
-    for number, (floor, title) in enumerate(zip(reversed(FLOORS), TITLES, strict=True)):
-        top, names = 10 + number * line, sorted(floor)
-        rows.append(f'<text x="16" y="{top + 27}" class="t">{title}</text>')
-        width = min(120.0, (690 - 6 * (len(names) - 1)) / len(names))
-        for i, name in enumerate(names):
-            left = 216 + i * (width + 6)
-            rows.append(f'<rect x="{left:.0f}" y="{top}" width="{width:.0f}" height="42" rx="5"/>')
-            rows.append(f'<text x="{left + width / 2:.0f}" y="{top + 26}" class="n">{name}</text>')
-    height = 10 + len(TITLES) * line
-    style = ".t{font:13px sans-serif;fill:#444}.n{font:11px sans-serif;text-anchor:middle;fill:#111}"
+    across, box, gap = 6, 101, 6
+    rows, top = [], 6
+    for floor, title in zip(reversed(FLOORS), TITLES, strict=True):
+        rows.append(f'<text x="8" y="{top + 15}" class="t">{title}</text>')
+        for i, name in enumerate(sorted(floor)):
+            left, here = 6 + i % across * (box + gap), top + 22 + i // across * 38
+            rows.append(f'<rect x="{left}" y="{here}" width="{box}" height="32" rx="5"/>')
+            rows.append(f'<text x="{left + box / 2:g}" y="{here + 21}" class="n">{name}</text>')
+        top += 28 + 38 * -(-len(floor) // across)
+    width = 6 + across * (box + gap)
+    style = ".t{font:italic 14px sans-serif;fill:#444}.n{font:15px sans-serif;text-anchor:middle;fill:#111}"
     style += "rect{fill:#e3e7f7;stroke:#5c6bc0}"
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 916 {height}" role="img" aria-label="Floors of the package">'
-    ground = f'<path d="M0 0H916V{height}H0z" fill="#fff"/>'
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {top}" role="img" aria-label="Floors of the package">'
+    ground = f'<path d="M0 0H{width}V{top}H0z" fill="#fff"/>'
     return "\n".join([head, f"<style>{style}</style>", ground, *rows, "</svg>\n"])
 
 
