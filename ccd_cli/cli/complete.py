@@ -14,10 +14,10 @@ from click.shell_completion import CompletionItem
 Completer = Callable[[Context, Parameter, str], list[CompletionItem]]
 
 
-def names_of(names: Iterable[str], typed: str, *, files: bool = False) -> list[CompletionItem]:
-    """Return the names that begin with what is typed; with `files` the shell adds its own completion of paths."""
-    paths = [CompletionItem(typed, type="file")] if files else []
-    return [*paths, *(CompletionItem(name) for name in names if name.startswith(typed))]
+def names_of(names: Iterable[str], typed: str, otherwise: str = "") -> list[CompletionItem]:
+    """Return the names that begin with what is typed; where none does, the shell completes paths: `otherwise` file or dir."""
+    found = [CompletionItem(name) for name in names if name.startswith(typed)]
+    return found or ([CompletionItem(typed, type=otherwise)] if otherwise else [])
 
 
 def files(ctx: Context, param: Parameter, typed: str) -> list[CompletionItem]:
@@ -29,7 +29,7 @@ def recipes(ctx: Context, param: Parameter, typed: str) -> list[CompletionItem]:
     """Complete shipped recipes, and files."""
     from ccd_cli.config.find import shipped
 
-    return names_of([recipe.name for recipe in shipped()], typed, files=True)
+    return names_of([recipe.name for recipe in shipped()], typed, "file")
 
 
 def teachers(ctx: Context, param: Parameter, typed: str) -> list[CompletionItem]:
@@ -45,13 +45,12 @@ def published(ctx: Context, param: Parameter, typed: str) -> list[CompletionItem
 
 def models(ctx: Context, param: Parameter, typed: str) -> list[CompletionItem]:
     """Complete what `--model` takes: names of the catalog, run folders, files."""
-    return names_of([*_catalog(), *_runs("student.safetensors")], typed, files=True)
+    return names_of([*_catalog(), *_runs("student.safetensors")], typed, "file")
 
 
 def looked_into(ctx: Context, param: Parameter, typed: str) -> list[CompletionItem]:
     """Complete folders of runs and of labels, and other folders."""
-    found = names_of([*_runs("recipe.yaml"), *_runs("index.json", "labels")], typed)
-    return [CompletionItem(typed, type="dir"), *found]
+    return names_of([*_runs("recipe.yaml"), *_runs("index.json", "labels")], typed, "dir")
 
 
 def suites(ctx: Context, param: Parameter, typed: str) -> list[CompletionItem]:
@@ -59,7 +58,7 @@ def suites(ctx: Context, param: Parameter, typed: str) -> list[CompletionItem]:
     from ccd_cli.benchmarks.sources import SOURCES
 
     known = [name for source in SOURCES.values() for name in (source.suite, source.name)]
-    return names_of(dict.fromkeys(known), typed, files=True)
+    return names_of(dict.fromkeys(known), typed, "file")
 
 
 def keys(ctx: Context, param: Parameter, typed: str) -> list[CompletionItem]:

@@ -78,7 +78,7 @@ def show(name: str, screen: JsonScreen) -> None:
         click.echo(text, nl=False)
 
 
-@command.command()
+@command.command(says="Reading the shipped recipes")
 @click.argument("key", shell_complete=keys)
 @options_from(screen=JsonScreen)
 def explain(key: str, screen: JsonScreen) -> None:
@@ -99,7 +99,7 @@ def explain(key: str, screen: JsonScreen) -> None:
     click.echo("\n\n".join("\n".join(lines(each)) for each in found))
 
 
-@command.command("new")
+@command.command("new", says="Reading the base recipe")
 @click.argument("name")
 @options_from(settings=NewSettings, screen=JsonScreen)
 def write_new(name: str, settings: NewSettings, screen: JsonScreen) -> None:
@@ -123,7 +123,7 @@ def write_new(name: str, settings: NewSettings, screen: JsonScreen) -> None:
     )
 
 
-@command.command()
+@command.command(says="Reading the recipe")
 @click.argument("file", shell_complete=recipes)
 @options_from(changes=Overrides, screen=JsonScreen)
 def check(file: str, changes: Overrides, screen: JsonScreen) -> None:

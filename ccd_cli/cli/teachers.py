@@ -7,7 +7,7 @@ import click
 
 from ccd_cli.cli.complete import published, teachers
 from ccd_cli.cli.options import Group, options_from
-from ccd_cli.cli.screen import JsonScreen, Screen
+from ccd_cli.cli.screen import JsonScreen
 from ccd_cli.core.errors import CcdError
 from ccd_cli.core.options import option
 
@@ -96,10 +96,10 @@ def info(name: str, screen: JsonScreen) -> None:
         click.echo(f'{"install with":<16} pip install -e ".[{values["requires"]}]"')
 
 
-@command.command()
+@command.command(says="Looking up the models")
 @click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=published)
-@options_from(settings=PullSettings, screen=Screen)
-def pull(names: tuple[str, ...], settings: PullSettings, screen: Screen) -> None:
+@options_from(settings=PullSettings, screen=JsonScreen)
+def pull(names: tuple[str, ...], settings: PullSettings, screen: JsonScreen) -> None:
     """Download weights, resume partial downloads, and verify them against the hub's checksums.
 
     Without a NAME: the models of the recipe `indoor` and of `ccd predict`. HF_ENDPOINT sets the hub's address, HF_TOKEN the
@@ -118,12 +118,14 @@ def pull(names: tuple[str, ...], settings: PullSettings, screen: Screen) -> None
     report = screen.download_report()
     if not chosen and (settings.recipe or settings.all_permissive):
         report.note("Nothing to pull: no published model is named there.")
+        screen.document([])
         return
     outcomes = pull_teachers(chosen or default_names(), report, settings.allow_noncommercial, settings.offline)
+    screen.document([{"name": each.name, "status": each.status, "problem": str(each.error or "")} for each in outcomes])
     _fail([outcome.error for outcome in outcomes if outcome.error], len(outcomes))
 
 
-@command.command()
+@command.command(says="Comparing checksums")
 @click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=published)
 @options_from(screen=JsonScreen)
 def verify(names: tuple[str, ...], screen: JsonScreen) -> None:
@@ -169,8 +171,8 @@ def verify(names: tuple[str, ...], screen: JsonScreen) -> None:
 
 @command.command()
 @click.argument("names", nargs=-1, required=True, metavar="NAME...", shell_complete=published)
-@options_from(screen=Screen)
-def remove(names: tuple[str, ...], screen: Screen) -> None:
+@options_from(screen=JsonScreen)
+def remove(names: tuple[str, ...], screen: JsonScreen) -> None:
     """Delete downloaded weights, complete or partial, and print how much space that frees.
 
     Example: ccd teachers remove marigold-lcm
@@ -179,11 +181,17 @@ def remove(names: tuple[str, ...], screen: Screen) -> None:
 
     report = screen.report()
     errors: list[CcdError] = []
+    rows: list[dict[str, Any]] = []
     for name in dict.fromkeys(names):
         try:
-            report.note(f"{name}: removed, {remove_teacher(name, report) / 1e6:,.1f} MB freed")
+            freed = remove_teacher(name, report)
         except CcdError as error:
             errors.append(error)
+            rows.append({"name": name, "freed_bytes": 0, "problem": str(error)})
+        else:
+            report.note(f"{name}: removed, {freed / 1e6:,.1f} MB freed")
+            rows.append({"name": name, "freed_bytes": freed, "problem": ""})
+    screen.document(rows)
     _fail(errors, len(names))
 
 

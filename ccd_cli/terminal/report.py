@@ -17,6 +17,8 @@ from rich.progress import (
 
 from ccd_cli.terminal.table import show_table
 
+BAR, BESIDE_BAR = 24, 56
+"""Characters of a progress bar, and of the counts, times and metrics beside it."""
 SECONDS_BETWEEN_LINES = 10.0
 SECONDS_BETWEEN_LINES_VERBOSE = 1.0
 
@@ -52,9 +54,12 @@ class RichReport:
         self._started = self._last_line = time.monotonic()
         if self.quiet or not self.console.is_terminal:
             return
+        bar = min(
+            BAR, self.console.width - len(what) - BESIDE_BAR
+        )  # on a narrow terminal the bar gives way to the words
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=24),
+            *([BarColumn(bar_width=bar)] if bar > 2 else []),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TextColumn("ETA"),
