@@ -45,10 +45,7 @@ def command(recipe: str, changes: RecipeChanges, settings: DistillSettings, scre
         f"Done: {result.steps} steps, final loss {result.loss:.4f}. Student, model card and plots are in {result.folder}"
     )
     if result.scores:
-        report.note(
-            f"Best checkpoint on the evaluation pairs: AbsRel {result.scores['abs_rel']:.4f} at step "
-            f"{result.scores['step']:.0f}"
-        )
+        report.note(f"Best checkpoint: AbsRel {result.scores['abs_rel']:.4f} at step {result.scores['step']:.0f}")
     not_read = not_read_below(loaded.images.paths)
     if summary := not_read.summary():
         report.warn(f"{summary.removeprefix(', ').capitalize()}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,6 +90,8 @@ def command(
     if len(made) > len(rows):
         report.note(f"... and {len(made) - len(rows)} more")
     report.note(f"{len(made)} done, {outcome.skipped} skipped, {len(outcome.failed)} failed{not_read.summary()}.")
+    if len(outcome.done) > 1:
+        report.note(f"See them on one page: ccd inspect {shlex.quote(str(settings.out))} --open")
     _fail(outcome.failed, report)
 
 

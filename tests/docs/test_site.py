@@ -10,7 +10,10 @@ from pathlib import Path
 from urllib.parse import unquote, urlparse
 
 import click
+import imageio.v3 as iio
+import numpy as np
 import pytest
+from PIL import Image
 
 import ccd_cli
 from ccd_cli.cli.main import COMMANDS, cli
@@ -152,8 +155,12 @@ def test_every_key_of_a_sidecar_is_described(tmp_path):
     files = depth.save(tmp_path / "cat", ("color", "png16"))
     written = json.loads(Path(files["sidecar"]).read_text())
     assert len(written) > 15
+    frames = np.stack([np.asarray(Image.open(ROOT / "assets/photos/cat.jpg").resize((96, 64)))] * 3)
+    iio.imwrite(tmp_path / "clip.mp4", frames, fps=4, codec="libx264", plugin="pyav")
+    clip = ccd_cli.predict_video(tmp_path / "clip.mp4", out=tmp_path, model=ccd_cli.load("builtin:tiny", resolution=64))
+    of_clip = json.loads(clip.sidecar.read_text())
     page = (ROOT / "docs/files.md").read_text(encoding="utf-8")
-    assert not [key for key in written if f"`{key}`" not in page]
+    assert not [key for key in {*written, *of_clip, *of_clip["video"]} if f"`{key}`" not in page]
 
 
 def test_pictures_are_small_and_used():

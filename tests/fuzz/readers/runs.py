@@ -31,7 +31,7 @@ def run_readers(folder: Path) -> list[Reader]:
 
     def run_folder(place: Path, _: str) -> None:
         run = RunFolder(place)
-        training_run.statistics(run)
+        training_run.inspect(place, place / "out")
         finished_result(run)
         checkpoint.read_whole(run.state)
         checkpoint.check_same_recipe(run, recipe)
