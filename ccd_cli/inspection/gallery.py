@@ -24,7 +24,7 @@ from ccd_cli.media.colorize import colorize
 from ccd_cli.media.map_read import read_map
 from ccd_cli.media.outputs import GALLERY, GALLERY_MARK
 from ccd_cli.media.photos import Limits, load_photo
-from ccd_cli.media.video_read import open_video
+from ccd_cli.media.video.read import open_video
 from ccd_cli.reports.contact_sheet import Panel, sheet, write_sheet
 from ccd_cli.reports.html import human, render
 
