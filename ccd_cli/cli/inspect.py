@@ -30,17 +30,11 @@ def command(folder: Path, settings: Settings, screen: JsonScreen) -> None:
       ccd inspect labels/mine
       ccd inspect runs/indoor --out look --json
     """
-    from rich.markup import escape
-
     report = screen.report()
     from ccd_cli.inspection.run import run
 
     seen = run(folder, settings.out, settings.rows, report)
     for title, lines in seen.shown().items():
-        shown = [
-            {escape(k): escape(v) if isinstance(v, str) else "-" if v is None else v for k, v in line.items()}
-            for line in lines
-        ]
-        report.table(escape(title), shown)
+        report.table(title, [{k: "-" if v is None else v for k, v in line.items()} for line in lines])
     report.note(f"Contact sheet and page: {seen.contact}, {seen.page}")
     screen.document(seen.document())
