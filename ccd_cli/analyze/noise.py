@@ -20,8 +20,7 @@ from torch import Tensor
 
 from ccd_cli.benchmarks import Sample
 from ccd_cli.data.corruptions import RANDOM, CorruptedLabel, Corruption, corrupt
-from ccd_cli.losses.context_l1 import MIN_PIXELS
-from ccd_cli.losses.contexts import Family
+from ccd_cli.losses.contexts import MIN_PIXELS, Family
 from ccd_cli.losses.normalize import statistics, unit_scale
 from ccd_cli.losses.terms import Normalization, normalized_l1
 

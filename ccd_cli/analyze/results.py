@@ -13,7 +13,7 @@ from ccd_cli.analyze.settings import Settings
 from ccd_cli.benchmarks import Benchmark
 from ccd_cli.core.files import plain
 from ccd_cli.data.corruptions import CORRUPTIONS, EDGE
-from ccd_cli.losses.context_l1 import MIN_PIXELS
+from ccd_cli.losses.contexts import MIN_PIXELS
 
 if TYPE_CHECKING:
     from ccd_cli.benchmarks.predictors import ModelSource

@@ -18,8 +18,9 @@ from ccd_cli.core.paths import expand_home
 from ccd_cli.geometry.camera import resolve_camera
 from ccd_cli.geometry.depth_map import checked
 from ccd_cli.media.photos import Photo
-from ccd_cli.media.video_read import Video, open_video
+from ccd_cli.media.video.read import Video, open_video
 from ccd_cli.predict.camera import known_focal
+from ccd_cli.predict.letterbox import letterbox_of
 from ccd_cli.predict.settings import Settings
 from ccd_cli.predict.temporal import Stabilizer, default_mode
 from ccd_cli.predict.video import PREFETCHED_FRAMES
@@ -43,24 +44,25 @@ def _frames(
 ) -> Iterator[DepthMap]:
     teacher = loaded.teacher
     stabilizer = Stabilizer(settings.temporal or default_mode(teacher.kind), teacher.kind)
-    size, batch = (video.height, video.width), settings.batch or 1
+    letterbox, batch = letterbox_of(video), settings.batch or 1
     given, fov = settings.intrinsics, settings.fov
-    focal = known_focal(*resolve_camera(*size, intrinsics=given, fov=fov))
+    focal = known_focal(*letterbox.camera(given, fov))
     frames = video.frames(settings.start, settings.end, settings.stride)
     with prefetched(frames, PREFETCHED_FRAMES + batch) as decoded:
         for group in chunks(decoded, batch):
-            rgbs = [frame.rgb for frame in group]
+            rgbs = [np.ascontiguousarray(letterbox.bars.crop(frame.rgb)) for frame in group]
             maps = predict_each(teacher, rgbs, loaded.asked, [focal] * len(group))
             for frame, made in zip(group, maps, strict=True):
                 if isinstance(made, CcdError):
                     raise made
+                made = letterbox.place(made)
                 scale, shift, _ = stabilizer.update(frame.rgb, made.values, made.valid)
                 if (scale, shift) != (1.0, 0.0):
                     made = checked(
                         made.values * np.float32(scale) + np.float32(shift), made.kind, made.valid, made.camera
                     )
-                camera = resolve_camera(*size, intrinsics=given, fov=fov, model=made.camera)
-                by = provenance(Photo(frame.rgb, size), video.path)
+                camera = letterbox.camera(given, fov, made)
+                by = provenance(Photo(frame.rgb, letterbox.shape), video.path)
                 yield DepthMap._of(made, camera, by, (), rgb=frame.rgb, seconds=float(frame.seconds))
     if video.truncated is not None:
         warn(f"{video.truncated}.")

@@ -20,7 +20,7 @@ from ccd_cli.benchmarks.zero_shot import same_size
 from ccd_cli.core.errors import CcdError, ImageError
 from ccd_cli.core.paths import expand_home
 from ccd_cli.media.photos import read_photo
-from ccd_cli.media.video_read import Frame, Video, open_video
+from ccd_cli.media.video.read import Frame, Video, open_video
 
 KEPT = 16
 """Decoded frames of a video that stay for a reader that comes a little late."""

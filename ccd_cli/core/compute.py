@@ -78,6 +78,15 @@ class Compute:
         return f"{name}, {self.precision}, {torch.get_num_threads()} threads{many}"
 
 
+def full_precision(device: torch.device) -> AbstractContextManager[Any]:
+    """Return the context in which autocast, if it is on, does not apply; devices without autocast need nothing."""
+    import torch
+
+    if not torch.amp.is_autocast_available(device.type):
+        return nullcontext()
+    return torch.autocast(device.type, enabled=False)
+
+
 def computed_by(precision: str, runtime: str) -> str:
     """Return the word that tells maps of different values apart: the precision, and the runtime where it matters.
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ccd_cli.config.distill import DistillRecipe
-from ccd_cli.core.compute import Compute
+from ccd_cli.core.compute import Compute, full_precision
 from ccd_cli.core.seeding import Draw, step_seed
 from ccd_cli.data.batch import StudentViews, network_input
 from ccd_cli.data.views import Stream
@@ -90,7 +90,7 @@ class TrainState:
         shared, local_global = views.split(maps.float())
         tokens = tokens[: len(shared)]
         if self.projection is not None:
-            with torch.autocast(tokens.device.type, enabled=False):
+            with full_precision(tokens.device):
                 tokens = self.projection(tokens.float())
         return Prediction(shared, local_global, tokens)
 

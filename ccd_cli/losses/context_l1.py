@@ -8,8 +8,9 @@ label; the residual is `r = (p - t) / s - (l - t_l) / s_l` and the loss of a pix
     dL/ds   = - sum(w (p - t)) / s^2                       (0 where s is at the floor)
     dL/dt   = - sum(w) / s - dL/ds sum(sign(p - t)) / (n + 1)
 
-which equals autograd's result for the plain formula. The computation runs on contiguous slices of pixels sorted by
-context: no full-size masks, no indexing per context, and each map fits a processor's cache.
+which equals autograd's result for the plain formula. Here, for the CPU, the computation runs on contiguous slices of
+pixels sorted by context: no full-size masks, no indexing per context, and each map fits a processor's cache. On other devices
+`segments` computes the same.
 """
 
 from __future__ import annotations
@@ -23,11 +24,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ccd_cli.losses.contexts import Family, Layout, Variant, chains, layouts
+from ccd_cli.losses.contexts import HDN_EPSILON, MIN_PIXELS, Family, Layout, Variant, chains, layouts
 from ccd_cli.losses.normalize import lower_median, ranked_values, scale_floor
-
-MIN_PIXELS = 16  # variant ccd: smaller contexts are skipped, their statistics are unreliable
-HDN_EPSILON = 1e-6  # variant hdn: added to every MAD, in the unit of the map
+from ccd_cli.losses.segments import context_l1_batched
 
 
 @dataclass(frozen=True)
@@ -55,6 +54,8 @@ def context_l1(
     `pred`, `label` [B,H,W] of one floating type, `mask` [B,H,W] bool, `levels` distinct. Once differentiable in `pred`.
     A pixel all of whose contexts are skipped (variant ccd, under `MIN_PIXELS`) has loss 0.
     """
+    if pred.device.type != "cpu":
+        return context_l1_batched(pred, label, mask, contexts, levels, variant)
     result: Tensor = _ContextL1.apply(pred, label, mask, contexts, tuple(levels), variant)
     return result
 
@@ -80,31 +81,29 @@ def _arrange(pred: Tensor, label: Tensor, layout: Layout, variant: Variant) -> S
 def _arrange_all(
     pred: Tensor, label: Tensor, mask: Tensor, contexts: Family, levels: tuple[int, ...], variant: Variant
 ) -> list[list[Sorted]]:
-    """For each map its chains of levels, sorted; on a CPU one thread per map (numpy releases the interpreter lock)."""
+    """For each map its chains of levels, sorted; one thread per map (numpy releases the interpreter lock)."""
 
     def arrange(batch: slice) -> list[list[Sorted]]:
         by_chain = [layouts(label[batch], mask[batch], contexts, chain, variant) for chain in chains(levels)]
         rows = zip(pred[batch].flatten(1), label[batch].flatten(1), zip(*by_chain, strict=True), strict=True)
         return [[_arrange(p, t, layout, variant) for layout in mine] for p, t, mine in rows]
 
-    if pred.device.type != "cpu":
-        return arrange(slice(None))  # one synchronization per batch instead of one per map
     found: list[list[Sorted]] = [[] for _ in pred]
 
     def work(mine: range) -> None:
         for i in mine:
             found[i] = arrange(slice(i, i + 1))[0]
 
-    _run_per_map(len(pred), pred, _without_gradients(work))
+    _run_per_map(len(pred), _without_gradients(work))
     return found
 
 
-def _run_per_map(count: int, like: Tensor, work: Callable[[range], None]) -> None:
-    """Call `work` on the map indices 0 .. count - 1: on a CPU divided among single-threaded workers, else all at once.
+def _run_per_map(count: int, work: Callable[[range], None]) -> None:
+    """Call `work` on the map indices 0 .. count - 1, divided among single-threaded workers.
 
     One thread per map is faster than threads inside every small operation, above all on a busy machine.
     """
-    threads = min(count, torch.get_num_threads()) if like.device.type == "cpu" else 1
+    threads = min(count, torch.get_num_threads())
     if threads <= 1:
         work(range(count))
         return
@@ -191,7 +190,7 @@ class _ContextL1(torch.autograd.Function):
                     weights[i] = 1 / _contexts_of_pixels(row, maps[i]).clamp_min_(1)
                 row.mul_(weights[i])
 
-        _run_per_map(len(maps), pred, _without_gradients(work))
+        _run_per_map(len(maps), _without_gradients(work))
         ctx.maps, ctx.weights = maps, weights
         return result
 
@@ -211,5 +210,5 @@ class _ContextL1(torch.autograd.Function):
                         total[start:stop] += _gradient(part, index, arriving[start:stop], scratch)
                     _scatter(result[i].view(-1), part.order, total, first=number == 0)
 
-        _run_per_map(len(ctx.maps), upstream, _without_gradients(work))
+        _run_per_map(len(ctx.maps), _without_gradients(work))
         return result, None, None, None, None, None

@@ -26,10 +26,12 @@ import torch
 from torch import Tensor
 
 from ccd_cli.core.errors import UsageProblem
-from ccd_cli.losses.normalize import kth_smallest
+from ccd_cli.losses.normalize import kth_of_each
 
 Family = Literal["range", "quantile", "grid"]
 Variant = Literal["ccd", "hdn"]
+MIN_PIXELS = 16  # variant ccd: smaller contexts are skipped, their statistics are unreliable
+HDN_EPSILON = 1e-6  # variant hdn: added to every MAD, in the unit of the map
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ def chains(levels: Sequence[int]) -> list[tuple[int, ...]]:
 
 
 def layouts(label: Tensor, mask: Tensor, contexts: Family, chain: Sequence[int], variant: Variant) -> list[Layout]:
-    """One `Layout` per map for the nested levels of `chain` (fine to coarse); synchronizes with the device once."""
+    """One `Layout` per map for the nested levels of `chain` (fine to coarse), on the CPU."""
     ids, total = nested_ids(label, mask, contexts, chain, variant)
     orders, ends = _grouped(ids.flatten(1), total)
     dimensions = 2 if contexts == "grid" else 1
@@ -103,7 +105,7 @@ def nested_ids(
 
 def _grouped(ids: Tensor, total: int) -> tuple[list[Tensor], list[list[int]]]:
     """For each row of `ids` [B,P]: its indices sorted by id, and the end positions of ids 0, 1, ... `total` - 1."""
-    if ids.device.type == "cpu" and total <= 16:
+    if total <= 16:
         found = [[np.flatnonzero(row == k) for k in range(total)] for row in ids.numpy()]
         orders = [torch.from_numpy(np.concatenate(groups)) for groups in found]
         return orders, [list(itertools.accumulate(len(group) for group in groups)) for groups in found]
@@ -155,15 +157,9 @@ def _quantiles(label: Tensor, mask: Tensor, segments: int) -> list[Tensor]:
 
     The smallest label value at or above the linearly interpolated quantile: it separates the pixels as the quantile does.
     """
-    edges = torch.full((segments - 1, len(label)), math.inf, dtype=label.dtype, device=label.device)
-    for i in range(len(label) if segments > 1 else 0):
-        values = label[i][mask[i]]
-        if values.numel():
-            ranked = values.sort().values if label.device.type != "cpu" else None
-            for k in range(1, segments):
-                rank = -(-(values.numel() - 1) * k // segments)
-                edges[k - 1, i] = kth_smallest(values, rank) if ranked is None else ranked[rank]
-    return list(edges)
+    last = (mask.sum(dim=(1, 2), keepdim=True)[:, 0] - 1).clamp_min_(0)
+    parts = torch.arange(1, segments, device=label.device)
+    return list(kth_of_each(label, mask, (last * parts + segments - 1) // segments).unbind(1))
 
 
 def _cells(height: int, width: int, chain: Sequence[int], device: torch.device) -> Tensor:

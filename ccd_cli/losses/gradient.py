@@ -7,9 +7,9 @@ then over scales) where MiDaS sums them.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
+from ccd_cli.core.compute import full_precision
 from ccd_cli.losses.normalize import normalize_map
 from ccd_cli.losses.terms import check_maps
 
@@ -23,7 +23,7 @@ def gradient_loss(pred: Tensor, label: Tensor, mask: Tensor, scales: int = 4) ->
     Raises `ValueError` for shapes that disagree.
     """
     check_maps(pred, label, mask)
-    with torch.autocast(pred.device.type, enabled=False):
+    with full_precision(pred.device):
         student = normalize_map(pred, mask)[0]
         difference = student - normalize_map(label.detach(), mask)[0].to(student.dtype)
         total, seen = difference.new_zeros(()), difference.new_zeros(())

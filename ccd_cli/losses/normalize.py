@@ -11,6 +11,7 @@ clamped to at least `MAD_FLOOR` times the whole map's range. A map without any c
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -27,32 +28,48 @@ def as_maps(values: Tensor) -> Tensor:
 
 
 def kth_smallest(values: Tensor, k: int) -> Tensor:
-    """The `k`-th smallest (from 0) of `values` [n], as a 0-d tensor without gradient.
+    """The `k`-th smallest (from 0) of `values` [n] on the CPU, as a 0-d tensor without gradient.
 
-    On a CPU numpy's vectorized partition is seven times faster than `torch.kthvalue` (and gives the same value).
+    numpy's vectorized partition is seven times faster than `torch.kthvalue` (and gives the same value).
+    """
+    return torch.from_numpy(np.partition(values.detach().numpy(), k)[k : k + 1]).squeeze(0)
+
+
+def kth_of_each(values: Tensor, mask: Tensor, ranks: Tensor) -> Tensor:
+    """The valid values of each map at `ranks` [B,K] (from 0), smallest first: [B,K], without gradient; undefined outside.
+
+    `values` [B,H,W], `mask` [B,H,W] bool.
     """
     values = values.detach()
-    if values.device.type == "cpu":
-        return torch.from_numpy(np.partition(values.numpy(), k)[k : k + 1]).squeeze(0)
-    return values.kthvalue(k + 1).values
+    if values.device.type != "cpu":
+        return kth_by_sorting(values, mask, ranks)
+    found = torch.zeros(ranks.shape, dtype=values.dtype)
+    for i, count in enumerate(mask.sum(dim=(1, 2)).tolist()):
+        inside = values[i][mask[i]] if count < mask[i].numel() else values[i].reshape(-1)
+        for k, rank in enumerate(ranks[i].tolist()):
+            if 0 <= rank < count:
+                found[i, k] = kth_smallest(inside, rank)
+    return found
+
+
+def kth_by_sorting(values: Tensor, mask: Tensor, ranks: Tensor) -> Tensor:
+    """As `kth_of_each`, by one sort of all maps: nothing per map, nothing that is read back from the device."""
+    ranked = values.masked_fill(~mask, math.inf).flatten(1).sort(1).values
+    return ranked.gather(1, ranks.clamp(0, ranked.shape[1] - 1))
 
 
 def lower_median(values: Tensor) -> Tensor:
-    """The lower median of `values` [n], n > 0, as a 0-d tensor without gradient."""
+    """The lower median of `values` [n], n > 0, on the CPU, as a 0-d tensor without gradient."""
     return kth_smallest(values, (values.numel() - 1) // 2)
 
 
 def ranked_values(values: Tensor, blocks: Sequence[tuple[int, int]], ranks: Sequence[int]) -> list[Tensor]:
-    """The values that a full sort of `values` [n] would put at `ranks`, as 0-d tensors without gradient.
+    """The values that a full sort of `values` [n] on the CPU would put at `ranks`, as 0-d tensors without gradient.
 
     `blocks` are (start, stop) slices that cover `values` and in which no value is above any of the next block, so that
     each block is searched alone.
     """
-    values = values.detach()
-    if values.device.type != "cpu":
-        ranked = values.sort().values
-        return [ranked[rank] for rank in ranks]
-    array = values.numpy().copy()
+    array = values.detach().numpy().copy()
     for start, stop in blocks:
         done = start
         for rank in sorted({rank for rank in ranks if start <= rank < stop}):  # one by one: numpy is slow with several
@@ -80,10 +97,8 @@ def statistics(d: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """
     d = as_maps(d)
     count = mask.sum(dim=(1, 2))
-    center = torch.zeros(len(d), dtype=d.dtype, device=d.device)
-    for i, n in enumerate(count.tolist()):
-        if n:
-            center[i] = lower_median(d[i].detach()[mask[i]] if n < mask[i].numel() else d[i].detach().reshape(-1))
+    middle = (count - 1).div(2, rounding_mode="floor")[:, None]
+    center = torch.where(count > 0, kth_of_each(d, mask, middle)[:, 0], 0)
     filled = torch.where(mask, d, center[:, None, None])
     median = center
     if d.requires_grad:

@@ -14,10 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ccd_cli.core.compute import full_precision
 from ccd_cli.core.errors import UsageProblem
 from ccd_cli.losses.context_l1 import context_l1
 from ccd_cli.losses.contexts import Family, Variant, check_contexts
-from ccd_cli.losses.normalize import as_maps, kth_smallest, statistics
+from ccd_cli.losses.normalize import as_maps, kth_of_each, statistics
 
 Normalization = Literal["global", "hybrid", "local", "none"]
 ANCHOR_FLOOR = (
@@ -50,7 +51,7 @@ def normalized_l1(
     check_maps(pred, label, mask)
     pred = as_maps(pred)
     label = label.detach().to(pred.dtype)
-    with torch.autocast(pred.device.type, enabled=False):
+    with full_precision(pred.device):
         if normalization == "none":
             return (torch.where(mask, pred, 0.0) - torch.where(mask, label, 0.0)).abs()
         if normalization == "global":
@@ -82,7 +83,7 @@ def feature_loss(student_tokens: Tensor, target_tokens: Tensor, margin: float = 
     if student_tokens.shape != target_tokens.shape:
         raise ValueError(f"Token shapes {tuple(student_tokens.shape)} and {tuple(target_tokens.shape)} disagree.")
     student = as_maps(student_tokens)
-    with torch.autocast(student.device.type, enabled=False):
+    with full_precision(student.device):
         similarity = F.cosine_similarity(student, target_tokens.detach().to(student.dtype), dim=-1)
         below = (similarity.detach() <= margin).to(similarity.dtype)
         return ((1 - similarity) * below).sum() / below.sum().clamp_min(1)
@@ -129,12 +130,9 @@ def _mads(pred: Tensor, label: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Te
 
 def _trim_weights(losses: Tensor, mask: Tensor, fraction: float) -> Tensor:
     """Weights [B,H,W] in [0, 1] that exclude the worst `fraction` of each map's valid pixels."""
-    weights = torch.zeros_like(losses)
-    for i, count in enumerate(mask.sum(dim=(1, 2)).tolist()):
-        keep = count - int(count * fraction)
-        if keep == 0:
-            continue
-        threshold = kth_smallest(losses[i][mask[i]], keep - 1)
-        below, at = mask[i] & (losses[i] < threshold), mask[i] & (losses[i] == threshold)
-        weights[i] = below + at * ((keep - below.sum()) / at.sum().clamp_min(1))
-    return weights
+    count = mask.sum(dim=(1, 2))
+    keep = count - (count * fraction).long()
+    threshold = kth_of_each(losses, mask, keep[:, None] - 1)[..., None]
+    below, at = mask & (losses < threshold), mask & (losses == threshold)
+    share = (keep - below.sum(dim=(1, 2))) / at.sum(dim=(1, 2)).clamp_min(1)
+    return (below + at * share[:, None, None]).to(losses.dtype)

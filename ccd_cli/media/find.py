@@ -19,7 +19,7 @@ from ccd_cli.core.paths import expand_home
 from ccd_cli.media.formats import PICTURES, SUFFIXES, why_unread
 from ccd_cli.media.not_read import NotRead
 from ccd_cli.media.outputs import is_result, result_folder
-from ccd_cli.media.video_read import SUFFIXES as VIDEO_SUFFIXES
+from ccd_cli.media.video.read import SUFFIXES as VIDEO_SUFFIXES
 
 LIST_SUFFIX = ".txt"
 NAMED = 10

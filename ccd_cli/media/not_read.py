@@ -9,7 +9,7 @@ from typing import Any
 
 from ccd_cli.media.formats import PICTURES, why_unread
 from ccd_cli.media.outputs import is_result
-from ccd_cli.media.video_read import SUFFIXES as VIDEO_SUFFIXES
+from ccd_cli.media.video.read import SUFFIXES as VIDEO_SUFFIXES
 
 NAMED = 10
 """Folders that a note names."""

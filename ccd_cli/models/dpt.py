@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ccd_cli.core.compute import full_precision
 from ccd_cli.models.arch import Activation, Arch
 
 HIDDEN = 32  # channels between the last two convolutions
@@ -171,5 +172,5 @@ def _apply_final(convs: nn.ModuleList, x: Tensor) -> Tensor:
     x = F.relu(convs[0](x))
     last = convs[1]
     assert isinstance(last, nn.Conv2d) and last.bias is not None
-    with torch.autocast(device_type=x.device.type, enabled=False):
+    with full_precision(x.device):
         return F.conv2d(x.float(), last.weight.float(), last.bias.float())[:, 0]

@@ -16,9 +16,7 @@ from ccd_cli.core.compute import Compute
 from ccd_cli.core.errors import CcdError, Interrupted, Unwritable
 from ccd_cli.core.report import Report
 from ccd_cli.core.signals import Signals
-from ccd_cli.geometry.camera import Source, resolve_camera
-from ccd_cli.geometry.depth_map import Camera, DepthMap
-from ccd_cli.media.exif import read_focal_35mm
+from ccd_cli.geometry.camera import Source
 from ccd_cli.media.find import Media
 from ccd_cli.media.map_read import find_map
 from ccd_cli.media.map_write import Origin, with_suffix
@@ -172,16 +170,3 @@ def origin(model: Model, shape: tuple[int, int], source: Source | None, fingerpr
     resolution = model.short_side(*shape)
     made_by = (about.name, about.checkpoint_sha256, about.license, ccd_cli.__version__)
     return Origin(*made_by, resolution, source, fingerprints.all, fingerprints.map)
-
-
-def image_camera(
-    item: Media, shape: tuple[int, int], depth_map: DepthMap | None, settings: Settings
-) -> tuple[Camera, Source]:
-    """Return an image's camera and its source; `depth_map` None: without the model's prediction."""
-    return resolve_camera(
-        *shape,
-        intrinsics=settings.intrinsics,
-        fov=settings.fov,
-        focal_35mm=None if item.video else read_focal_35mm(item.path),
-        model=None if depth_map is None else depth_map.camera,
-    )

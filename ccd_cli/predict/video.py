@@ -1,6 +1,6 @@
 """Videos: frames are decoded, predicted and written one after the other, so that memory does not grow with the clip.
 
-Finished segments survive an interruption (`media.video_write`); a second run resumes after the last of them and gives the
+Finished segments survive an interruption (`media.video.write`); a second run resumes after the last of them and gives the
 same files. Color video and 16-bit video are stabilized (`predict.temporal`); raw files per frame are not.
 """
 
@@ -36,11 +36,13 @@ from ccd_cli.media.map_write import (
     write_npz,
 )
 from ccd_cli.media.outputs import drop_frames, read_sidecar, settle
-from ccd_cli.media.video_read import READER, Frame, Video, open_video
-from ccd_cli.media.video_write import ClipWriter, Track, parts_folder
+from ccd_cli.media.video.read import READER, Frame, Video, open_video
+from ccd_cli.media.video.write import ClipWriter, Track, parts_folder
+from ccd_cli.predict.camera import known_focal
 from ccd_cli.predict.cost import warn_of_cost
 from ccd_cli.predict.earlier import earlier_results
-from ccd_cli.predict.job import Fingerprints, Job, existing_results, fingerprints_of, image_camera, origin
+from ccd_cli.predict.job import Fingerprints, Job, existing_results, fingerprints_of, origin
+from ccd_cli.predict.letterbox import Letterbox, letterbox_of
 from ccd_cli.predict.temporal import Mode, Stabilizer, default_mode
 from ccd_cli.predict.video_clouds import CloudFrames, discard_frames
 
@@ -58,11 +60,12 @@ class _Source:
     mode: Mode
     base: Path
     fingerprints: Fingerprints
+    letterbox: Letterbox
 
     @property
     def shape(self) -> tuple[int, int]:
         """Height and width of a frame."""
-        return self.video.height, self.video.width
+        return self.letterbox.shape
 
 
 @dataclass
@@ -75,6 +78,7 @@ class _Clip:
     codes: CodeRange
     clouds: CloudFrames | None
     written: int = 0
+    outside: int = 0  # frames that show something in the bars
 
     def state(self) -> dict[str, Any]:
         """Return what is needed to resume after the last frame, as JSON."""
@@ -83,6 +87,7 @@ class _Clip:
             "colors": self.colors.state(),
             "codes": self.codes.state(),
             "written": self.written,
+            "outside": self.outside,
         }
 
 
@@ -112,14 +117,15 @@ def predict_video(item: Media, job: Job, frames: Callable[[], int] = lambda: 1) 
             earlier = earlier_results(item, fingerprints, job)
             if earlier.kept:
                 raise CcdError(*earlier.refusal())
-            for note in filter(None, (earlier.replaced, *video.notes)):
+            letterbox = letterbox_of(video)
+            for note in filter(None, (earlier.replaced, *video.notes, letterbox.note)):
                 job.report.note(f"{item.path}: {note}")
             try:
                 job.begin(0, frames)
             except CcdError as error:
                 unloaded = error
                 raise
-            record, problems = _predict(_Source(item, video, mode, base, fingerprints), job)
+            record, problems = _predict(_Source(item, video, mode, base, fingerprints, letterbox), job)
             job.outcome.done += [record] if record else []
         for problem in filter(None, problems):
             job.fail(item, CcdError(f"{problem}"))
@@ -201,6 +207,7 @@ def _begin(source: _Source, writer: ClipWriter, job: Job) -> _Clip:
         CodeRange.from_state(state["codes"]),
         clouds,
         state["written"],
+        state["outside"],
     )
 
 
@@ -208,10 +215,9 @@ def _run(source: _Source, clip: _Clip, job: Job) -> bool:
     """Process all frames that remain; returns False after an interruption."""
     video, settings, teacher, report = source.video, job.settings, job.model.teacher, job.report
     batch = job.batch(GPU_BATCH)
-    camera, camera_source = image_camera(source.item, source.shape, None, settings)
-    focal = None if camera_source == "guess" else camera.fx
+    focal = known_focal(*source.letterbox.camera(settings.intrinsics, settings.fov))
     frames = video.frames(settings.start, settings.end, settings.stride, clip.writer.place)
-    warn_of_cost(job.model, job.compute, source.shape, batch, report)
+    warn_of_cost(job.model, job.compute, source.letterbox.picture, batch, report)
     report.begin(source.item.path.name, _expected_frames(video, job), done=clip.written)
     try:
         with ThreadPoolExecutor(1) as writer, prefetched(frames, PREFETCHED_FRAMES + batch) as decoded:
@@ -220,13 +226,14 @@ def _run(source: _Source, clip: _Clip, job: Job) -> bool:
                 if job.signals.received is not None:
                     return False
                 try:
-                    maps = teacher.predict_photos([f.rgb for f in group], job.model.asked, [focal] * len(group))
+                    pictures = [np.ascontiguousarray(source.letterbox.bars.crop(frame.rgb)) for frame in group]
+                    maps = teacher.predict_photos(pictures, job.model.asked, [focal] * len(group))
                 except (RuntimeError, MemoryError) as error:
                     if memory_error(error) is None:
                         raise
                     raise CcdError("Out of memory.", "Lower --resolution or --batch.") from error
                 for frame, depth_map in zip(group, maps, strict=True):
-                    writing.add(_write_frame, frame, depth_map, source, clip, job)
+                    writing.add(_write_frame, frame, source.letterbox.place(depth_map), source, clip, job)
             writing.finish()
     finally:
         report.end()
@@ -256,6 +263,7 @@ def _write_frame(frame: Frame, depth_map: DepthMap, source: _Source, clip: _Clip
     _write_raw(source.base / f"{clip.written:06d}", depth_map, source, job)
     if clip.clouds is not None:
         clip.clouds.store(clip.written, frame.rgb, stable)
+    clip.outside += source.letterbox.bars.shows_something(frame.rgb)
     clip.written += 1
     clip.writer.add(frame.number, frame.seconds, images, note=[[scale, shift], coding], state=clip.state)
     return clip.written
@@ -271,7 +279,7 @@ def _write_raw(base: Path, depth_map: DepthMap, source: _Source, job: Job) -> No
     if "npy" in save:
         write_npy(with_suffix(base, ".npy"), raw)
     if "npz" in save:
-        camera, _ = image_camera(source.item, depth_map.values.shape, depth_map, job.settings)
+        camera, _ = source.letterbox.camera(job.settings.intrinsics, job.settings.fov, depth_map)
         write_npz(with_suffix(base, ".npz"), raw, valid, camera)
     if "exr" in save:
         write_exr(with_suffix(base, ".exr"), raw, depth_map.kind)
@@ -286,11 +294,16 @@ def _finish(source: _Source, clip: _Clip, notes: list[Any], job: Job) -> tuple[d
     fingerprints = source.fingerprints
     problems = [None if video.truncated is None else f"{video.truncated}."]
     files = {name: track.path.name for name, track in clip.writer.tracks.items()}
-    camera, camera_source = image_camera(item, source.shape, None, settings)
+    camera, camera_source = source.letterbox.camera(settings.intrinsics, settings.fov)
+    if clip.outside:
+        job.report.warn(
+            f"{item.path.name}: {clip.outside} of {clip.written} frames show something in the black bars (a caption, or a scene "
+            "of another shape), which has no depth."
+        )
     if clip.clouds is not None:
         try:
             camera, camera_source = clip.clouds.write(
-                item, job.model, job.report, lambda: job.signals.received is not None
+                item, source.letterbox, job.model, job.report, lambda: job.signals.received is not None
             )
         except Interrupted:
             return None, []  # the stored frames remain for the next run
@@ -318,6 +331,7 @@ def _finish(source: _Source, clip: _Clip, notes: list[Any], job: Job) -> tuple[d
         "truncated": None if video.truncated is None else str(video.truncated),
         "track": video.track,
         "stored": video.geometry.facts(),
+        "black_bars": source.letterbox.bars._asdict(),
     }
     path = with_suffix(source.base, ".json")
     write_json(path, settle(source.base, content))

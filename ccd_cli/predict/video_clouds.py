@@ -20,7 +20,8 @@ from ccd_cli.media.map_read import read_reference
 from ccd_cli.media.map_write import with_suffix
 from ccd_cli.pointcloud.cloud import choose_rule, cloud_from_map
 from ccd_cli.pointcloud.files import write_cloud
-from ccd_cli.predict.job import image_camera, reference_file
+from ccd_cli.predict.job import reference_file
+from ccd_cli.predict.letterbox import Letterbox
 from ccd_cli.predict.settings import Settings
 from ccd_cli.teachers.model import Model
 
@@ -48,7 +49,7 @@ class CloudFrames:
             np.savez(temporary, values=values, valid=valid, rgb=rgb, camera=np.array(intrinsics), kind=kind)
 
     def write(
-        self, item: Media, model: Model, report: Report, stop: Callable[[], bool] = lambda: False
+        self, item: Media, letterbox: Letterbox, model: Model, report: Report, stop: Callable[[], bool] = lambda: False
     ) -> tuple[Camera, Source]:
         """Write <stem>/NNNNNN.<format> for all stored frames; return the camera of the first frame and its source.
 
@@ -62,18 +63,17 @@ class CloudFrames:
         cloud_settings = settings.cloud
         if (reference := reference_file(item, settings)) is not None:
             cloud_settings = replace(cloud_settings, reference=read_reference(reference, settings.ref_scale))
-        first, rgb = _read(files[0])
-        shape = rgb.shape[:2]
-        first_camera = image_camera(item, shape, first, settings)
+        first, _ = _read(files[0])
+        first_camera = letterbox.camera(settings.intrinsics, settings.fov, first)
         conversion = choose_rule(first, cloud_settings, self._quantiles(files))
-        upsampling, reported, written = model.upsampling(*shape), set[str](), 0
+        upsampling, reported, written = model.upsampling(*letterbox.picture), set[str](), 0
         report.begin(f"{item.path.name}: clouds", len(files))
         try:
             for done, file in enumerate(files, 1):
                 if stop():
                     raise Interrupted("Interrupted.", "Run again to resume.")
                 depth_map, rgb = _read(file)
-                camera, source = image_camera(item, shape, depth_map, settings)
+                camera, source = letterbox.camera(settings.intrinsics, settings.fov, depth_map)
                 try:
                     cloud = cloud_from_map(
                         depth_map,

@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ccd_cli.media.video_read import open_video
+from ccd_cli.media.video.read import open_video
 from ccd_cli.metrics.alignment import least_squares
 from ccd_cli.predict.temporal import Stabilizer
 from ccd_cli.scenes import render

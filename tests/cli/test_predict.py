@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from ccd_cli.media.map_read import read_map
-from ccd_cli.media.video_read import open_video
+from ccd_cli.media.video.read import open_video
 from ccd_cli.models.arch import timm_arch
 from ccd_cli.models.checkpoint import save_model
 from ccd_cli.models.depth_net import DepthNet

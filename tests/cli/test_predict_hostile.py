@@ -16,7 +16,7 @@ import torch
 
 from ccd_cli.core.files import _MACHINE
 from ccd_cli.media.map_read import read_map
-from ccd_cli.media.video_read import open_video
+from ccd_cli.media.video.read import open_video
 from ccd_cli.models.checkpoint import save_model
 from ccd_cli.models.depth_net import DepthNet
 from ccd_cli.teachers.adapters.native import NativeTeacher

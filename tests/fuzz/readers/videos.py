@@ -25,7 +25,7 @@ _CODECS = {
 
 def video_readers() -> list[Reader]:
     """Return the reader of videos: what a video is, then its frames, all of them and after a seek."""
-    from ccd_cli.media.video_read import open_video
+    from ccd_cli.media.video.read import open_video
 
     def read(place: Path, name: str) -> None:
         video = open_video(place / name)

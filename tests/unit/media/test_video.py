@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from ccd_cli.core.errors import CcdError, ImageError, UsageProblem
-from ccd_cli.media.video_read import Place, open_video
-from ccd_cli.media.video_write import ClipWriter, Track, parts_folder
+from ccd_cli.media.video.read import Place, open_video
+from ccd_cli.media.video.write import ClipWriter, Track, parts_folder
 
 TICK = Fraction(1, 90000)
 
@@ -339,7 +339,7 @@ def test_a_clip_without_frames_is_said(tmp_path):
 
 MEMORY = """
 import sys; from pathlib import Path; from fractions import Fraction
-from ccd_cli.media.video_read import open_video; from ccd_cli.media.video_write import ClipWriter, Track, parts_folder
+from ccd_cli.media.video.read import open_video; from ccd_cli.media.video.write import ClipWriter, Track, parts_folder
 import numpy as np
 source, out = Path(sys.argv[1]), Path(sys.argv[2])
 video = open_video(source)

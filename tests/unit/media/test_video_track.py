@@ -10,7 +10,7 @@ from av.stream import Disposition
 
 from ccd_cli.core.errors import ImageError
 from ccd_cli.media.hdr import HLG, PQ, tone_map
-from ccd_cli.media.video_read import open_video
+from ccd_cli.media.video.read import open_video
 from tests.unit.media.test_video import make, picture
 
 ONE = 65536

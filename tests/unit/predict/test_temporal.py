@@ -149,7 +149,7 @@ def test_photos_in_a_row_are_cuts():
 def test_real_clips(shared):
     from pathlib import Path
 
-    from ccd_cli.media.video_read import open_video
+    from ccd_cli.media.video.read import open_video
 
     folder, stabilizer = Path(shared) / "data/real/E_videos", Stabilizer("none", "disparity")
     cuts, number = [], 0

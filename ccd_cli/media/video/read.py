@@ -7,10 +7,10 @@ that the shape, the focal length and all that is made of a frame agree.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,9 +24,10 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from ccd_cli.core.errors import ImageError, UsageProblem
-from ccd_cli.media import photos
 from ccd_cli.media.hdr import HDR
-from ccd_cli.media.video_track import Geometry, choose_track, geometry_of
+from ccd_cli.media.video.container import decoded, opened, opened_file
+from ccd_cli.media.video.fields import deinterlaced
+from ccd_cli.media.video.track import Geometry, choose_track, geometry_of
 
 # fmt: off
 SUFFIXES = frozenset({
@@ -34,14 +35,9 @@ SUFFIXES = frozenset({
     ".ogv", ".3gp", ".y4m", ".gif", ".ivf", ".mxf", ".nut",
 })
 # fmt: on
-# Containers that hold a video; ffmpeg would also "decode" text files, playlists that open other files, and still images.
-_FORMATS = (
-    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,asf,flv,ogg,gif,ivf,mxf,nut,yuv4mpegpipe,"
-    "h264,hevc,m4v,obu,av1"
-)
-_OPTIONS = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
 _SEEK_BACK_S = 10
-READER = 2
+_ALL_DECODED = 240  # frames: of shorter videos, and where key frames are rare, these many are decoded to sample some
+READER = 3
 """Counts up when the same file gives other frames than before, so that results of the earlier ones are not taken for new."""
 
 
@@ -134,7 +130,7 @@ class Video:
         """Yield (seconds, frame) from a key frame at or before `from_s` on; from the start where seeking fails."""
         for back in (0, _SEEK_BACK_S, None):
             damage.clear()
-            with _opened(self.path, self.track) as (container, stream):
+            with opened(self.path, self.track) as (container, stream):
                 seek = back is not None and from_s - back > 0
                 if seek:
                     target = self.start + int((from_s - (back or 0)) / self.time_base)
@@ -142,17 +138,40 @@ class Video:
                         container.seek(target, stream=stream, backward=True, any_frame=False)
                     except av.error.FFmpegError:
                         continue
-                frames = _timed(_decode(container, stream, damage), self, not seek)
+                frames = _timed(deinterlaced(decoded(container, stream, damage)), self, not seek)
                 head = next(frames, None)
                 if seek and (head is None or head[0] > from_s + float(self.time_base)):
                     continue
                 yield from () if head is None else chain([head], frames)
                 return
 
+    def samples(self, count: int = 12) -> Iterator[NDArray[np.uint8]]:
+        """Give about `count` frames [H, W, 3] from all over the video: of a long one the key frames nearest to even times."""
+        step = max(1, self.frame_count // count)
+        with opened(self.path, self.track) as (container, stream):
+            if self.frame_count > _ALL_DECODED and (found := self._key_frames(container, stream, count)):
+                yield from map(self.geometry.upright, found)
+                return
+        with opened(self.path, self.track) as (container, stream):
+            frames = islice(decoded(container, stream, []), 0, _ALL_DECODED, min(step, _ALL_DECODED // count))
+            yield from map(self.geometry.upright, frames)
+
+    def _key_frames(self, container: InputContainer, stream: VideoStream, count: int) -> list[VideoFrame]:
+        """Return frames found by seeking, none twice; an empty list where too few are."""
+        found: dict[int | None, VideoFrame] = {}
+        for i in range(count):
+            with suppress(av.error.FFmpegError):
+                target = self.start + int((i + 0.5) / count * self.duration / self.time_base)
+                container.seek(target, stream=stream, backward=True, any_frame=False)
+                frame = next(decoded(container, stream, []), None)
+                if frame is not None:
+                    found[frame.pts] = frame
+        return list(found.values()) if len(found) > count // 3 else []
+
     def _count_before(self, seconds: float) -> int:
         """Return how many frames lie before `seconds`, from the packets' timestamps, without decoding."""
         count = 0
-        with _opened(self.path, self.track) as (container, stream), suppress(av.error.FFmpegError):
+        with opened(self.path, self.track) as (container, stream), suppress(av.error.FFmpegError):
             for packet in container.demux(stream):
                 if packet.dts is not None and (packet.dts - self.start) * self.time_base >= seconds:
                     break
@@ -167,10 +186,10 @@ def open_video(path: Path) -> Video:
     Of several video tracks the largest is the film. Raises ImageError, with the reason, for a file that is missing, empty,
     no video, without a frame that decodes, smaller than 16 pixels or larger than 250 megapixels.
     """
-    with _container(path) as container:
+    with opened_file(path) as container:
         track, several = choose_track(path, container)
-    with _opened(path, track) as (container, stream):
-        head = next(_decode(container, stream, []), None)
+    with opened(path, track) as (container, stream):
+        head = next(decoded(container, stream, []), None)
         if head is None:
             raise ImageError(f"{path}: none of its video frames can be decoded")
         geometry = geometry_of(path, stream, head)
@@ -210,64 +229,7 @@ def _notes(geometry: Geometry, head: VideoFrame) -> Iterator[str]:
     if int(head.color_trc) in HDR:
         yield f"HDR ({HDR[int(head.color_trc)]}) is tone-mapped to standard range"
     if head.interlaced_frame:
-        yield "interlaced: the two fields of a frame are not separated; deinterlace the video first (ffmpeg -vf bwdif)"
-
-
-@contextmanager
-def _container(path: Path) -> Iterator[InputContainer]:
-    """Open a file of a format that holds video."""
-    try:
-        if path.stat().st_size == 0:
-            raise ImageError(f"{path}: empty file")
-        container = av.open(f"file:{path}", options=_OPTIONS)
-    except FileNotFoundError as error:
-        raise ImageError(f"{path}: no such file") from error
-    except (av.error.FFmpegError, OSError, ValueError) as error:
-        hint = "If it is one, it was cut off before its index was written (an mp4 that was still being recorded)."
-        raise ImageError(f"{path}: not a readable video", hint) from error
-    with container:
-        yield container
-
-
-@contextmanager
-def _opened(path: Path, track: int) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """Open a video's film and check its size before any frame is decoded."""
-    with _container(path) as container:
-        if track >= len(container.streams.video):
-            raise ImageError(f"{path}: holds no video")
-        stream = container.streams.video[track]
-        try:
-            width, height = stream.codec_context.width, stream.codec_context.height
-        except AttributeError as error:  # no codec context: PyAV has no decoder
-            raise ImageError(f"{path}: no decoder for its video format") from error
-        if width * height > photos.MAX_PIXELS:
-            raise ImageError(f"{path}: {width}x{height} is over {photos.MAX_PIXELS // 1_000_000} megapixels")
-        if 0 < min(width, height) < photos.MIN_SIDE:
-            raise ImageError(f"{path}: {width}x{height} is under {photos.MIN_SIDE} pixels")
-        stream.codec_context.options = {"max_pixels": str(photos.MAX_PIXELS)}  # for later frames
-        stream.thread_type = "AUTO"
-        yield container, stream
-
-
-def _decode(container: InputContainer, stream: VideoStream, damage: list[int]) -> Iterator[VideoFrame]:
-    """Yield all frames that decode, in the order of display; each damaged packet adds an entry to `damage`."""
-    packets, packet = container.demux(stream), None
-    while True:
-        try:
-            packet = next(packets, None)
-            frames = stream.decode(None) if packet is None or packet.size == 0 else packet.decode()
-        except av.error.FFmpegError:
-            damage.append(1)
-            if packet is None:
-                return
-            continue
-        for frame in frames:
-            if isinstance(frame, VideoFrame) and not frame.is_corrupt:
-                yield frame
-            else:
-                damage.append(1)
-        if packet is None or packet.size == 0:  # PyAV's own end mark
-            return
+        yield "interlaced: its frames hold two moments each and are deinterlaced (bwdif, as many frames as before)"
 
 
 def _timed(frames: Iterator[VideoFrame], video: Video, from_start: bool) -> Iterator[tuple[float, VideoFrame]]:
@@ -286,7 +248,7 @@ def _timed(frames: Iterator[VideoFrame], video: Video, from_start: bool) -> Iter
 def _scan(video: Video) -> tuple[int, int, float]:
     """Return (frames that are shown, all packets, seconds of the last frame) without decoding."""
     shown, found, last = 0, 0, 0.0
-    with _opened(video.path, video.track) as (container, stream), suppress(av.error.FFmpegError):
+    with opened(video.path, video.track) as (container, stream), suppress(av.error.FFmpegError):
         for packet in container.demux(stream):
             found += packet.size > 0
             shown += _is_shown(packet)

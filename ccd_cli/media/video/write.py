@@ -31,7 +31,7 @@ from ccd_cli.core.errors import CcdError
 from ccd_cli.core.files import atomic_write, disk_error, write_json
 from ccd_cli.core.lock import exclusive_lock
 from ccd_cli.core.parse import parse_json
-from ccd_cli.media.video_read import Place
+from ccd_cli.media.video.read import Place
 
 SEGMENT = 240  # frames: what a stop loses at most
 _LAYOUT = 2
