@@ -35,18 +35,12 @@ def command(folders: tuple[Path, ...], settings: Settings, screen: JsonScreen) -
       ccd inspect runs/indoor runs/indoor-2 --out look
       ccd inspect labels/mine --json
     """
-    from rich.markup import escape
-
     report = screen.report()
     from ccd_cli.inspection.run import run
 
     seen = run(folders, settings.out, settings.rows, report)
     for title, lines in seen.shown().items():
-        shown = [
-            {escape(k): escape(v) if isinstance(v, str) else "-" if v is None else v for k, v in line.items()}
-            for line in lines
-        ]
-        report.table(escape(title), shown)
+        report.table(title, [{k: "-" if v is None else v for k, v in line.items()} for line in lines])
     report.note(f"Page: {seen.page}")
     screen.document(seen.document())
     if settings.open_page and click.launch(seen.page.resolve().as_uri()) != 0:

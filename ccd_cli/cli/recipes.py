@@ -116,7 +116,9 @@ def write_new(name: str, settings: NewSettings, screen: JsonScreen) -> None:
     from ccd_cli.config.new import write_recipe
 
     written = write_recipe(name, settings.base)
-    screen.document({"name": written.name, "from": written.base, "path": written.path, "schema": written.schema})
+    screen.document(
+        {"name": written.name, "from": written.base, "path": str(written.path), "schema": str(written.schema)}
+    )
     report = screen.report()
     report.note(
         f"Wrote {written.path}, and {written.schema} for editors. Check it with: ccd recipes check {written.path}"

@@ -240,7 +240,7 @@ def test_a_pull_for_a_recipe(online, tmp_path):
     assert run("pull", "--recipe", "mine.yaml", "--allow-noncommercial").returncode == 0
     (tmp_path / "wrong.yaml").write_text("name: mine\nimages: photos\nteachers: [depth-anything-v2-smal]\n")
     wrong = run("pull", "--recipe", "wrong.yaml")
-    assert wrong.returncode == 1
+    assert wrong.returncode == 2
     assert SMALL in wrong.stderr
     (tmp_path / "none.yaml").write_text(
         "name: mine\nimages: photos\nteachers: [builtin:tiny]\nstudent: {init: scratch}\n"
