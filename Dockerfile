@@ -30,5 +30,5 @@ RUN python -m pip install -e . && ccd distill recipes/quickstart.yaml
 RUN python -m pip install -e ".[test]" && python -m pytest
 
 FROM base
-RUN useradd --no-create-home user
-USER user
+RUN useradd --no-create-home --uid 1000 user
+USER 1000
