@@ -23,7 +23,7 @@ from ccd_cli.inspection.settings import Settings
 )
 @options_from(settings=Settings, screen=JsonScreen)
 def command(folders: tuple[Path, ...], settings: Settings, screen: JsonScreen) -> None:
-    """Look into what ccd wrote: predictions, a training run, labels or an evaluation; or compare runs.
+    """One page to look at: predictions, a run, labels, an evaluation; or compare runs.
 
     Writes one page to open in a browser (inspect.html) and a contact sheet: of predictions a gallery, of several runs their
     settings, scores, curves and samples side by side. An evaluation has its page already.

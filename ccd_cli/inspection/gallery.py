@@ -249,11 +249,18 @@ def _first_frame(path: Path) -> Panel:
 
 
 def _read_mark(path: Path) -> dict[str, Thumbs]:
+    """What an earlier inspection drew, as far as its note is whole."""
     try:
         known = parse_json(path.read_bytes())["thumbnails"]
-    except (OSError, ValueError, KeyError, TypeError):
+        return {key: each for key, each in known.items() if _is_whole(key, each)}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
-    return {key: each for key, each in known.items() if isinstance(each, dict)} if isinstance(known, dict) else {}
+
+
+def _is_whole(key: str, thumbs: Any) -> bool:
+    named = all(thumbs.get(part, f"{key}.{part}.jpg") == f"{key}.{part}.jpg" for part in PARTS)
+    shape = thumbs.get("shape", [4, 3])
+    return named and isinstance(shape, list) and len(shape) == 2 and all(isinstance(n, int) and n > 0 for n in shape)
 
 
 PARTS = {"photo": _photo, "depth": _depth, "cloud": _cloud}

@@ -131,6 +131,19 @@ def test_many_predictions_are_on_several_pages(ccd_here, folder, tmp_path, monke
 
 
 @pytest.mark.parametrize(
+    "content", [b"", b"[]", b'{"thumbnails": {"a": 3}}', b'{"thumbnails": {"KEY": {"shape": "x"}}}']
+)
+def test_a_damaged_note_of_thumbnails_is_made_again(ccd_here, folder, tmp_path, content):
+    assert ccd_here("predict", folder / "a.jpg", *MODEL, "--out", "maps", "--save", "color").exit_code == 0
+    assert ccd_here("inspect", "maps").exit_code == 0
+    mark = tmp_path / "maps/gallery/gallery.json"
+    (key,) = json.loads(mark.read_text())["thumbnails"]
+    mark.write_bytes(content.replace(b"KEY", key.encode()))
+    done = ccd_here("inspect", "maps")
+    assert done.exit_code == 0 and list(json.loads(mark.read_text())["thumbnails"]) == [key], done.stderr
+
+
+@pytest.mark.parametrize(
     "damage",
     [
         {"video": {"frames": "x", "rate": None}},
