@@ -56,7 +56,8 @@ def on_config(config: Any) -> Any:
         for i, item in enumerate(next(iter(section.values()))):
             if isinstance(item, dict) and COMMANDS in item.values():
                 section["Reference"][i] = {"Command line": pages}
-    found = [*sorted(EXAMPLES.glob("*.ipynb")), *sorted(EXAMPLES.glob("*.py")), *sorted(EXAMPLES.glob("*/README.md"))]
+    patterns = ("README.md", "*.ipynb", "*.py", "*/README.md")
+    found = [path for pattern in patterns for path in sorted(EXAMPLES.glob(pattern))]
     config.nav[-3:-3] = [{"Examples": [place_of(path.relative_to(ROOT).as_posix()) for path in found]}]
     return config
 
