@@ -6,13 +6,14 @@ from dataclasses import asdict
 
 import click
 
+from ccd_cli.cli.complete import recipes
 from ccd_cli.cli.options import Command, options_from
 from ccd_cli.cli.screen import JsonScreen, RecipeChanges
 from ccd_cli.config.settings import LabelSettings
 
 
-@click.command(cls=Command)
-@click.argument("recipe")
+@click.command(cls=Command, says="Reading the recipe")
+@click.argument("recipe", shell_complete=recipes)
 @options_from(changes=RecipeChanges, settings=LabelSettings, screen=JsonScreen)
 def command(recipe: str, changes: RecipeChanges, settings: LabelSettings, screen: JsonScreen) -> None:
     """Write multi-teacher pseudo-labels into shards for training (docs/labels.md).
