@@ -37,10 +37,12 @@ EXTRAS = {
     "onnx": "onnxruntime",
     "openvino": "openvino",
     "int8": "nncf",
+    "wandb": "wandb",
+    "mlflow": "mlflow",
 }
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, says="Collecting versions and devices")
 @options_from(screen=JsonScreen)
 def command(screen: JsonScreen) -> None:
     """Print versions, devices, optional dependencies and cache folder, for bug reports.

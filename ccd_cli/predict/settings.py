@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from ccd_cli.core.errors import UsageProblem
+from ccd_cli.core.nearest import choose_from
 from ccd_cli.core.options import changed, option
 from ccd_cli.core.settings import arch_option, out_option, overwrite_option, resolution_option
 from ccd_cli.pointcloud.settings import CloudSettings, GeometrySettings
@@ -14,12 +15,14 @@ Mode = Literal["none", "ema", "align"]
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSettings:
-    """Which network predicts, and how it is loaded."""
+    """Which networks predict, and how they are loaded. Raises UsageProblem for one that is named twice."""
 
-    model: str | None = option(
-        None,
-        "Catalog name, run folder or checkpoint.",
+    models: tuple[str, ...] = option(
+        (),
+        "Catalog name, run folder or checkpoint; repeat to compare several: results of each in a folder of its own, and with "
+        "--save side one image of all.",
         "Model",
+        flags="--model",
         metavar="MODEL",
         default_text="depth-anything-v2-small",
     )
@@ -29,6 +32,13 @@ class ModelSettings:
     compiled: bool = option(
         False, "Compile the network with torch.compile: slower start, faster inference.", "Runtime", flags="--compile"
     )
+
+    def __post_init__(self) -> None:
+        """Check what several models cannot share."""
+        if twice := sorted({word for word in self.models if self.models.count(word) > 1}):
+            raise UsageProblem(f"--model {twice[0]} is given twice.", "Name every model once.")
+        if self.arch is not None and len(self.models) > 1:
+            raise UsageProblem("--arch is for a single checkpoint file.", "Combine it with exactly one --model.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +112,7 @@ class Settings(GeometrySettings, CloudSwitch):
         if not self.pointcloud and (unused := changed(self, "Point cloud")):
             raise UsageProblem(f"{', '.join(unused)}: for point clouds only.", "Add --pointcloud.")
         if unknown := sorted(set(self.save) - set(ITEMS)):
-            raise UsageProblem(f"--save {','.join(unknown)}: unknown output.", f"Choose from {', '.join(ITEMS)}.")
+            raise UsageProblem(f"--save {','.join(unknown)}: unknown output.", choose_from(unknown[0], ITEMS))
         if not self.save and not self.pointcloud:
             raise UsageProblem("--save is empty: nothing to write.", f"Choose from {', '.join(ITEMS)}.")
         if (self.batch or 1) < 1 or self.stride < 1 or (self.every or 1) < 1:
