@@ -136,8 +136,8 @@ def find_inputs(recipe: DistillRecipe, folder: RunFolder) -> Inputs:
     not_read = NotRead()
     images = open_images(recipe, not_read) if labels is None else labels
     teachers, fits = find_teachers(recipe, labels)
-    if recipe.mixing == "average" and len(teachers) == 1:
-        raise UsageProblem("mixing: average needs more than one teacher.", "Use mixing: select.")
+    if recipe.mixing != "select" and len(teachers) == 1:
+        raise UsageProblem(f"mixing: {recipe.mixing} needs more than one teacher.", "Use mixing: select.")
     arch, weights = find_student(recipe)
     for path in [ref.path for ref in [*teachers, weights] if isinstance(ref, ModelRef)]:
         if path.resolve().is_relative_to(folder.path.resolve()):
@@ -269,6 +269,7 @@ def view_config(recipe: DistillRecipe) -> ViewConfig:
         shared=loss.shared.weight > 0,
         local_global=loss.local_global.weight > 0,
         features=loss.feature.weight > 0,
+        region_labels=loss.local_global.unit == "region",
         ground_truth_teacher=ground_truth[0] if ground_truth else None,
     )
 
