@@ -44,7 +44,7 @@ def test_defaults_are_those_of_a_recipe_that_sets_nothing():
         ("optim.steps", "whole number, at least 1", 20_000, "the paper: Distill Any Depth (arXiv 2502.19204)"),
         ("optim.ema", "number, at least 0, below 1", 0.0, None),
         ("seed", "whole number, at least 0, below 2^32", 0, None),
-        ("mixing", "one of select, average", "select", "the paper: Distill Any Depth (arXiv 2502.19204)"),
+        ("optim.schedule", "one of cosine, linear, constant", "cosine", None),
         ("crops.patches", "whole number, at least 1, at most 64", 4, "a choice that the paper leaves open"),
         ("loss.shared.levels", "list of whole numbers, at least 1, at most 32", [1, 2, 4], None),
         ("loss.drop_worst", "number, at least 0, below 1", 0.0, "Depth Anything V2 (arXiv 2406.09414)"),
