@@ -37,7 +37,6 @@ def command(recipe: str, changes: RecipeChanges, settings: DistillSettings, scre
         return
     report = screen.report()
     result = run_distill(loaded, recipe, settings, report)
-    from ccd_cli.core.paths import builtin_path
     from ccd_cli.media.find import not_read_below
 
     if int(os.environ.get("RANK", "0")) > 0:
@@ -46,11 +45,8 @@ def command(recipe: str, changes: RecipeChanges, settings: DistillSettings, scre
         f"Done: {result.steps} steps, final loss {result.loss:.4f}. Student, model card and plots are in {result.folder}"
     )
     if result.scores:
-        report.note(
-            f"Best checkpoint on the evaluation pairs: AbsRel {result.scores['abs_rel']:.4f} at step "
-            f"{result.scores['step']:.0f}"
-        )
-    not_read = not_read_below([builtin_path(text) for text in loaded.images.paths])
+        report.note(f"Best checkpoint: AbsRel {result.scores['abs_rel']:.4f} at step {result.scores['step']:.0f}")
+    not_read = not_read_below(loaded.images.paths)
     if summary := not_read.summary():
         report.warn(f"{summary.removeprefix(', ').capitalize()}.")
     screen.document({**asdict(result), "folder": str(result.folder), "not_read": not_read.as_json()})

@@ -37,7 +37,6 @@ def command(recipe: str, changes: RecipeChanges, settings: LabelSettings, screen
         return
     report = screen.report()
     result = run_label(loaded, recipe, settings, report, screen.verbose)
-    from ccd_cli.core.paths import builtin_path
     from ccd_cli.media.find import not_read_below
 
     report.note(
@@ -48,7 +47,7 @@ def command(recipe: str, changes: RecipeChanges, settings: LabelSettings, screen
         report.note(
             f"{result.dropped} images were excluded by the recipe's `drop`; see {result.folder / 'quality.jsonl'}"
         )
-    not_read = not_read_below([builtin_path(text) for text in loaded.images.paths])
+    not_read = not_read_below(loaded.images.paths)
     if summary := not_read.summary():
         report.warn(f"{summary.removeprefix(', ').capitalize()}.")
     screen.document({**asdict(result), "folder": str(result.folder), "not_read": not_read.as_json()})

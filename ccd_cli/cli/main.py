@@ -28,7 +28,7 @@ GROUPS = {
         "distill": "Train a student by distillation from one or several teachers.",
     },
     "Look and measure": {
-        "inspect": "Inspect labels or a training run: contact sheet, statistics, page.",
+        "inspect": "One page of predictions, a run, labels or an evaluation; runs compared.",
         "eval": "Score models or predictions on datasets with ground-truth depth.",
         "data": "List, check and prepare the evaluation datasets.",
         "analyze": "Measure how label noise spreads by normalization, without training.",

@@ -195,15 +195,44 @@ class Eval(Section):
     scenes: Annotated[int, Field(ge=0)] = 0
     """Without `pairs`: number of held-out synthetic scenes to evaluate on, of the size and family of `images.scenes`."""
     compare: bool = True
-    """At the end, also evaluate teachers, the untrained student and trivial baselines (mean map, constant) on the same images."""
+    """At the end, also evaluate teachers, the untrained student and trivial baselines (mean map of the other images, vertical
+    gradient, constant) on the same images."""
     every: Count = 1000
     """Steps between evaluations; the last step is always evaluated."""
     max_images: Count = 200
     """Largest number of pairs per evaluation, evenly spaced over the set."""
 
 
+class WandbLog(Section):
+    """Logging to Weights & Biases."""
+
+    project: str = "ccd"
+    """Project that the run belongs to."""
+    entity: str | None = None
+    """User or team; default: the account's."""
+    name: str | None = None
+    """Name of the run; default: that of the recipe."""
+    group: str | None = None
+    """Group of the run."""
+    tags: list[str] = Field(default=[])
+    """Tags of the run."""
+    mode: Literal["online", "offline"] | None = None
+    """`offline` writes into the run folder, and `wandb sync` sends it later; default: WANDB_MODE, else online."""
+
+
+class MlflowLog(Section):
+    """Logging to MLflow."""
+
+    uri: str | None = None
+    """Tracking store; default: MLFLOW_TRACKING_URI, else `sqlite:///mlflow.db` in the current folder."""
+    experiment: str = "ccd"
+    """Experiment that the run belongs to; created if need be."""
+    name: str | None = None
+    """Name of the run; default: that of the recipe."""
+
+
 class Log(Section):
-    """Sample grids and TensorBoard events."""
+    """Sample grids, TensorBoard events, experiment trackers."""
 
     samples: Annotated[int, Field(ge=0, le=16)] = 4
     """Images in the sample grid; 0 disables it."""
@@ -211,6 +240,10 @@ class Log(Section):
     """Steps between sample grids; the last step always writes one."""
     tensorboard: bool = True
     """Write TensorBoard events."""
+    wandb: bool | WandbLog = False
+    """Also log metrics, scores, sample grids and the recipe to Weights & Biases: `true`, or its settings. Needs `.[wandb]`."""
+    mlflow: bool | MlflowLog = False
+    """Also log metrics, scores, sample grids and the recipe to MLflow: `true`, or its settings. Needs `.[mlflow]`."""
 
 
 class DistillRecipe(Section):

@@ -19,7 +19,6 @@ from ccd_cli.core.compute import Compute, choose_compute
 from ccd_cli.core.errors import UsageProblem
 from ccd_cli.core.files import check_free_space, write_text
 from ccd_cli.core.lock import exclusive_lock
-from ccd_cli.core.paths import builtin_path
 from ccd_cli.core.report import Report
 from ccd_cli.core.seeding import Draw, step_seed
 from ccd_cli.data.augment import Augmentation
@@ -34,6 +33,7 @@ from ccd_cli.distill.run_folder import RunFolder
 from ccd_cli.distill.state import Run, TrainState
 from ccd_cli.distill.student import build_student, find_student, first_license
 from ccd_cli.distill.teachers import find_teachers, label_columns, load_ensemble, open_labels
+from ccd_cli.distill.trackers.feeds import openers
 from ccd_cli.distill.validation import Validation, open_validation
 from ccd_cli.labels.format import old_format_note
 from ccd_cli.labels.shards import ShardReader
@@ -68,6 +68,7 @@ def prepare(
     The first process holds the folder's lock until `stack` closes.
     """
     inputs = find_inputs(recipe, folder)
+    openers(recipe.log)  # what is missing is said now
     for warning in inputs.not_read.warnings():
         report.warn(warning)
     compute = choose_compute(settings.device, settings.precision, settings.threads)
@@ -219,7 +220,7 @@ def _unreadable(recipe: DistillRecipe, images: Source | ShardReader, report: Rep
 def open_images(recipe: DistillRecipe, not_read: NotRead | None = None) -> Source:
     """Return the recipe's images, and in `not_read` what is passed over; raises CcdError where a folder holds none."""
     images = recipe.images
-    photos = list_photos([builtin_path(text) for text in images.paths], not_read) if images.paths else []
+    photos = list_photos(images.paths, not_read) if images.paths else []
     scenes = images.scenes
     if scenes is None:
         return Source(photos)

@@ -56,6 +56,10 @@ def test_a_plane_is_a_plane(tmp_path):
     assert np.array_equal(same.points, cloud.points) and same.normals is None
     for suffix in ("ply", "pcd", "xyz", "glb"):
         assert cloud.save(tmp_path / f"a.{suffix}").stat().st_size > 1000
+    picture = cloud.preview(width=96, height=64)
+    assert picture.shape == (64, 96, 3) and picture.dtype == np.uint8 and len(np.unique(picture)) > 20
+    with pytest.raises(ccd.CcdError, match="width is a whole number of pixels"):
+        cloud.preview(width=0)
     with pytest.raises(ccd.CcdError, match="no format of clouds"):
         cloud.save(tmp_path / "a.obj")
 
@@ -65,7 +69,7 @@ def test_what_a_cloud_assumes_is_a_warning():
     with pytest.warns(ccd.CcdWarning) as said:
         cloud = depth.point_cloud(edge_cut=False, max_depth=100)
     texts = [str(one.message) for one in said]
-    assert any("0.5 to 20 m is assumed" in text for text in texts) and any("60 degrees" in text for text in texts)
+    assert any("from 0.5 to 20 m" in text for text in texts) and any("60 degrees" in text for text in texts)
     assert not any("--" in text for text in texts) and {one.filename for one in said} == {__file__}
     assert np.array_equal(cloud.colors, depth.colorize().reshape(-1, 3))
 
@@ -73,7 +77,7 @@ def test_what_a_cloud_assumes_is_a_warning():
 def test_the_cloud_is_the_commands(here, model, ccd_here):
     flags = ("--model", "builtin:tiny", "--pointcloud", "--no-preview", "--near", "1", "--far", "4", "--out", "o")
     assert ccd_here("predict", "room.png", *flags).exit_code == 0
-    with pytest.warns(ccd.CcdWarning, match="Camera assumed"):
+    with pytest.warns(ccd.CcdWarning, match="a view of 60 degrees"):
         path = model.predict("room.png").point_cloud(near=1, far=4).save("mine.ply")
     assert path.read_bytes() == (here / "o/room.ply").read_bytes()
 

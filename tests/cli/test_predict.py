@@ -17,10 +17,12 @@ import torch
 from PIL import Image
 
 from ccd_cli.media.map_read import read_map
+from ccd_cli.media.outputs import read_failures
 from ccd_cli.media.video.read import open_video
 from ccd_cli.models.arch import timm_arch
 from ccd_cli.models.checkpoint import save_model
 from ccd_cli.models.depth_net import DepthNet
+from ccd_cli.pointcloud.preview import preview
 
 ARCH = timm_arch("test_convnext", features=16, resolution=64)
 
@@ -179,7 +181,10 @@ def test_bad_inputs_are_named_and_the_rest_is_done(predict, tmp_path):
     answer = json.loads(result.stdout)
     assert len(answer["failed"]) == len(bad)
     assert all(any(name.split("/")[0] in f["input"] for f in answer["failed"]) for name in bad)
-    assert names(tmp_path / "ccd-out") == ["good.json", "good.npy"]
+    assert names(tmp_path / "ccd-out") == ["failed.jsonl", "good.json", "good.npy"]
+    kept = {line["input"]: line["reason"] for line in read_failures(tmp_path / "ccd-out")}
+    assert set(kept) == {f"../{name}" for name in bad[:5]} | set(bad[5:]), "relative to the folder, where it is a file"
+    assert all(f["reason"] in kept.values() for f in answer["failed"])
 
 
 @pytest.mark.parametrize(
@@ -218,6 +223,14 @@ def test_without_a_hub_the_built_in_model_does_it(ccd_here, tmp_path, monkeypatc
     assert "ccd teachers pull" in named.stderr
 
 
+def cloud_of(path):
+    """Points and colors of a binary PLY."""
+    header, _, body = path.read_bytes().partition(b"end_header\n")
+    assert b"format binary_little_endian" in header
+    table = np.frombuffer(body, [("xyz", "<f4", 3), ("rgb", "u1", 3)])
+    return table["xyz"].copy(), table["rgb"].copy()
+
+
 def test_a_video_keeps_count_rate_and_values(predict, tmp_path):
     video(tmp_path / "v.mp4", 30, rate=25)
     result = predict("v.mp4", "--save", "color,png16,npy,side", "--pointcloud", "--every", "10")
@@ -229,6 +242,8 @@ def test_a_video_keeps_count_rate_and_values(predict, tmp_path):
     assert len(list((out / "v").glob("*.npy"))) == 30
     assert sorted(p.name for p in (out / "v").glob("*.ply")) == ["000000.ply", "000010.ply", "000020.ply"]
     told = json.loads((out / "v.json").read_text())
+    assert told["files"]["preview"] == "v.cloud.png"
+    assert np.array_equal(np.asarray(Image.open(out / "v.cloud.png")), preview(*cloud_of(out / "v" / "000010.ply")))
     codes = frames_of(out / "v.depth.mkv", "gray16le")
     ranges = told["video"]["code_ranges"]
     for i, (scale, shift) in enumerate(told["video"]["scale_shift"]):
