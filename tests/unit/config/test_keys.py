@@ -30,8 +30,8 @@ def test_defaults_are_those_of_a_recipe_that_sets_nothing():
             continue
         value = recipe
         for part in parts[:-1]:
-            value = value[part] if value is not None else None
-        if value is not None:  # else a section that is not there by default, as `log.wandb`
+            value = value[part] if isinstance(value, dict) else None
+        if isinstance(value, dict):  # else a section that is not there by default, as `log.wandb`
             assert value[parts[-1]] == key.default, key.path
     assert keys_of("distill")["loss.local_global.weight"].default == 0.5, (
         "its section's own, not the 1.0 of all contexts"
@@ -169,6 +169,14 @@ def test_new_recipes_overwrite_nothing(tmp_path):
     with pytest.raises(RecipeError, match="indor"):
         write_recipe(str(tmp_path / "other"), "indor")
     assert [p.name for p in tmp_path.iterdir()] == ["mine.yaml"]
+
+
+def test_a_section_that_may_be_a_plain_value(tmp_path):
+    assert explain("log.wandb")[0]["type"] == "true or false or section"
+    (tmp_path / "base.yaml").write_text("name: x\nimages: p\nteachers: [a]\nlog: {wandb: true}\nmasks: {}\n")
+    text = write_recipe(str(tmp_path / "mine"), str(tmp_path / "base.yaml")).path.read_text()
+    assert "  wandb: true\n" in text
+    assert "masks: {}\n" in text
 
 
 def test_comments_of_a_file():
