@@ -38,6 +38,11 @@ def modules():
 THIRD_PARTIES = """
 import timm, torchvision, matplotlib.pyplot, safetensors.torch, pydantic, click, rich, av, scipy.ndimage, h5py
 import tensorboard.summary.writer.event_file_writer
+import contextlib
+with contextlib.suppress(ImportError):
+    import mlflow, mlflow.tracking
+with contextlib.suppress(ImportError):
+    import wandb
 """
 
 
