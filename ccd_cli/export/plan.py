@@ -91,10 +91,9 @@ def _target(name: str, chosen: Format, out: Path | None) -> Path:
     out = expand_home(out)
     if not chosen.suffix:
         return out
-    suffix = out.suffix.lower()
     known = {each.suffix for each in FORMATS.values()} - {""}
-    if suffix == chosen.suffix and not out.is_dir():
+    if out.suffix == chosen.suffix and not out.is_dir():
         return out
-    if suffix in known and not out.is_dir():
+    if out.suffix.lower() in known and not out.is_dir():
         raise UsageProblem(f"--out {out}: this format's files end in {chosen.suffix}.", "Change the name or --format.")
     return out / f"{stem}{chosen.suffix}"

@@ -60,7 +60,7 @@ def cached_graph(about: ExportFacts, write: Callable[[Path], None], report: Repo
                     return path
                 problem = "it is of other weights"
             except CheckpointError as error:
-                problem = str(error)
+                problem = error.message
             report.note(f"The prepared network in {path.parent} cannot be used and is made again: {problem}")
             facts_path(path).unlink(missing_ok=True)
         report.note(
@@ -106,7 +106,7 @@ def _is_whole(folder: Path, record: Path) -> bool:
         found = parse_json(record.read_bytes())
     except (OSError, ValueError):
         return False
-    return is_sealed(found) and is_intact(folder, found.get("compiled"))
+    return is_sealed(found) and is_intact(folder, found.get("compiled"), full=True)
 
 
 def _compiled_key(precision: str, threads: int | None) -> str:

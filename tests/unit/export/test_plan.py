@@ -24,6 +24,9 @@ def test_names(tmp_path):
     assert plan(format="openvino", out=tmp_path / "a.xml").target == tmp_path / "a.xml"
     with pytest.raises(UsageProblem, match=r"end in \.onnx"):
         plan(out=tmp_path / "a.pth")
+    for name, kind in (("A.ONNX", "onnx"), ("A.XML", "openvino"), ("A.Pth", "pth")):
+        with pytest.raises(UsageProblem, match="Change the name"):
+            plan(format=kind, out=tmp_path / name)
 
 
 @pytest.mark.parametrize(
