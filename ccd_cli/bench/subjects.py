@@ -74,7 +74,9 @@ def ways(settings: Settings) -> list[Way]:
     found = [Way(r, p) for r in runtimes for p in precisions if (r, p) not in _LACKS]
     for name in settings.runtime:
         if all(way.runtime != name for way in found):
-            raise UsageProblem(f"{name} on a CPU does not compute in {' or '.join(precisions)}.", "Add --precision fp32.")
+            raise UsageProblem(
+                f"{name} on a CPU does not compute in {' or '.join(precisions)}.", "Add --precision fp32."
+            )
     return [BASE, *(way for way in found if way != BASE)]
 
 

@@ -11,7 +11,7 @@ from ccd_cli.core.paths import expand_home
 from ccd_cli.export.formats import FORMATS, Format
 from ccd_cli.export.settings import Settings
 from ccd_cli.runtimes.facts import FOLDER_FACTS, RUNTIME_OF, facts_path
-from ccd_cli.teachers.licenses import license_rank
+from ccd_cli.teachers.licenses import commercial_use, license_rank
 from ccd_cli.teachers.load import ModelRef, resolve_model
 
 FOLDER = Path("ccd-export")
@@ -75,6 +75,11 @@ def _license(own: str, asked: str | None) -> str:
     """The license of the result: the model's own, or a stricter one."""
     if asked is None or asked == own:
         return own
+    if commercial_use(asked) == "unknown":
+        raise UsageProblem(
+            f"--license {asked}: not a license that ccd knows, so it cannot tell whether it is stricter than {own}.",
+            "Give its SPDX identifier, such as CC-BY-NC-4.0.",
+        )
     if license_rank(asked) <= license_rank(own):
         raise UsageProblem(
             f"--license {asked}: this model is under {own}, the strictest license of what it was made from.",

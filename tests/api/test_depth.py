@@ -32,7 +32,10 @@ def test_masked_arrays_and_tensors_with_gradients_are_maps():
     depth = ccd.DepthMap(masked, "metric")
     assert np.array_equal(depth.valid, ~masked.mask)
     whole = ccd.DepthMap(
-        torch.from_numpy(ramp()).requires_grad_(), "metric", intrinsics=(60, 60, 32, 24), rgb=torch.from_numpy(scene(48, 64))
+        torch.from_numpy(ramp()).requires_grad_(),
+        "metric",
+        intrinsics=(60, 60, 32, 24),
+        rgb=torch.from_numpy(scene(48, 64)),
     )
     assert np.array_equal(whole.values, ramp().astype(np.float32)) and len(whole.point_cloud(edge_cut=False)) == 48 * 64
     wrong = np.where(masked.mask, 1e3, ramp())
@@ -187,7 +190,10 @@ RAMP = ccd.DepthMap(ramp(), "disparity")
         (lambda: ccd.metrics(ramp(), ramp(), kind="depth", max_depth=None), "max_depth is a finite number"),
         (lambda: ccd.metrics(ramp(), ramp(), kind="depth", cap="a"), "cap is a finite number"),
         (lambda: ccd.metrics(ramp(), ramp(), kind="depth", alignment_max_res=-1), "alignment_max_res is at least 0"),
-        (lambda: ccd.metrics(ramp(), ramp(), kind="depth", alignment_max_res="x"), "alignment_max_res is a whole number"),
+        (
+            lambda: ccd.metrics(ramp(), ramp(), kind="depth", alignment_max_res="x"),
+            "alignment_max_res is a whole number",
+        ),
     ],
 )
 def test_mistakes_are_one_plain_error(here, call, words):

@@ -174,7 +174,9 @@ def test_errors_cross_processes_and_models_do_not(here, model):
         assert type(again) is type(caught.value) and str(again) == str(caught.value)
         assert (again.message, again.hint) == (caught.value.message, caught.value.hint)
     for take in (pickle.dumps, copy.deepcopy):
-        with pytest.raises(ccd.CcdError, match=r"cannot be pickled or copied. Load it there: ccd.load\('builtin:tiny'\)"):
+        with pytest.raises(
+            ccd.CcdError, match=r"cannot be pickled or copied. Load it there: ccd.load\('builtin:tiny'\)"
+        ):
             take(model)
     assert len(pickle.loads(pickle.dumps(model.predict("room.jpg"))).values) == 60
 

@@ -50,6 +50,12 @@ def test_a_weaker_license_cannot_be_asked_for(make_teacher, own, asked, result):
         assert plan(path, license=asked).license == result
 
 
+@pytest.mark.parametrize("asked", ["", "unknown", "do what you want", "Apache-2.O"])
+def test_a_license_that_nobody_knows_is_not_a_stricter_one(asked):
+    with pytest.raises(UsageProblem, match="not a license that ccd knows"):
+        plan(license=asked)
+
+
 @pytest.mark.parametrize("name", ["a.onnx", "a.onnx.json"])
 def test_what_exists_is_replaced_only_when_asked(tmp_path, name):
     (tmp_path / name).write_text("mine")

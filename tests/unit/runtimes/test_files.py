@@ -149,6 +149,10 @@ def test_what_is_no_exported_network_is_refused_in_a_line(student, tmp_path):
         resolve_model(str(student))
 
 
+def test_who_names_no_runtime_gets_what_runs_the_file(student):
+    assert load(str(student), None, None, CPU, Silent()).runtime == "openvino"
+
+
 def test_a_file_may_be_renamed_with_its_facts(student, tmp_path):
     for name in ("other.onnx", "Other.ONNX"):
         other = shutil.copy(student, tmp_path / name)
@@ -217,7 +221,9 @@ def test_threads_that_share_a_network_get_their_own_maps(tmp_path, runtime):
 
     def wrong(value):
         image = np.full((1, 3, 32 * value, 64), value, np.float32)
-        return sum(not np.array_equal(session(image)[0], value + np.tile(np.arange(64), (32 * value, 1))) for _ in range(50))
+        return sum(
+            not np.array_equal(session(image)[0], value + np.tile(np.arange(64), (32 * value, 1))) for _ in range(50)
+        )
 
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(wrong, range(1, 9))) == [0] * 8
