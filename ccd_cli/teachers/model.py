@@ -121,9 +121,9 @@ def load(
     """Return the model called `name`, or without a name the default one, which is pulled on first use.
 
     It is found and its weights are hashed; it is loaded when it is first used, in the software that `runtime` stands for
-    (`teachers.runtime.choose_runtime`; None: torch, and for an exported file what runs it). Where the hub cannot be
-    reached the default becomes `builtin:tiny`, with one warning. A named model is never replaced: raises what `load_teacher` raises. `compiled` compiles the network with torch; UsageProblem
-    where its family or the runtime has none.
+    (`teachers.runtime.choose_runtime`; None: torch, and for an exported file what runs it). Where the hub cannot be reached
+    the default becomes `builtin:tiny`, with one warning. A named model is never replaced: raises what `load_teacher` raises.
+    `compiled` compiles the network with torch; UsageProblem where its family or the runtime has none.
     """
     word = _default(report) if name is None else name
     ref = check_runnable(resolve_model(word, arch))
