@@ -93,6 +93,6 @@ class PointCloud:
 def public_cloud(made: Cloud) -> PointCloud:
     """The cloud as callers get it; what it assumes about scale and camera is a warning."""
     for note in made.notes:
-        if "assumed" in note or "principal point" in note:
+        if note.startswith("Assumed") or "principal point" in note:
             warn(note.replace("--align-to", "reference"))
     return PointCloud(made.points, made.colors, made.normals, made.unit, tuple(made.notes), made.about)

@@ -61,7 +61,7 @@ def load(
     UsageProblem for a device or runtime that is not there.
     """
     word = None if model is None else text_of("model", model)
-    network = settings_from(ModelSettings, {"model": word, "arch": arch, "resolution": resolution})
+    network = settings_from(ModelSettings, {"arch": arch, "resolution": resolution})
     hardware = settings_from(DeviceSettings, {"device": device, "precision": precision})
     if runtime not in RUNTIMES:
         raise UsageProblem(f"runtime {runtime!r}: unknown value.", f"Choose from {', '.join(RUNTIMES)}.")

@@ -44,6 +44,7 @@ class EvalOptions(TypedDict, total=False):
     predictions: str | os.PathLike[str] | None
     prediction_kind: Kind | None
     prediction_scale: float | None
+    baselines: bool
     arch: str | None
     resolution: int | None
     alignment: AlignmentChoice

@@ -37,6 +37,8 @@ EXTRAS = {
     "onnx": "onnxruntime",
     "openvino": "openvino",
     "int8": "nncf",
+    "wandb": "wandb",
+    "mlflow": "mlflow",
 }
 
 

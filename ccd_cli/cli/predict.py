@@ -45,24 +45,25 @@ def command(
       ccd predict image.jpg
       ccd predict video.mp4 --pointcloud
       ccd predict IMAGES --model depth-anything-v2-base --save npy,side --out maps
+      ccd predict photo.jpg --model runs/indoor --model depth-anything-v2-small --save side
     """
     if network.offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
     from ccd_cli.media.find import find_media, list_lines
     from ccd_cli.media.not_read import NotRead
-    from ccd_cli.teachers.needs import find_models
+    from ccd_cli.teachers.needs import find_models, labels_of
 
     report = screen.report()
-    named = [] if network.model is None else [ref.name for ref in find_models([(network.model, network.arch)])]
+    refs = dict(zip(network.models, find_models([(word, network.arch) for word in network.models]), strict=True))
+    labels = labels_of(refs)
+    named = list(labels.values())
     lines = list_lines(sys.stdin.buffer.read()) if "-" in inputs and sys.stdin else []
     not_read = NotRead()
     found = find_media(inputs, lines, settings.out, not_read)
     if not found[0]:  # nothing to predict: that costs no import of torch
         for warning in not_read.warnings():
             report.warn(warning)
-        screen.document(
-            {"model": next(iter(named), None), "done": [], "failed": _reasons(found[1]), "not_read": not_read.as_json()}
-        )
+        screen.document({**_named(named), "done": [], "failed": _reasons(found[1]), "not_read": not_read.as_json()})
         report.note(f"0 done, 0 skipped, {len(found[1])} failed{not_read.summary()}.")
         _fail(found[1], report)
         return
@@ -72,23 +73,38 @@ def command(
 
     compute = choose_compute(hardware.device, hardware.precision, hardware.threads)
     downloads = screen.download_report()
-    loaded = load(
-        network.model, network.arch, network.resolution, compute, downloads, network.compiled, hardware.runtime
-    )
-    outcome = run(inputs, loaded, settings, compute, report, lines, (*found, not_read))
+    more = (network.arch, network.resolution, compute, downloads, network.compiled, hardware.runtime)
+    if len(named) > 1:
+        from ccd_cli.predict.compare import compare
+
+        several = {labels[word]: load(word, *more) for word in network.models}
+        outcome = compare(several, settings, compute, report, (*found, not_read))
+    else:
+        loaded = load(next(iter(network.models), None), *more)
+        named = [loaded.about.name]
+        outcome = run(inputs, loaded, settings, compute, report, lines, (*found, not_read))
     failed, not_read = _reasons(outcome.failed), outcome.not_read
-    screen.document(
-        {"model": loaded.about.name, "done": outcome.done, "failed": failed, "not_read": not_read.as_json()}
-    )
+    screen.document({**_named(named), "done": outcome.done, "failed": failed, "not_read": not_read.as_json()})
     made = [record for record in outcome.done if not record["skipped"]]
     rows: list[dict[str, object]] = [
-        {"input": Path(r["input"]).name, "kind": r["kind"], "written": _names(r)} for r in made[:ROWS_SHOWN]
+        {**_who(r, named), "input": Path(r["input"]).name, "kind": r["kind"], "written": _names(r)}
+        for r in made[:ROWS_SHOWN]
     ]
     report.table(f"Written to {settings.out}", rows)
     if len(made) > len(rows):
         report.note(f"... and {len(made) - len(rows)} more")
     report.note(f"{len(made)} done, {outcome.skipped} skipped, {len(outcome.failed)} failed{not_read.summary()}.")
     _fail(outcome.failed, report)
+
+
+def _named(names: list[str]) -> dict[str, Any]:
+    """What the JSON says of the models: the one, and of several all."""
+    return {"model": None, "models": names} if len(names) > 1 else {"model": next(iter(names), None)}
+
+
+def _who(record: dict[str, Any], names: list[str]) -> dict[str, object]:
+    """A cell with the model that made a result, where there are several."""
+    return {"model": record["model"] or "side by side"} if len(names) > 1 else {}
 
 
 def _reasons(failed: list[tuple[str, str]]) -> list[dict[str, str]]:

@@ -115,6 +115,13 @@ class Noise(Section):
     Normalized losses are invariant to it: only normalization `none` and the anchor are affected."""
     shift_jitter: Weight = 0.0
     """Inconsistent shift between labels: U(-x, x) is added to each one at unit scale, in mean absolute deviations."""
+    errors_of: str | None = None
+    """The errors of a real network instead of invented ones: where this model's map of the same view, fitted to the label by
+    scale and shift, is wrong, the label is its map. They are the same whenever the view is the same."""
+    errors_over: Fraction = 0.0
+    """With `errors_of`: only errors above this fraction of the label's disparity (0: all, diffuse ones too; 0.4: gross ones)."""
+    errors_resolution: Annotated[int, Field(ge=14)] | None = None
+    """With `errors_of`: that model's input resolution in pixels; default: the size of the crop."""
 
 
 class TeacherEntry(Section):

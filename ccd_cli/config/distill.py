@@ -65,6 +65,14 @@ class Context(Section):
     """Contexts per level (paper: 1, 2, 4); each number divides the next, so that contexts nest."""
 
 
+class LocalGlobal(Context):
+    """The local-global context, with the unit of its labels."""
+
+    unit: Literal["patch", "region"] = "patch"
+    """What the labels of patches are divided by: each `patch`'s own mean absolute deviation, or that of the `region` that they
+    lie in, so that a teacher whose scale is the same in both keeps it (matters for normalization `none` and the anchor alone)."""
+
+
 class Feature(Section):
     """Feature alignment loss (Depth Anything V1): keeps the student's encoder close to a frozen one."""
 
@@ -82,7 +90,10 @@ class Gradient(Section):
     weight: Weight = 2.0
     """Loss weight, lambda 3 of the paper (2.0)."""
     scales: Annotated[int, Field(ge=1, le=8)] = 4
-    """Number of scales (subsampling by 1, 2, 4, ...); the term is their mean (choice)."""
+    """Number of scales (subsampling by 1, 2, 4, ...)."""
+    form: Literal["sum", "mean"] = "sum"
+    """`sum`: the differences of all scales over the number of valid pixels (MiDaS); `mean`: their mean over pairs of neighbors
+    and scales, about 7.75 times weaker at four scales."""
 
 
 class Anchor(Section):
@@ -97,7 +108,7 @@ class Loss(Section):
 
     shared: Context = Context()
     """Shared-context term: teacher and student see the same crop."""
-    local_global: Context = Context(weight=0.5)
+    local_global: LocalGlobal = LocalGlobal(weight=0.5)
     """Local-global term: the student sees the crop, the teacher patches of it (paper: lambda 1 = 0.5)."""
     feature: Feature = Feature()
     """Feature alignment with the primary teacher's encoder."""
@@ -157,7 +168,7 @@ class Optim(Section):
     final_lr_ratio: Fraction = 0.0
     """Final learning rate as a fraction of the initial one."""
     clip: Weight = 1.0
-    """Gradient clipping: largest norm; 0 disables it."""
+    """Gradient clipping: largest norm; 0 disables it. The card says in how many steps it acted: at 1.0 it is most of them."""
     ema: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     """Decay of the exponential moving average (EMA) of the weights, which is evaluated and saved; 0 disables it."""
     checkpoint_every: Count = 500
@@ -184,15 +195,44 @@ class Eval(Section):
     scenes: Annotated[int, Field(ge=0)] = 0
     """Without `pairs`: number of held-out synthetic scenes to evaluate on, of the size and family of `images.scenes`."""
     compare: bool = True
-    """At the end, also evaluate teachers, the untrained student and trivial baselines (mean map, constant) on the same images."""
+    """At the end, also evaluate teachers, the untrained student and trivial baselines (mean map of the other images, vertical
+    gradient, constant) on the same images."""
     every: Count = 1000
     """Steps between evaluations; the last step is always evaluated."""
     max_images: Count = 200
     """Largest number of pairs per evaluation, evenly spaced over the set."""
 
 
+class WandbLog(Section):
+    """Logging to Weights & Biases."""
+
+    project: str = "ccd"
+    """Project that the run belongs to."""
+    entity: str | None = None
+    """User or team; default: the account's."""
+    name: str | None = None
+    """Name of the run; default: that of the recipe."""
+    group: str | None = None
+    """Group of the run."""
+    tags: list[str] = Field(default=[])
+    """Tags of the run."""
+    mode: Literal["online", "offline"] | None = None
+    """`offline` writes into the run folder, and `wandb sync` sends it later; default: WANDB_MODE, else online."""
+
+
+class MlflowLog(Section):
+    """Logging to MLflow."""
+
+    uri: str | None = None
+    """Tracking store; default: MLFLOW_TRACKING_URI, else `sqlite:///mlflow.db` in the current folder."""
+    experiment: str = "ccd"
+    """Experiment that the run belongs to; created if need be."""
+    name: str | None = None
+    """Name of the run; default: that of the recipe."""
+
+
 class Log(Section):
-    """Sample grids and TensorBoard events."""
+    """Sample grids, TensorBoard events, experiment trackers."""
 
     samples: Annotated[int, Field(ge=0, le=16)] = 4
     """Images in the sample grid; 0 disables it."""
@@ -200,6 +240,10 @@ class Log(Section):
     """Steps between sample grids; the last step always writes one."""
     tensorboard: bool = True
     """Write TensorBoard events."""
+    wandb: bool | WandbLog = False
+    """Also log metrics, scores, sample grids and the recipe to Weights & Biases: `true`, or its settings. Needs `.[wandb]`."""
+    mlflow: bool | MlflowLog = False
+    """Also log metrics, scores, sample grids and the recipe to MLflow: `true`, or its settings. Needs `.[mlflow]`."""
 
 
 class DistillRecipe(Section):
@@ -222,8 +266,9 @@ class DistillRecipe(Section):
     teachers: list[TeacherEntry] = Field(default=[])
     """Teachers; the first is the primary teacher. With `labels`: which of their teachers to use, by the names stored there;
     default: all, at equal weight."""
-    mixing: Literal["select", "average"] = "select"
-    """`select`: one teacher per step, drawn by weight (paper); `average`: per-pixel mean by weight and agreement (ablation)."""
+    mixing: Literal["select", "average", "average-raw"] = "select"
+    """`select`: one teacher per step, drawn by weight (paper); `average`: mean of the normalized maps, per pixel by weight and
+    agreement; `average-raw`: mean of the maps as the teachers give them, in disparity, by weight (ablations)."""
     crops: Crops = Crops()
     """Crops of an image."""
     loss: Loss = Loss()

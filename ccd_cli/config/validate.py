@@ -44,17 +44,19 @@ def contradictions(recipe: DistillRecipe) -> list[tuple[str, str]]:
             )
     if loss.shared.weight == 0 and loss.local_global.weight == 0:
         found.append(("loss", "both contexts have weight 0: there is no loss"))
+    if loss.local_global.unit == "region" and crops.region == "own" and loss.shared.weight:
+        found.append(("loss.local_global.unit", "`region` needs `crops.region: shared`, or no shared context"))
     names = [teacher.model for teacher in recipe.teachers]
     for i, teacher in enumerate(recipe.teachers):
         if teacher.model in names[:i]:
             found.append((f"teachers.{i}.model", f"'{teacher.model}' is listed twice"))
         if teacher.fit_to is not None and (teacher.fit_to == teacher.model or teacher.fit_to not in names):
             found.append((f"teachers.{i}.fit_to", f"'{teacher.fit_to}' is not another teacher of this recipe"))
+        if teacher.noise.errors_of is None and (teacher.noise.errors_over or teacher.noise.errors_resolution):
+            found.append((f"teachers.{i}.noise", "`errors_over` and `errors_resolution` need `errors_of`"))
         for key in ("scale_jitter", "shift_jitter"):
-            if recipe.mixing == "average" and getattr(teacher.noise, key):
-                found.append(
-                    (f"teachers.{i}.noise.{key}", "has no effect with `mixing: average`, which normalizes labels")
-                )
+            if recipe.mixing != "select" and getattr(teacher.noise, key):
+                found.append((f"teachers.{i}.noise.{key}", f"has no effect with `mixing: {recipe.mixing}`"))
     return found
 
 
@@ -73,4 +75,8 @@ def _beside_labels(recipe: DistillRecipe) -> list[tuple[str, str]]:
         for key in ("arch", "resolution"):
             if getattr(teacher, key) is not None:
                 found.append((f"teachers.{i}.{key}", "is fixed by the precomputed labels"))
+        if teacher.noise.errors_of is not None:
+            found.append(
+                (f"teachers.{i}.noise.errors_of", "needs a live teacher: precomputed labels come without views")
+            )
     return found

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
+from collections.abc import Collection
 from pathlib import Path
 
 import ccd_cli
@@ -50,3 +53,9 @@ def cache_folder() -> Path:
     from platformdirs import user_cache_path
 
     return user_cache_path("ccd")
+
+
+def folder_name(label: str, taken: Collection[str] = ()) -> str:
+    """Return a folder's name, valid on every system and not in `taken`, for a label of any characters."""
+    safe = re.sub(r"[^A-Za-z0-9._-]+", "-", label).strip(".-")[:80] or "model"
+    return safe if safe not in taken else f"{safe}-{hashlib.sha256(label.encode()).hexdigest()[:6]}"

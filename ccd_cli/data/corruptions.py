@@ -99,6 +99,24 @@ def corrupt_labels(values: Tensor, valid: Tensor, seed: int, outliers: float = 0
     return torch.from_numpy(maps).to(values)
 
 
+def replace_wrong(values: Tensor, valid: Tensor, predicted: Tensor, over: float) -> Tensor:
+    """Return disparity [N,H,W] that is another map's where that one is wrong: the errors of a real network as label noise.
+
+    `predicted` [N,H,W], disparity of any scale and shift, is fitted to the valid values of each map by least squares and kept
+    at or above a thousandth of their mean. Its value replaces the label's where they differ by more than `over` times it.
+    """
+    weight = valid.to(values.dtype)
+    count = weight.sum((1, 2), keepdim=True).clamp_min(1)
+    target = torch.where(valid, values, 0.0)
+    mean_x, mean_y = ((each * weight).sum((1, 2), keepdim=True) / count for each in (predicted, target))
+    away = (predicted - mean_x) * weight
+    scale = (away * (target - mean_y)).sum((1, 2), keepdim=True) / away.square().sum((1, 2), keepdim=True).clamp_min(
+        1e-12
+    )
+    fitted = torch.maximum(scale * (predicted - mean_x) + mean_y, 1e-3 * mean_y)
+    return torch.where(valid & ((fitted - target).abs() > over * target), fitted, values)
+
+
 def rescale(values: Tensor, seed: int, scale: float = 0.0, shift: float = 0.0) -> Tensor:
     """Return a * d + b of each map [N,H,W]: log a uniform in [-scale, scale], b uniform in [-shift, shift]."""
     if not scale and not shift:

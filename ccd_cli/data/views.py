@@ -39,7 +39,13 @@ class ViewConfig:
     shared: bool
     local_global: bool
     features: bool = False
+    region_labels: bool = False
     ground_truth_teacher: int | None = None
+
+    @property
+    def labels_whole(self) -> bool:
+        """Whether teachers see the first view too, and not its patches alone."""
+        return self.shared or self.features or self.region_labels
 
 
 def make_views(
@@ -59,16 +65,15 @@ def make_views(
     holder = own if config.own_region else region  # what the patches lie in
     first = own if config.own_region and not config.shared else region
     boxes = [inside(holder, patch) for patch in patches] if config.local_global else []
-    looks_at_first = config.shared or config.features
     precomputed = {}
     if ground_truth is not None and config.ground_truth_teacher is not None:
         precomputed[config.ground_truth_teacher] = ImageViews(
-            crop_map(ground_truth, first, size) if looks_at_first else None,
+            crop_map(ground_truth, first, size) if config.labels_whole else None,
             np.array([crop_map(ground_truth, box, size) for box in boxes], np.float32).reshape(-1, size, size),
         )
     return Example(
         teacher=ImageViews(
-            crop_image(photo, first, size) if looks_at_first else None,
+            crop_image(photo, first, size) if config.labels_whole else None,
             np.array([crop_image(photo, box, size) for box in boxes], np.uint8).reshape(-1, size, size, 3),
         ),
         student=augment(crop_image(photo, first, size), rng, augmentation),

@@ -44,6 +44,8 @@ FREE_TO_CHANGE = (
     "log.samples",
     "log.samples_every",
     "log.tensorboard",
+    "log.wandb",
+    "log.mlflow",
     "optim.checkpoint_every",
     "guards.",
     "images.max_skipped",

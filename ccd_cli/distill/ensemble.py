@@ -13,12 +13,12 @@ from ccd_cli.config.common import Noise
 from ccd_cli.core.errors import TeacherError
 from ccd_cli.core.seeding import Draw, step_seed
 from ccd_cli.data.batch import Batch, TeacherViews, network_input
-from ccd_cli.data.corruptions import corrupt_labels, rescale
+from ccd_cli.data.corruptions import corrupt_labels, replace_wrong, rescale
 from ccd_cli.distill.precomputed import PrecomputedLabels
 from ccd_cli.losses.disparity import fit_affine_depth, to_disparity
 from ccd_cli.losses.distillation import LabelMaps, Labels
 from ccd_cli.losses.masks import flat_maps, saturated_mask
-from ccd_cli.losses.normalize import normalize_map, unit_scale
+from ccd_cli.losses.normalize import normalize_map, statistics, unit_scale
 from ccd_cli.teachers.base import Teacher
 
 AVERAGE = -1
@@ -43,12 +43,16 @@ class ViewLabels:
 
 @dataclass(frozen=True)
 class Member:
-    """A loaded teacher, its weight, for affine depth the index of the teacher it is fitted to, and noise for its labels."""
+    """A loaded teacher, its weight, for affine depth the index of the teacher it is fitted to, and noise for its labels.
+
+    `errors` is the network whose errors `noise.errors_of` puts there.
+    """
 
     teacher: Teacher
     weight: float
     fit_to: int | None = None
     noise: Noise = field(default_factory=Noise)
+    errors: Teacher | None = None
 
 
 def reference_for(kinds: Sequence[str], index: int, names: Sequence[str], fit_to: str | None) -> int | None:
@@ -81,16 +85,19 @@ class TeacherEnsemble:
         saturated_fraction: float | None = 0.01,
         drop_flat: bool = True,
         seed: int = 0,
+        region_unit: bool = False,
     ) -> None:
-        """`saturated_fraction` None keeps clipped values; `drop_flat` masks whole labels without relief; `seed` is the run's."""
-        self.members, self.mixing = list(members), mixing
+        """`saturated_fraction` None keeps clipped values; `drop_flat` masks whole labels without relief; `seed` is the run's;
+        `region_unit` divides labels of patches by the deviation of their region's.
+        """
+        self.members, self.mixing, self.region_unit = list(members), mixing, region_unit
         self.saturated_fraction, self.drop_flat, self.seed = saturated_fraction, drop_flat, seed
         weights = np.array([member.weight for member in self.members], np.float64)
         self.fractions = weights / weights.sum()
 
     def draw(self, step: int) -> int:
-        """Return the index of the teacher of a step, by weight, or AVERAGE when mixing is `average`."""
-        if self.mixing == "average":
+        """Return the index of the teacher of a step, by weight, or AVERAGE when labels are means of all."""
+        if self.mixing != "select":
             return AVERAGE
         generator = np.random.default_rng(step_seed(self.seed, Draw.TEACHER, step))
         return int(generator.choice(len(self.members), p=self.fractions))
@@ -110,6 +117,7 @@ class TeacherEnsemble:
             images if features else 0,
             {teacher: maps.stack() for teacher, maps in batch.precomputed.items()},
             noise_seed,
+            images if self.region_unit else 0,
         )
         values, valid = (TeacherViews.split(each, images, patches) for each in (made.values, made.valid))
         shared = None
@@ -127,13 +135,15 @@ class TeacherEnsemble:
         feature_views: int = 0,
         precomputed: Mapping[int, Tensor] | None = None,
         noise_seed: int = 0,
+        regions: int = 0,
     ) -> ViewLabels:
         """Label views [N,3,H,W] in 0..1 with teacher `index`, or with the mean of all of them for AVERAGE.
 
         The primary teacher's features of the first `feature_views` views come along; they cost nothing where the primary
         teacher labels, else one encoder pass over those views. precomputed holds the maps [N,H,W] of the teachers (by
         index) that are `PrecomputedLabels`, in their own kind and scale, NaN where unknown; with such teachers alone, views
-        may be None. noise_seed decides the errors of teachers that have `noise`.
+        may be None. noise_seed decides the errors of teachers that have `noise`. With `regions` R > 0 the first R views are the
+        regions of the others, which follow region by region and are divided by their region's deviation.
         """
         tokens = None
         if index == AVERAGE:
@@ -142,7 +152,8 @@ class TeacherEnsemble:
                 for i in range(len(self.members))
             ]
             tokens = made[0][2]
-            raw, valid = _average([m[0] for m in made], [m[1] for m in made], self.fractions)
+            mean = _average if self.mixing == "average" else _average_raw
+            raw, valid = mean([m[0] for m in made], [m[1] for m in made], self.fractions)
             name = "average"
         else:
             raw, valid, tokens = self._disparity(
@@ -154,7 +165,7 @@ class TeacherEnsemble:
         if self.drop_flat:
             valid = valid & ~flat_maps(raw, valid)[:, None, None]
         _, median, mad = normalize_map(raw, valid)
-        values = unit_scale(raw, valid)
+        values = unit_scale(raw, valid) if not regions else _region_scale(raw, valid, regions)
         if index != AVERAGE:
             noise = self.members[index].noise
             values = rescale(values, noise_seed, noise.scale_jitter, noise.shift_jitter)
@@ -175,6 +186,9 @@ class TeacherEnsemble:
         if member.fit_to is not None:
             label, kind = fit_affine_depth(label, self._ask(member.fit_to, views, 0, precomputed)[0]), "depth"
         values, valid = to_disparity(label, kind)
+        if member.errors is not None:
+            assert views is not None, "the errors of a network need views"
+            values = replace_wrong(values, valid, member.errors.predict(views).to(values), member.noise.errors_over)
         values = corrupt_labels(values, valid, noise_seed + index, member.noise.outliers, member.noise.blur)
         if self.saturated_fraction is not None:
             valid = saturated_mask(values, valid, self.saturated_fraction, far_limit=kind != "disparity")
@@ -209,3 +223,17 @@ def _average(maps: list[Tensor], valid: list[Tensor], fractions: np.ndarray) -> 
     )
     total = weight.sum(0)
     return (normal * weight).sum(0) / total.clamp_min(1e-12), total > 0
+
+
+def _average_raw(maps: list[Tensor], valid: list[Tensor], fractions: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Return the pixel mean of labels in their teachers' own scales, by fraction, where all of them are valid."""
+    weights = torch.tensor(fractions, dtype=maps[0].dtype, device=maps[0].device)[:, None, None, None]
+    everywhere = torch.stack(valid).all(0)
+    return torch.where(everywhere, (torch.stack(maps) * weights).sum(0), 0.0), everywhere
+
+
+def _region_scale(raw: Tensor, valid: Tensor, regions: int) -> Tensor:
+    """Return labels [R+R*P,H,W] over the mean absolute deviation of their region, one of the first R."""
+    scale = statistics(raw[:regions], valid[:regions])[2]
+    patches = len(raw) // regions - 1
+    return raw / torch.cat([scale, scale.repeat_interleave(patches)])[:, None, None]

@@ -1,4 +1,6 @@
-"""The numbers of a step: summed over its micro-steps, brought to the host at once, written to `metrics.jsonl` and TensorBoard."""
+"""The numbers of a step: summed over its micro-steps, brought to the host at once, written to `metrics.jsonl`, TensorBoard and
+experiment trackers.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +13,11 @@ import torch
 from torch import Tensor
 
 from ccd_cli.core.compute import Compute
+from ccd_cli.core.errors import Interrupted
 from ccd_cli.core.files import disk_error, json_line
 from ccd_cli.core.report import Report
 from ccd_cli.distill.state import Run, TrainState
+from ccd_cli.distill.trackers.feeds import Trackers
 
 SHOWN = ("loss", "shared", "local_global", "gradient", "feature", "drift")
 
@@ -49,7 +53,7 @@ class StepMetrics:
 
 
 class MetricsLog:
-    """Writes `metrics.jsonl` and TensorBoard events and shows progress; only in the first process.
+    """Writes `metrics.jsonl` and TensorBoard events, feeds trackers and shows progress; only in the first process.
 
     Lines go into the state too, whose lines are those of the file at the beginning.
     """
@@ -59,6 +63,7 @@ class MetricsLog:
         self.last_loss = float("nan")
         self._lines: Any = None
         self._events: Any = None
+        self._trackers: Trackers | None = None
 
     def __enter__(self) -> Self:
         if not self.run.compute.main:
@@ -72,13 +77,17 @@ class MetricsLog:
             from torch.utils.tensorboard import SummaryWriter
 
             self._events = SummaryWriter(str(folder.events), purge_step=self.first + 1)
+        self._trackers = Trackers(recipe, folder, self.report)
         self.report.begin("Distilling", recipe.optim.steps, self.first)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if not self.run.compute.main:
             return
         self.report.end()
+        if self._trackers is not None:
+            stopped = kind is not None and issubclass(kind, Interrupted)
+            self._trackers.close("stopped" if stopped else "finished" if kind is None else "failed")
         with contextlib.suppress(OSError):
             self._lines.close()
             if self._events is not None:
@@ -113,7 +122,9 @@ class MetricsLog:
         self.report.advance(step, **{key: metrics[key] for key in SHOWN if key in metrics}, **{"img/s": speed})
 
     def events(self, values: dict[str, Any], step: int) -> None:
-        """Add numbers and images (uint8 H,W,3) to TensorBoard; where that fails, warn once and continue without."""
+        """Add numbers and images (uint8 H,W,3) to TensorBoard and trackers; where that fails, warn once and continue without."""
+        if self._trackers is not None:
+            self._trackers.log(values, step)
         if self._events is None:
             return
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import ccd_cli
@@ -69,6 +70,13 @@ def _teachers(run: Run) -> list[str]:
 def _scores(run: Run, state: TrainState, last_loss: float) -> list[str]:
     skipped = state.guard.nonfinite_total
     lines = [f"* Last loss {last_loss:.4f}; {skipped} steps skipped for a loss that was not finite."]
+    clip, norms = (
+        run.recipe.optim.clip,
+        [json.loads(line)["gradient_norm"] for line in state.lines.content().splitlines()],
+    )
+    if clip and (known := [norm for norm in norms if norm is not None]):
+        share = sum(norm > clip for norm in known) / len(known)
+        lines.append(f"* Gradient clipping at a norm of {clip:g} acted in {share:.0%} of the steps.")
     best = state.best
     if best is None or run.validation is None:
         return [

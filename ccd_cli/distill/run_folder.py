@@ -32,6 +32,8 @@ class RunFolder:
         self.record = path / "run.json"
         self.plots = path / "plots"
         self.events = path / "tensorboard"
+        self.trackers = path / "trackers.json"
+        self.wandb = path / "wandb"
         self.lock = path / ".lock"
         self._skip_lock = threading.Lock()
         self._listed: set[str] | None = None
@@ -52,11 +54,11 @@ class RunFolder:
         return f"ccd distill {shlex.quote(str(self.recipe))} --resume --out {shlex.quote(str(self.path))}"
 
     def clear(self) -> None:
-        """Remove a run's files and its folders `checkpoints`, `plots` and `tensorboard`, and nothing else."""
+        """Remove a run's files and its folders `checkpoints`, `plots`, `tensorboard` and `wandb`, and nothing else."""
         self.reopen()
-        for file in (self.recipe, self.student, self.state, self.metrics, self.eval):
+        for file in (self.recipe, self.student, self.state, self.metrics, self.eval, self.trackers):
             file.unlink(missing_ok=True)
-        for folder in (self.plots, self.events, self.state.parent):
+        for folder in (self.plots, self.events, self.wandb, self.state.parent):
             shutil.rmtree(folder, ignore_errors=True)
 
     def reopen(self) -> None:

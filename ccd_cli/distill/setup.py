@@ -34,6 +34,7 @@ from ccd_cli.distill.run_folder import RunFolder
 from ccd_cli.distill.state import Run, TrainState
 from ccd_cli.distill.student import build_student, find_student, first_license
 from ccd_cli.distill.teachers import find_teachers, label_columns, load_ensemble, open_labels
+from ccd_cli.distill.trackers.feeds import openers
 from ccd_cli.distill.validation import Validation, open_validation
 from ccd_cli.labels.format import old_format_note
 from ccd_cli.labels.shards import ShardReader
@@ -68,6 +69,7 @@ def prepare(
     The first process holds the folder's lock until `stack` closes.
     """
     inputs = find_inputs(recipe, folder)
+    openers(recipe.log)  # what is missing is said now
     for warning in inputs.not_read.warnings():
         report.warn(warning)
     compute = choose_compute(settings.device, settings.precision, settings.threads)
@@ -136,8 +138,8 @@ def find_inputs(recipe: DistillRecipe, folder: RunFolder) -> Inputs:
     not_read = NotRead()
     images = open_images(recipe, not_read) if labels is None else labels
     teachers, fits = find_teachers(recipe, labels)
-    if recipe.mixing == "average" and len(teachers) == 1:
-        raise UsageProblem("mixing: average needs more than one teacher.", "Use mixing: select.")
+    if recipe.mixing != "select" and len(teachers) == 1:
+        raise UsageProblem(f"mixing: {recipe.mixing} needs more than one teacher.", "Use mixing: select.")
     arch, weights = find_student(recipe)
     for path in [ref.path for ref in [*teachers, weights] if isinstance(ref, ModelRef)]:
         if path.resolve().is_relative_to(folder.path.resolve()):
@@ -269,6 +271,7 @@ def view_config(recipe: DistillRecipe) -> ViewConfig:
         shared=loss.shared.weight > 0,
         local_global=loss.local_global.weight > 0,
         features=loss.feature.weight > 0,
+        region_labels=loss.local_global.unit == "region",
         ground_truth_teacher=ground_truth[0] if ground_truth else None,
     )
 

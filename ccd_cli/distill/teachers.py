@@ -123,11 +123,27 @@ def load_ensemble(
             report.note(f"Loading teacher {source.name} ({source.kind}, {source.license})")
             teacher = load_teacher(source, None, compute.device, compute.precision, entry.resolution)
             teacher.predict(torch.zeros(1, 3, recipe.crops.size, recipe.crops.size, device=compute.device))
-        members.append(Member(teacher, entry.weight, fit, entry.noise))
+        members.append(Member(teacher, entry.weight, fit, entry.noise, _errors(entry, compute, report)))
     masks = recipe.masks
     return TeacherEnsemble(
-        members, recipe.mixing, masks.saturated_fraction if masks.saturated else None, masks.flat, recipe.seed
+        members,
+        recipe.mixing,
+        masks.saturated_fraction if masks.saturated else None,
+        masks.flat,
+        recipe.seed,
+        recipe.loss.local_global.unit == "region",
     )
+
+
+def _errors(entry: TeacherEntry, compute: Compute, report: Report) -> Teacher | None:
+    """Load the network whose errors an entry's labels get; raises UsageProblem for one that gives no disparity."""
+    if (name := entry.noise.errors_of) is None:
+        return None
+    (source,) = find_models([(name, None)])
+    if source.kind != "disparity":
+        raise UsageProblem(f"noise.errors_of: {name} gives {source.kind}, not disparity.", "Take another model.")
+    report.note(f"Loading {source.name}, whose errors the labels of {entry.model} get")
+    return load_teacher(source, None, compute.device, compute.precision, entry.noise.errors_resolution)
 
 
 def _recorded(labels: ShardReader, place: int) -> PrecomputedLabels:

@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ccd_cli.benchmarks import Benchmark, Prediction, Sample, Spec, spread
 from ccd_cli.benchmarks.generated import HeldOutScenes
@@ -23,8 +22,8 @@ from ccd_cli.geometry.depth_map import checked
 from ccd_cli.metrics.alignment import Method
 from ccd_cli.models.depth_net import DepthNet
 from ccd_cli.scenes.source import SceneSource
+from ccd_cli.scoring import baselines
 from ccd_cli.scoring.alignment import Alignment
-from ccd_cli.scoring.baselines import stretched, trivial_baselines
 from ccd_cli.scoring.image import ScoringOptions, score
 from ccd_cli.scoring.protocol import in_words, protocol
 from ccd_cli.scoring.rows import NOT_SCORES, summary_row
@@ -90,9 +89,15 @@ class Validation:
         return self._means(lambda spec, sample: _predict(network, sample, spec.resolution or resolution))
 
     def baselines(self) -> list[dict[str, Any]]:
-        """Return rows of `model` and scores for the trivial baselines: mean map, vertical gradient, constant."""
-        maps = trivial_baselines(sample for _, _, sample in self._readable())
-        return [_row(name, self._means(partial(_stretch, values))) for name, values in maps.items()]
+        """Return rows of `model` and scores for the trivial baselines: mean map, vertical gradient, constant.
+
+        The mean map of an image is the mean of the others; of a single image there is none.
+        """
+        mean = baselines.MeanMap()
+        for _, _, sample in self._readable():
+            mean.add(sample)
+        names = [name for name in baselines.ABOUT if name != "mean map" or mean.count > 1]
+        return [_row(name, self._means(partial(_baseline, name, mean))) for name in names]
 
     def _readable(self) -> Iterator[tuple[int, Spec, Sample]]:
         """Yield (number, rules, sample) of what can be read; the same every time, else CcdError."""
@@ -196,8 +201,8 @@ def _side(teacher: NativeTeacher, size: int) -> int:
     return teacher.resolution or max(1, round(size / multiple)) * multiple
 
 
-def _stretch(values: NDArray[np.float32], _: Spec, sample: Sample) -> Prediction:
-    return stretched(values, sample)
+def _baseline(name: baselines.Baseline, mean: baselines.MeanMap, _: Spec, sample: Sample) -> Prediction:
+    return baselines.baseline(name, sample, mean)
 
 
 def _predict(network: DepthNet | Teacher, sample: Sample, side: int | None) -> Prediction:

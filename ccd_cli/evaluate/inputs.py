@@ -9,6 +9,7 @@ from ccd_cli.benchmarks.prediction_files import FileSource
 from ccd_cli.core.errors import CcdError
 from ccd_cli.evaluate.settings import Settings
 from ccd_cli.teachers.load import check_runnable, resolve_model
+from ccd_cli.teachers.needs import labels_of
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,7 @@ def find_inputs(settings: Settings) -> Inputs:
     Raises CcdError where a model, every set, or the predictions are missing.
     """
     refs = {word: check_runnable(resolve_model(word, settings.arch)) for word in settings.models}
-    names = [ref.name for ref in refs.values()]
-    models = {word: ref.name if names.count(ref.name) == 1 else word for word, ref in refs.items()}
+    models = labels_of(refs)
     if settings.predictions is not None:
         FileSource(settings.predictions, settings.prediction_kind, scale=settings.prediction_scale)  # the folder
     sets, missing = open_suite(settings.suite, settings.data_root)

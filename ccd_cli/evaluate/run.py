@@ -20,16 +20,17 @@ from ccd_cli.benchmarks.predictors import ModelSource
 from ccd_cli.core.compute import Compute, choose_compute
 from ccd_cli.core.errors import CcdError
 from ccd_cli.core.lock import exclusive_lock
-from ccd_cli.core.paths import expand_home
+from ccd_cli.core.paths import expand_home, folder_name
 from ccd_cli.core.report import Report
 from ccd_cli.core.signals import Signals
+from ccd_cli.evaluate.baselines import BaselineSource, baseline_sources
 from ccd_cli.evaluate.clip import ClipTask
 from ccd_cli.evaluate.figures import Gallery
 from ccd_cli.evaluate.inputs import Inputs, find_inputs
 from ccd_cli.evaluate.report import write_results
 from ccd_cli.evaluate.results import Results, Scored
 from ccd_cli.evaluate.settings import Settings
-from ccd_cli.evaluate.store import ScoreBook, fingerprint, folder_name
+from ccd_cli.evaluate.store import ScoreBook, fingerprint
 from ccd_cli.evaluate.task import Task
 from ccd_cli.metrics.alignment_clip import ClipFit
 from ccd_cli.metrics.methods import CameraChoice
@@ -72,6 +73,8 @@ def _sources(settings: Settings, inputs: Inputs, compute: Compute, report: Repor
         yield lambda: maps
     for word in inputs.models or ([None] if maps is None else []):
         yield partial(_model, settings, word, inputs, compute, report)
+    if settings.baselines:
+        yield from baseline_sources(settings.alignment, settings.limit)
 
 
 def _model(settings: Settings, word: str | None, inputs: Inputs, compute: Compute, report: Report) -> ModelSource:
@@ -107,6 +110,8 @@ class Evaluation:
         """
         alignment = self.alignment
         alignment.check(source.kind)
+        if isinstance(source, BaselineSource) and source.label in self.results.protocol["models"]:
+            source.label += " (baseline)"  # a model is called that
         if any(benchmark.spec.task == "clip" for benchmark in self.sets):
             ClipFit(alignment.method(source.kind), alignment.taken_as(source.kind))  # refused before hours of work
         folder = self.settings.out / folder_name(source.label, self.taken)
@@ -118,7 +123,10 @@ class Evaluation:
         for benchmark in self.sets:
             name = benchmark.spec.name
             if not source.has(benchmark):
-                self.report.note(f"{source.label} has no folder for {name}, which is skipped")
+                why = (
+                    source.why_not(benchmark) if isinstance(source, BaselineSource) else "it has no folder for the set"
+                )
+                self.report.note(f"{source.label} on {name} is skipped: {why}")
                 continue
             records, gallery = self._score_set(source, benchmark, folder, facts)
             used |= {record.get("runtime", "torch") for record in records}
@@ -132,7 +140,7 @@ class Evaluation:
             self.results.shown.append(Scored(source.label, name, records, gallery))
             for text in _warnings(source.label, benchmark.spec, self.results.rows[-1], self.settings.camera):
                 self.report.warn(text)
-            for text in _doubts(source.label, name, records):
+            for text in () if isinstance(source, BaselineSource) else _doubts(source.label, name, records):
                 self.report.warn(text)
 
     def _score_set(
@@ -141,16 +149,19 @@ class Evaluation:
         """Score what is not scored yet; return all records of the set, and its figures."""
         settings, name = self.settings, benchmark.spec.name
         common = fingerprint(*_facts_of(benchmark, settings), facts, settings.alignment, settings.alignment_max_res)
-        wanted = spread(len(benchmark), settings.limit)
+        clip = isinstance(benchmark, ClipBenchmark)
+        first = range(min(len(benchmark), settings.limit or len(benchmark)))
+        wanted = list(first) if clip else spread(len(benchmark), settings.limit)
         keys = [(source.key(benchmark, i), benchmark.fingerprint(i)) for i in range(len(benchmark))]
-        if isinstance(benchmark, ClipBenchmark):  # one fit: every frame's score depends on all of them
-            wanted = list(range(min(len(benchmark), settings.limit or len(benchmark))))
+        if clip or (isinstance(source, BaselineSource) and source.of_others):  # every score depends on all samples
             common = fingerprint(common, wanted, keys)
         fingerprints = [fingerprint(common, key) for key in keys]
         left_out = partial(_leave_out, self.results, self.report, source.label, name)
         with ScoreBook(folder / f"{folder_name(name)}.jsonl", fingerprints, settings.overwrite) as book:
             gallery = Gallery(folder / "pictures" / folder_name(name), book.of(wanted))
             task = Task(source, benchmark, self.options, book, gallery, left_out)
+            if isinstance(source, BaselineSource) and not {*wanted} <= book.records.keys():
+                source.fit(benchmark, wanted, self.signals, self.report)
             if isinstance(benchmark, ClipBenchmark):
                 kept = folder / "maps" / folder_name(name) / common
                 ClipTask(task, benchmark, kept, settings.overwrite).score(wanted, self.signals, self.report)

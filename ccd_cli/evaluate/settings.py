@@ -15,7 +15,7 @@ from ccd_cli.core.settings import (
     resolution_option,
 )
 from ccd_cli.geometry.kinds import Kind
-from ccd_cli.metrics.methods import AlignmentChoice, CameraChoice
+from ccd_cli.metrics.methods import ONE_SCALE, AlignmentChoice, CameraChoice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +67,12 @@ class Settings(RuntimeSettings, DeviceSettings):
         "Evaluation",
         metavar="NAME|FILE",
     )
+    baselines: bool = option(
+        False,
+        "Also score trivial baselines, maps that do not look at the image: the mean of the other images' ground truth, a "
+        "vertical gradient and a constant.",
+        "Evaluation",
+    )
     alignment: AlignmentChoice = option(
         "auto",
         "How predictions are aligned to ground truth; auto: least squares for scale and shift in the space of the "
@@ -111,6 +117,11 @@ class Settings(RuntimeSettings, DeviceSettings):
             if value is not None and self.predictions is None:
                 raise UsageProblem(f"--prediction-{flag} is for precomputed predictions.", "Add --predictions DIR.")
         check_choices(self)
+        if self.baselines and alignment.name in ONE_SCALE:
+            raise UsageProblem(
+                f"--baselines are not defined under --alignment {self.alignment}: they are known up to a scale and a shift.",
+                "Use auto, which fits both, or leave --baselines out.",
+            )
         if self.camera == "own" and self.predictions is not None:
             raise UsageProblem("--camera own needs a model: precomputed predictions come without a predicted camera.")
         if self.arch is not None and len(self.models) != 1:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
@@ -17,12 +16,6 @@ from ccd_cli.scoring.rows import Record
 def fingerprint(*facts: object) -> str:
     """Return a short hash of everything in `facts`: scores with another fingerprint are not these."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=repr).encode()).hexdigest()[:16]
-
-
-def folder_name(label: str, taken: Collection[str] = ()) -> str:
-    """Return a folder's name, valid on every system and not in `taken`, for a label of any characters."""
-    safe = re.sub(r"[^A-Za-z0-9._-]+", "-", label).strip(".-")[:80] or "model"
-    return safe if safe not in taken else f"{safe}-{fingerprint(label)[:6]}"
 
 
 class ScoreBook:

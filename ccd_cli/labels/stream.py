@@ -111,7 +111,7 @@ class LabelStream:
         patches = range(1, 1 + config.patches) if config.local_global else ()
 
         def maps(column: int) -> ImageViews:
-            shared = sample.label(column, 0)[0] if config.shared or config.features else None
+            shared = sample.label(column, 0)[0] if config.labels_whole else None
             found = [sample.label(column, number)[0] for number in patches]
             return ImageViews(shared, np.array(found, np.float32).reshape(-1, config.size, config.size))
 

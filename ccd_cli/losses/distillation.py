@@ -72,7 +72,7 @@ def distillation_loss(prediction: Prediction, labels: Labels, boxes: Tensor, con
         terms["local_global"] = _context_loss(*contexts[-1], config.local_global, config.drop_worst)
     main = contexts[0]
     if config.gradient.weight:
-        terms["gradient"] = gradient_loss(*main, scales=config.gradient.scales)
+        terms["gradient"] = gradient_loss(*main, scales=config.gradient.scales, form=config.gradient.form)
     if config.feature.weight and prediction.tokens is not None and labels.tokens is not None:
         tokens = prediction.tokens.float()
         target = match_grid(labels.tokens.float(), tokens.shape[1])

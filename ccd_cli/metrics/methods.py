@@ -16,6 +16,8 @@ Method = Literal[
     "moge-disparity",
 ]
 METHODS: tuple[str, ...] = get_args(Method)
+ONE_SCALE: frozenset[str] = frozenset({"scale", "median", "none", "moge-scale"})
+"""Methods that fit no shift."""
 AlignmentChoice = Literal["auto"] | Method
 CameraChoice = Literal["set", "own"]
 """Camera with which points are unprojected: the dataset's, or the one that the model predicts."""

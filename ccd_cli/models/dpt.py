@@ -8,6 +8,7 @@ has, is added after the last fusion, so that edges can be finer than the fused l
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -24,10 +25,30 @@ def resize(x: Tensor, size: Sequence[int]) -> Tensor:
     return F.interpolate(x, size=(size[0], size[1]), mode="bilinear", align_corners=True)
 
 
+class _RecoveringReLU(torch.autograd.Function):
+    """ReLU whose clipped values still learn to rise: backward passes a gradient that would raise the output.
+
+    With the plain gradient a network whose output is 0 everywhere, as a random head's can become in its first steps, gets
+    none and stays so for good.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        """Return max(x, 0)."""
+        ctx.save_for_backward(x)
+        return F.relu(x)
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> Tensor:
+        """Pass the gradient where the value is positive, and where it asks for more."""
+        (x,) = ctx.saved_tensors
+        return torch.where((x > 0) | (upstream < 0), upstream, 0)
+
+
 def activate(x: Tensor, activation: Activation, max_depth: float | None) -> Tensor:
     """Turn raw float32 head output into map values; `max_depth` in meters scales a sigmoid."""
     if activation == "relu":
-        return F.relu(x)
+        return cast(Tensor, _RecoveringReLU.apply(x)) if x.requires_grad else F.relu(x)
     if activation == "sigmoid":
         return torch.sigmoid(x) * (max_depth or 1.0)
     if activation == "exp":

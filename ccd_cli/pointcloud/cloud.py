@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccd_cli.core.errors import CcdError
-from ccd_cli.geometry.camera import ABOUT, Source, camera_doubts
+from ccd_cli.geometry.camera import ABOUT, GUESSED_FOV, Source, camera_doubts
 from ccd_cli.geometry.depth_map import Camera, DepthMap
 from ccd_cli.geometry.metric_scale import ToDepth, to_depth_by_range, to_depth_by_reference, value_quantiles
 from ccd_cli.geometry.unproject import flying_pixels, normals_from_depth, unproject
@@ -25,12 +25,15 @@ NEIGHBORS, SPREADS = 20, 2.0
 
 @dataclass(frozen=True)
 class DepthConversion:
-    """How a map, or all frames of a clip, becomes meters, what that depth is called, and beyond where it is cut."""
+    """How a map, or all frames of a clip, becomes meters, what that depth is called, beyond where it is cut, and in words what
+    of it was `assumed` (empty: nothing).
+    """
 
     to_depth: ToDepth
     unit: str
     farthest: float | None = None
     notes: list[str] = field(default_factory=list)
+    assumed: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,9 +76,12 @@ def choose_rule(
         return DepthConversion(ToDepth("metric"), "meter", None, unused)
     near, far = settings.range
     rule = to_depth_by_range(depth_map.kind, quantiles or value_quantiles(depth_map), near, far)
-    how = "taken from --near and --far" if ranged else "assumed; give --near and --far, or --align-to"
-    note = f"Scale unknown ({depth_map.kind} map): the range {near:g} to {far:g} m is {how}"
-    return DepthConversion(rule, f"meter, assumed range {near:g} to {far:g}", TAIL * far if disparity else None, [note])
+    ends = {"--near": (settings.near, f"nearest {near:g} m"), "--far": (settings.far, f"farthest {far:g} m")}
+    open_ends = {flag: text for flag, (given, text) in ends.items() if given is None}
+    what = f"depth from {near:g} to {far:g} m" if not ranged else ", ".join(open_ends.values())
+    said = f"{what} ({depth_map.kind} has no scale; set {' and '.join(open_ends)}, or --align-to)" if open_ends else ""
+    unit = f"meter, assumed range {near:g} to {far:g}"
+    return DepthConversion(rule, unit, TAIL * far if disparity else None, [], said)
 
 
 def cloud_from_map(
@@ -99,7 +105,7 @@ def cloud_from_map(
         height, width = depth_map.values.shape
         raise CcdError(f"The photo is {rgb.dtype} {'x'.join(map(str, rgb.shape))}, the map {height}x{width}.")
     rule = rule or choose_rule(depth_map, settings)
-    notes = [*rule.notes, *_camera_notes(camera, camera_source, depth_map.values.shape)]
+    notes = [*_assumptions(rule, camera_source), *rule.notes, *camera_doubts(camera, depth_map.values.shape)]
     depth = rule.to_depth(depth_map)
     left_out = {"invalid": int(np.isnan(depth).sum())}
     limit = settings.max_depth or rule.farthest
@@ -126,8 +132,11 @@ def cloud_from_map(
     return Cloud(points, colors, normals, rule.unit, notes, left_out, about, rule.to_depth)
 
 
-def _camera_notes(camera: Camera, source: Source | None, size: tuple[int, ...]) -> list[str]:
-    return [*([f"Camera {ABOUT['guess']}"] if source == "guess" else []), *camera_doubts(camera, size)]
+def _assumptions(rule: DepthConversion, source: Source | None) -> list[str]:
+    """One line on the range and the camera, as far as they are assumed, and how to set them."""
+    view = f"a view of {GUESSED_FOV:g} degrees across the longer side (set --fov or --intrinsics)"
+    found = [*([rule.assumed] if rule.assumed else []), *([view] if source == "guess" else [])]
+    return [f"Assumed for the point cloud: {'; '.join(found)}"] if found else []
 
 
 def _about(depth_map: DepthMap, camera: Camera, source: Source | None, rule: DepthConversion) -> dict[str, str]:

@@ -100,7 +100,9 @@ class GeometrySettings:
         "Point cloud",
         flags="--format",
     )
-    preview: bool = option(True, "Render each point cloud as <stem>.cloud.png.", "Point cloud")
+    preview: bool = option(
+        True, "Render each point cloud as <stem>.cloud.png; of a video, one from its middle.", "Point cloud"
+    )
 
     def __post_init__(self) -> None:
         """Check what holds for any image."""

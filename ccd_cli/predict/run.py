@@ -41,12 +41,21 @@ def run(
     Raises Unwritable where the output cannot be written, UsageProblem for one reference file with several inputs, and
     Interrupted after Ctrl-C, with finished results in place.
     """
-    sweep_again()
     outcome = Outcome()
     if found is None:
         media, outcome.failed = find_media(inputs, lines, settings.out, outcome.not_read)
     else:
         media, outcome.failed, outcome.not_read = found
+    check_media(media, settings, outcome, report)
+    with Signals() as signals:
+        predict_media(media, Job(model, settings, compute, report, signals, outcome))
+        raise_if_stopped(signals)
+    return outcome
+
+
+def check_media(media: list[Media], settings: Settings, outcome: Outcome, report: Report) -> None:
+    """Warn of what is no input; raises UsageProblem for one reference file with several inputs."""
+    sweep_again()
     if settings.align_to is not None and settings.align_to.is_file() and len(media) > 1:
         raise UsageProblem(f"--align-to is one file for {len(media)} inputs.", "Give a folder of <stem>.png.")
     for name, reason in outcome.failed:
@@ -55,17 +64,22 @@ def run(
         report.warn(warning)
     if not any(m.video for m in media) and (unused := changed(settings, "Video")):
         report.warn(f"{', '.join(unused)}: for videos only; images are predicted one by one")
-    with Signals() as signals:
-        job = Job(model, settings, compute, report, signals, outcome)
-        media = _claimed(media, job)
-        clips = [m for m in media if m.video]
-        predict_images([m for m in media if not m.video], job, partial(_frames, clips, job))
-        for place, clip in enumerate(clips):
-            if signals.received is None:
-                predict_video(clip, job, partial(_frames, clips[place:], job))
-        if signals.received is not None:
-            raise signals.interruption("Interrupted.", "Finished results are in place; run again to resume.")
-    return outcome
+
+
+def predict_media(media: list[Media], job: Job) -> None:
+    """Predict images and videos with one model, until a signal comes; what comes of them goes to `job.outcome`."""
+    media = claimed(media, job)
+    clips = [m for m in media if m.video]
+    predict_images([m for m in media if not m.video], job, partial(_frames, clips, job))
+    for place, clip in enumerate(clips):
+        if job.signals.received is None:
+            predict_video(clip, job, partial(_frames, clips[place:], job))
+
+
+def raise_if_stopped(signals: Signals) -> None:
+    """Raise Interrupted after a signal."""
+    if signals.received is not None:
+        raise signals.interruption("Interrupted.", "Finished results are in place; run again to resume.")
 
 
 def _frames(clips: list[Media], job: Job) -> int:
@@ -73,8 +87,8 @@ def _frames(clips: list[Media], job: Job) -> int:
     return sum(count_frames(clip, job) for clip in clips)
 
 
-def _claimed(media: list[Media], job: Job) -> list[Media]:
-    """The inputs whose results would not overwrite an input or a foreign file; the others fail."""
+def claimed(media: list[Media], job: Job) -> list[Media]:
+    """Return the inputs whose results would not overwrite an input or a foreign file; the others fail."""
     inputs, free = {item.path.resolve() for item in media}, []
     for item in media:
         try:

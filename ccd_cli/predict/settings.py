@@ -14,12 +14,14 @@ Mode = Literal["none", "ema", "align"]
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSettings:
-    """Which network predicts, and how it is loaded."""
+    """Which networks predict, and how they are loaded. Raises UsageProblem for one that is named twice."""
 
-    model: str | None = option(
-        None,
-        "Catalog name, run folder or checkpoint.",
+    models: tuple[str, ...] = option(
+        (),
+        "Catalog name, run folder or checkpoint; repeat to compare several: results of each in a folder of its own, and with "
+        "--save side one image of all.",
         "Model",
+        flags="--model",
         metavar="MODEL",
         default_text="depth-anything-v2-small",
     )
@@ -29,6 +31,13 @@ class ModelSettings:
     compiled: bool = option(
         False, "Compile the network with torch.compile: slower start, faster inference.", "Runtime", flags="--compile"
     )
+
+    def __post_init__(self) -> None:
+        """Check what several models cannot share."""
+        if twice := sorted({word for word in self.models if self.models.count(word) > 1}):
+            raise UsageProblem(f"--model {twice[0]} is given twice.", "Name every model once.")
+        if self.arch is not None and len(self.models) > 1:
+            raise UsageProblem("--arch is for a single checkpoint file.", "Combine it with exactly one --model.")
 
 
 @dataclass(frozen=True, kw_only=True)

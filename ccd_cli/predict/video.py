@@ -44,7 +44,7 @@ from ccd_cli.predict.earlier import earlier_results
 from ccd_cli.predict.job import Fingerprints, Job, existing_results, fingerprints_of, origin
 from ccd_cli.predict.letterbox import Letterbox, letterbox_of
 from ccd_cli.predict.temporal import Mode, Stabilizer, default_mode
-from ccd_cli.predict.video_clouds import CloudFrames, discard_frames
+from ccd_cli.predict.video_clouds import CloudFrames, discard_frames, preview_of
 
 PREFETCHED_FRAMES = 4
 QUEUED_FRAMES = 4
@@ -312,6 +312,8 @@ def _finish(source: _Source, clip: _Clip, notes: list[Any], job: Job) -> tuple[d
         except CcdError as error:
             problems.append(f"No point clouds: {error}")
             fingerprints = fingerprints._replace(all="unfinished")
+        if settings.preview and preview_of(source.base).is_file():
+            files["preview"] = preview_of(source.base).name
     if source.base.is_dir():
         files["frames"] = source.base.name
     about = origin(job.model, source.shape, camera_source, fingerprints)

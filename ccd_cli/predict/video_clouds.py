@@ -18,8 +18,10 @@ from ccd_cli.geometry.depth_map import Camera, DepthMap
 from ccd_cli.media.find import Media
 from ccd_cli.media.map_read import read_reference
 from ccd_cli.media.map_write import with_suffix
+from ccd_cli.media.outputs import CLOUD_PICTURE
 from ccd_cli.pointcloud.cloud import choose_rule, cloud_from_map
 from ccd_cli.pointcloud.files import write_cloud
+from ccd_cli.pointcloud.preview import write_preview
 from ccd_cli.predict.job import reference_file
 from ccd_cli.predict.letterbox import Letterbox
 from ccd_cli.predict.settings import Settings
@@ -51,7 +53,8 @@ class CloudFrames:
     def write(
         self, item: Media, letterbox: Letterbox, model: Model, report: Report, stop: Callable[[], bool] = lambda: False
     ) -> tuple[Camera, Source]:
-        """Write <stem>/NNNNNN.<format> for all stored frames; return the camera of the first frame and its source.
+        """Write <stem>/NNNNNN.<format> for all stored frames, and of the one in the middle <stem>.cloud.png; return the camera
+        of the first frame and its source.
 
         Without a reference, the clip's 1 % and 99 % values are mapped to near and far; with one, the first stored frame is
         fitted to it and the scale is used for all. Raises CcdError where no frame has a cloud, Unwritable where the output
@@ -94,6 +97,8 @@ class CloudFrames:
                     report.note(f"{item.path.name}: {note}")
                 target = with_suffix(self.base / file.stem, f".{settings.cloud_format}")
                 write_cloud(target, cloud.points, cloud.colors, cloud.normals, settings.cloud_format, cloud.about)
+                if settings.preview and (not written or done == (len(files) + 1) // 2):
+                    write_preview(preview_of(self.base), cloud.points, cloud.colors)
                 written += 1
                 report.advance(done)
         finally:
@@ -120,6 +125,11 @@ class CloudFrames:
             raise CcdError("The stored frames have no valid value.")
         low, high = np.quantile(values, (0.01, 0.99))
         return float(low), float(high)
+
+
+def preview_of(base: Path) -> Path:
+    """Return where the picture of a clip's clouds is."""
+    return with_suffix(base, CLOUD_PICTURE)
 
 
 def discard_frames(base: Path) -> None:

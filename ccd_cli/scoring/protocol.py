@@ -47,6 +47,7 @@ def in_words(made: dict[str, Any]) -> list[str]:
         if tasks - {"pairs"}
         else []
     )
+    lines += _baselines(made, tasks)
     for rules in made["datasets"].values():
         lines.append(
             f"{rules['title']}, {rules['images']} here: {rules['about'].rstrip('.')}{_clip(rules, by_method)}."
@@ -71,6 +72,19 @@ def in_words(made: dict[str, Any]) -> list[str]:
         of = made.get("limit_of", "each set")
         lines.append(f"Only {made['limit']} images of {of}, {how}: not comparable with published numbers.")
     return [*lines, f"Metrics: {made['mean']}."] if tasks - {"pairs"} else lines
+
+
+def _baselines(made: dict[str, Any], tasks: set[str]) -> list[str]:
+    """What the trivial baselines are, where there are any."""
+    found = {label: facts["baseline"] for label, facts in made["models"].items() if "baseline" in facts}
+    if not found:
+        return []
+    words = f"Trivial baselines do not look at the image. {'; '.join(f'{k}: {v}' for k, v in found.items())}."
+    if "none" in {facts["alignment"] for facts in made["models"].values()} and tasks - {"pairs"}:
+        words += " They get the scale and the shift that models without an alignment must know."
+    if "clip" in tasks:
+        words += " The other frames of a clip show the same place, which favors their mean."
+    return [words]
 
 
 def _more(made: dict[str, Any], tasks: set[str]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from ccd_cli.core.errors import CcdError, TeacherError
 from ccd_cli.teachers.download.choose import recipe_names
@@ -29,6 +29,12 @@ def find_models(wanted: Iterable[tuple[str, str | None]], recipe: str = "") -> l
     if lacking:
         raise _all_of(lacking, recipe)
     return found
+
+
+def labels_of(refs: Mapping[str, ModelRef]) -> dict[str, str]:
+    """Return {model as typed: its name in tables}: the model's own, or where several share it what was typed."""
+    names = [ref.name for ref in refs.values()]
+    return {word: ref.name if names.count(ref.name) == 1 else word for word, ref in refs.items()}
 
 
 def _all_of(lacking: list[NotReady], recipe: str) -> TeacherError:

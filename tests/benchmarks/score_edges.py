@@ -26,7 +26,7 @@ from ccd_cli.metrics.boundary import depth_pro_f1
 from ccd_cli.scenes.source import SceneSource
 from ccd_cli.scenes.world.compose import FAMILIES
 from ccd_cli.scoring.alignment import Alignment
-from ccd_cli.scoring.baselines import stretched, trivial_baselines
+from ccd_cli.scoring.baselines import MeanMap, baseline
 from ccd_cli.scoring.image import ScoringOptions
 from ccd_cli.scoring.image import score as score_image
 from ccd_cli.teachers.base import Teacher
@@ -69,8 +69,7 @@ def main() -> None:
     scenes = HeldOutScenes(SceneSource(count=args.scenes, height=192, width=256, family=args.family, first=HELD_OUT))
     for model in args.models:
         _show(model, score(predictor(load_teacher(model)), scenes))
-    ramp = trivial_baselines([])["vertical gradient"]
-    _show("vertical gradient", score(lambda sample: stretched(ramp, sample), scenes))
+    _show("vertical gradient", score(lambda sample: baseline("vertical gradient", sample, MeanMap()), scenes))
 
 
 def predictor(teacher: Teacher) -> Callable[[Sample], Prediction]:

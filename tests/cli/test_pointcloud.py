@@ -139,7 +139,7 @@ def test_maps_of_predict_are_found_where_it_leaves_them(pointcloud, tmp_path, sc
     assert record["unit"] == "meter, assumed range 1 to 8" and record["intrinsics_source"] == "guess"
     assert (tmp_path / "ccd-out" / "sub" / "room.ply").is_file()
     assert (tmp_path / "ccd-out" / "sub" / "room.json").read_bytes() == before
-    assert "1 to 8 m is taken from --near and --far" in result.stderr and "60 degrees" in result.stderr
+    assert "1 to 8 m" not in result.stderr and "60 degrees" in result.stderr, "said is only what is assumed"
 
 
 def test_a_reference_makes_meters(pointcloud, tmp_path, scene):
@@ -419,3 +419,32 @@ def test_what_predict_wrote_and_was_damaged_makes_no_cloud(pointcloud, ccd_here,
     result = pointcloud(*flags)
     assert result.exit_code == 1 and f"{what} was changed or damaged since it was written" in result.stderr
     assert "Traceback" not in result.stderr and not cloud.exists()
+
+
+def test_one_valid_pixel_is_a_cloud_with_a_preview_and_none_is_an_error(pointcloud, tmp_path):
+    for name, count in (("one", 1), ("none", 0)):
+        Image.fromarray(np.full((40, 320, 3), 200, np.uint8)).save(tmp_path / f"{name}.png")
+        depth = np.full((40, 320), np.nan, np.float32)
+        depth.ravel()[6000 : 6000 + count] = 2.0
+        np.save(tmp_path / f"{name}.npy", depth)
+    flags = ("--depth", ".", "--kind", "metric", "--no-edge-cut", "--json", "--out", "clouds")
+    result = pointcloud("one.png", "none.png", *flags)
+    made = json.loads(result.stdout)
+    assert result.exit_code == 1 and [r["points"] for r in made["clouds"]] == [1]
+    assert "none.png" in made["failed"][0]["input"] and not (tmp_path / "clouds/none.cloud.png").exists()
+    picture = np.asarray(Image.open(tmp_path / "clouds/one.cloud.png"))
+    assert (picture == 200).any()
+
+
+def test_the_assumptions_are_one_line_and_only_said_where_they_are_made(pointcloud, tmp_path):
+    Image.fromarray(np.full((40, 60, 3), 200, np.uint8)).save(tmp_path / "a.png")
+    np.save(tmp_path / "a.npy", np.linspace(1, 5, 2400, dtype=np.float32).reshape(40, 60))
+    flags = ("a.png", "--depth", "a.npy", "--kind", "disparity", "--out", "clouds")
+    said = pointcloud(*flags).stderr
+    assert (
+        " ".join(said.split()).count("Assumed for the point cloud: depth from 0.5 to 20 m (disparity has no scale; set")
+        == 1
+    )
+    assert " ".join(said.split()).count("a view of 60 degrees across the longer side (set --fov or --intrinsics)") == 1
+    assert "Assumed" not in pointcloud(*flags, "--near", "1", "--far", "4", "--fov", "70").stderr
+    assert "a view of" in pointcloud(*flags, "--near", "1", "--far", "4").stderr

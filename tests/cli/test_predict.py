@@ -21,6 +21,7 @@ from ccd_cli.media.video.read import open_video
 from ccd_cli.models.arch import timm_arch
 from ccd_cli.models.checkpoint import save_model
 from ccd_cli.models.depth_net import DepthNet
+from ccd_cli.pointcloud.preview import preview
 
 ARCH = timm_arch("test_convnext", features=16, resolution=64)
 
@@ -218,6 +219,14 @@ def test_without_a_hub_the_built_in_model_does_it(ccd_here, tmp_path, monkeypatc
     assert "ccd teachers pull" in named.stderr
 
 
+def cloud_of(path):
+    """Points and colors of a binary PLY."""
+    header, _, body = path.read_bytes().partition(b"end_header\n")
+    assert b"format binary_little_endian" in header
+    table = np.frombuffer(body, [("xyz", "<f4", 3), ("rgb", "u1", 3)])
+    return table["xyz"].copy(), table["rgb"].copy()
+
+
 def test_a_video_keeps_count_rate_and_values(predict, tmp_path):
     video(tmp_path / "v.mp4", 30, rate=25)
     result = predict("v.mp4", "--save", "color,png16,npy,side", "--pointcloud", "--every", "10")
@@ -229,6 +238,8 @@ def test_a_video_keeps_count_rate_and_values(predict, tmp_path):
     assert len(list((out / "v").glob("*.npy"))) == 30
     assert sorted(p.name for p in (out / "v").glob("*.ply")) == ["000000.ply", "000010.ply", "000020.ply"]
     told = json.loads((out / "v.json").read_text())
+    assert told["files"]["preview"] == "v.cloud.png"
+    assert np.array_equal(np.asarray(Image.open(out / "v.cloud.png")), preview(*cloud_of(out / "v" / "000010.ply")))
     codes = frames_of(out / "v.depth.mkv", "gray16le")
     ranges = told["video"]["code_ranges"]
     for i, (scale, shift) in enumerate(told["video"]["scale_shift"]):

@@ -64,20 +64,26 @@ def test_a_run_and_ccd_eval_give_one_number(pairs, tiny_recipe, write_recipe, cc
     kept = json.loads((tmp_path / "run/eval.json").read_text())
     teacher = Path(tiny_recipe["teachers"][0]["model"])
     size = str(tiny_recipe["crops"]["size"])
-    result = ccd_here("eval", "--suite", pairs, "--model", "run", "--model", teacher, "--resolution", size, "--json")
+    models = ("--model", "run", "--model", teacher, "--baselines")
+    result = ccd_here("eval", "--suite", pairs, *models, "--resolution", size, "--json")
     assert result.exit_code == 0, result.output
     made = document(result)
-    student, other = made["results"]
+    student, other, *baselines = made["results"]
     for key in COMPARED:
         assert kept["best"][key] == pytest.approx(student[key], rel=1e-6), key
     compared = {row["model"]: row for row in kept["comparison"]}
     for key in COMPARED:
         assert compared[f"teacher {teacher.stem}"][key] == pytest.approx(other[key], rel=1e-6), key
+    assert [row["model"] for row in baselines] == ["mean map", "vertical gradient", "constant"]
+    for row in baselines:
+        for key in COMPARED:
+            assert compared[row["model"]][key] == pytest.approx(row[key], rel=1e-6), (row["model"], key)
     assert kept["best"]["images"] == student["n"] == 3
     assert kept["alignment"] == student["alignment"] == "least-squares-disparity"
     assert kept["protocol"]["datasets"] == made["protocol"]["datasets"]
     ours, theirs = (one["protocol"]["in_words"] for one in (kept, made))
-    assert ours[1:] == theirs[1:] and ours[0].split(": ")[1] == theirs[0].split(": ")[1]
+    assert theirs[1].startswith("Trivial baselines")
+    assert ours[1:] == theirs[2:] and ours[0].split(": ")[1] == theirs[0].split(": ")[1]
     text = " ".join(ours)
     assert (
         "fitted disparity not below 1 / largest ground truth of the image" in text

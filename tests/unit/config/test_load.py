@@ -85,6 +85,8 @@ def test_all_problems_at_once_with_key_paths():
         ({"teachers": [{"model": "a", "weight": 0}]}, "teachers"),
         ({"teachers": ["a", "a"]}, "teachers.1.model"),
         ({"teachers": [{"model": "a", "fit_to": "b"}]}, "teachers.0.fit_to"),
+        ({"teachers": [{"model": "a", "noise": {"errors_over": 0.4}}]}, "teachers.0.noise"),
+        ({"loss": {"local_global": {"unit": "region"}}, "crops": {"region": "own"}}, "loss.local_global.unit"),
     ],
 )
 def test_contradictions(change, key):

@@ -6,7 +6,7 @@ import torch
 
 from ccd_cli.config.load import check_recipe
 from ccd_cli.core.errors import RecipeError
-from ccd_cli.data.corruptions import boundaries, corrupt_labels, rescale
+from ccd_cli.data.corruptions import boundaries, corrupt_labels, replace_wrong, rescale
 from ccd_cli.losses.terms import normalized_l1
 
 
@@ -92,3 +92,29 @@ def test_a_recipe_with_noise_is_checked():
     with pytest.raises(RecipeError) as wrong:
         check_recipe({**raw, "teachers": [entry, "builtin:tiny"], "mixing": "average"}, "test")
     assert [path for path, _ in wrong.value.problems] == ["teachers.0.noise.scale_jitter"]
+
+
+@pytest.mark.parametrize("over", [0.0, 0.2, 0.4])
+def test_errors_of_a_network_replace_the_label_where_it_is_wrong(over):
+    generator = torch.Generator().manual_seed(2)
+    truth = torch.rand(2, 20, 30, generator=generator) + 0.5
+    valid = torch.rand(truth.shape, generator=generator) > 0.1
+    predicted = 7 * truth + 3  # of another scale and shift
+    predicted[:, 4:9, 6:12] *= 1.6  # and wrong in a rectangle
+    found = replace_wrong(torch.where(valid, truth, 0.0), valid, predicted, over)
+    for i in range(2):  # the plain version: a fit by least squares, then pixel by pixel
+        mine = valid[i].numpy()
+        t, p = truth[i].numpy().astype(float), predicted[i].numpy().astype(float)
+        scale, shift = np.polyfit(p[mine], t[mine], 1)
+        fitted = np.maximum(scale * p + shift, 1e-3 * t[mine].mean())
+        wrong = mine & (np.abs(fitted - t) > over * t)
+        want = np.where(wrong, fitted, np.where(mine, t, 0))
+        np.testing.assert_allclose(found[i].numpy(), want, rtol=2e-4, atol=1e-5)
+        assert 0 < wrong.sum() < mine.sum() or over == 0
+    assert torch.equal(replace_wrong(truth, valid, 5 * truth - 1, 0.01), truth)  # nothing is wrong in it
+
+
+def test_a_flat_map_has_no_fit_and_stands_for_the_mean():
+    truth = torch.rand(1, 8, 8) + 1
+    found = replace_wrong(truth, torch.ones(1, 8, 8, dtype=torch.bool), torch.full((1, 8, 8), 4.0), 0.0)
+    assert torch.allclose(found, truth.mean().expand_as(truth))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from ccd_cli.config.common import Noise
 from ccd_cli.core.errors import TeacherError
 from ccd_cli.data.batch import Batch, StudentViews, TeacherViews
 from ccd_cli.distill.ensemble import AVERAGE, Member, TeacherEnsemble, reference_for
@@ -182,3 +183,47 @@ def test_precomputed_maps_of_a_batch_take_the_place_of_the_teacher():
     assert labels.shared.values.shape == (2, 24, 24)
     with pytest.raises(TeacherError, match="not known"):
         ensemble.label(Batch(None, batch.student, batch.boxes, {}, []), 0)
+
+
+def test_the_raw_mean_is_that_of_the_teachers_own_scales(views):
+    members = [Member(Known("a", "disparity"), 1.0), Member(Known("b", "disparity", lambda d: 5 * d + 1), 3.0)]
+    found = TeacherEnsemble(members, "average-raw").label_views(views, AVERAGE)
+    disparity = 1 / (1 + 9 * views[:, 0])
+    raw = 0.25 * disparity + 0.75 * (5 * disparity + 1)
+    assert torch.allclose(found.values, raw / normalize_map(raw, found.valid)[2][:, None, None], rtol=1e-4)
+    kind = TeacherEnsemble(members, "average").label_views(views, AVERAGE)
+    assert not torch.allclose(kind.values, found.values, rtol=1e-2)
+
+
+def test_labels_of_patches_keep_the_unit_of_their_region():
+    regions = torch.rand(2, 3, 24, 24, generator=torch.Generator().manual_seed(1))
+    patches = regions[:, None, :, :12, :12].repeat(1, 2, 1, 2, 2) * torch.tensor([0.2, 1.0]).view(1, 2, 1, 1, 1)
+    batch = Batch(
+        TeacherViews((255 * regions).byte(), (255 * patches).byte()),
+        StudentViews(regions),
+        torch.zeros(2, 2, 3),
+        {},
+        [],
+    )
+    member = Member(Known("a", "disparity"), 1.0)
+    shared = TeacherEnsemble([member], region_unit=True).label(batch, 0)
+    own = TeacherEnsemble([member]).label(batch, 0)
+    assert torch.equal(shared.shared.values, own.shared.values)
+    raw = 1 / (1 + 9 * (batch.teacher.patches[:, :, 0].float() / 255))  # in bytes 9 * 255 would overflow
+    whole = 1 / (1 + 9 * (batch.teacher.shared[:, 0].float() / 255))
+    scale = normalize_map(whole, own.shared.valid)[2]
+    assert torch.allclose(shared.patches.values, raw / scale[:, None, None, None], rtol=1e-4)
+    assert not torch.allclose(own.patches.values, shared.patches.values, rtol=1e-2)
+
+
+def test_a_networks_errors_are_part_of_the_label(views):
+    wrong = Known("wrong", "disparity", lambda d: torch.where(d > 0.3, 0 * d, d))
+    truth = Known("truth", "depth")
+    noise = Noise(errors_of="wrong", errors_over=0.4)
+    noisy = TeacherEnsemble([Member(truth, 1.0, noise=noise, errors=wrong)]).label_views(views, 0)
+    clean = TeacherEnsemble([Member(truth, 1.0)]).label_views(views, 0)
+    again = TeacherEnsemble([Member(truth, 1.0, noise=noise, errors=wrong)]).label_views(views, 0, noise_seed=9)
+    assert torch.equal(noisy.values, again.values)  # of the view alone, not of the step
+    ratio = (noisy.values / clean.values).flatten(1)  # one number a map, its unit, where the label is kept
+    kept = (ratio / ratio.mode(1, keepdim=True).values - 1).abs() < 1e-4
+    assert ((kept.float().mean(1) > 0.3) & (kept.float().mean(1) < 0.95)).all()

@@ -8,6 +8,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from ccd_cli.benchmarks import Sample
 from ccd_cli.benchmarks.generated import HeldOutScenes
 from ccd_cli.config.distill import DistillRecipe
 from ccd_cli.core.errors import CcdError, ImageError, RecipeError
@@ -15,7 +16,7 @@ from ccd_cli.distill.results import is_better
 from ccd_cli.distill.validation import Validation, open_validation
 from ccd_cli.geometry.depth_map import DepthMap
 from ccd_cli.scenes.source import SceneSource
-from ccd_cli.scoring.baselines import SIDE, trivial_baselines
+from ccd_cli.scoring.baselines import SIDE, MeanMap, baseline
 
 
 @pytest.fixture
@@ -157,7 +158,48 @@ def test_generated_scenes_go_through_the_same_evaluator():
     assert validation.protocol["datasets"]["scenes"]["floor"] == "image"
 
 
-def test_baselines_without_ground_truth_are_flat_maps():
-    maps = trivial_baselines([])
-    assert maps["mean map"].shape == (SIDE, SIDE) and np.ptp(maps["mean map"]) == 0
-    assert (np.diff(maps["vertical gradient"], axis=0) > 0).all() and np.ptp(maps["constant"]) == 0
+def sample(name, depth, mask=None):
+    depth = np.asarray(depth, np.float32)
+    return Sample(name, np.zeros((*depth.shape, 3), np.uint8), depth, np.isfinite(depth) if mask is None else mask)
+
+
+def test_the_mean_map_is_of_the_others():
+    """By hand: disparity 1, 2, 3 from top to bottom has the median 2 and MAD (1 + 1) * n / (3 n + 1)."""
+    rise = 1 / np.repeat([1.0, 2.0, 3.0], SIDE)[:, None].repeat(3 * SIDE, 1)
+    first, same, turned = sample("a", rise), sample("b", rise), sample("c", rise[::-1])
+    mean = MeanMap()
+    mean.add(first)
+    with pytest.raises(CcdError, match="no other image"):
+        mean.without(first)
+    mean.add(same)
+    third = 3 * SIDE * SIDE
+    steps = mean.without(first)[[0, SIDE // 2, -1], 0]
+    assert steps == pytest.approx(np.array([-1, 0, 1]) * (3 * third + 1) / (2 * third), rel=1e-6)
+    mean.add(turned)
+    assert mean.count == 3 and np.abs(mean.without(first)).max() < 1e-5, "one up and one down"
+    assert np.allclose(mean.without(sample("another", rise)), mean.without(turned) / 3, atol=1e-5)
+    mean.add(sample("empty", np.full((3 * SIDE, 3 * SIDE), np.nan)))
+    assert mean.count == 3
+    shown = baseline("mean map", turned, mean)
+    assert (
+        shown.kind == "disparity"
+        and shown.values.min() == pytest.approx(1)
+        and shown.values[-1, 0] > shown.values[0, 0]
+    )
+
+
+def test_cells_that_no_other_image_knows_get_the_mean():
+    half = np.repeat([np.nan, 1.0, 0.5, 0.25], SIDE)[:, None].repeat(SIDE, 1)
+    mean = MeanMap("affine-depth")
+    mean.add(sample("a", half))
+    mean.add(sample("b", half))
+    made = mean.without(sample("a", half))
+    assert np.isfinite(made).all() and made[0, 0] == pytest.approx(made[SIDE // 4 :].mean(), rel=1e-4)
+    assert made[SIDE // 4 + 1, 0] > made[-1, 0], "larger is farther"
+    down = baseline("vertical gradient", sample("a", half), mean)
+    assert down.kind == "affine-depth" and (np.diff(down.values, axis=0) <= 0).all(), "nearer to the bottom"
+
+
+def test_a_single_pair_has_no_mean_map(folder):
+    rows = opened(folder, image="rgb1.png", depth="d1.png").baselines()
+    assert [row["model"] for row in rows] == ["vertical gradient", "constant"]

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from ccd_cli.benchmarks import Sample
+from ccd_cli.core.paths import folder_name
 from ccd_cli.evaluate.figures import BEST, PANELS, WIDTH, WORST, Gallery, draw, extremes
-from ccd_cli.evaluate.store import ScoreBook, fingerprint, folder_name
+from ccd_cli.evaluate.store import ScoreBook, fingerprint
 
 MARKS = ["a", "b", "c", "d"]
 

@@ -1,6 +1,7 @@
 """Reduction, gradient matching, features, the scale anchor, drift, and what labels are worth."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -57,7 +58,7 @@ def test_reduce_of_nothing_is_a_zero_with_a_gradient() -> None:
 def test_gradient_loss_against_loops() -> None:
     pred, label, mask = maps()
     residual = (normalize_map(pred, mask)[0] - normalize_map(label, mask)[0]).double()
-    means = []
+    means, sums = [], []
     for stride in (1, 2, 4, 8):
         r, valid = residual[:, ::stride, ::stride], mask[:, ::stride, ::stride]
         steps = []
@@ -68,7 +69,9 @@ def test_gradient_loss_against_loops() -> None:
                         if v < r.shape[1] and u < r.shape[2] and valid[b, y, x] and valid[b, v, u]:
                             steps.append(abs(r[b, v, u] - r[b, y, x]).item())
         means.append(sum(steps) / len(steps))
-    assert gradient_loss(pred, label, mask).item() == pytest.approx(sum(means) / 4, rel=1e-5)
+        sums.append(sum(steps) / int(valid.sum()))
+    assert gradient_loss(pred, label, mask).item() == pytest.approx(sum(sums), rel=1e-5)
+    assert gradient_loss(pred, label, mask, form="mean").item() == pytest.approx(sum(means) / 4, rel=1e-5)
 
 
 def test_gradient_loss_ignores_scale_shift_and_invalid_pixels() -> None:
@@ -87,7 +90,9 @@ def test_gradient_loss_by_finite_differences_and_without_pairs() -> None:
     pred = torch.rand(1, 5, 6, generator=generator, dtype=torch.float64).requires_grad_()
     label = torch.rand(1, 5, 6, generator=generator, dtype=torch.float64)
     mask = torch.rand(1, 5, 6, generator=generator) > 0.1
-    assert torch.autograd.gradcheck(lambda x: gradient_loss(x, label, mask), (pred,), eps=1e-8, atol=1e-5)
+    for form in ("sum", "mean"):
+        loss = partial(gradient_loss, label=label, mask=mask, form=form)
+        assert torch.autograd.gradcheck(loss, (pred,), eps=1e-8, atol=1e-4)
     lonely = gradient_loss(pred, label, torch.zeros_like(mask))
     lonely.backward()
     assert lonely.item() == 0 and pred.grad is not None and (pred.grad == 0).all()

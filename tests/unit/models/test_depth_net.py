@@ -6,6 +6,7 @@ import torch
 from ccd_cli.core.errors import UsageProblem
 from ccd_cli.models.arch import get_arch, timm_arch
 from ccd_cli.models.depth_net import DepthNet, fill_sky
+from ccd_cli.models.dpt import activate
 
 STUDENTS = {
     "conv": timm_arch("mobilenetv4_conv_small_035", features=32),
@@ -145,3 +146,12 @@ def test_fill_sky_is_a_plain_loop_over_images():
     assert not torch.equal(filled[4], depth[4])
     assert filled.shape == depth.shape
     assert torch.equal(fill_sky(depth[:1], sky[:1])[0], filled[0])  # no image looks at another
+
+
+def test_a_network_whose_output_is_zero_everywhere_still_learns_to_rise():
+    x = torch.tensor([-2.0, -1.0, 0.5, 2.0], requires_grad=True)
+    made = activate(x, "relu", None)
+    assert torch.equal(made.detach(), torch.relu(x.detach()))
+    made.backward(torch.tensor([-1.0, 1.0, 1.0, -1.0]))  # the first should rise, the second is as low as it gets
+    assert x.grad.tolist() == [-1.0, 0.0, 1.0, -1.0]
+    assert not activate(x.detach(), "relu", None).requires_grad

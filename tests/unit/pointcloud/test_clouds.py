@@ -59,11 +59,18 @@ def test_an_assumed_range_is_said_and_its_tail_cut():
     values[0, :10] = -50  # a handful of pixels far behind the 1 % quantile
     cloud = cloud_from_map(DepthMap(values, "disparity"), RGB, CAMERA, PLAIN, camera_source="guess")
     assert cloud.unit == "meter, assumed range 0.5 to 20"
-    assert "0.5 to 20 m is assumed" in cloud.notes[0] and "60 degrees" in cloud.notes[1]
+    assert cloud.notes == [
+        "Assumed for the point cloud: depth from 0.5 to 20 m (disparity has no scale; set --near and --far, or --align-to); "
+        "a view of 60 degrees across the longer side (set --fov or --intrinsics)"
+    ]
     assert cloud.left_out["invalid"] == 10 and cloud.points[:, 2].max() <= 60
     assert cloud.points[:, 2].min() == pytest.approx(0.5, rel=0.02) and cloud.points[:, 2].max() > 20
     asked = cloud_from_map(DepthMap(values, "disparity"), RGB, CAMERA, CloudSettings(near=1, far=4))
-    assert "from --near and --far" in asked.notes[0] and asked.unit.endswith("1 to 4")
+    assert asked.notes == [] and asked.unit.endswith("1 to 4"), "said only where something is assumed"
+    half = cloud_from_map(DepthMap(values, "disparity"), RGB, CAMERA, CloudSettings(near=1), camera_source="exif")
+    assert half.notes == [
+        "Assumed for the point cloud: farthest 20 m (disparity has no scale; set --far, or --align-to)"
+    ]
 
 
 def test_frames_of_a_clip_share_one_rule():
@@ -269,6 +276,29 @@ def test_the_nearest_point_is_seen_whatever_the_order():
     middle = picture[100:140, 140:180].reshape(-1, 3)
     assert (middle == [255, 0, 0]).all(-1).mean() > 0.4
     assert not ((middle == BACKGROUND).all(-1)).any()
+
+
+@pytest.mark.parametrize("size", [(50, 400), (400, 50), (300, 300), (2, 800)])
+def test_a_preview_of_any_shape_cuts_nothing_and_fills_the_picture(size):
+    """A wall whose four sides are colored: all four are seen, and it reaches near two opposite sides of the picture."""
+    height, width = size
+    y, x = np.mgrid[:height, :width]
+    scale = 2 / max(size)
+    points = np.stack([(x - width / 2) * scale, (y - height / 2) * scale, 2 + 0.3 * x / width], -1).reshape(-1, 3)
+    colors = np.full((height, width, 3), 90, np.uint8)
+    edges = {"left": [255, 0, 0], "right": [0, 255, 0], "top": [0, 0, 255], "bottom": [255, 255, 0]}
+    down, across = height // 5, width // 5
+    colors[:, :across], colors[:, -across:] = edges["left"], edges["right"]
+    if down:
+        colors[:down, across:-across], colors[-down:, across:-across] = edges["top"], edges["bottom"]
+    picture = preview(points.astype(np.float32), colors.reshape(-1, 3), (240, 320))
+    for name, color in edges.items():
+        if down or name in ("left", "right"):
+            assert (picture == color).all(-1).sum() > 3, name
+    rows, columns = np.nonzero((picture != BACKGROUND).any(-1))
+    assert max(np.ptp(rows) / 240, np.ptp(columns) / 320) > 0.85
+    for side in (picture[0], picture[-1], picture[:, 0], picture[:, -1]):
+        assert (side == BACKGROUND).all(), "a margin all around"
 
 
 def test_a_preview_of_odd_clouds_is_a_picture():
