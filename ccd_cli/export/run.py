@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ccd_cli.core.errors import CcdError, Interrupted, UsageProblem
 from ccd_cli.core.files import move_into_place, work_folder
 from ccd_cli.core.report import Report
-from ccd_cli.export.check import COMPARED, Difference, own_photos, shipped_photos
+from ccd_cli.export.check import AT_LEAST, COMPARED, Difference, own_photos, shipped_photos
 from ccd_cli.export.formats import BARS, Bar
 from ccd_cli.export.plan import Plan, make_plan
 from ccd_cli.export.settings import FIXED, Settings
@@ -45,7 +45,8 @@ def run(model: str, settings: Settings, report: Report) -> Exported | Plan:
     module = importlib.import_module(f".{plan.format.module}", __package__)
     if plan.format.runtime:
         module.need(settings.format, settings.precision)
-    calibration, photos = own_photos(settings.calibration, report) if settings.calibration else ([], [])
+    least = AT_LEAST if settings.precision == "int8" else 1
+    calibration, photos = own_photos(settings.calibration, report, least) if settings.calibration else ([], [])
     if settings.precision != "int8":
         photos = [*calibration, *photos][:COMPARED]
     photos = [*photos, *shipped_photos(judged=settings.precision != "int8")]

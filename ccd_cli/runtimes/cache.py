@@ -92,8 +92,9 @@ def open_cached(runtime: str, graph: Path, precision: str, threads: int | None, 
             temporary.mkdir(parents=True)
             session = open_session(runtime, graph, precision, threads, temporary)
             found = checksum(temporary)
-            temporary.replace(folder)
-            write_json(record, seal({"compiled": found}))
+            if found["files"]:  # on a full disk OpenVINO keeps nothing, without a word
+                temporary.replace(folder)
+                write_json(record, seal({"compiled": found}))
         except OSError as error:
             raise disk_error(error, folder) from error
         finally:
