@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from tests.tiny import tiny_values
 
 torch.set_num_threads(1)  # tiny networks: a second thread waits more than it works
 
+ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("CCD_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 
 
@@ -44,6 +46,21 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"no reference material at {SHARED} (set CCD_SHARED to its folder)")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with the source distribution, the wheel that is built from it, and in `site` what that wheel holds."""
+    for needed in ("build", "hatchling", "hatch_fancy_pypi_readme"):
+        pytest.importorskip(needed)
+    folder = tmp_path_factory.mktemp("built")
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(ROOT)]
+    made = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert made.returncode == 0, made.stdout + made.stderr
+    (wheel,) = folder.glob("ccd_depth-*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder / "site")
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -56,6 +56,8 @@ def command_problem(args: list[str], complete: bool = True) -> str:
             return f"{shown}: no command {name!r}"
         command, context = found, click.Context(found, parent=context, info_name=name)
         path.append(name)
+    if "--help" in args:
+        return ""
     if not complete:
         known = {
             name for parameter in command.get_params(context) for name in (*parameter.opts, *parameter.secondary_opts)

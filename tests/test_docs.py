@@ -7,7 +7,7 @@ import pytest
 
 from ccd_cli import __version__
 from ccd_cli.cli.main import COMMANDS
-from ccd_cli.config.load import shipped
+from ccd_cli.config.find import shipped
 from tests.markdown import (
     anchors,
     changelog_problems,

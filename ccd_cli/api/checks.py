@@ -8,7 +8,7 @@ from ccd_cli.config.common import GROUND_TRUTH
 from ccd_cli.config.distill import DistillRecipe
 from ccd_cli.config.label import LabelRecipe
 from ccd_cli.core.errors import CcdError, RecipeError
-from ccd_cli.core.paths import builtin_path, expand_home
+from ccd_cli.core.paths import expand_home
 
 Fault = tuple[str, CcdError]
 """(recipe key, what is wrong there)."""
@@ -23,7 +23,7 @@ def missing_inputs(recipe: DistillRecipe | LabelRecipe, *, images: bool) -> list
     if images and recipe.images.paths:
         from ccd_cli.media.find import list_photos
 
-        found += _tried("images", lambda: list_photos([builtin_path(text) for text in recipe.images.paths]))
+        found += _tried("images", lambda: list_photos(recipe.images.paths))
     if isinstance(recipe, DistillRecipe):
         if recipe.labels is not None:
             from ccd_cli.labels.shards import read_index

@@ -73,6 +73,16 @@ class PointCloud:
         return len(self.points)
 
     @plain_errors()
+    def preview(self, width: int = 960, height: int = 720) -> NDArray[np.uint8]:
+        """Return uint8 RGB [height, width, 3]: the points from a little beside the camera, as `ccd predict` draws them."""
+        from ccd_cli.pointcloud.preview import preview
+
+        for name, value in (("width", width), ("height", height)):
+            if isinstance(value, bool) or not isinstance(value, int) or not 16 <= value <= 8192:
+                raise UsageProblem(f"{name} is a whole number of pixels from 16 to 8192, not {value!r}.")
+        return preview(self.points, self.colors, (height, width))
+
+    @plain_errors()
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write `.ply`, `.pcd`, `.xyz` or `.glb`, by the suffix, whole or not at all; return the path.
 

@@ -17,6 +17,7 @@ from ccd_cli.api.clouds import CloudOptions, PointCloud, Provenance, public_clou
 from ccd_cli.api.options import camera_of, map_of, number_of, settings_from, text_of
 from ccd_cli.api.reporting import plain_errors
 from ccd_cli.core.errors import CcdError, UsageProblem
+from ccd_cli.core.nearest import choose_from
 from ccd_cli.core.paths import expand_home
 from ccd_cli.geometry import depth_map as core
 from ccd_cli.geometry.camera import GUESSED_FOV, Calibration, Source, camera_from_fov, resolve_camera
@@ -57,7 +58,7 @@ class DepthMap:
         Raises CcdError for an unknown kind, other shapes and types, and a mask or photo of another size.
         """
         if kind not in KINDS:
-            raise UsageProblem(f"There is no kind of map '{kind}'.", f"Kinds: {', '.join(KINDS)}.")
+            raise UsageProblem(f"There is no kind of map '{kind}'.", choose_from(str(kind), KINDS))
         values = map_of("A depth map", values)
         if valid is not None and (np.shape(valid) != values.shape or np.asarray(valid).dtype != np.bool_):
             raise CcdError(f"The mask of a depth map is bool {_shape(values)}, as the map.")

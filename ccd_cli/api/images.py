@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from ccd_cli.core.errors import CcdError, ImageError
-from ccd_cli.core.paths import expand_home
+from ccd_cli.core.paths import builtin_path, expand_home
 from ccd_cli.media.photos import MAX_PIXELS, MIN_SIDE, Limits, Photo, load_photo
 from ccd_cli.media.pixels import reduce_by, to_rgb
 
@@ -78,7 +78,7 @@ def read(given: Given, limits: Limits) -> Photo:
 
 def _one(image: Any, name: str) -> Given:
     if isinstance(image, str | os.PathLike):
-        return Given(expand_home(os.fspath(image)), name)
+        return Given(expand_home(builtin_path(os.fspath(image))), name)
     if isinstance(image, Image.Image):
         return Given(image, name)
     if _is_tensor(image):

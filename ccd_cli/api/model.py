@@ -16,6 +16,7 @@ from ccd_cli.api.reporting import Quiet, plain_errors, warn
 from ccd_cli.core.compute import Compute, choose_compute
 from ccd_cli.core.concurrency import chunks
 from ccd_cli.core.errors import CcdError, UsageProblem
+from ccd_cli.core.nearest import choose_from
 from ccd_cli.core.settings import DeviceSettings, Precision, RuntimeChoice
 from ccd_cli.geometry.camera import camera_doubts
 from ccd_cli.geometry.kinds import Kind
@@ -64,7 +65,7 @@ def load(
     network = settings_from(ModelSettings, {"arch": arch, "resolution": resolution})
     hardware = settings_from(DeviceSettings, {"device": device, "precision": precision})
     if runtime not in RUNTIMES:
-        raise UsageProblem(f"runtime {runtime!r}: unknown value.", f"Choose from {', '.join(RUNTIMES)}.")
+        raise UsageProblem(f"runtime {runtime!r}: unknown value.", choose_from(str(runtime), RUNTIMES))
     if word is not None:
         find_models([(word, arch)])
     compute = choose_compute(hardware.device, hardware.precision)

@@ -6,12 +6,12 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import Field, fields, is_dataclass
-from difflib import get_close_matches
 from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin
 
 from ccd_cli.core.errors import CcdError, UsageProblem, first_line
+from ccd_cli.core.nearest import choose_from, did_you_mean
 from ccd_cli.core.options import Option, choices, options_of
 from ccd_cli.core.paths import expand_home
 
@@ -34,8 +34,7 @@ def settings_from(settings: type[S], values: Mapping[str, Any]) -> S:
     known = {each.name: (each, about) for each, about in options_of(settings)}
     for name in values:
         if name not in known:
-            near = get_close_matches(name, known, n=2, cutoff=0.5)
-            hint = f"Did you mean {' or '.join(near)}?" if near else f"There are: {', '.join(sorted(known))}."
+            hint = did_you_mean(name, known, f"There are: {', '.join(sorted(known))}.")
             raise UsageProblem(f"There is no argument '{name}'.", hint)
     given = {name: os.environ[str(about.env)] for name, (_, about) in known.items() if os.environ.get(about.env or "")}
     checked = {name: _value(*known[name], value) for name, value in {**given, **values}.items()}
@@ -120,7 +119,7 @@ def _value(each: Field[Any], about: Option, value: Any) -> Any:
         return tuple(dict.fromkeys(text_of(name, word).strip() for word in words))
     if words := choices(each.type):
         if value not in words:
-            raise UsageProblem(f"{name} {value!r}: unknown value.", f"Choose from {', '.join(words)}.")
+            raise UsageProblem(f"{name} {value!r}: unknown value.", choose_from(str(value), words))
         return value
     kinds = {kind for kind in (each.type, *get_args(each.type)) if isinstance(kind, type)}
     if bool in kinds:

@@ -17,6 +17,7 @@ from ccd_cli.api.reporting import plain_errors, report_for
 from ccd_cli.benchmarks import Prediction
 from ccd_cli.benchmarks.prediction_files import resized
 from ccd_cli.core.errors import CcdError, UsageProblem
+from ccd_cli.core.nearest import choose_from
 from ccd_cli.core.settings import Precision, RuntimeChoice
 from ccd_cli.geometry.kinds import KINDS, Kind
 from ccd_cli.metrics.alignment import SUBSAMPLED, Floor, Limits
@@ -110,7 +111,7 @@ def metrics(
         rules = {"min_depth": 1e-3, "max_depth": 1e4, "cap": None, "floor": None, "alignment_max_res": None, **limits}
         if unknown := set(rules) - set(MetricLimits.__annotations__):
             raise UsageProblem(
-                f"There is no argument '{min(unknown)}'.", f"There are: {', '.join(MetricLimits.__annotations__)}."
+                f"There is no argument '{min(unknown)}'.", choose_from(min(unknown), MetricLimits.__annotations__)
             )
         for name in ("min_depth", "max_depth", "cap"):
             if rules[name] != float("inf") and (name, rules[name]) != ("cap", None):
@@ -204,6 +205,6 @@ def _limits(rules: dict[str, Any], method: str) -> Limits:
     cap = rules["cap"]
     floor: Floor = rules["floor"] or ("image" if cap is None else "range")
     if floor not in ("published", "image", "range"):
-        raise UsageProblem(f"floor {floor!r}: unknown value.", "Choose from published, image, range.")
+        raise UsageProblem(f"floor {floor!r}: unknown value.", choose_from(str(floor), ("published", "image", "range")))
     end = float(rules["max_depth"]) if cap is None else float(cap)
     return Limits((float(rules["min_depth"]), end), rules["alignment_max_res"] if method in SUBSAMPLED else None, floor)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ccd_cli.core.errors import UsageProblem
+from ccd_cli.core.nearest import choose_from
 from ccd_cli.core.options import option
 from ccd_cli.core.settings import arch_option, out_option, resolution_option
 
@@ -57,4 +58,4 @@ class Settings:
             ("--precision", self.precision, PRECISIONS),
         ):
             if unknown := sorted(set(given) - set(known)):
-                raise UsageProblem(f"{flag} {','.join(unknown)}: unknown value.", f"Choose from {', '.join(known)}.")
+                raise UsageProblem(f"{flag} {','.join(unknown)}: unknown value.", choose_from(unknown[0], known))

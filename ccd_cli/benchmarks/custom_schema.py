@@ -14,6 +14,7 @@ from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
 from ccd_cli.benchmarks.layouts import LAYOUTS
 from ccd_cli.benchmarks.moge.bundle import BUNDLE
 from ccd_cli.config.common import Section
+from ccd_cli.config.problems import problem_of
 from ccd_cli.config.yaml_loader import read_yaml
 from ccd_cli.core.errors import RecipeError
 
@@ -176,12 +177,18 @@ def read_suite(path: Path) -> list[CustomSet]:
             return list(SuiteFile.model_validate(raw).sets)
         return [(CustomClip if _sort(raw) == _CLIP else CustomSet).model_validate(raw)]
     except ValidationError as error:
-        problems = [(_where(e["loc"]), e["msg"]) for e in error.errors()]
+        problems = [_problem(item, raw) for item in error.errors()]
         raise RecipeError(str(path), problems) from None
 
 
-def _where(loc: tuple[int | str, ...]) -> str:
-    return ".".join(str(part) for part in loc if part not in (_PAIRS, _CLIP)) or "file"
+def _problem(item: Any, raw: dict[str, Any]) -> tuple[str, str]:
+    """Return one error of pydantic as (key path, plain words)."""
+    clip = _CLIP in item["loc"] or ("sets" not in raw and _sort(raw) == _CLIP)
+    loc = tuple(part for part in item["loc"] if part not in (_PAIRS, _CLIP))
+    inside = loc[2:] if loc[:1] == ("sets",) and len(loc) > 2 else loc  # the keys of one set
+    top: type[Section] = SuiteFile if "sets" in raw and inside == loc else CustomClip if clip else CustomSet
+    _, problem = problem_of({**item, "loc": inside}, top)
+    return ".".join(map(str, loc)) or "file", problem
 
 
 def _contradictions(rule: CustomSet) -> Iterator[str]:

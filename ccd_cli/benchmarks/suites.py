@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from pathlib import Path
 
 from ccd_cli.benchmarks import da2k
@@ -14,6 +13,7 @@ from ccd_cli.benchmarks.layouts import LAYOUTS, ZERO_SHOT
 from ccd_cli.benchmarks.moge.bundle import BUNDLE, open_moge
 from ccd_cli.benchmarks.zero_shot import open_layout
 from ccd_cli.core.errors import CcdError, UsageProblem
+from ccd_cli.core.nearest import did_you_mean
 from ccd_cli.core.paths import expand_home
 
 BUILTIN = "builtin"
@@ -64,7 +64,7 @@ def open_set(name: str, data_root: Path) -> Benchmark:
         from ccd_cli.benchmarks.generated import GeneratedSet  # imports torch
 
         return GeneratedSet()
-    raise UsageProblem(f"There is no set '{name}'.", f"Known: {', '.join(SETS)}.")
+    raise UsageProblem(f"There is no set '{name}'.", did_you_mean(name, SETS, f"Known: {', '.join(SETS)}."))
 
 
 def open_described(path: Path) -> list[Benchmark]:
@@ -102,9 +102,5 @@ def _names(suite: str) -> tuple[str, ...]:
         return SUITES[suite]
     if suite in SETS:
         return (suite,)
-    near = get_close_matches(suite.lower(), [*SUITES, *SETS], n=2)
-    meant = f"Did you mean {' or '.join(near)}? " if near else ""
-    raise UsageProblem(
-        f"There is no suite '{suite}'.",
-        f"{meant}Use {', '.join(SUITES)}, one set ({', '.join(SETS)}), or a YAML file of your own pairs.",
-    )
+    names = f"Use {', '.join(SUITES)}, one set ({', '.join(SETS)}), or a YAML file of your own pairs."
+    raise UsageProblem(f"There is no suite '{suite}'.", f"{did_you_mean(suite, [*SUITES, *SETS])} {names}".strip())

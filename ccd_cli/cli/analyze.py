@@ -9,7 +9,7 @@ from ccd_cli.cli.options import Command, options_from
 from ccd_cli.cli.screen import JsonScreen, command_line
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, says="Opening datasets")
 @options_from(settings=Settings, screen=JsonScreen)
 def command(settings: Settings, screen: JsonScreen) -> None:
     """Measure how much label noise each normalization spreads, without training.
@@ -26,8 +26,6 @@ def command(settings: Settings, screen: JsonScreen) -> None:
     """
     from dataclasses import replace
 
-    from rich.markup import escape
-
     from ccd_cli.analyze.inputs import find_sets
 
     report = screen.report()
@@ -43,9 +41,7 @@ def command(settings: Settings, screen: JsonScreen) -> None:
         "\nFigure 2: the central crop after two fits": figure2_lines(analysis.figure2()),
     }
     for title, lines in tables.items():
-        report.table(
-            escape(title), [{k: escape(v) if isinstance(v, str) else v for k, v in line.items()} for line in lines]
-        )
+        report.table(title, lines)
     report.note("")
     for line in [*analysis.findings(), *(analysis.protocol["in_words"] if screen.verbose else [])]:
         report.note(line)

@@ -19,7 +19,7 @@ def command() -> None:
     """
 
 
-@command.command("predict", cls=Command)
+@command.command("predict", cls=Command, says="Looking up the model and the runtimes")
 @options_from(settings=Settings, screen=JsonScreen)
 def predict(settings: Settings, screen: JsonScreen) -> None:
     """Measure the network and `ccd predict` under every installed runtime and precision, on this machine's CPU.
@@ -35,6 +35,10 @@ def predict(settings: Settings, screen: JsonScreen) -> None:
       ccd bench predict --model builtin:tiny --images PHOTOS --rounds 5
       ccd bench predict --runtime torch,openvino --precision fp32 --json
     """
+    from ccd_cli.teachers.needs import faults_of
+
+    for _, fault in faults_of([(settings.model, settings.arch)]):
+        raise fault  # before torch loads
     from ccd_cli.bench.results import table
     from ccd_cli.bench.run import run
     from ccd_cli.core.errors import Interrupted

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ccd_cli.cli.options import Group, options_from
+from ccd_cli.cli.complete import suites
+from ccd_cli.cli.options import Group, NearChoice, options_from
 from ccd_cli.cli.screen import JsonScreen
 from ccd_cli.core.options import option
 from ccd_cli.core.settings import data_root_option
@@ -40,7 +41,7 @@ def command() -> None:
     """
 
 
-@command.command("list")
+@command.command("list", says="Looking at the data root")
 @options_from(settings=DataRoot, screen=JsonScreen)
 def list_sets(settings: DataRoot, screen: JsonScreen) -> None:
     """List the datasets: source, size, terms of use, and whether each is installed.
@@ -69,8 +70,8 @@ def list_sets(settings: DataRoot, screen: JsonScreen) -> None:
     )
 
 
-@command.command()
-@click.argument("suite", metavar="SUITE")
+@command.command(says="Opening datasets")
+@click.argument("suite", metavar="SUITE", shell_complete=suites)
 @options_from(settings=CheckSettings, screen=JsonScreen)
 def check(suite: str, settings: CheckSettings, screen: JsonScreen) -> None:
     """Check that a suite (zero-shot, moge, da-2k, builtin), a single dataset or the pairs and clips of a YAML file are
@@ -98,8 +99,8 @@ def check(suite: str, settings: CheckSettings, screen: JsonScreen) -> None:
         raise click.exceptions.Exit(1)
 
 
-@command.command()
-@click.argument("name", metavar="SET", type=click.Choice(SETS))
+@command.command(says="Opening archives")
+@click.argument("name", metavar="SET", type=NearChoice(SETS))
 @options_from(settings=Settings, screen=JsonScreen)
 def prepare(name: str, settings: Settings, screen: JsonScreen) -> None:
     """Convert a dataset's official archives into the layout that `ccd eval` reads.

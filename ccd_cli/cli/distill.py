@@ -7,13 +7,14 @@ from dataclasses import asdict
 
 import click
 
+from ccd_cli.cli.complete import recipes
 from ccd_cli.cli.options import Command, options_from
 from ccd_cli.cli.screen import JsonScreen, RecipeChanges
 from ccd_cli.config.settings import DistillSettings
 
 
-@click.command(cls=Command)
-@click.argument("recipe")
+@click.command(cls=Command, says="Reading the recipe")
+@click.argument("recipe", shell_complete=recipes)
 @options_from(changes=RecipeChanges, settings=DistillSettings, screen=JsonScreen)
 def command(recipe: str, changes: RecipeChanges, settings: DistillSettings, screen: JsonScreen) -> None:
     """Train a student by distillation; teachers label the images during training.
@@ -36,7 +37,6 @@ def command(recipe: str, changes: RecipeChanges, settings: DistillSettings, scre
         return
     report = screen.report()
     result = run_distill(loaded, recipe, settings, report)
-    from ccd_cli.core.paths import builtin_path
     from ccd_cli.media.find import not_read_below
 
     if int(os.environ.get("RANK", "0")) > 0:
@@ -45,11 +45,8 @@ def command(recipe: str, changes: RecipeChanges, settings: DistillSettings, scre
         f"Done: {result.steps} steps, final loss {result.loss:.4f}. Student, model card and plots are in {result.folder}"
     )
     if result.scores:
-        report.note(
-            f"Best checkpoint on the evaluation pairs: AbsRel {result.scores['abs_rel']:.4f} at step "
-            f"{result.scores['step']:.0f}"
-        )
-    not_read = not_read_below([builtin_path(text) for text in loaded.images.paths])
+        report.note(f"Best checkpoint: AbsRel {result.scores['abs_rel']:.4f} at step {result.scores['step']:.0f}")
+    not_read = not_read_below(loaded.images.paths)
     if summary := not_read.summary():
         report.warn(f"{summary.removeprefix(', ').capitalize()}.")
     screen.document({**asdict(result), "folder": str(result.folder), "not_read": not_read.as_json()})

@@ -42,7 +42,7 @@ EXTRAS = {
 }
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, says="Collecting versions and devices")
 @options_from(screen=JsonScreen)
 def command(screen: JsonScreen) -> None:
     """Print versions, devices, optional dependencies and cache folder, for bug reports.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ccd_cli.terminal.report import RichReport
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, says="Opening models and datasets")
 @options_from(settings=Settings, screen=JsonScreen)
 def command(settings: Settings, screen: JsonScreen) -> None:
     """Score models, or precomputed predictions, on datasets with ground-truth depth.
@@ -51,14 +51,11 @@ def command(settings: Settings, screen: JsonScreen) -> None:
 
 def _show(results: Results, report: RichReport, out: Path, verbose: bool) -> None:
     """Show the scores, published ones beside them, and the protocol."""
-    from rich.markup import escape
-
     from ccd_cli.evaluate.report import HTML, published_lines, references, summary
     from ccd_cli.scoring.protocol import in_words
 
     def table(title: str, lines: list[dict[str, object]]) -> None:
-        plain = [{escape(key): escape(str(value)) for key, value in line.items()} for line in lines]
-        report.table(escape(title), cast("list[dict[str, object]]", plain))
+        report.table(title, [{key: str(value) for key, value in line.items()} for line in lines])
 
     lines = summary(results)
     plain_sets = any(row["dataset"] in line for row in results.rows for line in lines)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import click
 
+from ccd_cli.cli.complete import models
 from ccd_cli.cli.options import Command, options_from
 from ccd_cli.cli.screen import JsonScreen
 from ccd_cli.export.settings import Settings
 
 
-@click.command(cls=Command)
-@click.argument("model", metavar="MODEL")
+@click.command(cls=Command, says="Looking up the model")
+@click.argument("model", metavar="MODEL", shell_complete=models)
 @options_from(settings=Settings, screen=JsonScreen)
 def command(model: str, settings: Settings, screen: JsonScreen) -> None:
     """Export a model for other software, run there and compared before it is announced.

@@ -6,13 +6,14 @@ from dataclasses import asdict
 
 import click
 
+from ccd_cli.cli.complete import recipes
 from ccd_cli.cli.options import Command, options_from
 from ccd_cli.cli.screen import JsonScreen, RecipeChanges
 from ccd_cli.config.settings import LabelSettings
 
 
-@click.command(cls=Command)
-@click.argument("recipe")
+@click.command(cls=Command, says="Reading the recipe")
+@click.argument("recipe", shell_complete=recipes)
 @options_from(changes=RecipeChanges, settings=LabelSettings, screen=JsonScreen)
 def command(recipe: str, changes: RecipeChanges, settings: LabelSettings, screen: JsonScreen) -> None:
     """Write multi-teacher pseudo-labels into shards for training (docs/labels.md).
@@ -36,7 +37,6 @@ def command(recipe: str, changes: RecipeChanges, settings: LabelSettings, screen
         return
     report = screen.report()
     result = run_label(loaded, recipe, settings, report, screen.verbose)
-    from ccd_cli.core.paths import builtin_path
     from ccd_cli.media.find import not_read_below
 
     report.note(
@@ -47,7 +47,7 @@ def command(recipe: str, changes: RecipeChanges, settings: LabelSettings, screen
         report.note(
             f"{result.dropped} images were excluded by the recipe's `drop`; see {result.folder / 'quality.jsonl'}"
         )
-    not_read = not_read_below([builtin_path(text) for text in loaded.images.paths])
+    not_read = not_read_below(loaded.images.paths)
     if summary := not_read.summary():
         report.warn(f"{summary.removeprefix(', ').capitalize()}.")
     screen.document({**asdict(result), "folder": str(result.folder), "not_read": not_read.as_json()})

@@ -10,26 +10,41 @@ import traceback
 from typing import Any, NoReturn
 
 import click
+from click.shell_completion import CompletionItem
 
 import ccd_cli
 from ccd_cli.cli.options import check_known
 from ccd_cli.core.errors import CcdError, Interrupted, RecipeError, first_line
+from ccd_cli.core.nearest import did_you_mean
 
-COMMANDS = {
-    "distill": "Train a student by distillation from one or several teachers.",
-    "label": "Write multi-teacher pseudo-labels into shards for training.",
-    "inspect": "Inspect labels or a training run: contact sheet, statistics, summary page.",
-    "predict": "Predict depth for images and videos, with point clouds.",
-    "pointcloud": "Turn images and depth maps into colored point clouds.",
-    "eval": "Score models, or precomputed predictions, on datasets with ground-truth depth.",
-    "export": "Export a model for other software, checked there before it is announced.",
-    "analyze": "Measure how much label noise each normalization spreads, without training.",
-    "bench": "Measure speed, start, memory and error of every installed runtime.",
-    "data": "List, check and prepare the evaluation datasets.",
-    "teachers": "List the model catalog; download, verify and remove weights.",
-    "recipes": "List, show and check recipes.",
-    "doctor": "Print versions, devices and cache folder, for bug reports.",
+GROUPS = {
+    "Depth from images": {
+        "predict": "Predict depth for images and videos, with point clouds.",
+        "pointcloud": "Turn images and depth maps into colored point clouds.",
+    },
+    "Train a student": {
+        "recipes": "List, show, explain, write and check recipes.",
+        "label": "Write multi-teacher pseudo-labels into shards for training.",
+        "distill": "Train a student by distillation from one or several teachers.",
+    },
+    "Look and measure": {
+        "inspect": "One page of predictions, a run, labels or an evaluation; runs compared.",
+        "eval": "Score models or predictions on datasets with ground-truth depth.",
+        "data": "List, check and prepare the evaluation datasets.",
+        "analyze": "Measure how label noise spreads by normalization, without training.",
+        "bench": "Measure speed, start, memory and error of every runtime.",
+    },
+    "Models": {
+        "teachers": "List the model catalog; download, verify and remove weights.",
+        "export": "Export a model for other software, checked there.",
+    },
+    "This installation": {
+        "doctor": "Print versions, devices and cache folder, for bug reports.",
+        "completion": "Print the completion script of a shell: bash, zsh, fish.",
+    },
 }
+"""Commands by what one does with them, with their one-line help."""
+COMMANDS = {name: about for group in GROUPS.values() for name, about in group.items()}
 
 
 NO_ARGUMENTS: tuple[type[click.UsageError], ...] = tuple(
@@ -60,8 +75,15 @@ class LazyGroup(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List commands with their one-line help, importing none of them."""
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+        width = max(map(len, COMMANDS))
+        for title, group in GROUPS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name.ljust(width), about) for name, about in group.items()])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete commands with their one-line help, importing none of them, and the options of the group itself."""
+        commands = [CompletionItem(name, help=text) for name, text in COMMANDS.items() if name.startswith(incomplete)]
+        return commands + click.Command.shell_complete(self, ctx, incomplete)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; library errors become one plain line and an exit code."""
@@ -91,9 +113,18 @@ def show_usage(error: click.UsageError) -> None:
     """Print a mistake in the command line in the style of all errors, and where its help is."""
     where = error.ctx.command_path if error.ctx else "ccd"
     message = error.format_message().rstrip()
+    if isinstance(error, click.NoSuchOption) and error.ctx is not None:
+        message = no_such_option(error.option_name, error.ctx)
     click.echo(
         f"ccd: error: {message}{'' if message.endswith(('.', '?', ')')) else '.'} Help: {where} --help", err=True
     )
+
+
+def no_such_option(name: str, ctx: click.Context) -> str:
+    """Return what is said of an option that a command does not have."""
+    known = [flag for param in ctx.command.get_params(ctx) for flag in (*param.opts, *param.secondary_opts)]
+    hint = did_you_mean(name, [flag for flag in known if flag.startswith("--")])
+    return f"No such option '{name}'.{' ' + hint if hint else ''}"
 
 
 def show(error: CcdError) -> None:
@@ -122,7 +153,7 @@ def main() -> NoReturn:
     # cores a training step took 8 s instead of 0.4 s (tests/benchmarks/bench_wait_policy.py). Set before torch loads.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        code = cli.main(standalone_mode=False)
+        code = cli.main(prog_name="ccd", standalone_mode=False)
     except click.exceptions.Exit as done:
         code = done.exit_code
     except click.Abort:

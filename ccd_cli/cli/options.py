@@ -10,9 +10,9 @@ An option is typed once, as a field of a settings class (see `ccd_cli.core.optio
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
-from difflib import get_close_matches
 from functools import wraps
 from pathlib import Path
 from types import NoneType
@@ -20,6 +20,8 @@ from typing import Any, get_args, get_origin
 
 import click
 
+from ccd_cli.cli import complete
+from ccd_cli.core.nearest import did_you_mean
 from ccd_cli.core.options import PANELS, Option, choices, flag_of, options_of
 
 MAX_BATCH = 1024
@@ -33,8 +35,33 @@ class PanelOption(click.Option):
         self.panel = panel
 
 
+class NearChoice(click.Choice):
+    """A choice of words that names the nearest one to a word that is none of them."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the word; a click error, with the nearest words, for anything else."""
+        if value in self.choices:
+            return value
+        words = ", ".join(map(str, self.choices))
+        hint = did_you_mean(str(value), map(str, self.choices))
+        return self.fail(f"'{value}' is not one of {words}.{' ' + hint if hint else ''}", param, ctx)
+
+
 class Command(click.Command):
-    """A command whose help groups options under headings."""
+    """A command whose help groups options under headings.
+
+    `says`: its first word, on stderr where that is a terminal, before anything is imported that takes its time.
+    """
+
+    def __init__(self, *args: Any, says: str = "", **values: Any) -> None:
+        super().__init__(*args, **values)
+        self.says = says
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Say the first word, and run."""
+        if self.says and not ctx.params.get("quiet") and sys.stderr.isatty():
+            click.echo(self.says, err=True)
+        return super().invoke(ctx)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write one section a heading; options without one, such as --help, are the last."""
@@ -67,8 +94,7 @@ def check_known(group: click.Group, ctx: click.Context, args: list[str]) -> None
     if ctx.resilient_parsing or args[0].startswith("-") or group.get_command(ctx, args[0]) is not None:
         return
     known = group.list_commands(ctx)
-    near = get_close_matches(args[0].lower(), known, n=2, cutoff=0.5)
-    hint = f"Did you mean {' or '.join(near)}?" if near else f"Commands: {', '.join(known)}."
+    hint = did_you_mean(args[0], known, f"Commands: {', '.join(known)}.")
     raise click.UsageError(f"Unknown command '{args[0]}'. {hint}", ctx)
 
 
@@ -115,6 +141,7 @@ def _click_option(each: Field[Any], about: Option) -> Callable[..., Any]:
     kind, default, text = _without_none(each.type), each.default, about.help
     flags = about.flags.split() or [flag_of(each, about)]
     values: dict[str, Any] = {"metavar": about.metavar, "envvar": about.env, "panel": about.panel}
+    values |= {"shell_complete": complete.OPTIONS.get(flags[0])}
     if default is MISSING:
         values["required"], default = True, None
     if about.parser:
@@ -144,7 +171,7 @@ class FiniteRange(click.FloatRange):
 def _click_type(kind: Any, about: Option) -> Any:
     """Return click's type for an annotation."""
     if words := choices(kind):
-        return click.Choice(words)
+        return NearChoice(words)
     if kind in (int, float) and (about.range or about.above is not None):
         low, high = about.range or (about.above, None)
         ranged: Any = click.IntRange if kind is int else FiniteRange
@@ -180,5 +207,16 @@ def _batch(text: str) -> int | None:
     return int(text)
 
 
-PARSERS: dict[str, Callable[[str], Any]] = {"intrinsics": _intrinsics, "comma list": _comma_list, "batch": _batch}
+def _device(text: str) -> str:
+    from ccd_cli.core.compute import check_device
+
+    return check_device(text)
+
+
+PARSERS: dict[str, Callable[[str], Any]] = {
+    "intrinsics": _intrinsics,
+    "comma list": _comma_list,
+    "batch": _batch,
+    "device": _device,
+}
 """What turns the text of an option into its value, for types that click does not know."""

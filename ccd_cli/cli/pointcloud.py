@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import click
 
+from ccd_cli.cli.complete import files
 from ccd_cli.cli.options import Command, options_from
 from ccd_cli.cli.screen import JsonScreen
 from ccd_cli.pointcloud.settings import Settings
 
 
-@click.command(cls=Command)
-@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@click.command(cls=Command, says="Looking for images and depth maps")
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...", shell_complete=files)
 @options_from(settings=Settings, screen=JsonScreen)
 def command(inputs: tuple[str, ...], settings: Settings, screen: JsonScreen) -> None:
     """Turn images and existing depth maps into colored point clouds.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import click
 
+from ccd_cli.cli.complete import files
 from ccd_cli.cli.options import Command, options_from
 from ccd_cli.cli.screen import JsonScreen
 from ccd_cli.core.report import Report
@@ -25,8 +27,8 @@ class Hardware(RuntimeSettings, DeviceSettings):
     """Where and how the network runs."""
 
 
-@click.command(cls=Command)
-@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@click.command(cls=Command, says="Looking for images and videos")
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...", shell_complete=files)
 @options_from(settings=Settings, network=ModelSettings, hardware=Hardware, screen=JsonScreen)
 def command(
     inputs: tuple[str, ...], settings: Settings, network: ModelSettings, hardware: Hardware, screen: JsonScreen
@@ -94,6 +96,8 @@ def command(
     if len(made) > len(rows):
         report.note(f"... and {len(made) - len(rows)} more")
     report.note(f"{len(made)} done, {outcome.skipped} skipped, {len(outcome.failed)} failed{not_read.summary()}.")
+    if len(outcome.done) > 1:
+        report.note(f"See them on one page: ccd inspect {shlex.quote(str(settings.out))} --open")
     _fail(outcome.failed, report)
 
 

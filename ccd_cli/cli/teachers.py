@@ -5,12 +5,11 @@ from typing import Any
 
 import click
 
+from ccd_cli.cli.complete import published, teachers
 from ccd_cli.cli.options import Group, options_from
-from ccd_cli.cli.screen import JsonScreen, Screen
+from ccd_cli.cli.screen import JsonScreen
 from ccd_cli.core.errors import CcdError
 from ccd_cli.core.options import option
-
-WIDTH = 160  # what the whole table needs; a narrow terminal wraps its lines, which is better than cut names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +72,7 @@ def list_teachers(chosen: Filter, screen: JsonScreen) -> None:
 
 
 @command.command()
-@click.argument("name")
+@click.argument("name", shell_complete=teachers)
 @options_from(screen=JsonScreen)
 def info(name: str, screen: JsonScreen) -> None:
     """Show the model card: source, license, paper, preprocessing, kind of output.
@@ -97,10 +96,10 @@ def info(name: str, screen: JsonScreen) -> None:
         click.echo(f'{"install with":<16} pip install -e ".[{values["requires"]}]"')
 
 
-@command.command()
-@click.argument("names", nargs=-1, metavar="[NAME]...")
-@options_from(settings=PullSettings, screen=Screen)
-def pull(names: tuple[str, ...], settings: PullSettings, screen: Screen) -> None:
+@command.command(says="Looking up the models")
+@click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=published)
+@options_from(settings=PullSettings, screen=JsonScreen)
+def pull(names: tuple[str, ...], settings: PullSettings, screen: JsonScreen) -> None:
     """Download weights, resume partial downloads, and verify them against the hub's checksums.
 
     Without a NAME: the models of the recipe `indoor` and of `ccd predict`. HF_ENDPOINT sets the hub's address, HF_TOKEN the
@@ -119,13 +118,15 @@ def pull(names: tuple[str, ...], settings: PullSettings, screen: Screen) -> None
     report = screen.download_report()
     if not chosen and (settings.recipe or settings.all_permissive):
         report.note("Nothing to pull: no published model is named there.")
+        screen.document([])
         return
     outcomes = pull_teachers(chosen or default_names(), report, settings.allow_noncommercial, settings.offline)
+    screen.document([{"name": each.name, "status": each.status, "problem": str(each.error or "")} for each in outcomes])
     _fail([outcome.error for outcome in outcomes if outcome.error], len(outcomes))
 
 
-@command.command()
-@click.argument("names", nargs=-1, metavar="[NAME]...")
+@command.command(says="Comparing checksums")
+@click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=published)
 @options_from(screen=JsonScreen)
 def verify(names: tuple[str, ...], screen: JsonScreen) -> None:
     """Compare the sha256 of downloaded weights with the recorded one; without a NAME, of all models.
@@ -169,9 +170,9 @@ def verify(names: tuple[str, ...], screen: JsonScreen) -> None:
 
 
 @command.command()
-@click.argument("names", nargs=-1, required=True, metavar="NAME...")
-@options_from(screen=Screen)
-def remove(names: tuple[str, ...], screen: Screen) -> None:
+@click.argument("names", nargs=-1, required=True, metavar="NAME...", shell_complete=published)
+@options_from(screen=JsonScreen)
+def remove(names: tuple[str, ...], screen: JsonScreen) -> None:
     """Delete downloaded weights, complete or partial, and print how much space that frees.
 
     Example: ccd teachers remove marigold-lcm
@@ -180,11 +181,17 @@ def remove(names: tuple[str, ...], screen: Screen) -> None:
 
     report = screen.report()
     errors: list[CcdError] = []
+    rows: list[dict[str, Any]] = []
     for name in dict.fromkeys(names):
         try:
-            report.note(f"{name}: removed, {remove_teacher(name, report) / 1e6:,.1f} MB freed")
+            freed = remove_teacher(name, report)
         except CcdError as error:
             errors.append(error)
+            rows.append({"name": name, "freed_bytes": 0, "problem": str(error)})
+        else:
+            report.note(f"{name}: removed, {freed / 1e6:,.1f} MB freed")
+            rows.append({"name": name, "freed_bytes": freed, "problem": ""})
+    screen.document(rows)
     _fail(errors, len(names))
 
 
@@ -219,27 +226,23 @@ def _text(key: str, value: Any) -> str:
 
 def _show(rows: list[dict[str, Any]], verbose: bool) -> None:
     from rich.console import Console
-    from rich.table import Table
 
     from ccd_cli.teachers.licenses import DISPUTED_MARK
     from ccd_cli.teachers.listing import commercial_words, megabytes
+    from ccd_cli.terminal.table import show_table
 
-    table = Table(box=None, pad_edge=False)
-    table.add_column("name", no_wrap=True)
-    for title in ("family", "kind", "size", "license", "commercial", "pulled", *(("repository",) if verbose else ())):
-        table.add_column(title, no_wrap=True, justify="right" if title == "size" else "left")
     words = commercial_words()
-    for row in rows:
-        cells = [
-            row["name"],
-            row["family"],
-            row["kind"] or "?",
-            megabytes(row["size_bytes"]),
-            (row["license"] or "?").removesuffix(f" ({DISPUTED_MARK})"),
-            words[row["name"]],
-            {True: "yes", False: "no", None: "?"}[row["pulled"]],
-        ]
-        table.add_row(*cells, *([row["repo"] or ""] if verbose else []))
-    console = Console()
-    console.width = max(console.width, WIDTH)
-    console.print(table)
+    shown = [
+        {
+            "name": row["name"],
+            "family": row["family"],
+            "kind": row["kind"] or "?",
+            "size": megabytes(row["size_bytes"]),
+            "license": (row["license"] or "?").removesuffix(f" ({DISPUTED_MARK})"),
+            "commercial": words[row["name"]],
+            "pulled": {True: "yes", False: "no", None: "?"}[row["pulled"]],
+            **({"repository": row["repo"] or ""} if verbose else {}),
+        }
+        for row in rows
+    ]
+    show_table(Console(), shown, right=["size"])

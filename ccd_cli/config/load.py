@@ -1,26 +1,23 @@
-"""Find, read, override, check and write recipes. Free of torch."""
+"""Read, override, check and write recipes. Free of torch."""
 
 from __future__ import annotations
 
 import copy
-import difflib
 import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from ccd_cli.config.common import RENAMED
 from ccd_cli.config.distill import DistillRecipe
+from ccd_cli.config.find import find_recipe
 from ccd_cli.config.label import LabelRecipe, label_contradictions
+from ccd_cli.config.problems import problem_of
 from ccd_cli.config.validate import contradictions
 from ccd_cli.config.yaml_loader import dump_yaml, parse_yaml, read_yaml
 from ccd_cli.core.errors import RecipeError
-from ccd_cli.core.paths import exists, shipped_folder
 
 SHORT_FORMS = {"images": "paths", "student": "arch"}
 """Sections that may be given as one plain value, and the key that value stands for."""
@@ -31,49 +28,6 @@ Recipe = TypeVar("Recipe", bound=BaseModel)
 
 Overrides = Sequence[str | tuple[str, Any]]
 """Changes to a recipe: `key.path=value` as typed, or (key path, plain value)."""
-
-
-@dataclass(frozen=True)
-class Shipped:
-    """A recipe that comes with ccd: its name (`indoor`, `paper/table1-...`), file, what it is, how to launch it."""
-
-    name: str
-    path: Path
-    about: str
-    launch: str
-
-
-def shipped() -> list[Shipped]:
-    """Return every shipped recipe, sorted by name; the first two comment lines say what it is and how to launch it.
-
-    `suites/` holds benchmarks for `ccd eval`, not recipes.
-    """
-    folder = shipped_folder()
-    found = []
-    for path in sorted(set(folder.rglob("*.yaml")) - set((folder / "suites").rglob("*.yaml"))):
-        comments = [
-            line.lstrip("# ").strip()
-            for line in path.read_text(encoding="utf-8").splitlines()[:2]
-            if line.startswith("#")
-        ]
-        about, launch = [*comments, "", ""][:2]
-        found.append(Shipped(path.relative_to(folder).with_suffix("").as_posix(), path, about, launch))
-    return found
-
-
-def find_recipe(source: str) -> Path:
-    """Return the file for a path or the name of a shipped recipe; raises RecipeError with the nearest names."""
-    path = Path(source)
-    if exists(path) and path.is_file():
-        return path
-    bare = source.removeprefix("recipes/").removesuffix(".yaml")
-    by_name = {recipe.name: recipe.path for recipe in shipped()}
-    if bare in by_name:
-        return by_name[bare]
-    near = difflib.get_close_matches(bare, by_name, n=3, cutoff=0.4)
-    hint = f"nearest shipped recipes: {', '.join(near)}" if near else "`ccd recipes list` shows those that ship"
-    what = "is a folder, not a recipe file" if exists(path) else "no such file or shipped recipe"
-    raise RecipeError(source[:200], [("file", f"{what}; {hint}")])
 
 
 def load_recipe(source: str | Mapping[str, Any], overrides: Overrides = ()) -> DistillRecipe:
@@ -132,7 +86,7 @@ def _checked(
     try:
         recipe = model.model_validate(raw)
     except ValidationError as error:
-        raise RecipeError(source, [_plain(item, model) for item in error.errors()]) from None
+        raise RecipeError(source, [problem_of(item, model) for item in error.errors()]) from None
     problems = contradict(recipe)
     if problems:
         raise RecipeError(source, problems)
@@ -210,38 +164,3 @@ def _set(raw: dict[str, Any], path: str, value: Any) -> str:
         else:
             return f"'{'.'.join(keys[:i])}' is a plain value and has no key '{key}'"
     return ""
-
-
-def _plain(item: Any, recipe: type[BaseModel]) -> tuple[str, str]:
-    """Turn one pydantic error into (key path, plain words)."""
-    path = ".".join(str(part) for part in item["loc"]) or "recipe"
-    kind, context = item["type"], item.get("ctx", {})
-    if kind == "value_error":
-        return path, str(context["error"])
-    if kind == "extra_forbidden" and item["loc"][-1] in RENAMED:
-        return path, f"is now called '{RENAMED[item['loc'][-1]]}'"
-    if kind == "extra_forbidden":
-        near = difflib.get_close_matches(str(item["loc"][-1]), _keys_beside(item["loc"], recipe), n=1)
-        return path, "unknown key" + (f"; did you mean '{near[0]}'?" if near else "")
-    if kind == "missing":
-        return path, "is required"
-    if kind == "literal_error":
-        return path, f"must be one of {context.get('expected', '')}, not {item['input']!r}"
-    return path, f"{item['msg'][0].lower()}{item['msg'][1:]}, not {item['input']!r}"[:300]
-
-
-def _keys_beside(loc: tuple[Any, ...], recipe: type[BaseModel]) -> list[str]:
-    """Return the keys that are valid where an unknown key was found."""
-    model: Any = recipe
-    for part in loc[:-1]:
-        if isinstance(part, int):
-            continue
-        field = model.model_fields.get(part) if hasattr(model, "model_fields") else None
-        if field is None:
-            return []
-        model = field.annotation
-        for inner in getattr(model, "__args__", ()):
-            for candidate in (inner, *getattr(inner, "__args__", ())):
-                if isinstance(candidate, type) and issubclass(candidate, BaseModel):
-                    model = candidate
-    return list(getattr(model, "model_fields", {}))

@@ -100,6 +100,54 @@ def dump_yaml(value: Any) -> str:
     return str(yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120))
 
 
+def dump_flow(value: Any) -> str:
+    """Return a plain value as YAML on one line, `[1, 2]` or `text`, that `parse_yaml` reads back as it is."""
+    dumped = yaml.dump(
+        [value], Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=float("inf"), default_flow_style=True
+    )
+    text = str(dumped).strip()[1:-1]
+    return re.sub(r"\.0e([-+])0*", r"e\1", text) if isinstance(value, float) else text  # 5e-5, not 5.0e-05
+
+
+def comments_of(text: str) -> dict[tuple[str, ...], str]:
+    """Return {key path: comment} of a YAML mapping: what stands behind `#` on the line where a key begins, or right above it.
+
+    Of several keys on a line, the first has the comment; numbers of entries are part of a path as text. The comment at the head
+    of the file, above the first key, belongs to no key.
+    """
+    lines = text.splitlines()
+    first: dict[int, tuple[str, ...]] = {}
+    ends: dict[int, int] = {}  # line: column behind its last value
+
+    def walk(node: Any, path: tuple[str, ...]) -> None:
+        if isinstance(node, yaml.MappingNode):
+            pairs = [(str(key.value), key, value) for key, value in node.value]
+        elif isinstance(node, yaml.SequenceNode):
+            pairs = [(str(i), value, value) for i, value in enumerate(node.value)]
+        else:
+            pairs = []
+        if not pairs or node.flow_style:
+            ends[node.end_mark.line] = max(ends.get(node.end_mark.line, 0), node.end_mark.column)
+        for name, key, value in pairs:
+            if isinstance(node, yaml.MappingNode):
+                first.setdefault(key.start_mark.line, (*path, name))
+            walk(value, (*path, name))
+
+    walk(yaml.compose(text, Loader=_Loader), ())
+    found = {}
+    for line, path in first.items():
+        above = line
+        while above > 0 and lines[above - 1].lstrip().startswith("#"):
+            above -= 1
+        head = line == min(first)
+        said = [] if head else [each.strip().lstrip("#").strip() for each in lines[above:line]]
+        _, mark, behind = lines[line][ends.get(line, 0) :].partition("#")
+        said += [behind.strip()] if mark else []
+        if said:
+            found[path] = " ".join(said)
+    return found
+
+
 def parse_yaml(text: str, source: str) -> Any:
     """Return the plain Python value of one YAML document; `source` names it in errors.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ccd_cli.core.errors import CcdError, UsageProblem
+from ccd_cli.core.nearest import did_you_mean
 
 if TYPE_CHECKING:
     import torch
@@ -93,6 +95,16 @@ def computed_by(precision: str, runtime: str) -> str:
     return precision if precision == EXACT or runtime == "torch" else f"{precision} ({runtime})"
 
 
+def check_device(device: str) -> str:
+    """Return `--device` as it is; raises UsageProblem, with the nearest word, for what is no device. Torch is not loaded."""
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]{1,3})?", device):
+        raise UsageProblem(
+            f"--device {device}: not a device.",
+            did_you_mean(device, ("auto", "cpu", "cuda", "mps"), "Use auto, cpu, cuda, cuda:N or mps."),
+        )
+    return device
+
+
 def choose_compute(device: str = "auto", precision: str = "auto", threads: int | None = None) -> Compute:
     """Turn `--device`, `--precision` and `--threads` into a Compute; joins the process group under `torchrun`.
 
@@ -101,7 +113,7 @@ def choose_compute(device: str = "auto", precision: str = "auto", threads: int |
     they do not compute in: emulated, it is a hundred times slower.
     """
     world, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
-    plain = device == "cpu" or (device == "auto" and not may_have_gpu())
+    plain = check_device(device) == "cpu" or (device == "auto" and not may_have_gpu())
     place = "cpu" if plain else _torch_place(device, world)
     kind = place.partition(":")[0]
     if precision == "auto":
@@ -130,10 +142,7 @@ def _torch_place(device: str, world: int) -> str:
 
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        chosen = torch.device(device)
-    except RuntimeError as error:
-        raise UsageProblem(f"--device {device}: not a device.", "Use auto, cpu, cuda, cuda:N or mps.") from error
+    chosen = torch.device(device)
     if chosen.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if world > 1 and chosen.index is None:
@@ -145,8 +154,6 @@ def _torch_place(device: str, world: int) -> str:
         torch.cuda.set_device(chosen)
     elif chosen.type == "mps" and not torch.backends.mps.is_available():
         raise UsageProblem("--device mps: not available here.", "Use --device cpu.")
-    elif chosen.type not in ("cpu", "mps"):
-        raise UsageProblem(f"--device {device}: not supported.", "Use auto, cpu, cuda, cuda:N or mps.")
     return str(chosen)
 
 

@@ -78,6 +78,12 @@ class TeacherError(CcdError):
     """A teacher is unknown, not on this machine, or of a kind that this recipe cannot use."""
 
 
+class UnknownModel(TeacherError):
+    """A word that names no model, as a misspelt one. Exit code 2, as for every other word that names nothing."""
+
+    exit_code = 2
+
+
 class TrainingStopped(CcdError):
     """A guard stopped the run (drift, non-finite losses, too many unreadable photos); finished work is saved."""
 

@@ -13,6 +13,7 @@ from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from typing import Any, Literal, get_args, get_origin
 
 from ccd_cli.core.errors import UsageProblem
+from ccd_cli.core.nearest import choose_from
 
 Panel = Literal["Input", "Output", "Model", "Video", "Point cloud", "Camera", "Evaluation", "Runtime", "Other"]
 PANELS: tuple[Panel, ...] = get_args(Panel)
@@ -37,7 +38,7 @@ class Option:
     range: tuple[float | None, float | None] | None = None
     above: float | None = None
     path: Literal["any", "folder", "existing folder", "existing file"] = "any"
-    parser: Literal["intrinsics", "comma list", "batch"] | None = None
+    parser: Literal["intrinsics", "comma list", "batch", "device"] | None = None
     env: str | None = None
     default_text: str = ""
 
@@ -79,7 +80,7 @@ def check_choices(settings: Any) -> None:
     for each, about in options_of(type(settings)):
         value, words = getattr(settings, each.name, None), choices(each.type)
         if words and value is not None and value not in words:
-            raise UsageProblem(f"{flag_of(each, about)} {value}: unknown value.", f"Choose from {', '.join(words)}.")
+            raise UsageProblem(f"{flag_of(each, about)} {value}: unknown value.", choose_from(str(value), words))
 
 
 def choices(annotation: Any) -> tuple[str, ...]:

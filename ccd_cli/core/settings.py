@@ -14,7 +14,9 @@ RuntimeChoice = Literal["auto", "torch", "openvino", "onnxruntime"]
 class DeviceSettings:
     """Where and how networks run; `core.compute.choose_compute` takes the three."""
 
-    device: str = option("auto", "Device: auto, cpu, cuda, cuda:N or mps.", "Runtime", metavar="DEVICE")
+    device: str = option(
+        "auto", "Device: auto, cpu, cuda, cuda:N or mps.", "Runtime", metavar="DEVICE", parser="device"
+    )
     precision: Precision = option(
         "auto", "Floating-point precision of the network; auto: bf16 or fp16 on CUDA, else fp32.", "Runtime"
     )

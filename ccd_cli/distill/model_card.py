@@ -85,9 +85,10 @@ def _scores(run: Run, state: TrainState, last_loss: float) -> list[str]:
         ]
     return [
         *lines,
-        f"* On `{run.validation.name}` ({best['images']:.0f} pairs, {run.validation.protocol['in_words']}, mean over images), "
-        f"best at step {best['step']:.0f}: AbsRel {best['abs_rel']:.4f}, RMSE {best['rmse']:.4f}, delta1 {best['delta1']:.4f}. "
-        "These weights are the best checkpoint; choosing them by this score favors it.",
+        f"* On {run.validation.name}, {best['images']:.0f} images, best at step {best['step']:.0f}: AbsRel {best['abs_rel']:.4f}, "
+        f"RMSE {best['rmse']:.4f}, delta1 {best['delta1']:.4f}. These weights are the best checkpoint; choosing them by this score "
+        "favors it.",
+        *(f"  * {line}" for line in run.validation.protocol["in_words"]),
     ]
 
 

@@ -2,54 +2,92 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from ccd_cli.reports.plotting import literal, save, subplots
+from ccd_cli.distill.run_files import TERMS
+from ccd_cli.reports.plotting import legend_below, literal, save, subplots
 
-TERMS = ("loss", "shared", "local_global", "gradient", "feature", "anchor")
-DPI = 120
+SIZE = (5.6, 3.7)
+"""Inches of a figure of curves: small enough that its words can be read on a phone."""
+DPI = 160
+NAME = 40  # characters of a name in a legend
+MANY = 1000  # dots that are drawn one by one where a figure is not of pixels
 
 
 def plot_metrics(lines: list[dict[str, Any]], folder: Path) -> None:
     """Write `loss.png` and `drift.png` for the lines of `metrics.jsonl`."""
-    steps = np.array([line["step"] for line in lines])
-    figure, axes = subplots(figsize=(8, 4.5), layout="constrained")
-    for term in TERMS:
-        values = _column(lines, term)
-        if np.isfinite(values).any():
-            color = axes.plot(steps, values, linewidth=0.5, alpha=0.3)[0].get_color()
-            axes.plot(steps, _smooth(values), color=color, linewidth=2 if term == "loss" else 1.2, label=term)
-    axes.set(xlabel="step", ylabel="loss and its unweighted terms", title="Distillation loss")
-    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
-    save(figure, folder / "loss.png", DPI)
-    figure, axes = subplots(figsize=(8, 4.5), layout="constrained")
-    drift = _column(lines, "drift")
-    for teacher in sorted({str(line["teacher"]) for line in lines}):
-        chosen = np.array([str(line["teacher"]) == teacher for line in lines])
-        axes.plot(steps[chosen], drift[chosen], ".", markersize=5, zorder=3, label=literal(teacher))
-    axes.plot(steps, _smooth(drift), color="black", linewidth=1.5, label="smoothed")
-    axes.axhline(0.0, color="gray", linewidth=0.8)
-    axes.set(xlabel="step", ylabel="log(student MAD / label MAD)", title="Drift: 0 means the labels' unit scale")
-    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False, markerscale=2)
-    save(figure, folder / "drift.png", DPI)
+    save(loss_figure(lines), folder / "loss.png", DPI)
+    save(drift_figure(lines), folder / "drift.png", DPI)
 
 
 def plot_scores(history: list[dict[str, float]], folder: Path) -> None:
     """Write `scores.png`: AbsRel and delta1 of every evaluation; `history` holds step, abs_rel and delta1."""
-    figure, axes = subplots(figsize=(8, 4.5), layout="constrained")
+    save(scores_figure(history), folder / "scores.png", DPI)
+
+
+def loss_figure(lines: list[dict[str, Any]]) -> Figure:
+    """Return the curves of the loss and its terms over the steps of a run."""
+    figure, axes = subplots(figsize=SIZE, layout="constrained")
+    steps, handles = np.array([line["step"] for line in lines]), []
+    for term in TERMS:
+        values = _column(lines, term)
+        if np.isfinite(values).any():
+            color = axes.plot(steps, values, linewidth=0.5, alpha=0.3)[0].get_color()
+            width = 2 if term == "loss" else 1.2
+            handles += axes.plot(steps, smooth(values), color=color, linewidth=width, label=term.replace("_", "-"))
+    axes.set(xlabel="step", ylabel="loss and its unweighted terms")
+    _whole_steps(axes)
+    legend_below(figure, handles)
+    return figure
+
+
+def drift_figure(lines: list[dict[str, Any]]) -> Figure:
+    """Return the drift over the steps of a run, a dot a step in its teacher's color."""
+    figure, axes = subplots(figsize=SIZE, layout="constrained")
+    steps, drift, handles = np.array([line["step"] for line in lines]), _column(lines, "drift"), []
+    for teacher in sorted({str(line["teacher"]) for line in lines if "teacher" in line}):
+        chosen = np.array([str(line.get("teacher")) == teacher for line in lines])
+        label, many = literal(teacher, NAME), len(lines) > MANY
+        handles += axes.plot(steps[chosen], drift[chosen], ".", markersize=5, zorder=3, label=label, rasterized=many)
+    handles += axes.plot(steps, smooth(drift), color="black", linewidth=1.5, label="smoothed")
+    axes.axhline(0.0, color="gray", linewidth=0.8)
+    axes.set(xlabel="step", ylabel="log(student MAD / label MAD)")
+    _whole_steps(axes)
+    legend_below(figure, handles)
+    return figure
+
+
+def scores_figure(history: list[dict[str, float]]) -> Figure:
+    """Return AbsRel and delta1 of every evaluation, below each other over the same steps."""
+    figure, (top, bottom) = subplots(2, figsize=SIZE, layout="constrained", sharex=True)
     steps = [h["step"] for h in history]
-    axes.plot(steps, [h["abs_rel"] for h in history], "o-", color="tab:red", label="AbsRel (lower is better)")
-    axes.set(xlabel="step", ylabel="AbsRel", title="Validation scores")
-    right = axes.twinx()
-    right.plot(steps, [h["delta1"] for h in history], "s--", color="tab:blue", label="delta1 (higher is better)")
-    right.set_ylabel("delta1")
-    handles = [*axes.get_lines(), *right.get_lines()]
-    axes.legend(handles, [str(h.get_label()) for h in handles])
-    save(figure, folder / "scores.png", DPI)
+    top.plot(steps, _column(history, "abs_rel"), "o-", color="tab:red")
+    bottom.plot(steps, _column(history, "delta1"), "s-", color="tab:blue")
+    top.set(ylabel="AbsRel", title="AbsRel: lower is better. δ1: higher is better.")
+    top.title.set_fontsize("medium")
+    bottom.set(xlabel="step", ylabel="δ1")
+    _whole_steps(bottom)
+    return figure
+
+
+def curves_figure(runs: Mapping[str, tuple[Sequence[float], np.ndarray]], ylabel: str, marker: str = "") -> Figure:
+    """Return curves of several runs on one axis: name -> (steps, values [N]); `marker` as of matplotlib."""
+    figure, axes = subplots(figsize=SIZE, layout="constrained")
+    handles = []
+    for name, (steps, values) in runs.items():
+        handles += axes.plot(steps, values, marker=marker, linewidth=1.5, label=literal(name, NAME))
+    axes.set(xlabel="step", ylabel=ylabel)
+    _whole_steps(axes)
+    legend_below(figure, handles)
+    return figure
 
 
 def plot_samples(images: np.ndarray, columns: dict[str, np.ndarray], path: Path) -> np.ndarray:
@@ -83,11 +121,16 @@ def color(disparity: np.ndarray) -> np.ndarray:
     return painted
 
 
+def _whole_steps(axes: Axes) -> None:
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
+
+
 def _column(lines: list[dict[str, Any]], key: str) -> np.ndarray:
     return np.array([np.nan if line.get(key) is None else line[key] for line in lines], np.float64)
 
 
-def _smooth(values: np.ndarray) -> np.ndarray:
+def smooth(values: np.ndarray) -> np.ndarray:
     """Return a centered moving average over a fiftieth of the run that skips missing values."""
     width = max(1, len(values) // 50)
     kernel = np.ones(width)

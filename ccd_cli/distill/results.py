@@ -131,6 +131,6 @@ def _comparison(run: Run, state: TrainState, log: MetricsLog) -> list[dict[str, 
     log.report.note("Scoring teachers, the untrained student and trivial baselines, for comparison")
     untrained = run.untrained.to(run.compute.device)
     rows = compare(run.validation, run.ensemble, untrained, state.best, run.recipe.crops.size)
-    title = f"On {run.validation.name} ({run.validation.protocol['in_words']}, {len(run.validation)} images)"
+    title = f"On {run.validation.name}, {len(run.validation)} images"
     log.report.table(title, rows)
     return rows

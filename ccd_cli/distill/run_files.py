@@ -14,6 +14,8 @@ from ccd_cli.core.files import read_json_lines
 from ccd_cli.core.parse import parse_json, read_text
 from ccd_cli.distill.run_folder import RunFolder
 
+TERMS = ("loss", "shared", "local_global", "gradient", "feature", "anchor")
+"""The loss of a step and its terms before their weights, as `metrics.jsonl` calls them."""
 _AGAIN = "Restore it, or start over: ccd distill RECIPE --overwrite"
 
 
@@ -33,23 +35,30 @@ def read_metrics(folder: RunFolder) -> list[dict[str, Any]]:
     lines = read_json_lines(folder.metrics)
     for number, line in enumerate(lines, 1):
         good = isinstance(line, dict) and type(line.get("step")) is int and _number(line.get("loss", ""))
-        if not good or not all(_number(line.get(key)) for key in ("drift", "images_per_second")):
+        if not good or not all(_number(line.get(key)) for key in (*TERMS, "drift", "images_per_second")):
             raise CcdError(f"{folder.metrics}: line {number} is no step of a run.", _AGAIN)
     return lines
 
 
 def read_scores(folder: RunFolder) -> dict[str, Any]:
-    """Return `eval.json`, whose `best` is a table of numbers or None and `comparison` a list of rows; CcdError if damaged."""
+    """Return `eval.json`: `best` is a table of numbers or None, `history` a list of such tables, `comparison` one of rows and
+    `protocol` a table. Raises CcdError for anything else.
+    """
     try:
         scores = parse_json(read_text(folder.eval))
         best, rows = scores["best"], scores.get("comparison") or []
+        history, protocol = scores.get("history") or [], scores.get("protocol") or {}
         if best is not None and not (best == {} or (all(map(_number, best.values())) and best["step"] >= 0)):
             raise ValueError("best")
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise ValueError("comparison")
+        if not all(all(map(_number, each.values())) and each["step"] >= 0 for each in history):
+            raise ValueError("history")
+        if not isinstance(protocol.get("in_words") or [], list):
+            raise ValueError("protocol")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CcdError(f"{folder.eval} is damaged.", _AGAIN) from error
-    return {**scores, "best": best or None, "comparison": rows}
+    return {**scores, "best": best or None, "history": history, "comparison": rows, "protocol": protocol}
 
 
 def _number(value: Any) -> bool:

@@ -19,7 +19,6 @@ from ccd_cli.core.compute import Compute, choose_compute
 from ccd_cli.core.errors import UsageProblem
 from ccd_cli.core.files import check_free_space, write_text
 from ccd_cli.core.lock import exclusive_lock
-from ccd_cli.core.paths import builtin_path
 from ccd_cli.core.report import Report
 from ccd_cli.core.seeding import Draw, step_seed
 from ccd_cli.data.augment import Augmentation
@@ -221,7 +220,7 @@ def _unreadable(recipe: DistillRecipe, images: Source | ShardReader, report: Rep
 def open_images(recipe: DistillRecipe, not_read: NotRead | None = None) -> Source:
     """Return the recipe's images, and in `not_read` what is passed over; raises CcdError where a folder holds none."""
     images = recipe.images
-    photos = list_photos([builtin_path(text) for text in images.paths], not_read) if images.paths else []
+    photos = list_photos(images.paths, not_read) if images.paths else []
     scenes = images.scenes
     if scenes is None:
         return Source(photos)

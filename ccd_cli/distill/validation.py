@@ -25,7 +25,7 @@ from ccd_cli.scenes.source import SceneSource
 from ccd_cli.scoring import baselines
 from ccd_cli.scoring.alignment import Alignment
 from ccd_cli.scoring.image import ScoringOptions, score
-from ccd_cli.scoring.protocol import in_words, protocol
+from ccd_cli.scoring.protocol import HELD_OUT_SCENES, in_words, protocol
 from ccd_cli.scoring.rows import NOT_SCORES, summary_row
 from ccd_cli.teachers.adapters.native import NativeTeacher, predict_photos
 from ccd_cli.teachers.base import Teacher
@@ -154,7 +154,7 @@ def open_validation(recipe: DistillRecipe) -> Validation | None:
         return None
     shape = recipe.images.scenes or Scenes()
     scenes = SceneSource(min(rule.scenes, rule.max_images), shape.height, shape.width, shape.family, HELD_OUT)
-    return Validation("generated scenes", [HeldOutScenes(scenes)], None, size, "eval.scenes")
+    return Validation("generated scenes", [HeldOutScenes(scenes)], None, size, HELD_OUT_SCENES)
 
 
 def compare(

@@ -11,27 +11,13 @@ from ccd_cli.evaluate.published import Published
 from ccd_cli.evaluate.results import Results, Scored
 from ccd_cli.media.colorize import DEFAULT
 from ccd_cli.metrics.depth import METRICS
-from ccd_cli.reports.html import number, render
+from ccd_cli.reports.html import human, number, render
+from ccd_cli.scoring.names import NAMES, display_name
 from ccd_cli.scoring.protocol import in_words
 from ccd_cli.scoring.rows import HEADLINES, NOT_SCORES, Record, headline, mean_ranks
 
 FITS = {"metric": "after a shift", "scale": "after a scale", "affine": "after a scale and a shift"}
 """What points are aligned by, in the names of their metrics and in words."""
-NAMES = {
-    "abs_rel": "AbsRel",
-    "sq_rel": "SqRel",
-    "rmse": "RMSE",
-    "rmse_log": "RMSE log",
-    "silog": "SILog",
-    "irmse": "iRMSE",
-    "delta1": "δ1",
-    "delta2": "δ2",
-    "delta3": "δ3",
-    "boundary_f1": "boundary F1",
-    "moge_boundary_f1": "boundary F1 (MoGe)",
-    "pair_accuracy": "pair accuracy",
-    "tae": "TAE",
-}
 MEANING = {
     "abs_rel": "AbsRel: mean relative error, lower is better. δ1: fraction of pixels within 25 %, higher is better.",
     "pair_accuracy": "Pair accuracy: fraction of pairs whose closer point is predicted closer, higher is better; chance is 0.5.",
@@ -49,12 +35,17 @@ def page(results: Results, references: Sequence[Published], origin: dict[str, st
         "evaluation",
         title=f"Depth evaluation: {results.protocol['suite']}",
         meanings=[text for key, text in MEANING.items() if _has(results, key)],
+        compared=len({row["model"] for row in results.rows if row["n"]}) > 1,
         sets=[
             {
                 "name": name,
                 "title": titles[name],
                 "heads": [NAMES[key] for key in keys] or ["–"],
-                "galleries": [(shown.model, list(_figures(shown))) for shown in results.shown if shown.dataset == name],
+                "galleries": [
+                    (shown.model, list(_figures(shown)))
+                    for shown in results.shown
+                    if shown.dataset == name and shown.records  # else every image failed
+                ],
             }
             for name, keys in columns.items()
         ],
@@ -62,19 +53,20 @@ def page(results: Results, references: Sequence[Published], origin: dict[str, st
         overview=_overview(results, columns, ranks),
         skipped=_skipped(results),
         protocol=in_words(results.protocol),
-        metrics={key: _name(key) for key in _metrics(results)},
+        metrics={key: display_name(key) for key in _metrics(results)},
         rows=results.rows,
         titles=titles,
         points=[row for row in results.rows if any(key.startswith("points_") for key in row)],
         fits=FITS,
         references=references,
         pairs=_has(results, "pair_accuracy"),
+        maps=_has(results, "abs_rel"),
         depth_colors=DEFAULT,
         error_colors=ERROR_COLORS,
         error_max=ERROR_MAX,
         origin=origin,
         models=[
-            f"{name}: " + ", ".join(f"{key} {value}" for key, value in facts.items() if value)
+            f"{name}: " + ", ".join(f"{key.replace('_', ' ')} {human(value)}" for key, value in facts.items() if value)
             for name, facts in results.protocol["models"].items()
         ],
     )
@@ -116,11 +108,6 @@ def _has(results: Results, key: str) -> bool:
     return any(math.isfinite(row.get(key, math.nan)) for row in results.rows)
 
 
-def _name(key: str) -> str:
-    """A metric's name for eyes; the groups of the pair accuracy are named after what they are of."""
-    return NAMES.get(key) or key.removeprefix("pair_accuracy_").replace("_", " ")
-
-
 def _figures(shown: Scored) -> Iterator[dict[str, Any]]:
     """The worst and best images of a model on a dataset."""
     for rank, records in zip(("worst", "best"), extremes(shown.records), strict=True):
@@ -139,7 +126,7 @@ def _about(record: Record) -> str:
     if "pairs" in record:
         fit = f"{record['right']} of {record['pairs']}, {record['group'].replace('_', ' ')}"
     else:
-        fit = f"scale {record['scale']:.4g}, shift {record['shift']:.4g}"
+        fit = f"scale {human(record['scale'])}, shift {human(record['shift'])}"
     return ", ".join([*scores, fit])
 
 

@@ -9,12 +9,13 @@ from typing import Any
 
 from ccd_cli.benchmarks import is_custom_suite
 from ccd_cli.core.files import atomic_write, write_json, write_text
-from ccd_cli.evaluate.page import NAMES, page
+from ccd_cli.evaluate.page import page
 from ccd_cli.evaluate.published import Published, published
 from ccd_cli.evaluate.results import Results
 from ccd_cli.metrics.depth import METRICS
 from ccd_cli.reports.html import number
 from ccd_cli.reports.provenance import provenance
+from ccd_cli.scoring.names import NAMES
 from ccd_cli.scoring.rows import headline, mean_ranks
 
 JSON, CSV, HTML = "results.json", "per_image.csv", "report.html"
@@ -31,7 +32,7 @@ def references(results: Results) -> list[Published]:
     """Return the published tables for the datasets that were scored; none for a suite of one's own, whatever its names."""
     if is_custom_suite(results.protocol["suite"]):
         return []
-    return published([row["dataset"] for row in results.rows])
+    return published([row["dataset"] for row in results.rows if row["n"]])
 
 
 def summary(results: Results) -> list[dict[str, object]]:

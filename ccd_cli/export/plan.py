@@ -61,8 +61,9 @@ def make_plan(model: str, settings: Settings) -> Plan:
         )
     ref = resolve_model(model, settings.arch)
     if ref.card is not None and ref.card.adapter != "native":
+        where = "an installed package of its own" if ref.card.adapter == "plugin" else f"the package {ref.card.adapter}"
         raise CcdError(
-            f"{ref.name} runs in the package {ref.card.adapter}, and ccd exports the networks it builds itself.",
+            f"{ref.name} runs in {where}, and ccd exports the networks it builds itself.",
             "Distill a student from it, or export Depth Anything: `ccd teachers list` shows the families.",
         )
     chosen = FORMATS[settings.format]

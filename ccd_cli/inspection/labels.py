@@ -1,9 +1,10 @@
-"""What is in a folder of labels: statistics per teacher, and panels of some images."""
+"""What is in a folder of labels: statistics per teacher, and panels of some images, on a sheet and on a page."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,19 +12,69 @@ import torch
 from numpy.typing import NDArray
 
 from ccd_cli.core.errors import CcdError
-from ccd_cli.core.files import read_json_lines
+from ccd_cli.core.files import read_json_lines, write_text
+from ccd_cli.core.parse import read_text
+from ccd_cli.core.report import Report
 from ccd_cli.data.crops import Region, crop_image
 from ccd_cli.geometry.kinds import KINDS
+from ccd_cli.inspection.found import Inspected, Tables
 from ccd_cli.labels.agreement import differences, disparities
 from ccd_cli.labels.sample import LabelSample
-from ccd_cli.labels.shards import INDEX, ShardReader
-from ccd_cli.media.colorize import INVALID, color_table, colorize
-from ccd_cli.reports.contact_sheet import Panel
+from ccd_cli.labels.shards import INDEX, ShardReader, is_quick_to_verify, read_index
+from ccd_cli.media.colorize import DEFAULT, INVALID, color_table, colorize
+from ccd_cli.reports.contact_sheet import Panel, panel_uri, sheet, write_sheet
+from ccd_cli.reports.html import render
 
-Tables = dict[str, list[dict[str, Any]]]
+CONTACT, PAGE = "contact.png", "inspect.html"
 MAX_DISAGREEMENT = 2.0  # MADs at the end of the color map
 COLORS = "inferno"
 QUANTILES = {"median": 0.5, "90th percentile": 0.9, "max": 1.0}
+
+
+def inspect(folder: Path, target: Path, rows: int, report: Report) -> Inspected:
+    """Write contact sheet and page of a folder of labels into `target`; `rows` images are shown, spread evenly.
+
+    Raises CcdError for labels that are damaged, or without images.
+    """
+    reader = ShardReader(folder, verify=is_quick_to_verify(read_index(folder)))
+    try:
+        files = {"contact": target / CONTACT, "page": target / PAGE}
+        found = Inspected(folder, "labels", *statistics(reader), files)
+        count = reader.index.samples
+        chosen = [i * count // min(rows, count) for i in range(min(rows, count))]
+        report.begin("Drawing", len(chosen))
+        panels, captions = [], []
+        for done, number in enumerate(chosen, start=1):
+            sample = reader.sample(number)
+            panels.append(row(sample))
+            captions.append(caption(sample))
+            report.advance(done)
+        report.end()
+    finally:
+        reader.close()
+    if not panels:
+        raise CcdError(f"{folder} holds no images: all were dropped.", "See quality.jsonl and the recipe's `drop`.")
+    heads = titles(reader)
+    write_sheet(files["contact"], sheet(panels, heads, captions))
+    recipe = folder / "recipe.yaml"
+    page = render(
+        "labels",
+        title=f"Labels: {reader.index.name}",
+        index=reader.index,
+        summary=found.lines(),
+        tables=found.filled(),
+        samples=[
+            (text, list(zip(heads, map(panel_uri, drawn), strict=True)))
+            for text, drawn in zip(captions, panels, strict=True)
+        ],
+        depth_colors=DEFAULT,
+        disagreement_colors=COLORS,
+        disagreement_shown=len(reader.index.teachers) > 1,
+        max_disagreement=MAX_DISAGREEMENT,
+        recipe=read_text(recipe) if recipe.is_file() else "",
+    )
+    write_text(files["page"], page)
+    return found
 
 
 def statistics(reader: ShardReader) -> tuple[dict[str, Any], Tables]:

@@ -1,181 +1,60 @@
-"""`ccd inspect`: look into a folder of labels or a run."""
+"""`ccd inspect`: look into what ccd wrote, a folder by itself or several runs side by side."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
-from typing import Any
-
-import numpy as np
-from PIL import Image
 
 from ccd_cli.config.yaml_loader import read_yaml
 from ccd_cli.core.errors import CcdError, RecipeError, UsageProblem
-from ccd_cli.core.files import plain, write_text
-from ccd_cli.core.parse import read_text
 from ccd_cli.core.report import Report
-from ccd_cli.distill.run_folder import RunFolder
-from ccd_cli.inspection import labels as inspect_labels
-from ccd_cli.inspection import training_run as inspect_run
-from ccd_cli.labels.shards import INDEX, ShardReader, is_quick_to_verify, read_index
-from ccd_cli.media.colorize import DEFAULT
-from ccd_cli.reports.contact_sheet import Panel, sheet, write_sheet
-from ccd_cli.reports.html import render
+from ccd_cli.inspection import compare, evaluation, gallery, labels, training_run
+from ccd_cli.inspection.found import Inspected
+from ccd_cli.inspection.predictions import has_predictions
+from ccd_cli.labels.shards import INDEX
 
-Row = dict[str, Any]
-CONTACT, PAGE = "contact.png", "inspect.html"
-WIDTH = 900  # pixels of a run's contact sheet
+COMPARED = Path("inspect-out")
+"""Where the page of several runs goes by default: it belongs to none of them."""
 
 
-@dataclass(frozen=True)
-class Inspected:
-    """What was found: `what` is "labels" or "run"; a summary of the whole; tables by title; files are written to `target`."""
+def run(folders: Sequence[Path], out: Path | None, rows: int, report: Report) -> Inspected:
+    """Write the page of a folder of labels, a run, or predictions into `out` (default: the folder), or of several runs, and
+    return what it shows; an evaluation has its page.
 
-    folder: Path
-    what: str
-    summary: Row
-    tables: dict[str, list[Row]]
-    target: Path
-
-    @property
-    def contact(self) -> Path:
-        """Return the path of the contact sheet."""
-        return self.target / CONTACT
-
-    @property
-    def page(self) -> Path:
-        """Return the path of the page."""
-        return self.target / PAGE
-
-    def document(self) -> dict[str, Any]:
-        """Return all of it as strict JSON values; names in lower case with underscores."""
-        tables = {_key(title): [_keys(row) for row in rows] for title, rows in self.tables.items()}
-        files = {"contact": str(self.contact), "page": str(self.page)}
-        document: dict[str, Any] = plain(
-            {"folder": str(self.folder), "what": self.what, "summary": _keys(self.summary), **tables, "files": files}
-        )
-        return document
-
-    def shown(self) -> dict[str, list[Row]]:
-        """Return the tables for eyes: the summary as one of names and values, then the others that have rows."""
-        lines: list[Row] = [{"": name, "value": value} for name, value in self.lines()]
-        return {self.what.capitalize(): lines, **self.filled()}
-
-    def lines(self) -> list[tuple[str, str]]:
-        """Return the summary as (name, value) for eyes."""
-        return [(name, _text(value)) for name, value in self.summary.items()]
-
-    def filled(self) -> dict[str, list[Row]]:
-        """Return the tables that have rows; settings within a cell as text."""
-        return {
-            title: [{name: _flat(value) for name, value in row.items()} for row in rows]
-            for title, rows in self.tables.items()
-            if rows
-        }
-
-
-def run(folder: Path, out: Path | None, rows: int, report: Report) -> Inspected:
-    """Write contact sheet and page for a folder of labels or a run, into `out` (default: the folder), and return them.
-
-    `rows` images of a folder of labels are shown, spread evenly. Raises UsageProblem for a folder that is neither,
-    CcdError for labels that are unfinished or damaged.
+    `rows` images of labels and predictions are on the contact sheet, spread evenly. Raises UsageProblem for a folder that is none
+    of these and for several that are not all runs, CcdError for labels that are unfinished or damaged.
     """
+    if len(folders) > 1:
+        for folder in folders:
+            if not _is_run(folder):
+                raise UsageProblem(
+                    f"{folder} is no run, and only runs are compared.", "Inspect folders of other things one by one."
+                )
+        return compare.inspect(folders, COMPARED if out is None else out)
+    (folder,) = folders
     target = folder if out is None else out
     if (folder / INDEX).exists():
-        return _labels(folder, target, rows, report)
+        return labels.inspect(folder, target, rows, report)
+    if evaluation.is_evaluation(folder):
+        return evaluation.inspect(folder)
+    if _is_run(folder):
+        return training_run.inspect(folder, target)
+    if has_predictions(folder):
+        return gallery.inspect(folder, target, rows, report)
+    raise UsageProblem(
+        f"{folder} holds neither labels nor a run, an evaluation or predictions.",
+        "Give what ccd label, distill, eval or predict wrote.",
+    )
+
+
+def _is_run(folder: Path) -> bool:
+    """Whether a folder is a run's; raises CcdError where it is one of unfinished labels."""
     try:
         recipe = read_yaml(folder / "recipe.yaml")
-    except RecipeError as error:
-        raise UsageProblem(
-            f"{folder} is neither a folder of labels nor a run.", "Give what ccd label or ccd distill wrote."
-        ) from error
+    except RecipeError:
+        return False
     if isinstance(recipe, dict) and recipe.get("task") == "label":
         command = f"ccd label {quote(str(folder / 'recipe.yaml'))} --out {quote(str(folder))}"
         raise CcdError(f"The labels in {folder} are not finished.", f"Continue with: {command}")
-    return _run(folder, target)
-
-
-def _labels(folder: Path, target: Path, rows: int, report: Report) -> Inspected:
-    reader = ShardReader(folder, verify=is_quick_to_verify(read_index(folder)))
-    try:
-        found = Inspected(folder, "labels", *inspect_labels.statistics(reader), target)
-        count = reader.index.samples
-        chosen = [i * count // min(rows, count) for i in range(min(rows, count))]
-        report.begin("Drawing", len(chosen))
-        panels, captions = [], []
-        for done, number in enumerate(chosen, start=1):
-            sample = reader.sample(number)
-            panels.append(inspect_labels.row(sample))
-            captions.append(inspect_labels.caption(sample))
-            report.advance(done)
-        report.end()
-    finally:
-        reader.close()
-    if not panels:
-        raise CcdError(f"{folder} holds no images: all were dropped.", "See quality.jsonl and the recipe's `drop`.")
-    write_sheet(found.contact, sheet(panels, inspect_labels.titles(reader), captions))
-    recipe = folder / "recipe.yaml"
-    page = render(
-        "labels",
-        title=f"Labels: {reader.index.name}",
-        index=reader.index,
-        summary=found.lines(),
-        tables=found.filled(),
-        contact=found.contact,
-        depth_colors=DEFAULT,
-        disagreement_colors=inspect_labels.COLORS,
-        max_disagreement=inspect_labels.MAX_DISAGREEMENT,
-        recipe=read_text(recipe) if recipe.is_file() else "",
-    )
-    write_text(found.page, page)
-    return found
-
-
-def _run(folder: Path, target: Path) -> Inspected:
-    files = RunFolder(folder)
-    found = Inspected(folder, "run", *inspect_run.statistics(files), target)
-    plots = inspect_run.plots(files)
-    write_sheet(found.contact, _stacked(list(plots.values())))
-    page = render(
-        "run",
-        title=f"Run: {folder.resolve().name}",
-        summary=found.lines(),
-        tables=found.filled(),
-        plots=list(plots),
-        finished=files.finished,
-        text=read_text(files.card if files.finished else files.recipe),
-    )
-    write_text(found.page, page)
-    return found
-
-
-def _stacked(plots: list[Panel]) -> Panel:
-    """Return plots below each other at one width; a note in words where there are none yet."""
-    if not plots:
-        return sheet([[np.full((32, 192, 3), 240, np.uint8)]], ["no plots yet"], [""])
-    scaled = [
-        np.asarray(Image.fromarray(plot).resize((WIDTH, max(1, round(plot.shape[0] * WIDTH / plot.shape[1])))))
-        for plot in plots
-    ]
-    return np.concatenate(scaled)
-
-
-def _keys(row: Row) -> Row:
-    return {_key(name): value for name, value in row.items()}
-
-
-def _key(name: str) -> str:
-    return name.lower().replace(" ", "_")
-
-
-def _text(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else "–" if value is None else str(value)
-
-
-def _flat(value: Any) -> Any:
-    """A cell for eyes: of settings within it, those that are on."""
-    if isinstance(value, Mapping):
-        return ", ".join(f"{name} {_text(each)}" for name, each in value.items() if each) or None
-    return value
+    return True

@@ -9,7 +9,10 @@ from ccd_cli.core.settings import out_option
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Where the page goes and how much it shows."""
+    """Where the page goes, how much it shows, and whether a browser opens it."""
 
-    out: Path | None = out_option(None, "Folder for contact.png and inspect.html.", default_text="DIR")
+    out: Path | None = out_option(
+        None, "Folder for the page and its images.", default_text="DIR; of several runs, inspect-out"
+    )
     rows: int = option(8, "Images on the contact sheet, evenly spaced.", "Output", metavar="N", range=(1, 100))
+    open_page: bool = option(False, "Open the page in the browser.", "Output", flags="--open")

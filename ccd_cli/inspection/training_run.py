@@ -1,25 +1,60 @@
-"""What is in a run folder: its progress, its metrics and its plots."""
+"""What is in a run folder: its progress, its metrics and its plots, and its page."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 from PIL import Image
 
 from ccd_cli.core.errors import CcdError
-from ccd_cli.core.files import read_json_lines
+from ccd_cli.core.files import read_json_lines, write_text
+from ccd_cli.core.parse import read_text
+from ccd_cli.distill.plots import drift_figure, loss_figure, scores_figure
 from ccd_cli.distill.run_files import read_metrics, read_recipe, read_scores
 from ccd_cli.distill.run_folder import RunFolder
-from ccd_cli.reports.contact_sheet import Panel
+from ccd_cli.inspection.found import Inspected, Tables
+from ccd_cli.reports.contact_sheet import Panel, panel_uri, sheet, write_sheet
+from ccd_cli.reports.html import human, render
+from ccd_cli.reports.plotting import inline
 
+CONTACT, PAGE = "contact.png", "inspect.html"
 PLOTS = ("loss", "scores", "drift", "samples")  # in this order, others after them
-Tables = dict[str, list[dict[str, Any]]]
+WIDTH = 900  # pixels of a run's contact sheet
+SAMPLES = 1600  # pixels of the longer side of a sample grid on a page
 
 
-def statistics(folder: RunFolder) -> tuple[dict[str, Any], Tables]:
-    """Return the progress of a run, and tables of its teachers, its best validation and its comparison with others, if any.
+@dataclass(frozen=True)
+class RunFacts:
+    """What the files of a run say: its settings, the lines of its steps, its scores ({} before the first) and its samples."""
+
+    folder: RunFolder
+    recipe: dict[str, Any]
+    lines: list[dict[str, Any]]
+    scores: dict[str, Any]
+
+    @property
+    def history(self) -> list[dict[str, float]]:
+        """Return every score during training."""
+        return list(self.scores.get("history", []))
+
+    def scored_on(self) -> list[str]:
+        """Return sentences about what was scored and how; none without scores."""
+        if not self.history:
+            return []
+        return [str(line) for line in self.scores["protocol"].get("in_words", [])]
+
+    def samples(self) -> str | None:
+        """Return the sample grid as an image inside a page; None where none is drawn yet."""
+        path = self.folder.plots / "samples.png"
+        return panel_uri(_read(path), SAMPLES) if path.is_file() else None
+
+
+def read_run(folder: RunFolder) -> RunFacts:
+    """Return what is in a run folder.
 
     Raises CcdError where a file is damaged: a finished run's are what `run.json` says, a running one's lines have every step.
     """
@@ -29,10 +64,56 @@ def statistics(folder: RunFolder) -> tuple[dict[str, Any], Tables]:
             f"Make it again with: {folder.resume_command}",
         )
     recipe, lines = read_recipe(folder), _lines(folder)
+    return RunFacts(folder, recipe, lines, read_scores(folder) if folder.eval.exists() else {})
+
+
+def inspect(folder: Path, target: Path) -> Inspected:
+    """Write contact sheet and page of a run into `target`; raises CcdError where it is damaged."""
+    run = read_run(RunFolder(folder))
+    found = Inspected(folder, "run", *statistics(run), {"contact": target / CONTACT, "page": target / PAGE})
+    write_sheet(found.files["contact"], _stacked(list(plots(run.folder).values())))
+    finished = run.folder.finished
+    tables = found.filled()
+    page = render(
+        "run",
+        title=f"Run: {folder.resolve().name}",
+        summary=found.lines(),
+        resume=None if finished else run.folder.resume_command,
+        scored=scored_words(run) if run.scores.get("best") else "",
+        scored_on=run.scored_on(),
+        scores={name: tables.pop(name) for name in ("Comparison", "Best validation") if name in tables},
+        tables=tables,
+        curves=curves(run),
+        samples=run.samples(),
+        finished=finished,
+        text=read_text(run.folder.card if finished else run.folder.recipe),
+    )
+    write_text(found.page, page)
+    return found
+
+
+def curves(run: RunFacts) -> list[tuple[str, Markup]]:
+    """Return (caption, drawing) of the curves that a run has."""
+    drawn = []
+    if run.lines:
+        drawn.append(
+            ("Training loss and its terms before their weights: per step (thin) and smoothed.", loss_figure(run.lines))
+        )
+    if run.history:
+        drawn.append((f"Scores during training, on {run.scores.get('pairs')}.", scores_figure(run.history)))
+    if run.lines:
+        about = "Drift: log of the student's MAD over the labels' MAD; 0 means the labels' scale."
+        drawn.append((about, drift_figure(run.lines)))
+    return [(caption, inline(figure)) for caption, figure in drawn]
+
+
+def statistics(run: RunFacts) -> tuple[dict[str, Any], Tables]:
+    """Return the progress of a run, and tables of its teachers, its best validation and its comparison with others, if any."""
+    folder, recipe, lines, scores = run.folder, run.recipe, run.lines, run.scores
     last = lines[-1] if lines else {}
     losses = [line["loss"] for line in lines if line.get("loss") is not None]
     speeds = [line["images_per_second"] for line in lines if line.get("images_per_second") is not None]
-    run = {
+    summary = {
         "state": "finished" if folder.finished else "unfinished",
         "step": last.get("step", 0),
         "steps": recipe["optim"]["steps"],
@@ -44,15 +125,19 @@ def statistics(folder: RunFolder) -> tuple[dict[str, Any], Tables]:
         "images skipped": len(read_json_lines(folder.skipped)),
     }
     tables: Tables = {"Teachers": [dict(teacher) for teacher in recipe["teachers"]]}
-    if folder.eval.exists():
-        scores = read_scores(folder)
-        if scores.get("best"):
-            best = scores["best"]
-            counts = {name: int(best[name]) for name in ("step", "images") if best.get(name) is not None}
-            tables["Best validation"] = [{**best, **counts}]
-        if scores.get("comparison"):
-            tables["Comparison"] = scores["comparison"]
-    return run, tables
+    if best := scores.get("best"):
+        counts = {name: int(best[name]) for name in ("step", "images") if best.get(name) is not None}
+        tables["Best validation"] = [{**best, **counts}]
+    if scores.get("comparison"):
+        tables["Comparison"] = scores["comparison"]
+    return summary, tables
+
+
+def scored_words(run: RunFacts) -> str:
+    """Return what the scores of a run are of: "on generated scenes, 30 images; best at step 120"."""
+    best = run.scores.get("best") or {}
+    count = human(best.get("images"))
+    return f"on {run.scores.get('pairs')}, {count} image{'' if count == '1' else 's'}; best at step {human(best.get('step'))}"
 
 
 def _lines(folder: RunFolder) -> list[dict[str, Any]]:
@@ -74,9 +159,24 @@ def plots(folder: RunFolder) -> dict[Path, Panel]:
     found = {}
     order = {name: place for place, name in enumerate(PLOTS)}
     for path in sorted(folder.plots.glob("*.png"), key=lambda path: (order.get(path.stem, len(order)), path.stem)):
-        try:
-            with Image.open(path) as image:
-                found[path] = np.asarray(image.convert("RGB"))
-        except OSError as error:
-            raise CcdError(f"{path} cannot be read.", "Remove it and run again.") from error
+        found[path] = _read(path)
     return found
+
+
+def _read(path: Path) -> Panel:
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB"))
+    except OSError as error:
+        raise CcdError(f"{path} cannot be read.", "Remove it and run again.") from error
+
+
+def _stacked(plots: list[Panel]) -> Panel:
+    """Return plots below each other at one width; a note in words where there are none yet."""
+    if not plots:
+        return sheet([[np.full((32, 192, 3), 240, np.uint8)]], ["no plots yet"], [""])
+    scaled = [
+        np.asarray(Image.fromarray(plot).resize((WIDTH, max(1, round(plot.shape[0] * WIDTH / plot.shape[1])))))
+        for plot in plots
+    ]
+    return np.concatenate(scaled)

@@ -13,7 +13,6 @@ from ccd_cli.config.yaml_loader import read_yaml
 from ccd_cli.core.errors import CcdError, RecipeError, UsageProblem
 from ccd_cli.core.files import json_line, read_json_lines, write_text
 from ccd_cli.core.parse import parse_json
-from ccd_cli.core.paths import builtin_path
 from ccd_cli.core.report import Report
 from ccd_cli.data.source import Source
 from ccd_cli.labels.format import ShardFacts, to_json
@@ -166,7 +165,7 @@ def _written(folder: LabelFolder, shard: int) -> ShardFacts | None:
 def images_changed(recipe: LabelRecipe, folder: LabelFolder) -> bool:
     """Return whether the recipe's images are others than those of the labels; False where they cannot be listed."""
     try:
-        now = Source(list_photos([builtin_path(text) for text in recipe.images.paths])).digest
+        now = Source(list_photos(recipe.images.paths)).digest
         then = parse_json(folder.state.read_text(encoding="utf-8"))["photos"]
     except (CcdError, OSError, ValueError, KeyError, TypeError):
         return False

@@ -18,7 +18,6 @@ from ccd_cli.core.errors import CcdError, UsageProblem
 from ccd_cli.core.files import check_free_space, write_json, write_text
 from ccd_cli.core.lock import exclusive_lock
 from ccd_cli.core.parse import parse_json
-from ccd_cli.core.paths import builtin_path
 from ccd_cli.core.report import Report
 from ccd_cli.data.source import Source
 from ccd_cli.label.folder import LabelFolder, choose_label_folder
@@ -101,7 +100,7 @@ def labels_hash(recipe: LabelRecipe) -> str:
 def _list_images(recipe: LabelRecipe, folder: LabelFolder, report: Report) -> list[Path]:
     """Return the recipe's images, and warn of what is passed over; raises UsageProblem where one lies in the output folder."""
     not_read = NotRead()
-    images = list_photos([builtin_path(text) for text in recipe.images.paths], not_read)
+    images = list_photos(recipe.images.paths, not_read)
     for warning in not_read.warnings():
         report.warn(warning)
     out = folder.path.resolve()

@@ -8,7 +8,6 @@ show. Invalid pixels are neutral gray, which is in none of these maps.
 
 from __future__ import annotations
 
-import difflib
 from functools import lru_cache
 from typing import Any
 
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccd_cli.core.errors import UsageProblem
+from ccd_cli.core.nearest import did_you_mean
 from ccd_cli.geometry.kinds import Kind
 
 DEFAULT = "inferno"
@@ -110,12 +110,8 @@ def color_table(name: str) -> NDArray[np.uint8]:
     from matplotlib import colormaps
 
     if name not in colormaps:
-        like = difflib.get_close_matches(name, list(colormaps), n=3, cutoff=0.5)
-        by_case = [known for known in colormaps if known.lower() == name.lower()]
-        hint = " or ".join(dict.fromkeys([*by_case, *like])) or "inferno, magma, viridis, Spectral, turbo or gray"
-        raise UsageProblem(
-            f"There is no color map '{name}'.", f"Did you mean {hint}?" if like or by_case else f"Try {hint}."
-        )
+        hint = did_you_mean(name, colormaps, "Try inferno, magma, viridis, Spectral, turbo or gray.")
+        raise UsageProblem(f"There is no color map '{name}'.", hint)
     spread = np.linspace(0, 1, 256)
     colors: Any = colormaps[name](spread[::-1] if name in _COLD_FIRST else spread)
     table = np.round(colors[:, :3] * 255).astype(np.uint8)

@@ -15,7 +15,7 @@ from glob import glob, has_magic  # the only one of the two that takes absolute 
 from pathlib import Path
 
 from ccd_cli.core.errors import CcdError
-from ccd_cli.core.paths import expand_home
+from ccd_cli.core.paths import builtin_path, expand_home
 from ccd_cli.media.formats import PICTURES, SUFFIXES, why_unread
 from ccd_cli.media.not_read import NotRead
 from ccd_cli.media.outputs import is_result, result_folder
@@ -47,7 +47,8 @@ def find_media(
     and folders that hold a run or labels.
 
     A word is a file, a folder (all photos and videos below it, hidden ones left out, results mirrored), a glob, a `.txt`
-    list (one path a line, relative to the list's folder), or `-` for the list `lines`. A file given by name, in whatever
+    list (one path a line, relative to the list's folder), `builtin:photos` or `builtin:photos/NAME` (what ships with ccd), or `-`
+    for the list `lines`. A file given by name, in whatever
     way, has its results directly in the output folder. A file that comes twice is taken once. No two stems are alike:
     files that would share one keep their suffix in it, and those that still do are numbered.
 
@@ -128,7 +129,7 @@ def _expand(
     `suffixes` choose in folders and globs; files that are named, also in a list, are taken as they are.
     """
     try:
-        path = expand_home(word)
+        path = expand_home(builtin_path(word))
         if path.is_dir():
             inside = _below(path, not_read)
             if out is not None and path.resolve() in (results := out.resolve()).parents:
@@ -191,7 +192,7 @@ def _home(name: str) -> Path:
 
 def _exists(word: str) -> bool:
     try:
-        return word == STANDARD_INPUT or expand_home(word).exists()
+        return word == STANDARD_INPUT or expand_home(builtin_path(word)).exists()
     except (OSError, ValueError, RuntimeError):
         return False
 

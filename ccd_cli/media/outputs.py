@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ccd_cli.core.checksums import SEAL, checksum, is_intact, is_sealed, seal
 from ccd_cli.core.errors import CcdError
+from ccd_cli.core.files import json_line, read_json_lines, write_text
+from ccd_cli.core.lock import exclusive_lock
 from ccd_cli.core.parse import parse_json
 
 CLOUD_PICTURE = ".cloud.png"
 CLOUDS = ("ply", "pcd", "xyz", "glb")
 PICTURES = (".color.png", ".depth.png", ".side.png", CLOUD_PICTURE, ".color.mp4", ".side.mp4", ".depth.mkv")
 """Endings of results that look like photos and videos."""
+FAILED = "failed.jsonl"
+"""Inputs of `ccd predict` that have no result, beside the results of the others."""
+GALLERY = "gallery"
+"""Folder of the thumbnails and further pages of `ccd inspect`, beside its first page."""
+GALLERY_MARK = "gallery.json"
 _PAGES = {"contact.png": "inspect.html"} | dict.fromkeys(
     ("noise.png", "both_sides.png", "example.png", "figure2.png"), "analysis.html"
 )
@@ -33,6 +41,40 @@ def read_sidecar(base: Path) -> dict[str, Any] | None:
     return found if ours else None
 
 
+def read_failures(folder: Path) -> list[dict[str, str]]:
+    """Return `input` (relative to the folder, where it is a file) and `reason` of what failed in a folder of predictions."""
+    lines = [line for line in read_json_lines(folder / FAILED) if isinstance(line, dict)]
+    return [{key: str(line.get(key, "")) for key in ("input", "reason")} for line in lines]
+
+
+def write_failures(folder: Path, failed: Iterable[tuple[str, str]], done: Iterable[str]) -> None:
+    """Keep (input, reason) of what failed in `failed.jsonl`; an input that was done or failed again is not what it was before.
+
+    Without failures there is no such file, and none where nothing was written. Several processes may write into one folder.
+    Raises Unwritable.
+    """
+    new = {_relative(name, folder): reason for name, reason in failed}
+    old = folder / FAILED
+    if not folder.is_dir() or not (new or old.exists()):
+        return
+    with exclusive_lock(folder, "", wait=lambda: None):
+        settled = {*new, *(_relative(name, folder) for name in done)}
+        kept = {line["input"]: line["reason"] for line in read_failures(folder) if line["input"] not in settled}
+        lines = [json_line({"input": name, "reason": reason}) for name, reason in (kept | new).items()]
+        if lines:
+            write_text(old, "".join(lines))
+        else:
+            old.unlink(missing_ok=True)
+
+
+def _relative(name: str, folder: Path) -> str:
+    """A file's path relative to the folder, as the sidecars hold it; what is no file stays as it was typed."""
+    with suppress(OSError, ValueError):
+        if Path(name).exists():
+            return Path(os.path.relpath(name, folder)).as_posix()
+    return name
+
+
 def result_folder(folder: Path, names: Collection[str]) -> str | None:
     """Return what ccd made of a folder with files of these names: "a training run", "labels"; None of any other.
 
@@ -44,6 +86,8 @@ def result_folder(folder: Path, names: Collection[str]) -> str | None:
         with suppress(OSError), (folder / "index.json").open("rb") as file:
             if b'"ccd-labels/' in file.read(200):
                 return "labels"
+    if GALLERY_MARK in names and folder.name == GALLERY:
+        return "the pages of an inspection"
     if "recipe.yaml" in names and {"metrics.jsonl", "card.md"} & set(names):
         return "a training run"
     return None

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccd_cli.core.errors import CcdError, UsageProblem
+from ccd_cli.core.nearest import choose_from
 from ccd_cli.geometry.kinds import KINDS, Kind
 from ccd_cli.metrics.alignment_moge import affine_l1, nearest_valid, scale_l1
 from ccd_cli.metrics.methods import METHODS, Method
@@ -151,11 +152,11 @@ def apply_fit(name: Method, values: Array, fit: Fit, limits: Limits, farthest: f
 def resolve(method: str, kind: str) -> Method:
     """Return the method that `method` means for a model of `kind` (`auto`: see AUTO). Raises UsageProblem for others."""
     if kind not in KINDS:
-        raise UsageProblem(f"There is no kind of prediction '{kind}'.", f"Kinds: {', '.join(KINDS)}.")
+        raise UsageProblem(f"There is no kind of prediction '{kind}'.", choose_from(str(kind), KINDS))
     if method == "auto":
         return AUTO[kind]
     if method not in METHODS:
-        raise UsageProblem(f"There is no alignment '{method}'.", f"Alignments: auto, {', '.join(METHODS)}.")
+        raise UsageProblem(f"There is no alignment '{method}'.", choose_from(str(method), ("auto", *METHODS)))
     return cast(Method, method)
 
 

@@ -6,13 +6,13 @@ checkpoint that ccd writes, so whatever is read back is validated like any other
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar, Literal
 
 from ccd_cli.core.errors import CheckpointError, UsageProblem
+from ccd_cli.core.nearest import did_you_mean
 from ccd_cli.geometry.kinds import KINDS, Kind
 
 Activation = Literal["relu", "sigmoid", "exp", "softplus", "identity"]
@@ -86,9 +86,9 @@ def get_arch(name: str) -> Arch:
     """Return the architecture called `name`; `UsageProblem` with the nearest names where there is none."""
     if name in ARCHS:
         return ARCHS[name]
-    near = difflib.get_close_matches(name, ARCHS, n=3, cutoff=0.4)
-    hint = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(ARCHS)}."
-    raise UsageProblem(f"There is no architecture called '{name}'.", hint)
+    raise UsageProblem(
+        f"There is no architecture called '{name}'.", did_you_mean(name, ARCHS, f"Known: {', '.join(ARCHS)}.")
+    )
 
 
 def check_crop_size(arch: Arch, size: int) -> None:

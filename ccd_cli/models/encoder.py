@@ -6,7 +6,6 @@ a rule that timm does not have; other ViTs and convolutional pyramids go the way
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +15,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from ccd_cli.core.errors import UsageProblem, first_line
+from ccd_cli.core.nearest import did_you_mean
 from ccd_cli.models.arch import Arch
 
 LEVELS = 4  # the head fuses at most this many
@@ -30,9 +30,8 @@ def build_encoder(arch: Arch, pretrained: bool = False) -> nn.Module:
     import timm  # seconds, which commands without a network save
 
     if not timm.is_model(arch.encoder):
-        near = difflib.get_close_matches(arch.encoder, timm.list_models(), n=3)
         raise UsageProblem(
-            f"timm has no encoder called '{arch.encoder}'.", f"Did you mean {' or '.join(near)}?" if near else ""
+            f"timm has no encoder called '{arch.encoder}'.", did_you_mean(arch.encoder, timm.list_models())
         )
     options: dict[str, Any] = {"features_only": True}
     if arch.layout != "pyramid":

@@ -14,7 +14,7 @@ def load_open3d() -> Any:
     except (ImportError, OSError) as error:
         raise CcdError(
             f"Open3D, which --voxel and --outliers need, cannot be loaded ({first_line(error)}).",
-            'Install it with: pip install "open3d<0.20" (on a minimal Linux also: apt-get install libx11-6 libgl1 libgomp1), '
+            "Install it with: pip install open3d (on a minimal Linux also: apt-get install libx11-6 libgl1 libgomp1 libusb-1.0-0), "
             "or leave these options out.",
         ) from error
     return open3d

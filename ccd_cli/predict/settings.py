@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from ccd_cli.core.errors import UsageProblem
+from ccd_cli.core.nearest import choose_from
 from ccd_cli.core.options import changed, option
 from ccd_cli.core.settings import arch_option, out_option, overwrite_option, resolution_option
 from ccd_cli.pointcloud.settings import CloudSettings, GeometrySettings
@@ -111,7 +112,7 @@ class Settings(GeometrySettings, CloudSwitch):
         if not self.pointcloud and (unused := changed(self, "Point cloud")):
             raise UsageProblem(f"{', '.join(unused)}: for point clouds only.", "Add --pointcloud.")
         if unknown := sorted(set(self.save) - set(ITEMS)):
-            raise UsageProblem(f"--save {','.join(unknown)}: unknown output.", f"Choose from {', '.join(ITEMS)}.")
+            raise UsageProblem(f"--save {','.join(unknown)}: unknown output.", choose_from(unknown[0], ITEMS))
         if not self.save and not self.pointcloud:
             raise UsageProblem("--save is empty: nothing to write.", f"Choose from {', '.join(ITEMS)}.")
         if (self.batch or 1) < 1 or self.stride < 1 or (self.every or 1) < 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from ccd_cli.core.files import atomic_write
+from ccd_cli.reports.html import image_uri
 
 Panel = NDArray[np.uint8]
 SIDE = 192  # pixels of a panel's longer side
@@ -39,6 +41,15 @@ def sheet(rows: Sequence[Sequence[Panel]], titles: Sequence[str], captions: Sequ
             canvas.paste(Image.fromarray(panel), (_GAP + column * (SIDE + _GAP), top + _LINE))
         top += tall + _LINE + _GAP
     return np.asarray(canvas)
+
+
+def panel_uri(panel: Panel, side: int = 384) -> str:
+    """Return a panel uint8 [H, W, 3] as a JPEG inside a page, its longer side at most `side` pixels."""
+    image = Image.fromarray(panel)
+    image.thumbnail((side, side))
+    content = io.BytesIO()
+    image.save(content, format="JPEG", quality=88, subsampling=0)
+    return image_uri(content.getvalue())
 
 
 def write_sheet(path: Path, figure: Panel) -> None:

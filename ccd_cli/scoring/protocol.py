@@ -12,6 +12,10 @@ from ccd_cli.geometry.kinds import DIRECTION
 from ccd_cli.metrics.alignment import IN_DISPARITY, SUBSAMPLED, UNCLIPPED, Limits, Method, describe, floor_in_words
 from ccd_cli.scoring.points import ABOUT
 
+HELD_OUT_SCENES = "eval.scenes"
+"""The suite of a run without a user's pairs, whose ground truth has the size of its images."""
+WITHOUT_POINTS = ("disparity", "affine-depth")
+"""Kinds known up to a shift: of these there is no place in space, so no score of points."""
 EXTRA_SCORES = {
     "edges": "Edges (iBims-1): dbe_acc, mean distance in pixels of predicted depth edges to true ones (those over 10 px away are "
     "ignored), dbe_comp, of true edges to predicted ones; mean over images that have an edge.",
@@ -52,7 +56,7 @@ def in_words(made: dict[str, Any]) -> list[str]:
         lines.append(
             f"{rules['title']}, {rules['images']} here: {rules['about'].rstrip('.')}{_clip(rules, by_method)}."
         )
-    if own and tasks - {"clip"}:
+    if own and tasks - {"clip"} and made["suite"] != HELD_OUT_SCENES:
         lines.append(
             "Where ground truth has another size than its photo, the prediction is resized to it bilinearly before the fit, and "
             "the camera with it."
@@ -90,7 +94,8 @@ def _baselines(made: dict[str, Any], tasks: set[str]) -> list[str]:
 def _more(made: dict[str, Any], tasks: set[str]) -> list[str]:
     """What is scored beside depth: points, pairs, steadiness."""
     lines = []
-    if any(rules["points"] for rules in made["datasets"].values()):
+    with_points = any(facts["kind"] not in WITHOUT_POINTS for facts in made["models"].values())
+    if with_points and any(rules["points"] for rules in made["datasets"].values()):
         lines.append(
             f"Points, on sets with cameras, of metric and depth models: {ABOUT[made['camera']]}; aligned by weighted L1 on a "
             "64x64 sample (MoGe): by a shift (metric models on sets in meters), a scale, a scale and a shift. Maps known up "
@@ -103,6 +108,8 @@ def _more(made: dict[str, Any], tasks: set[str]) -> list[str]:
         )
         lines.append(f"Pairs of points, no alignment: {who}.")
     extras = {key for rules in made["datasets"].values() for key in rules["extras"]}
+    if not with_points:
+        extras.discard("segments")
     lines += [EXTRA_SCORES[key] for key in EXTRA_SCORES if key in extras]
     if "clip" in tasks:
         lines.append(

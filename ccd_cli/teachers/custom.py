@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ccd_cli.config.yaml_loader import read_yaml
 from ccd_cli.core.errors import CcdError, RecipeError, TeacherError
+from ccd_cli.core.nearest import did_you_mean
 from ccd_cli.core.paths import cache_folder, expand_home
 from ccd_cli.geometry.kinds import KINDS
 from ccd_cli.models.files import PICKLE_SUFFIXES, SAFE_SUFFIX
@@ -155,7 +156,8 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _problems(values: dict[str, Any]) -> list[str]:
     """Everything that is wrong with a card's values."""
-    wrong = [f"unknown key '{key}' (known: {', '.join(sorted(_KEYS))})" for key in values if key not in _KEYS]
+    known = f"known: {', '.join(sorted(_KEYS))}"
+    wrong = [f"unknown key '{key}' ({did_you_mean(str(key), _KEYS, known)})" for key in values if key not in _KEYS]
     wrong += [f"{key} must be text" for key in _TEXTS if key in values and not isinstance(values[key], str)]
     wrong += [f"{key} is missing" for key in ("name", "arch", "file", "license") if not values.get(key)]
     if wrong:
@@ -166,8 +168,9 @@ def _problems(values: dict[str, Any]) -> list[str]:
     if name in CARDS:
         wrong.append(f"the name '{name}' is that of a published teacher")
     if arch not in CARDS or CARDS[arch].adapter != "native":
-        known = ", ".join(c.name for c in CARDS.values() if c.adapter == "native")
-        wrong.append(f"arch '{arch}' is not one of {known}")
+        archs = [c.name for c in CARDS.values() if c.adapter == "native"]
+        hint = did_you_mean(str(arch), archs)
+        wrong.append(f"arch '{arch}' is not one of {', '.join(archs)}{f' ({hint})' if hint else ''}")
     if Path(file).suffix.lower() not in (SAFE_SUFFIX, *PICKLE_SUFFIXES):
         wrong.append(f"file '{file}' is not a weights file (.safetensors, .pth, .pt, .bin, .ckpt)")
     if "\0" in file or any(len(part.encode("utf-8", "replace")) > 255 for part in Path(file).parts):

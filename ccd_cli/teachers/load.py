@@ -13,7 +13,8 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 from ccd_cli.core.compute import Compute
-from ccd_cli.core.errors import CheckpointError, TeacherError, UsageProblem
+from ccd_cli.core.errors import CheckpointError, TeacherError, UnknownModel, UsageProblem
+from ccd_cli.core.nearest import did_you_mean
 from ccd_cli.core.paths import builtin_folder, builtin_path, expand_home
 from ccd_cli.geometry.kinds import Kind
 from ccd_cli.models.arch import Arch, get_arch
@@ -118,7 +119,7 @@ def resolve_model(model: str, arch: str | None = None) -> ModelRef:
     checkpoint path, or a network that `ccd export` wrote (.onnx, .xml).
 
     `arch` (--arch) names the architecture where a file does not tell. A catalog name wins over a file of the same
-    name in the working folder; write ./name for that. Raises `TeacherError` for names that are nothing of these,
+    name in the working folder; write ./name for that. Raises `UnknownModel` for names that are nothing of these,
     `CheckpointError` for unusable files, `UsageProblem` for an unknown or contradicting `arch`.
     """
     if arch is not None:
@@ -149,8 +150,10 @@ def _locate(model: str) -> tuple[Path, str]:
     if model.startswith(BUILTIN):
         weights = Path(builtin_path(model)).with_suffix(SAFE_SUFFIX)
         if weights.parent != builtin_folder() or not weights.is_file():
-            known = ", ".join(sorted(BUILTIN + p.stem for p in builtin_folder().glob(f"*{SAFE_SUFFIX}")))
-            raise TeacherError(f"Unknown built-in model '{model}'.", f"Known: {known or 'none yet'}.")
+            known = sorted(BUILTIN + p.stem for p in builtin_folder().glob(f"*{SAFE_SUFFIX}"))
+            raise UnknownModel(
+                f"Unknown built-in model '{model}'.", did_you_mean(model, known, f"Known: {', '.join(known)}.")
+            )
         return weights, model
     path = expand_home(model)
     if path.is_dir():
@@ -160,7 +163,8 @@ def _locate(model: str) -> tuple[Path, str]:
         return weights, path.resolve().name
     if not path.exists():
         if path.suffix in (SAFE_SUFFIX, *PICKLE_SUFFIXES, *RUNTIME_OF) or os.sep in model or "/" in model:
-            raise CheckpointError(f"There is no file or folder {model}.")
+            beside = [str(path.parent / other.name) for other in path.parent.iterdir()] if path.parent.is_dir() else []
+            raise UnknownModel(f"There is no file or folder {model}.", did_you_mean(str(path), beside))
         card(model)  # raises, and names the nearest ones
     return path, path.stem
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
-
-from ccd_cli.core.errors import TeacherError
+from ccd_cli.core.errors import UnknownModel
+from ccd_cli.core.nearest import did_you_mean
 from ccd_cli.teachers.card import Card, Source
 from ccd_cli.teachers.catalog import BUILTINS, CARDS
 from ccd_cli.teachers.custom import custom_card, custom_cards, custom_names
@@ -24,12 +23,11 @@ def all_cards() -> dict[str, Card]:
 def card(name: str) -> Card:
     """Return the card called `name`: published, built in, or the user's own.
 
-    `TeacherError` with the nearest names where there is none, or with the problem of a card that cannot be used.
+    `UnknownModel` with the nearest names where there is none, `TeacherError` with the problem of a card that cannot be used.
     """
     if found := CARDS.get(name) or BUILTINS.get(name):
         return found
     if own := custom_card(name):
         return own
-    near = difflib.get_close_matches(name, [*CARDS, *BUILTINS, *custom_names()], n=3, cutoff=0.4)
-    hint = f"Did you mean {' or '.join(near)}?" if near else "See the catalog with: ccd teachers list"
-    raise TeacherError(f"Unknown model '{name}'.", hint)
+    hint = did_you_mean(name, [*CARDS, *BUILTINS, *custom_names()], "See the catalog with: ccd teachers list")
+    raise UnknownModel(f"Unknown model '{name}'.", hint)

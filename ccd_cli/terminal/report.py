@@ -14,8 +14,11 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
 
+from ccd_cli.terminal.table import show_table
+
+BAR, BESIDE_BAR = 24, 56
+"""Characters of a progress bar, and of the counts, times and metrics beside it."""
 SECONDS_BETWEEN_LINES = 10.0
 SECONDS_BETWEEN_LINES_VERBOSE = 1.0
 
@@ -42,14 +45,8 @@ class RichReport:
 
     def table(self, title: str, rows: list[dict[str, object]]) -> None:
         """Print a table; numbers are right-aligned with four digits."""
-        if self.quiet or not rows:
-            return
-        shown = Table(title=title, title_justify="left", box=None, pad_edge=False)
-        for key, value in rows[0].items():
-            shown.add_column(key, justify="right" if isinstance(value, float) else "left")
-        for row in rows:
-            shown.add_row(*(f"{value:.4f}" if isinstance(value, float) else str(value) for value in row.values()))
-        self.console.print(shown)
+        if not self.quiet:
+            show_table(self.console, rows, title)
 
     def begin(self, what: str, total: int, done: int = 0) -> None:
         """Start a progress bar (or its lines)."""
@@ -57,9 +54,12 @@ class RichReport:
         self._started = self._last_line = time.monotonic()
         if self.quiet or not self.console.is_terminal:
             return
+        bar = min(
+            BAR, self.console.width - len(what) - BESIDE_BAR
+        )  # on a narrow terminal the bar gives way to the words
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=24),
+            *([BarColumn(bar_width=bar)] if bar > 2 else []),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TextColumn("ETA"),

@@ -76,6 +76,10 @@ def test_a_plane_is_a_plane(tmp_path):
     assert np.array_equal(same.points, cloud.points) and same.normals is None
     for suffix in ("ply", "pcd", "xyz", "glb"):
         assert cloud.save(tmp_path / f"a.{suffix}").stat().st_size > 1000
+    picture = cloud.preview(width=96, height=64)
+    assert picture.shape == (64, 96, 3) and picture.dtype == np.uint8 and len(np.unique(picture)) > 20
+    with pytest.raises(ccd.CcdError, match="width is a whole number of pixels"):
+        cloud.preview(width=0)
     with pytest.raises(ccd.CcdError, match="no format of clouds"):
         cloud.save(tmp_path / "a.obj")
 

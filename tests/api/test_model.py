@@ -19,6 +19,11 @@ def test_attributes(model):
     assert "builtin:tiny" in repr(model)
 
 
+def test_a_photo_that_ships_has_a_name_that_works_in_any_folder(here, model):
+    depth = model.predict("builtin:photos/cat.jpg")
+    assert depth.shape == (300, 451) and depth.rgb is not None
+
+
 def test_the_map_is_the_commands(here, model, ccd_here):
     assert ccd_here("predict", "room.jpg", "--model", "builtin:tiny", "--save", "npy", "--out", "o").exit_code == 0
     depth = model.predict("room.jpg")

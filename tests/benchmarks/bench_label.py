@@ -27,7 +27,6 @@ from PIL import Image
 
 from ccd_cli.config.load import check_label_recipe
 from ccd_cli.core.compute import choose_compute
-from ccd_cli.core.paths import builtin_path
 from ccd_cli.label.parts import crop_facts
 from ccd_cli.label.plan import Plan
 from ccd_cli.labels.agreement import disagreement
@@ -45,7 +44,7 @@ DAY = 86_400.0
 def enlarged(folder: Path, count: int, side: int) -> list[Path]:
     """Write the example photos, one after another, as JPEGs whose short side is at least `side`."""
     paths = []
-    examples = list_photos([builtin_path("builtin:photos")])
+    examples = list_photos(["builtin:photos"])
     for i in range(count):
         with Image.open(examples[i % len(examples)]) as image:
             scale = max(1.0, side / min(image.size))

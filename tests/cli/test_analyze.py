@@ -160,7 +160,7 @@ def test_damaged_and_sparse_images_are_named_and_skipped(ccd_here, tmp_path, no_
         (("--suite", "nonsense"), 2, "no suite"),
         (("--suite", "missing.yaml"), 2, "missing.yaml"),
         (("--arch", "depth-anything-v2-small"), 2, "--model"),
-        (("--model", "no-such-model"), 1, "no-such-model"),
+        (("--model", "no-such-model"), 2, "no-such-model"),
         (("--images", 0), 2, "--images"),
         (("--draws", 0), 2, "--draws"),
         (("--seed", -1), 2, "--seed"),

@@ -160,8 +160,8 @@ def test_half_precision_takes_half_the_bytes(ccd_here, make_teacher, tmp_path, e
 @pytest.mark.parametrize(
     ("args", "code", "problem"),
     [
-        (["none.safetensors"], 1, "no file or folder none.safetensors"),
-        (["builtin:none"], 1, "Unknown built-in model"),
+        (["none.safetensors"], 2, "no file or folder none.safetensors"),
+        (["builtin:none"], 2, "Unknown built-in model"),
         (["builtin:tiny", "--resolution", "100"], 2, "needs multiples of 32. Use 96."),
         (["builtin:tiny", "--size", "100x96"], 2, "needs multiples of 32. Use 96."),
         (["builtin:tiny", "--precision", "bf16"], 2, "has no bf16"),

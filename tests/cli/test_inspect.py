@@ -9,7 +9,10 @@ import pytest
 from PIL import Image
 
 from tests.page import HOSTILE, Page
+from tests.tiny_eval import make_nyu, predict
 from tests.tiny_labels import MARK, content, label, recipe_values
+
+BASELINES = ("mean map", "vertical gradient", "constant")
 
 
 @pytest.fixture
@@ -32,7 +35,8 @@ def test_inspect_labels(ccd_here, write_recipe, values, tmp_path, photos):
     assert 0 < document["summary"]["fraction_of_float16_size"] < 1.2
     assert document["summary"]["disagreement_max"] == document["largest_disagreement"][0]["disagreement"]
     page = Page(folder / "inspect.html")
-    assert page.needs_nothing_else() and len(page.images) == page.tags.count("img") == 1
+    assert page.needs_nothing_else() and len(page.images) == page.tags.count("img") == 8 * 4
+    assert not page.reprs() and "fraction of float16 size" in page.all_words
     for row in document["largest_disagreement"]:
         assert HOSTILE in row["image"] and row["image"] in page.words
     with Image.open(folder / "contact.png") as image:
@@ -45,9 +49,21 @@ def test_inspect_labels(ccd_here, write_recipe, values, tmp_path, photos):
     assert {p.name for p in (tmp_path / "look").iterdir()} == {"contact.png", "inspect.html"}
 
 
-def test_inspect_a_run(ccd_here, write_recipe, tiny_recipe, tmp_path):
-    path = write_recipe({**tiny_recipe, "optim": {**tiny_recipe["optim"], "steps": 3}})
-    assert ccd_here("distill", path, "--device", "cpu", "--out", HOSTILE).exit_code == 0
+@pytest.fixture
+def train(ccd_here, write_recipe, tiny_recipe):
+    def run(out, steps=3, **changes):
+        optim = {**tiny_recipe["optim"], "steps": steps, **changes.pop("optim", {})}
+        path = write_recipe({**tiny_recipe, "eval": {"scenes": 2, "every": 2}, **changes, "optim": optim})
+        done = ccd_here("distill", path, "--device", "cpu", "--out", out)
+        assert done.exit_code == 0, done.stderr
+        return done
+
+    return run
+
+
+def test_inspect_a_run(ccd_here, train, tmp_path):
+    said = train(HOSTILE).stderr
+    assert "On generated scenes, 2 images" in said and "['" not in said and "pairs" not in said
     done = ccd_here("inspect", HOSTILE, "--json")
     assert done.exit_code == 0, done.stderr
     document = json.loads(done.stdout)
@@ -55,8 +71,92 @@ def test_inspect_a_run(ccd_here, write_recipe, tiny_recipe, tmp_path):
     assert (tmp_path / HOSTILE / "contact.png").is_file()
     page = Page(tmp_path / HOSTILE / "inspect.html")
     assert page.needs_nothing_else() and HOSTILE in page.all_words and "License" in page.all_words
-    plots = sorted((tmp_path / HOSTILE / "plots").glob("*.png"))
-    assert len(page.images) == page.tags.count("img") == len(plots) >= 3
+    assert page.tags.count("svg") == 3 and len(page.images) == page.tags.count("img") == 1, "curves and samples"
+    assert not page.reprs() and "3 of 3" in page.words and "Not finished" not in page.all_words
+    assert (
+        "Scored on generated scenes, 2 images; best at step 2." in page.all_words or "best at step 3." in page.all_words
+    )
+    (scores,) = [table for table in page.tables if table[0][:3] == ["model", "AbsRel", "RMSE"]]
+    assert [row[0] for row in scores[3:]] == [
+        "student, untrained",
+        "student, best checkpoint",
+        "mean map",
+        "vertical gradient",
+        "constant",
+    ]
+    for word in ("given pairs", "Points, on sets", "has another size than its photo"):
+        assert word not in page.all_words, "nothing of that was scored"
+
+
+def test_inspect_a_run_that_is_under_way(ccd_here, train, tmp_path):
+    train("run", steps=3)
+    for name in ("card.md", "run.json"):
+        (tmp_path / "run" / name).unlink()
+    shutil.rmtree(tmp_path / "run" / "plots")
+    lines = (tmp_path / "run/metrics.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "run/metrics.jsonl").write_text("".join(lines[:2]))
+    assert ccd_here("inspect", "run").exit_code == 0
+    page = Page(tmp_path / "run/inspect.html")
+    assert "ccd distill run/recipe.yaml --resume --out run" in page.words and "2 of 3" in page.words
+    assert page.tags.count("svg") == 3 and not page.images, (
+        "curves come from the numbers, also where no plot is drawn yet"
+    )
+
+
+def test_runs_side_by_side(ccd_here, train, tmp_path):
+    train("a/run", steps=2)
+    train("b/run", steps=4, optim={"lr": 5e-4})
+    done = ccd_here("inspect", "a/run", "b/run", "--json")
+    assert done.exit_code == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert document["what"] == "runs" and document["files"] == {"page": "inspect-out/compare.html"}
+    settings = {row["setting"]: (row["a/run"], row["b/run"]) for row in document["settings"]}
+    assert settings == {"optim.lr": (0.001, 0.0005), "optim.steps": (2, 4)}, "a setting that is alike is not named"
+    page = Page(tmp_path / "inspect-out/compare.html")
+    assert page.needs_nothing_else() and not page.reprs()
+    tables = {tuple(table[0]): table[1:] for table in page.tables}
+    assert tables["setting", "a/run", "b/run"] == [["optim.steps", "2", "4"], ["optim.lr", "0.001", "0.0005"]]
+    (scores,) = [rows for head, rows in tables.items() if head[0] == "run"]
+    assert [row[:2] for row in scores] == [["a/run", "finished, step 2 of 2"], ["b/run", "finished, step 4 of 4"]]
+    assert f"{document['scores'][0]['abs_rel']:.4f}" in scores[0]
+    assert page.text.count('class="best"') == 3 and "cannot be compared" not in page.all_words
+    assert page.tags.count("svg") == 4 and len(page.images) == 2, "loss, two scores and drift; a sample grid of each"
+    assert not any((tmp_path / each).exists() for each in ("a/run/inspect.html", "a/run/compare.html"))
+
+
+def test_runs_that_were_scored_on_different_images_have_no_best(ccd_here, train, tmp_path):
+    train("a", steps=2)
+    train("b", steps=2, eval={"scenes": 3, "every": 2})
+    assert ccd_here("inspect", "a", "b", "--out", "look").exit_code == 0
+    page = Page(tmp_path / "look/compare.html")
+    assert "their scores cannot be compared" in page.all_words and 'class="best"' not in page.text
+
+
+def test_what_cannot_be_compared(ccd_here, train, tmp_path):
+    train("a", steps=2)
+    (tmp_path / "other").mkdir()
+    done = ccd_here("inspect", "a", "other")
+    assert done.exit_code == 2 and "other is no run" in done.stderr
+    done = ccd_here("inspect", "a", "./a")
+    assert done.exit_code == 2 and "given twice" in done.stderr
+
+
+def test_an_evaluation_has_its_page(ccd_here, tmp_path):
+    root = make_nyu(tmp_path / "data")
+    maps = predict(tmp_path / "maps", "disparity", noise=0.1)
+    assert ccd_here("eval", "--data-root", root, "--predictions", maps, "--prediction-kind", "disparity").exit_code == 0
+    done = ccd_here("inspect", "eval-out", "--json")
+    assert done.exit_code == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert document["what"] == "evaluation" and document["files"] == {"page": "eval-out/report.html"}
+    assert (
+        document["scores"][0]["abs_rel"]
+        == json.loads((tmp_path / "eval-out/results.json").read_text())["results"][0]["abs_rel"]
+    )
+    assert "AbsRel" in done.stderr
+    (tmp_path / "eval-out/report.html").unlink()
+    done = ccd_here("inspect", "eval-out")
+    assert done.exit_code == 1 and "ccd eval again" in done.stderr
 
 
 def test_inspect_what_is_neither_unfinished_or_damaged(ccd_here, write_recipe, values, tmp_path):

@@ -14,7 +14,8 @@ import pytest
 import torch
 from PIL import Image
 
-from ccd_cli.config.load import load_label_recipe, shipped
+from ccd_cli.config.find import shipped
+from ccd_cli.config.load import load_label_recipe
 from ccd_cli.data.crops import crop_image
 from ccd_cli.label import parts
 from ccd_cli.label.plan import Plan, Unreadable

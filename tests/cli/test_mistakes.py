@@ -143,6 +143,73 @@ def test_one_style_and_the_nearest_names(ccd_here, words, meant):
     assert "Usage:" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        # the same code for the same kind of mistake: a word that names nothing
+        ("predct imgs", "predict"),
+        ("recipes chek", "check"),
+        ("predict imgs --modle x", "--model"),
+        ("predict imgs --model depth-anything-v2-smal", "depth-anything-v2-small"),
+        ("predict imgs --model builtin:tinny", "builtin:tiny"),
+        ("predict imgs --model empy", ""),
+        ("predict imgs --model ./empy", "empty"),
+        ("predict imgs --model nope.pth", ""),
+        ("predict imgs --device cdua", "cuda"),
+        ("predict imgs --runtime opnvino", "openvino"),
+        ("predict imgs --precision pf32", "fp32"),
+        ("predict imgs --model builtin:tiny --arch depth-anything-v2-smal", "depth-anything-v2-small"),
+        ("predict imgs --save colr", "color"),
+        ("predict imgs --cmap infernoo", "inferno"),
+        ("predict imgs --pointcloud --format plyy", "ply"),
+        ("eval --suite zero-shoot", "zero-shot"),
+        ("eval --suite builtin --model depth-anything-v2-smal", "depth-anything-v2-small"),
+        ("eval --suite builtin --alignment medain", "median"),
+        ("eval --suite builtin --device cdua", "cuda"),
+        ("analyze --suite bulitin", "builtin"),
+        ("analyze --model moge-2-larg", "moge-2-large"),
+        ("export depth-anything-v2-smal --format onnx", "depth-anything-v2-small"),
+        ("export builtin:tiny --format onx", "onnx"),
+        ("export builtin:tiny --format onnx --precision int9", "int8"),
+        ("bench predict --model depth-anything-v2-smal", "depth-anything-v2-small"),
+        ("bench predict --model builtin:tiny --runtime torhc", "torch"),
+        ("teachers info moge-2-larg", "moge-2-large"),
+        ("teachers pull moge-2-larg", "moge-2-large"),
+        ("teachers verify moge-2-larg", "moge-2-large"),
+        ("teachers remove moge-2-larg", "moge-2-large"),
+        ("teachers pull --recipe indor", "indoor"),
+        ("recipes show indor", "indoor"),
+        ("recipes new x --from indor", "indoor"),
+        ("recipes explain optim.stepz", "optim.steps"),
+        ("recipes schema --task distil", "distill"),
+        ("distill indor", "indoor"),
+        ("distill quickstart --set optim.stepz=3", "steps"),
+        ("distill quickstart --set optim.schedule=cosin", "cosine"),
+        ("distill quickstart --set teachers=builtin:globl", "builtin:global"),
+        ("distill quickstart --device cdua", "cuda"),
+        ("distill quickstart --precision fp23", "fp32"),
+        ("label label/quickstar", "label/quickstart"),
+        ("label label/quickstart --set shrad=3", "shard"),
+        ("label label/quickstart --engine lcoal", "local"),
+        ("data check nyuv3", "nyuv2"),
+        ("data prepare nyuv3 --from empty", "nyuv2"),
+        ("eval --suite typo.yaml", "depth"),
+        ("pointcloud imgs --kind dispartiy", "disparity"),
+        ("completion bsh", "bash"),
+        ("inspect nowhere", ""),
+    ],
+)
+def test_a_misspelt_word_is_wrong_usage_whatever_it_names(ccd_here, tmp_path, words, meant):
+    (tmp_path / "imgs").mkdir()
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "typo.yaml").write_text("name: mine\nimage: a/*.png\ndepht: b/*.png\n")
+    done = ccd_here(*words.split())
+    assert done.exit_code == 2, done.output
+    assert done.stderr.startswith("ccd: error: ")
+    assert not meant or any(word in done.stderr.lower() for word in ("did you mean", "nearest")), done.stderr
+    assert meant in done.stderr.lower().replace("did you mean", "nearest").rpartition("nearest")[2], done.stderr
+
+
 def test_no_estimate_before_the_first_unit_is_done(capsys):
     report = RichReport(verbose=True)
     report.begin("Working", 10, 3)

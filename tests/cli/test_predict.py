@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 
 from ccd_cli.media.map_read import read_map
+from ccd_cli.media.outputs import read_failures
 from ccd_cli.media.video.read import open_video
 from ccd_cli.models.arch import timm_arch
 from ccd_cli.models.checkpoint import save_model
@@ -180,7 +181,10 @@ def test_bad_inputs_are_named_and_the_rest_is_done(predict, tmp_path):
     answer = json.loads(result.stdout)
     assert len(answer["failed"]) == len(bad)
     assert all(any(name.split("/")[0] in f["input"] for f in answer["failed"]) for name in bad)
-    assert names(tmp_path / "ccd-out") == ["good.json", "good.npy"]
+    assert names(tmp_path / "ccd-out") == ["failed.jsonl", "good.json", "good.npy"]
+    kept = {line["input"]: line["reason"] for line in read_failures(tmp_path / "ccd-out")}
+    assert set(kept) == {f"../{name}" for name in bad[:5]} | set(bad[5:]), "relative to the folder, where it is a file"
+    assert all(f["reason"] in kept.values() for f in answer["failed"])
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,7 @@ def test_results_are_no_inputs_of_the_next_run(predict, tmp_path):
 def test_a_mistake_in_the_second_model_costs_no_time(predict, two, tmp_path):
     photo(tmp_path / "a.png")
     (tmp_path / "broken.safetensors").write_bytes(b"x")
-    for word, code in (("builtin:tinny", 1), ("broken.safetensors", 1)):
+    for word, code in (("builtin:tinny", 2), ("broken.safetensors", 1)):
         refused = predict("a.png", "--save", "side", models=(two[0], word))
         assert refused.exit_code == code and word.split(".")[0] in refused.stderr
         assert not (tmp_path / "ccd-out").exists()

@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 import yaml
 
 
@@ -42,6 +43,51 @@ def test_label_recipes_are_known(ccd_here, tmp_path):
     schema = json.loads(ccd_here("recipes", "schema", "--task", "label").stdout)
     assert {"shard", "drop", "epochs"} <= set(schema["properties"])
     assert "optim" not in schema["properties"]
+
+
+def test_new_writes_a_recipe_and_its_schema(ccd_here, tmp_path):
+    done = ccd_here("recipes", "new", "mine", "--from", "quickstart", "--json")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout) == {
+        "name": "mine",
+        "from": "quickstart",
+        "path": "mine.yaml",
+        "schema": "ccd-distill.schema.json",
+    }
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ccd-distill.schema.json", "mine.yaml"]
+    assert ccd_here("recipes", "check", "mine.yaml").exit_code == 0
+    resolved = [yaml.safe_load(ccd_here("distill", name, "--dry-run").stdout) for name in ("quickstart", "mine.yaml")]
+    assert resolved[1] == resolved[0] | {"name": "mine"}
+    again = ccd_here("recipes", "new", "mine")
+    assert again.exit_code == 1
+    assert "not overwritten" in again.stderr
+
+
+@pytest.mark.parametrize("columns", ["40", "80", "200"])
+def test_explain_is_as_wide_as_the_terminal(ccd_here, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", columns)
+    text = ccd_here("recipes", "explain", "optim.lr").stdout
+    for word in (
+        "number, above 0",
+        "5e-5",
+        "Learning rate of the depth head",
+        "arXiv 2502.19204",
+        "--set optim.lr=VALUE",
+    ):
+        assert word in " ".join(text.split()), word
+    assert max(map(len, text.splitlines())) <= int(columns)
+    section = ccd_here("recipes", "explain", "loss").stdout
+    assert "loss.local_global" in section
+    assert "loss.shared.levels" not in section, "one floor down"
+
+
+def test_explain_as_json(ccd_here):
+    (about,) = json.loads(ccd_here("recipes", "explain", "optim.steps", "--json").stdout)
+    assert (about["key"], about["default"], about["tasks"]) == ("optim.steps", 20_000, ["distill"])
+    assert about["shipped"]["indoor"] == 20_000
+    wrong = ccd_here("recipes", "explain", "optim.stepz", "--json")
+    assert (wrong.exit_code, wrong.stdout) == (2, "")
+    assert "Did you mean optim.steps?" in wrong.stderr
 
 
 def test_dry_run_prints_the_resolved_recipe_and_does_nothing(ccd_here, tmp_path):

@@ -196,7 +196,7 @@ def test_bad_inputs_are_one_line_before_any_time_is_spent(tiny_recipe, write_rec
     cases = {
         "images=empty": (1, "no photos"),
         "images=missing": (1, "does not exist"),
-        "teachers=[depth-anything-v2-smal]": (1, "depth-anything-v2-small"),
+        "teachers=[depth-anything-v2-smal]": (2, "depth-anything-v2-small"),
         "teachers=[depth-anything-v2-small]": (1, "not on this machine"),
         "teachers=[marigold-lcm]": (1, "marigold-lcm"),
         "teachers=[evil.pth]": (1, "evil.pth"),

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from ccd_cli.config.common import GROUND_TRUTH
-from ccd_cli.config.load import find_recipe, load_recipe, shipped
+from ccd_cli.config.find import find_recipe, shipped
+from ccd_cli.config.load import load_recipe
 from ccd_cli.core.paths import shipped_folder
 from ccd_cli.distill.ensemble import reference_for
 from ccd_cli.models.arch import ARCHS

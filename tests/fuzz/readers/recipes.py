@@ -9,7 +9,8 @@ from tests.fuzz.readers.seeds import DISTILL, LABEL, as_yaml
 
 
 def recipe_readers() -> list[Reader]:
-    from ccd_cli.config.load import find_recipe, load_any_recipe, load_label_recipe, load_recipe, to_yaml
+    from ccd_cli.config.find import find_recipe
+    from ccd_cli.config.load import load_any_recipe, load_label_recipe, load_recipe, to_yaml
 
     def overrides(_: Path, word: str) -> None:
         to_yaml(load_recipe("quickstart", [word]))

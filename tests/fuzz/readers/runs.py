@@ -31,7 +31,7 @@ def run_readers(folder: Path) -> list[Reader]:
 
     def run_folder(place: Path, _: str) -> None:
         run = RunFolder(place)
-        training_run.statistics(run)
+        training_run.statistics(training_run.read_run(run))
         finished_result(run)
         checkpoint.read_whole(run.state)
         checkpoint.check_same_recipe(run, recipe)

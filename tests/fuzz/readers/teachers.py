@@ -30,7 +30,7 @@ def weight_seeds(folder: Path) -> dict[str, bytes]:
 
 def teacher_readers(folder: Path) -> list[Reader]:
     from ccd_cli.benchmarks.suites import open_suite
-    from ccd_cli.config.load import find_recipe
+    from ccd_cli.config.find import find_recipe
     from ccd_cli.models.arch import get_arch
     from ccd_cli.models.checkpoint import load_model, read_state
     from ccd_cli.models.files import read_metadata

@@ -32,6 +32,16 @@ def test_folders_globs_lists_and_files(tmp_path):
     assert list_photos([str(tmp_path / "list.txt")]) == [two]
 
 
+def test_the_photos_that_ship_have_a_name_that_works_in_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    photos = list_photos(["builtin:photos"])
+    assert [path.name for path in photos] == ["astronaut.jpg", "cat.jpg", "coffee.jpg", "palace.jpg", "rocket.jpg"]
+    assert list_photos(["builtin:photos/cat.jpg", "builtin:photos/r*.jpg"]) == [photos[1], photos[4]]
+    media, bad = find_media(["builtin:photos/cat.jpg", "builtin:photos/dog.jpg"])
+    assert [(each.path, each.stem) for each in media] == [(photos[1], Path("cat"))]
+    assert bad == [("builtin:photos/dog.jpg", "no such file or folder")]
+
+
 @pytest.mark.parametrize("name", ["missing", "empty"])
 def test_nothing_found_is_an_error_that_says_what_to_do(tmp_path, name):
     (tmp_path / "empty").mkdir()

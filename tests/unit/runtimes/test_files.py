@@ -11,7 +11,7 @@ import pytest
 
 from ccd_cli.core import checksums
 from ccd_cli.core.compute import Compute
-from ccd_cli.core.errors import CcdError, CheckpointError, UsageProblem
+from ccd_cli.core.errors import CcdError, CheckpointError, UnknownModel, UsageProblem
 from ccd_cli.core.report import Silent
 from ccd_cli.models.arch import timm_arch
 from ccd_cli.runtimes.facts import ExportFacts, read_facts, write_facts
@@ -132,7 +132,7 @@ def test_another_resolution_than_that_of_the_file_is_refused(fixed):
 
 
 def test_what_is_no_exported_network_is_refused_in_a_line(student, tmp_path):
-    with pytest.raises(CheckpointError, match=r"There is no file or folder .*nowhere\.onnx"):
+    with pytest.raises(UnknownModel, match=r"There is no file or folder .*nowhere\.onnx"):
         resolve_model(str(tmp_path / "nowhere.onnx"))
     alone = tmp_path / "alone.onnx"
     shutil.copy(student, alone)

@@ -24,3 +24,11 @@ document.querySelectorAll("table.sortable").forEach(function (table) {
     });
   });
 });
+
+// Photo and depth over each other: the slider moves their border; a range input knows keyboard, mouse and touch by itself.
+document.querySelectorAll(".compare").forEach(function (frame) {
+  var slider = frame.querySelector("input");
+  var move = function () { frame.style.setProperty("--at", slider.value + "%"); };
+  slider.addEventListener("input", move);
+  move(); // browsers restore where it was
+});
