@@ -10,6 +10,7 @@ An option is typed once, as a field of a settings class (see `ccd_cli.core.optio
 from __future__ import annotations
 
 import math
+import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
@@ -59,7 +60,8 @@ class Command(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Say the first word, and run."""
-        if self.says and not ctx.params.get("quiet") and sys.stderr.isatty():
+        first = os.environ.get("RANK", "0") == "0"  # of several processes
+        if self.says and first and not ctx.params.get("quiet") and sys.stderr.isatty():
             click.echo(self.says, err=True)
         return super().invoke(ctx)
 

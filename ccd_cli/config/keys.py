@@ -175,7 +175,11 @@ def _choices(node: Mapping[str, Any]) -> tuple[str, ...]:
 def _type(node: Mapping[str, Any], section: Mapping[str, Any] | None, is_list: bool) -> str:
     """The type of a key in words: `whole number, at least 1`."""
     if section is not None:
-        return "list of sections" if is_list else "section, or nothing" if _empty(node) else "section"
+        plain = [
+            _WORDS[each["type"]] for each in node.get("anyOf", ()) if each.get("type") in _WORDS
+        ]  # `log.wandb: true`
+        what = " or ".join([*plain, "list of sections" if is_list else "section"])
+        return f"{what}, or nothing" if _empty(node) else what
     if words := _choices(node):
         return f"one of {', '.join(words)}" if len(words) > 1 else f"always {words[0]}"
     form = next((each for each in node.get("anyOf", ()) if each.get("type") != "null"), node)

@@ -137,7 +137,7 @@ class _Writer:
         value = values.get(name)
         if isinstance(value, list) and key.keys:
             return [f"{name}:", *self._entries(key, place, value)]
-        if key.keys and (value or name not in values):
+        if key.keys and (isinstance(value, dict) or name not in values) and value != {}:
             inside = self.section(f"{key.path}.", f"{place}.", value or {}, explain=explain)
             lines = [f"{name}:", *(f"  {line}" for line in inside)] if inside else []
             return lines if value else [f"#{line}" for line in lines]

@@ -17,7 +17,7 @@ from ccd_cli.core.report import Report
 from ccd_cli.core.signals import Signals
 from ccd_cli.media.find import Media, find_media
 from ccd_cli.media.not_read import NotRead
-from ccd_cli.media.outputs import claim, write_failures
+from ccd_cli.media.outputs import claim, read_sidecar, write_failures
 from ccd_cli.predict.job import Job, Outcome
 from ccd_cli.predict.photos import predict_images
 from ccd_cli.predict.settings import Settings
@@ -74,7 +74,10 @@ def predict_media(media: list[Media], job: Job) -> None:
     for place, clip in enumerate(clips):
         if job.signals.received is None:
             predict_video(clip, job, partial(_frames, clips[place:], job))
-    write_failures(job.settings.out, job.outcome.failed, (record["input"] for record in job.outcome.done))
+    there = {
+        str(m.path) for m in media if read_sidecar(job.settings.out / m.stem)
+    }  # also of earlier runs, which are kept
+    write_failures(job.settings.out, ((name, why) for name, why in job.outcome.failed if name not in there), there)
 
 
 def raise_if_stopped(signals: Signals) -> None:
