@@ -14,19 +14,20 @@ from numpy.typing import NDArray
 
 import ccd_cli
 from ccd_cli.api.clouds import CloudOptions, PointCloud, Provenance, public_cloud
-from ccd_cli.api.options import camera_of, settings_from, text_of
+from ccd_cli.api.options import camera_of, map_of, number_of, settings_from, text_of
 from ccd_cli.api.reporting import plain_errors
 from ccd_cli.core.errors import CcdError, UsageProblem
 from ccd_cli.core.nearest import choose_from
 from ccd_cli.core.paths import expand_home
 from ccd_cli.geometry import depth_map as core
-from ccd_cli.geometry.camera import GUESSED_FOV, Calibration, Source, camera_from_fov
+from ccd_cli.geometry.camera import GUESSED_FOV, Calibration, Source, camera_from_fov, resolve_camera
 from ccd_cli.geometry.depth_map import Camera, checked
 from ccd_cli.geometry.kinds import KINDS, Kind
 from ccd_cli.geometry.metric_scale import ToDepth, to_depth_by_range, to_depth_by_reference, value_quantiles
 from ccd_cli.media.map_write import SUFFIX, Origin, SidecarExtras, with_suffix, write_maps
 from ccd_cli.media.outputs import claim
-from ccd_cli.pointcloud.settings import CloudSettings
+from ccd_cli.pointcloud.settings import CloudSettings, GeometrySettings
+from ccd_cli.predict.settings import Settings
 
 _SUFFIXES = {*(f".{end.rpartition('.')[2]}" for end in SUFFIX.values()), ".json"}
 Intrinsics = Camera | Calibration | str | os.PathLike[str] | Collection[Any]
@@ -56,23 +57,21 @@ class DepthMap:
 
         Raises CcdError for an unknown kind, other shapes and types, and a mask or photo of another size.
         """
-        values = np.asarray(values)
         if kind not in KINDS:
             raise UsageProblem(f"There is no kind of map '{kind}'.", choose_from(str(kind), KINDS))
-        if values.ndim != 2 or not values.size or values.dtype.kind not in "fiu":
-            raise CcdError(f"A depth map is HxW numbers, not {values.dtype} {_shape(values)}.")
+        values = map_of("A depth map", values)
         if valid is not None and (np.shape(valid) != values.shape or np.asarray(valid).dtype != np.bool_):
             raise CcdError(f"The mask of a depth map is bool {_shape(values)}, as the map.")
         if rgb is not None and (np.shape(rgb) != (*values.shape, 3) or np.asarray(rgb).dtype != np.uint8):
             raise CcdError(f"The photo of a depth map is uint8 {_shape(values)}x3, of the map's size.")
-        made = checked(values.astype(np.float32), kind, valid)
+        made = checked(values, kind, None if valid is None else np.asarray(valid))
         camera = camera_of(intrinsics)
         self.kind: Kind = kind
         self.valid: NDArray[np.bool_] = np.ones(values.shape, bool) if made.valid is None else made.valid
         self.values: NDArray[np.float32] = np.where(self.valid, made.values, np.float32(np.nan))
         self.intrinsics = camera.at(*values.shape) if isinstance(camera, Calibration) else camera
         self.intrinsics_source: Source | None = None if camera is None else "flag"
-        self.rgb = rgb
+        self.rgb: NDArray[np.uint8] | None = None if rgb is None else np.asarray(rgb)
         self.seconds: float | None = None
         self.notes: tuple[str, ...] = ()
         self._made_by = Provenance()
@@ -150,7 +149,8 @@ class DepthMap:
             raise UsageProblem(
                 f"The scale of a {self.kind} map is unknown.", "Give near and far in meters, or reference."
             )
-        rule = to_depth_by_range(self.kind, value_quantiles(self._core), _length("near", near), _length("far", far))
+        ends = number_of("near", near, float), number_of("far", far, float)
+        rule = to_depth_by_range(self.kind, value_quantiles(self._core), *ends)
         return self._converted(rule, f"scaled to a range from {near:g} to {far:g} m")
 
     @plain_errors()
@@ -185,7 +185,7 @@ class DepthMap:
         """
         from ccd_cli.media.colorize import colorize
 
-        return colorize(self.values, self._core.valid, self.kind, cmap=cmap)
+        return colorize(self.values, self._core.valid, self.kind, cmap=text_of("cmap", cmap))
 
     @plain_errors()
     def save(
@@ -202,16 +202,20 @@ class DepthMap:
         png16, exr, color, side (needs the photo). Files of an earlier map under the name are replaced; a JSON file that is not
         ccd's only with `overwrite`. Raises CcdError for unknown items, and Unwritable where nothing can be written.
         """
-        base = expand_home(text_of("path", path))
+        text = text_of("path", path)
+        base = expand_home(text)
         if base.suffix.lower() in _SUFFIXES:
             raise UsageProblem(
                 f"{base}: give folder and name without a suffix.", f"For instance {base.with_suffix('')}."
             )
-        words = tuple(items.split(",")) if isinstance(items, str) else tuple(items)
+        if base.name in ("", "..") or text.endswith(("/", os.sep)):
+            raise UsageProblem(f"{text or base}: give folder and name, not a folder.", f"For instance {base / 'room'}.")
+        asked = settings_from(Settings, {"save": items, "cmap": cmap, "overwrite": overwrite})
+        words = asked.save
         if "side" in words and self.rgb is None:
             raise UsageProblem("The item side needs the photo.", "Make the map with rgb=.")
         made_by = self._made_by
-        claim(base, set() if made_by.path is None else {made_by.path.resolve()}, overwrite)
+        claim(base, set() if made_by.path is None else {made_by.path.resolve()}, asked.overwrite)
         if not self.valid.any():
             raise CcdError("The map has no valid value: there is nothing to save.")
         rgb = np.zeros((*self.shape, 3), np.uint8) if self.rgb is None else self.rgb
@@ -278,14 +282,11 @@ def point_cloud(
             raise UsageProblem("An array does not say what its values mean.", f"Give kind: {', '.join(KINDS)}.")
         else:
             made = DepthMap(depth, kind, rgb=rgb)
-        if intrinsics is not None and fov is not None:
-            raise UsageProblem("intrinsics and fov contradict each other: use one of them.")
-        if intrinsics is not None:
-            camera = camera_of(intrinsics)
-            made.intrinsics = camera.at(*made.shape) if isinstance(camera, Calibration) else camera
-            made.intrinsics_source = "flag"
-        if fov is not None:
-            made.intrinsics, made.intrinsics_source = camera_from_fov(fov, *made.shape), "fov"
+        asked = settings_from(GeometrySettings, {"intrinsics": intrinsics, "fov": fov})
+        if asked.intrinsics is not None or asked.fov is not None:
+            made.intrinsics, made.intrinsics_source = resolve_camera(
+                *made.shape, intrinsics=asked.intrinsics, fov=asked.fov
+            )
     return made.point_cloud(**options)
 
 
@@ -294,16 +295,7 @@ def _meters(reference: NDArray[Any] | DepthMap) -> NDArray[np.float32]:
         if reference.kind != "metric":
             raise UsageProblem(f"A reference is depth in meters, not a {reference.kind} map.")
         return reference.values
-    values = np.asarray(reference)
-    if values.ndim != 2 or not values.size or values.dtype.kind not in "fiu":
-        raise CcdError(f"A reference is HxW meters, not {values.dtype} {_shape(values)}.")
-    return values.astype(np.float32)
-
-
-def _length(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
-        raise UsageProblem(f"{name} is a number of meters, not {value!r}.")
-    return float(value)
+    return map_of("A reference, in meters,", reference)
 
 
 def _shape(values: NDArray[Any]) -> str:

@@ -96,7 +96,10 @@ def _from_tensor(image: torch.Tensor, name: str) -> NDArray[np.uint8]:
     shape = "x".join(map(str, image.shape))
     if image.ndim != 3 or image.shape[0] != 3 or not image.is_floating_point():
         raise CcdError(f"{name}: a tensor is float [3, H, W] or [B, 3, H, W], not {image.dtype} {shape}.", TAKEN)
-    values = image.detach().float().cpu().numpy()
+    try:
+        values = image.detach().float().cpu().numpy()
+    except (TypeError, NotImplementedError) as error:  # a sparse one, or one without values
+        raise CcdError(f"{name}: the values of the tensor {shape} cannot be read: {error}", TAKEN) from error
     if not values.size or not np.isfinite(values).all():
         raise CcdError(
             f"{name}: the tensor {shape} holds values that are not finite." if values.size else f"{name}: empty."

@@ -11,19 +11,19 @@ from ccd_cli.api.clouds import Provenance
 from ccd_cli.api.depth import DepthMap, Intrinsics
 from ccd_cli.api.frames import frames_of
 from ccd_cli.api.images import Given, listed, read
-from ccd_cli.api.options import camera_of, settings_from, text_of
+from ccd_cli.api.options import settings_from, text_of
 from ccd_cli.api.reporting import Quiet, plain_errors, warn
 from ccd_cli.core.compute import Compute, choose_compute
 from ccd_cli.core.concurrency import chunks
 from ccd_cli.core.errors import CcdError, UsageProblem
 from ccd_cli.core.nearest import choose_from
 from ccd_cli.core.settings import DeviceSettings, Precision, RuntimeChoice
-from ccd_cli.geometry.camera import camera_doubts, resolve_camera
+from ccd_cli.geometry.camera import camera_doubts
 from ccd_cli.geometry.kinds import Kind
 from ccd_cli.media.photos import Limits, Photo
 from ccd_cli.predict.camera import known_focal, photo_camera
 from ccd_cli.predict.photos import GPU_BATCH, WORKING_BYTES, WORKING_PIXELS
-from ccd_cli.predict.settings import ModelSettings
+from ccd_cli.predict.settings import ModelSettings, Settings
 from ccd_cli.predict.video import GPU_BATCH as FRAMES
 from ccd_cli.teachers import model as loading
 from ccd_cli.teachers.needs import find_models
@@ -83,6 +83,10 @@ class Model:
         side = "the photo's" if self.resolution is None else self.resolution
         where = f"{self.device}, {self.precision}, {self.runtime}"
         return f"Model({self.name}, {self.kind}, resolution {side}, {where}, {self.license})"
+
+    def __reduce__(self) -> Any:
+        """Raise CcdError: neither pickle nor copy can take along a network that runs."""
+        raise CcdError("A model cannot be pickled or copied.", f"Load it there: ccd.load({self.name!r}).")
 
     @property
     def name(self) -> str:
@@ -174,11 +178,9 @@ class Model:
         nothing is returned then.
         """
         given, single = listed(images)
-        camera = camera_of(intrinsics)
-        resolve_camera(*(getattr(camera, "size", None) or (1, 1)), intrinsics=camera, fov=fov)
-        if batch is not None and (isinstance(batch, bool) or not isinstance(batch, int) or batch < 1):
-            raise UsageProblem(f"batch is a whole number of at least 1, not {batch!r}.")
-        size = batch or (GPU_BATCH if self._compute.device.type == "cuda" else 1)
+        asked = settings_from(Settings, {"intrinsics": intrinsics, "fov": fov, "batch": batch})
+        camera, fov = asked.intrinsics, asked.fov
+        size = asked.batch or (GPU_BATCH if self._compute.device.type == "cuda" else 1)
         limits = Limits(None if full_size else WORKING_PIXELS, WORKING_BYTES)
         made: list[DepthMap] = []
         for group in chunks(given, size):

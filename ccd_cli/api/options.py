@@ -10,12 +10,15 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin
 
-from ccd_cli.core.errors import UsageProblem
+from ccd_cli.core.errors import CcdError, UsageProblem, first_line
 from ccd_cli.core.nearest import choose_from, did_you_mean
 from ccd_cli.core.options import Option, choices, options_of
 from ccd_cli.core.paths import expand_home
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from ccd_cli.geometry.camera import Calibration
     from ccd_cli.geometry.depth_map import Camera
 
@@ -63,9 +66,28 @@ def camera_of(value: Any) -> Calibration | Camera | None:
 
 def text_of(name: str, value: Any) -> str:
     """Return a text or a path as text; raises UsageProblem for anything else."""
-    if isinstance(value, str | os.PathLike):
+    if isinstance(value, str | os.PathLike) and "\0" not in str(value):
         return str(os.fspath(value))
-    raise UsageProblem(f"{name} is a text or a path, not {type(value).__name__}.")
+    what = "one with a null byte" if isinstance(value, str | os.PathLike) else type(value).__name__
+    raise UsageProblem(f"{name} is a text or a path, not {what}.")
+
+
+def map_of(what: str, values: Any) -> NDArray[np.float32]:
+    """Return a map [H, W] of numbers as float32, NaN where a masked array is masked; raises CcdError, with `what`, for others."""
+    import numpy as np
+
+    if hasattr(values, "detach"):  # a tensor that gradients flow through
+        values = values.detach()
+    try:
+        array = np.ma.asanyarray(values) if isinstance(values, np.ma.MaskedArray) else np.asarray(values)
+    except (TypeError, ValueError, RuntimeError, NotImplementedError) as error:  # rows of several lengths; on a GPU
+        raise CcdError(f"{what} is a map HxW of numbers: {first_line(error)}.") from error
+    if array.ndim != 2 or not array.size or array.dtype.kind not in "fiu":
+        shape = "x".join(map(str, array.shape)) or "of no size"
+        raise CcdError(f"{what} is a map HxW of numbers, not {array.dtype} {shape}.")
+    with np.errstate(over="ignore"):  # infinite, then
+        made = array.astype(np.float32)
+    return np.asarray(made.filled(np.nan) if isinstance(made, np.ma.MaskedArray) else made)
 
 
 def _built(settings: type[S], values: Mapping[str, Any]) -> S:
@@ -88,7 +110,7 @@ def _value(each: Field[Any], about: Option, value: Any) -> Any:
     if about.parser == "intrinsics":
         return camera_of(value)
     if about.parser == "batch":
-        return None if value == "auto" else _number(name, value, int, (1, None), None)
+        return None if value == "auto" else number_of(name, value, int, (1, None))
     if about.parser == "comma list" or get_origin(each.type) is tuple:
         words = value.split(",") if isinstance(value, str) and about.parser else value
         words = [words] if isinstance(words, str | os.PathLike) else words
@@ -105,15 +127,19 @@ def _value(each: Field[Any], about: Option, value: Any) -> Any:
             raise UsageProblem(f"{name} is True or False, not {value!r}.")
         return value
     if kinds & {int, float}:
-        return _number(name, value, float if float in kinds else int, about.range, about.above)
+        return number_of(name, value, float if float in kinds else int, about.range, about.above)
     text = text_of(name, value)
     return expand_home(text) if Path in kinds else text
 
 
-def _number(
-    name: str, value: Any, kind: type[Any], span: tuple[float | None, float | None] | None, above: float | None
+def number_of(
+    name: str,
+    value: Any,
+    kind: type[Any],
+    span: tuple[float | None, float | None] | None = None,
+    above: float | None = None,
 ) -> Any:
-    """Return a number of a kind within its range; raises UsageProblem for anything else."""
+    """Return a number of `kind` (int, float) within `span` and more than `above`; raises UsageProblem for anything else."""
     if isinstance(value, bool) or not isinstance(value, Integral if kind is int else Real) or not math.isfinite(value):
         what = "a whole number" if kind is int else "a finite number"
         raise UsageProblem(f"{name} is {what}, not {value!r}.")

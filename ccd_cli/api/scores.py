@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccd_cli.api.depth import DepthMap
-from ccd_cli.api.options import settings_from
+from ccd_cli.api.options import map_of, number_of, settings_from
 from ccd_cli.api.reporting import plain_errors, report_for
 from ccd_cli.benchmarks import Prediction
 from ccd_cli.benchmarks.prediction_files import resized
@@ -113,10 +113,15 @@ def metrics(
             raise UsageProblem(
                 f"There is no argument '{min(unknown)}'.", choose_from(min(unknown), MetricLimits.__annotations__)
             )
-        values, told = (pred.values, pred.kind) if isinstance(pred, DepthMap) else (_map("pred", pred), kind)
+        for name in ("min_depth", "max_depth", "cap"):
+            if rules[name] != float("inf") and (name, rules[name]) != ("cap", None):
+                number_of(name, rules[name], float)
+        if rules["alignment_max_res"] is not None:
+            number_of("alignment_max_res", rules["alignment_max_res"], int, (0, None))
+        values, told = (pred.values, pred.kind) if isinstance(pred, DepthMap) else (map_of("pred", pred), kind)
         if kind not in (None, told) or (told is not None and told not in KINDS):
             raise UsageProblem(f"The prediction is not of kind '{kind}'.", f"Kinds: {', '.join(KINDS)}.")
-        depth = gt.values if isinstance(gt, DepthMap) else _map("gt", gt)
+        depth = gt.values if isinstance(gt, DepthMap) else map_of("gt", gt)
         if isinstance(gt, DepthMap) and gt.kind not in ("metric", "depth"):
             raise UsageProblem(f"Ground truth is depth, not a {gt.kind} map.")
         chosen = Alignment(alignment, "", rules["alignment_max_res"])  # type: ignore[arg-type]
@@ -179,14 +184,6 @@ def analyze(
         from ccd_cli.analyze.run import run
 
         return run(settings, report_for(progress), found).document()
-
-
-def _map(name: str, values: Any) -> NDArray[np.float32]:
-    array = np.asarray(values)
-    if array.ndim != 2 or not array.size or array.dtype.kind not in "fiu":
-        shape = "x".join(map(str, array.shape)) or "of no size"
-        raise CcdError(f"{name} is a map HxW of numbers, not {array.dtype} {shape}.")
-    return array.astype(np.float32)
 
 
 def _mask(depth: NDArray[np.float32], valid: NDArray[np.bool_] | None, least: float, most: float) -> NDArray[np.bool_]:

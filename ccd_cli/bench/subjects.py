@@ -13,10 +13,10 @@ import torch
 from numpy.typing import NDArray
 
 from ccd_cli.bench.settings import PRECISIONS, RUNTIMES, Settings
-from ccd_cli.core.compute import cpu_has_bf16
-from ccd_cli.core.errors import CcdError
+from ccd_cli.core.compute import choose_compute, cpu_has_bf16
+from ccd_cli.core.errors import CcdError, UsageProblem
 from ccd_cli.models.arch import Arch
-from ccd_cli.runtimes.facts import ExportFacts, read_facts, write_facts
+from ccd_cli.runtimes.facts import RUNTIME_OF, ExportFacts, read_facts, write_facts
 from ccd_cli.runtimes.onnx_graph import write_onnx
 from ccd_cli.runtimes.sessions import check_installed, is_installed, open_session
 from ccd_cli.teachers.adapters.exported import ExportedTeacher
@@ -62,13 +62,21 @@ BASE = Way("torch", "fp32")
 def ways(settings: Settings) -> list[Way]:
     """Return what is to be measured, `BASE` first.
 
-    Raises CcdError for a runtime that is asked for by name and not installed.
+    Raises CcdError for a runtime that is asked for by name and not installed, UsageProblem for a precision that this processor
+    does not have, and for a runtime by name that has none of the precisions.
     """
     for name in settings.runtime:
         check_installed(name)
+    for precision in settings.precision:
+        choose_compute("cpu", precision)
     runtimes = settings.runtime or tuple(name for name in RUNTIMES if is_installed(name))
     precisions = settings.precision or tuple(p for p in PRECISIONS if p == "fp32" or cpu_has_bf16())
     found = [Way(r, p) for r in runtimes for p in precisions if (r, p) not in _LACKS]
+    for name in settings.runtime:
+        if all(way.runtime != name for way in found):
+            raise UsageProblem(
+                f"{name} on a CPU does not compute in {' or '.join(precisions)}.", "Add --precision fp32."
+            )
     return [BASE, *(way for way in found if way != BASE)]
 
 
@@ -83,7 +91,12 @@ def export(model: str, arch: str | None, path: Path) -> float:
 
 
 def native(model: str, arch: str | None, precision: str) -> NativeTeacher:
-    """Return a model of a network that ccd holds itself; raises CcdError for one that runs in its authors' library."""
+    """Return a model of a network that ccd holds itself; raises CcdError for an exported one and one of its authors' library."""
+    if Path(model).suffix.lower() in RUNTIME_OF:
+        raise CcdError(
+            f"{model} is an exported network: this measures what a network is in every runtime.",
+            "Give the checkpoint or run folder it was made from.",
+        )
     teacher = load_teacher(model, arch, "cpu", precision)
     if not isinstance(teacher, NativeTeacher):
         raise CcdError(

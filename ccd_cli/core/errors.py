@@ -6,6 +6,8 @@ prints `message` and `hint` on one line each and exits with `exit_code`; a trace
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class CcdError(Exception):
     """Something failed; `message` says what, `hint` says what to do. Exit code 1."""
@@ -19,6 +21,14 @@ class CcdError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".strip()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _same, (type(self), self.args), self.__dict__  # errors cross processes, whatever their __init__ takes
+
+
+def _same(kind: type[CcdError], args: tuple[Any, ...]) -> CcdError:
+    """An error of a kind, before its attributes are set."""
+    return kind.__new__(kind, *args)
 
 
 class CcdWarning(UserWarning):
@@ -51,6 +61,9 @@ class RecipeError(CcdError):
         super().__init__(f"{source}: {count} problem{'s' if count != 1 else ''} in the recipe.")
         self.source = source
         self.problems = problems
+
+    def __str__(self) -> str:
+        return "\n  ".join([super().__str__(), *(f"{path}: {problem}" for path, problem in self.problems)])
 
 
 class CheckpointError(CcdError):

@@ -201,6 +201,17 @@ def disk_error(error: OSError, path: Path) -> CcdError:
     return CcdError(f"{path}: {error.strerror or error}.")
 
 
+@contextmanager
+def torch_saves() -> Iterator[None]:
+    """Raise OSError where torch's file writer, which says so by RuntimeError, cannot write in the block: on a full disk."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not any(word in str(error) for word in ("writ", "space", "unexpected pos")):
+            raise
+        raise OSError(errno.ENOSPC, "No space left on device") from error
+
+
 def check_free_space(folder: Path, size: int, what: str) -> None:
     """Raise CcdError when the disk of `folder` (which need not exist yet) has less than `size` bytes free."""
     here = folder.absolute()

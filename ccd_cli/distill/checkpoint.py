@@ -6,7 +6,6 @@ what is damaged beside it is written again.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import zlib
 from dataclasses import replace
@@ -22,7 +21,7 @@ from ccd_cli.config.load import differences, recipe_hash
 from ccd_cli.config.yaml_loader import read_yaml
 from ccd_cli.core.compute import Compute
 from ccd_cli.core.errors import CcdError, RecipeError, UsageProblem, first_line
-from ccd_cli.core.files import atomic_write
+from ccd_cli.core.files import atomic_write, torch_saves
 from ccd_cli.core.report import Report
 from ccd_cli.data.source import Source
 from ccd_cli.data.views import Stream
@@ -140,16 +139,12 @@ def restore(state: TrainState, stream: Stream, saved: dict[str, Any]) -> None:
 def write(path: Path, values: dict[str, Any]) -> None:
     """Write a state whole or not at all, its checksum at its end; raises Unwritable on a full disk."""
     with atomic_write(path) as temporary:
-        try:
+        with torch_saves():
             torch.save({"format": FORMAT, **values}, temporary)
-            with temporary.open("rb+") as file:
-                digest = hashlib.file_digest(file, "sha256").digest()
-                file.seek(0, 2)
-                file.write(_SEAL + digest)
-        except RuntimeError as error:  # torch's file writer reports a full disk as RuntimeError
-            if "writ" not in str(error) and "space" not in str(error):
-                raise
-            raise OSError(errno.ENOSPC, first_line(error)) from error
+        with temporary.open("rb+") as file:
+            digest = hashlib.file_digest(file, "sha256").digest()
+            file.seek(0, 2)
+            file.write(_SEAL + digest)
 
 
 def read(path: Path) -> dict[str, Any] | None:

@@ -101,13 +101,16 @@ def shipped_photos(judged: bool = True) -> list[Photo]:
     ]
 
 
-def own_photos(folder: Path, report: Report) -> tuple[list[Photo], list[Photo]]:
-    """Return (photos to calibrate on, photos to compare on) of a folder of `AT_LEAST` or more photos.
+def own_photos(folder: Path, report: Report, least: int = AT_LEAST) -> tuple[list[Photo], list[Photo]]:
+    """Return (photos to calibrate on, photos to compare on) of a folder of `least` or more photos.
 
     One photo of five, four at most, is kept apart for the comparison; at most `AT_MOST` are calibrated on, evenly spaced. Photos
     that cannot be read are warned of. Raises CcdError where too few are left.
     """
-    paths = list_photos([str(folder)])
+    try:
+        paths = list_photos([str(folder)])
+    except CcdError:  # speaks of a recipe's images
+        paths = []
     step = max(1, -(-len(paths) // (AT_MOST + COMPARED)))
     found = []
     for path in paths[::step]:
@@ -115,9 +118,10 @@ def own_photos(folder: Path, report: Report) -> tuple[list[Photo], list[Photo]]:
             found.append(Photo(path.name, read_photo(path)))
         except ImageError as error:
             report.warn(str(error))
-    if len(found) < AT_LEAST:
+    if len(found) < least:
         raise CcdError(
-            f"{folder} has {len(found)} photos, and int8 is calibrated on {AT_LEAST} or more.",
+            f"{folder} has {len(found)} photos, and "
+            + (f"int8 is calibrated on {least} or more." if least > 1 else "there is nothing to compare on."),
             "Add photos like those that the network will see.",
         )
     apart = found[:: max(5, -(-len(found) // COMPARED))]

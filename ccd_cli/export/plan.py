@@ -11,7 +11,7 @@ from ccd_cli.core.paths import expand_home
 from ccd_cli.export.formats import FORMATS, Format
 from ccd_cli.export.settings import Settings
 from ccd_cli.runtimes.facts import FOLDER_FACTS, RUNTIME_OF, facts_path
-from ccd_cli.teachers.licenses import license_rank
+from ccd_cli.teachers.licenses import commercial_use, license_rank
 from ccd_cli.teachers.load import ModelRef, resolve_model
 
 FOLDER = Path("ccd-export")
@@ -76,6 +76,11 @@ def _license(own: str, asked: str | None) -> str:
     """The license of the result: the model's own, or a stricter one."""
     if asked is None or asked == own:
         return own
+    if commercial_use(asked) == "unknown":
+        raise UsageProblem(
+            f"--license {asked}: not a license that ccd knows, so it cannot tell whether it is stricter than {own}.",
+            "Give its SPDX identifier, such as CC-BY-NC-4.0.",
+        )
     if license_rank(asked) <= license_rank(own):
         raise UsageProblem(
             f"--license {asked}: this model is under {own}, the strictest license of what it was made from.",
@@ -92,10 +97,9 @@ def _target(name: str, chosen: Format, out: Path | None) -> Path:
     out = expand_home(out)
     if not chosen.suffix:
         return out
-    suffix = out.suffix.lower()
     known = {each.suffix for each in FORMATS.values()} - {""}
-    if suffix == chosen.suffix and not out.is_dir():
+    if out.suffix == chosen.suffix and not out.is_dir():
         return out
-    if suffix in known and not out.is_dir():
+    if out.suffix.lower() in known and not out.is_dir():
         raise UsageProblem(f"--out {out}: this format's files end in {chosen.suffix}.", "Change the name or --format.")
     return out / f"{stem}{chosen.suffix}"

@@ -13,9 +13,9 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from ccd_cli.core.errors import CcdError, Interrupted, UsageProblem
-from ccd_cli.core.files import move_into_place, work_folder
+from ccd_cli.core.files import disk_error, move_into_place, work_folder
 from ccd_cli.core.report import Report
-from ccd_cli.export.check import COMPARED, Difference, own_photos, shipped_photos
+from ccd_cli.export.check import AT_LEAST, COMPARED, Difference, own_photos, shipped_photos
 from ccd_cli.export.formats import BARS, Bar
 from ccd_cli.export.plan import Plan, make_plan
 from ccd_cli.export.settings import FIXED, Settings
@@ -45,11 +45,12 @@ def run(model: str, settings: Settings, report: Report) -> Exported | Plan:
     module = importlib.import_module(f".{plan.format.module}", __package__)
     if plan.format.runtime:
         module.need(settings.format, settings.precision)
-    calibration, photos = own_photos(settings.calibration, report) if settings.calibration else ([], [])
+    least = AT_LEAST if settings.precision == "int8" else 1
+    calibration, photos = own_photos(settings.calibration, report, least) if settings.calibration else ([], [])
     if settings.precision != "int8":
         photos = [*calibration, *photos][:COMPARED]
     photos = [*photos, *shipped_photos(judged=settings.precision != "int8")]
-    with _ended_by_signals(), work_folder(plan.target) as work:
+    with _ended_plainly(plan.target), work_folder(plan.target) as work:
         network, about = _load(plan, settings, report)
         out = work / plan.target.name
         if not plan.format.suffix:
@@ -130,8 +131,8 @@ def _measured(found: Sequence[Difference], bar: Bar, plan: Plan) -> dict[str, An
 
 
 @contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """Ctrl-C and SIGTERM end the work at once, as an error that says that nothing was written."""
+def _ended_plainly(target: Path) -> Iterator[None]:
+    """Ctrl-C and SIGTERM end the work at once, as an error that says that nothing was written; a full disk is one, too."""
     received, process = [signal.SIGINT], os.getpid()
 
     def stop(number: int, _: FrameType | None) -> None:
@@ -148,6 +149,8 @@ def _ended_by_signals() -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         raise Interrupted("Stopped; nothing was written.", exit_code=128 + received[0]) from None
+    except OSError as error:
+        raise disk_error(error, target) from error
     finally:
         if old is not None:
             signal.signal(signal.SIGTERM, old)

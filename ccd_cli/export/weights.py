@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ccd_cli.core.errors import CcdError, CheckpointError, UsageProblem
-from ccd_cli.core.files import atomic_write
+from ccd_cli.core.files import atomic_write, torch_saves
 from ccd_cli.export.check import Difference, difference
 from ccd_cli.export.tensors import DTYPES, pixels_for, stored
 from ccd_cli.models.checkpoint import load_model, read_state, save_model
@@ -49,7 +49,7 @@ def write(network: DepthNet, about: ExportFacts, out: Path, size: tuple[int, int
     if out.suffix == SAFE_SUFFIX:
         notes = {"license": about.license, "source": about.name, "source_sha256": about.source_sha256}
         return [save_model(out, state, network.arch, notes)]
-    with atomic_write(out) as temporary:
+    with atomic_write(out) as temporary, torch_saves():
         torch.save(state, temporary)
     return [out]
 

@@ -29,6 +29,7 @@ from ccd_cli.labels.format import (
     to_json,
 )
 from ccd_cli.labels.shards import sha256_of, write_tar
+from ccd_cli.teachers.adapters.exported import precision_of
 from ccd_cli.teachers.licenses import strictest
 
 _RESTORE = "Restore it, or start over with --overwrite."
@@ -163,7 +164,9 @@ def _teacher_facts(job: LabelJob, teacher: int) -> dict[str, Any]:
     facts, entry = job.state["teachers"].get(str(teacher)), job.recipe.teachers[teacher]
     if facts is None:  # recorded before its first part is there
         raise CcdError(f"{job.folder.state} is damaged.", "Start over with --overwrite.")
-    runtime = job.runtimes[teacher]
+    runtime, precision = job.runtimes[teacher], job.precisions[teacher]
+    if (exported := job.references[teacher].exported) is not None:
+        precision = precision_of(exported, precision)
     return {
         "teacher": facts["teacher"],
         "kind": facts["kind"],
@@ -172,7 +175,7 @@ def _teacher_facts(job: LabelJob, teacher: int) -> dict[str, Any]:
         "checkpoint_sha256": facts["checkpoint_sha256"],
         "license": facts["license"],
         "resolution": entry.resolution,
-        "precision": job.precisions[teacher] + (f" ({runtime})" if runtime != "torch" else ""),
+        "precision": precision + (f" ({runtime})" if runtime != "torch" else ""),
         "batch": entry.batch,
         "encoding": encoding_of(facts["kind"]),
     }

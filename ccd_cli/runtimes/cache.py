@@ -60,7 +60,7 @@ def cached_graph(about: ExportFacts, write: Callable[[Path], None], report: Repo
                     return path
                 problem = "it is of other weights"
             except CheckpointError as error:
-                problem = str(error)
+                problem = error.message
             report.note(f"The prepared network in {path.parent} cannot be used and is made again: {problem}")
             facts_path(path).unlink(missing_ok=True)
         report.note(
@@ -92,8 +92,9 @@ def open_cached(runtime: str, graph: Path, precision: str, threads: int | None, 
             temporary.mkdir(parents=True)
             session = open_session(runtime, graph, precision, threads, temporary)
             found = checksum(temporary)
-            temporary.replace(folder)
-            write_json(record, seal({"compiled": found}))
+            if found["files"]:  # on a full disk OpenVINO keeps nothing, without a word
+                temporary.replace(folder)
+                write_json(record, seal({"compiled": found}))
         except OSError as error:
             raise disk_error(error, folder) from error
         finally:
@@ -106,7 +107,7 @@ def _is_whole(folder: Path, record: Path) -> bool:
         found = parse_json(record.read_bytes())
     except (OSError, ValueError):
         return False
-    return is_sealed(found) and is_intact(folder, found.get("compiled"))
+    return is_sealed(found) and is_intact(folder, found.get("compiled"), full=True)
 
 
 def _compiled_key(precision: str, threads: int | None) -> str:

@@ -138,10 +138,13 @@ def read_facts(path: Path) -> ExportFacts:
     if not is_sealed(found):
         raise CheckpointError(f"{side} was changed or damaged.", "Export the model again: ccd export MODEL")
     try:
-        for name, recorded in found["files"].items():
-            if not is_intact(path.parent / Path(name).name, recorded):
+        for name, recorded in found["files"].items():  # by their suffixes: the files may have been renamed together
+            suffix = Path(name).suffix
+            file = path if suffix == path.suffix.lower() else path.with_suffix(suffix)
+            if not is_intact(file, recorded, full=True):
                 raise CheckpointError(
-                    f"{path.parent / name} is gone, changed or damaged.", "Copy it again, or export the model again."
+                    f"{file} is gone, changed or damaged: it is not what {side.name} describes.",
+                    "Copy them again, or export the model again.",
                 )
         size = found["size"]
         return ExportFacts(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -77,9 +78,11 @@ def _openvino(path: Path, precision: str, threads: int | None, cache: Path | Non
     compiled = openvino.Core().compile_model(str(path), "CPU", options)
     ranks = [[len(port.get_partial_shape()) for port in ports] for ports in (compiled.inputs, compiled.outputs)]
     _check_shapes(path, *ranks)
+    one = threading.Lock()  # it refuses a second thread, where torch and onnxruntime take turns
 
     def run(images: NDArray[np.float32]) -> NDArray[np.float32]:
-        return _ran(path, lambda: np.array(compiled([images])[0], np.float32))
+        with one:
+            return _ran(path, lambda: np.array(compiled([images])[0], np.float32))
 
     return run
 

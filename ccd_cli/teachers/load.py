@@ -182,7 +182,7 @@ def check_runnable(ref: ModelRef) -> ModelRef:
 
 def _checked_hash(ref: ModelRef) -> str:
     if ref.exported is not None:
-        names = [ref.path, ref.path.with_suffix(".bin")] if ref.path.suffix == ".xml" else [ref.path]
+        names = [ref.path, ref.path.with_suffix(".bin")] if ref.path.suffix.lower() == ".xml" else [ref.path]
         return tree_hash(ref.path.parent if len(names) > 1 else ref.path, {p.name: sha256_file(p) for p in names})
     hashes = file_hashes(ref.path)
     if ref.card is not None:

@@ -116,17 +116,19 @@ def load(
     compute: Compute,
     report: Report,
     compiled: bool = False,
-    runtime: str = "torch",
+    runtime: str | None = None,
 ) -> Model:
     """Return the model called `name`, or without a name the default one, which is pulled on first use.
 
     It is found and its weights are hashed; it is loaded when it is first used, in the software that `runtime` stands for
-    (`teachers.runtime.choose_runtime`). Where the hub cannot be reached the default becomes `builtin:tiny`, with one warning. A
-    named model is never replaced: raises what `load_teacher` raises. `compiled` compiles the network with torch; UsageProblem
-    where its family or the runtime has none.
+    (`teachers.runtime.choose_runtime`; None: torch, and for an exported file what runs it). Where the hub cannot be reached
+    the default becomes `builtin:tiny`, with one warning. A named model is never replaced: raises what `load_teacher` raises.
+    `compiled` compiles the network with torch; UsageProblem where its family or the runtime has none.
     """
     word = _default(report) if name is None else name
     ref = check_runnable(resolve_model(word, arch))
+    if runtime is None:
+        runtime = "torch" if ref.exported is None else "auto"
     if compiled and runtime not in ("auto", "torch"):
         raise UsageProblem(f"--compile: {runtime} compiles every network itself.", "Run without --compile.")
     if compiled and (ref.network is None or ref.exported is not None):

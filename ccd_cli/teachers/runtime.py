@@ -12,7 +12,7 @@ from ccd_cli.runtimes.cache import cached_graph, is_cached, open_cached
 from ccd_cli.runtimes.choose import Work, can_export, export_seconds, installed, is_worth
 from ccd_cli.runtimes.facts import ExportFacts
 from ccd_cli.runtimes.sessions import check_installed, check_precision
-from ccd_cli.teachers.adapters.exported import ExportedTeacher, open_file, runtime_of_file
+from ccd_cli.teachers.adapters.exported import ExportedTeacher, open_file, precision_of, runtime_of_file
 from ccd_cli.teachers.load import ModelRef, load_network
 
 if TYPE_CHECKING:
@@ -51,9 +51,7 @@ def computed(ref: ModelRef, wanted: str, compute: Compute) -> str:
     if ref.exported is None:
         fixed = "torch" if wanted == "auto" else wanted
         return computed_by(compute.precision, fixed)
-    stored = ref.exported.precision
-    precision = compute.precision if stored == EXACT else stored
-    return computed_by(precision, runtime_of_file(ref.path, wanted, compute))
+    return computed_by(precision_of(ref.exported, compute.precision), runtime_of_file(ref.path, wanted, compute))
 
 
 def load_in(

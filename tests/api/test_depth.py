@@ -1,9 +1,11 @@
 """`DepthMap` and `PointCloud`: values, meters, clouds, files."""
 
 import json
+import warnings
 
 import numpy as np
 import pytest
+import torch
 
 import ccd_cli as ccd
 from ccd_cli.media.map_read import read_map
@@ -23,6 +25,24 @@ def test_what_is_not_finite_is_invalid():
     assert (metric.unit, affine.direction, metric.shape) == ("meter", "larger = farther", (48, 64))
     assert "99.9% valid" in repr(metric) and metric.intrinsics is None and metric.model == "unknown"
     assert not ccd.DepthMap(values, "metric", valid=values > 2).valid[0].any()
+
+
+def test_masked_arrays_and_tensors_with_gradients_are_maps():
+    masked = np.ma.masked_greater(ramp(), 4.0)
+    depth = ccd.DepthMap(masked, "metric")
+    assert np.array_equal(depth.valid, ~masked.mask)
+    whole = ccd.DepthMap(
+        torch.from_numpy(ramp()).requires_grad_(),
+        "metric",
+        intrinsics=(60, 60, 32, 24),
+        rgb=torch.from_numpy(scene(48, 64)),
+    )
+    assert np.array_equal(whole.values, ramp().astype(np.float32)) and len(whole.point_cloud(edge_cut=False)) == 48 * 64
+    wrong = np.where(masked.mask, 1e3, ramp())
+    assert ccd.metrics(ramp(), np.ma.array(wrong, mask=masked.mask), kind="metric")["abs_rel"] == 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert not ccd.DepthMap(np.full((4, 4), 1e300), "metric").valid.any()
 
 
 def test_meters_by_a_range():
@@ -133,7 +153,7 @@ RAMP = ccd.DepthMap(ramp(), "disparity")
     ("call", "words"),
     [
         (lambda: ccd.DepthMap(ramp(), "inverse"), "no kind of map"),
-        (lambda: ccd.DepthMap(ramp()[None], "depth"), "HxW numbers, not float64 1x48x64"),
+        (lambda: ccd.DepthMap(ramp()[None], "depth"), "map HxW of numbers, not float64 1x48x64"),
         (lambda: ccd.DepthMap(np.zeros((0, 3)), "depth"), "HxW"),
         (lambda: ccd.DepthMap(np.array([["a"]]), "depth"), "HxW"),
         (lambda: ccd.DepthMap(ramp(), "depth", valid=np.ones((48, 64))), "mask"),
@@ -142,10 +162,10 @@ RAMP = ccd.DepthMap(ramp(), "disparity")
         (lambda: RAMP.to_metric(), "Give near and far"),
         (lambda: RAMP.to_metric(near=1), "Give near and far"),
         (lambda: RAMP.to_metric(near=5, far=1), "near and far must be 0 < near < far"),
-        (lambda: RAMP.to_metric(near="1", far=5), "near is a number"),
+        (lambda: RAMP.to_metric(near="1", far=5), "near is a finite number"),
         (lambda: RAMP.to_metric(near=1, far=5, reference=ramp()), "contradict"),
         (lambda: RAMP.to_metric(reference=RAMP), "not a disparity map"),
-        (lambda: RAMP.to_metric(reference=np.ones((48, 64, 1))), "HxW meters"),
+        (lambda: RAMP.to_metric(reference=np.ones((48, 64, 1))), "A reference, in meters, is a map HxW"),
         (lambda: RAMP.to_metric(reference=np.ones((10, 50))), "aspect ratio"),
         (lambda: FLAT.to_metric(near=1, far=5), "flat"),
         (lambda: ccd.DepthMap(ramp(), "metric").to_metric(near=1, far=5), "in meters"),
@@ -156,10 +176,28 @@ RAMP = ccd.DepthMap(ramp(), "disparity")
         (lambda: ccd.point_cloud(ramp()), "Give kind"),
         (lambda: ccd.point_cloud(RAMP, kind="depth"), "of kind disparity"),
         (lambda: RAMP.colorize("infrno"), "Did you mean inferno"),
-        (lambda: RAMP.save("a", "npy,jpeg"), "no such output"),
+        (lambda: RAMP.save("a", "npy,jpeg"), "unknown output"),
         (lambda: RAMP.save("a", "side"), "needs the photo"),
         (lambda: RAMP.save("a.png"), "without a suffix"),
         (lambda: RAMP.save(5), "text or a path"),
+        (lambda: RAMP.save("a\0b"), "null byte"),
+        (lambda: RAMP.save("a", None), "save is a list"),
+        (lambda: RAMP.save("a", ()), "nothing to write"),
+        (lambda: RAMP.save(""), "folder and name"),
+        (lambda: RAMP.save("."), "folder and name"),
+        (lambda: RAMP.save("out/"), "out/: give folder and name, not a folder. For instance out/room"),
+        (lambda: RAMP.colorize(5), "cmap is a text"),
+        (lambda: ccd.DepthMap([[1.0, 2.0], [3.0]], "metric"), "A depth map is a map HxW of numbers"),
+        (lambda: ccd.point_cloud(ramp(), kind="metric", fov="60"), "fov is a finite number"),
+        (lambda: ccd.point_cloud(ramp(), kind="metric", fov=60, intrinsics=(9, 9, 4, 4)), "contradict"),
+        (lambda: ccd.metrics(ramp(), ramp(), kind="depth", min_depth="a"), "min_depth is a finite number"),
+        (lambda: ccd.metrics(ramp(), ramp(), kind="depth", max_depth=None), "max_depth is a finite number"),
+        (lambda: ccd.metrics(ramp(), ramp(), kind="depth", cap="a"), "cap is a finite number"),
+        (lambda: ccd.metrics(ramp(), ramp(), kind="depth", alignment_max_res=-1), "alignment_max_res is at least 0"),
+        (
+            lambda: ccd.metrics(ramp(), ramp(), kind="depth", alignment_max_res="x"),
+            "alignment_max_res is a whole number",
+        ),
     ],
 )
 def test_mistakes_are_one_plain_error(here, call, words):

@@ -1,6 +1,8 @@
 """`ccd.load` and `Model.predict`: every kind of image, the same map as the command's, and one plain error for bad input."""
 
+import copy
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -167,3 +169,35 @@ def test_a_fallback_is_a_warning(here, model):
     with pytest.warns(ccd.CcdWarning, match="builtin:tiny") as said:
         assert ccd.load(device="cpu").name == "builtin:tiny"
     assert said[0].filename == __file__
+
+
+def test_errors_cross_processes_and_models_do_not(here, model):
+    for call in (lambda: model.predict("none.jpg"), lambda: ccd.distill({"a": 1}), lambda: ccd.load("nope")):
+        with pytest.raises(ccd.CcdError) as caught:
+            call()
+        again = pickle.loads(pickle.dumps(caught.value))
+        assert type(again) is type(caught.value) and str(again) == str(caught.value)
+        assert (again.message, again.hint) == (caught.value.message, caught.value.hint)
+    for take in (pickle.dumps, copy.deepcopy):
+        with pytest.raises(
+            ccd.CcdError, match=r"cannot be pickled or copied. Load it there: ccd.load\('builtin:tiny'\)"
+        ):
+            take(model)
+    assert len(pickle.loads(pickle.dumps(model.predict("room.jpg"))).values) == 60
+
+
+def test_what_is_wrong_with_a_recipe_is_in_the_error(here):
+    with pytest.raises(ccd.CcdError, match=r"1 problem in the recipe.\n  nonsense: unknown key"):
+        ccd.distill("quickstart", nonsense=1)
+
+
+def test_tensors_whose_values_cannot_be_read_are_refused(model):
+    for tensor in (torch.zeros(3, 64, 64, device="meta"), torch.zeros(3, 64, 64).to_sparse()):
+        with pytest.raises(ccd.CcdError, match="the values of the tensor 3x64x64 cannot be read"):
+            model.predict(tensor)
+
+
+def test_numbers_of_other_types(model):
+    with pytest.raises(ccd.CcdError, match="fov is a finite number, not '70'"):
+        model.predict(scene(), fov="70")
+    assert len(model.predict([scene(), scene()], batch=np.int64(2))) == 2

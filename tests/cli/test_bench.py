@@ -13,7 +13,7 @@ from ccd_cli.bench import run as bench_run
 from ccd_cli.bench.photos import photos
 from ccd_cli.bench.results import BARE, DEFAULT, RAW, Row, document, markdown, ratios
 from ccd_cli.bench.settings import Settings
-from ccd_cli.bench.subjects import BASE, ways
+from ccd_cli.bench.subjects import BASE, native, ways
 from ccd_cli.cli.main import cli
 from ccd_cli.core.errors import CcdError, UsageProblem
 
@@ -124,6 +124,18 @@ def test_what_is_refused(tmp_path, monkeypatch):
     with pytest.raises(CcdError, match="openvino is not installed"):
         ways(Settings(runtime=("openvino",)))
     assert ways(Settings(precision=("fp32",))) == [BASE]
+
+
+def test_what_a_processor_or_runtime_does_not_compute_in_is_not_left_out_in_silence(monkeypatch):
+    monkeypatch.setattr("ccd_cli.core.compute.cpu_has_bf16", lambda: False)
+    with pytest.raises(UsageProblem, match="--precision bf16: this processor"):
+        ways(Settings(precision=("bf16",)))
+    monkeypatch.setattr("ccd_cli.core.compute.cpu_has_bf16", lambda: True)
+    monkeypatch.setattr("ccd_cli.runtimes.sessions.is_installed", lambda _: True)
+    with pytest.raises(UsageProblem, match="onnxruntime on a CPU does not compute in bf16"):
+        ways(Settings(runtime=("torch", "onnxruntime"), precision=("bf16",)))
+    with pytest.raises(CcdError, match=r"student\.onnx is an exported network"):
+        native("student.onnx", None, "fp32")
 
 
 def test_photos_of_a_folder_repeat_under_names_of_their_own(tmp_path):

@@ -166,7 +166,7 @@ def test_half_precision_takes_half_the_bytes(ccd_here, make_teacher, tmp_path, e
         (["builtin:tiny", "--size", "100x96"], 2, "needs multiples of 32. Use 96."),
         (["builtin:tiny", "--precision", "bf16"], 2, "has no bf16"),
         (["builtin:tiny", "--precision", "int8"], 2, "needs photos to calibrate on"),
-        (["builtin:tiny", "--precision", "int8", "--calibration", "."], 1, "no photos in"),
+        (["builtin:tiny", "--precision", "int8", "--calibration", "."], 1, "has 0 photos"),
         (["builtin:tiny", "--license", "CC0-1.0"], 2, "under Apache-2.0"),
         (["builtin:tiny", "--out", "file/a.onnx"], 1, "file is a file, where a folder should be"),
         (["builtin:tiny", "--out", "/proc/a.onnx"], 1, "/proc/a.onnx"),

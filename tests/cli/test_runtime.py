@@ -7,9 +7,12 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
+
+from ccd_cli.runtimes.facts import read_facts, write_facts
 
 FREE = """
 import sys
@@ -137,3 +140,18 @@ def test_labels_go_on_in_the_runtime_that_they_were_begun_in(prepared, photos, h
     result = ccd_here("label", recipe, "--out", "part")
     assert result.exit_code == 0, result.stderr
     assert lost.read_bytes() == (tmp_path / "whole" / lost.name).read_bytes()
+
+
+def test_labels_say_how_an_exported_network_is_stored(prepared, photos, home, ccd_here, tmp_path):
+    (graph,) = (home / "runtimes").rglob("network.onnx")
+    half = tmp_path / "half.onnx"
+    shutil.copy(graph, half)
+    write_facts(half, replace(read_facts(graph), precision="fp16"))
+    recipe = tmp_path / "label.yaml"
+    recipe.write_text(
+        f"task: label\nname: mine\nimages: {photos}\nteachers: [{half}]\nthreads: 1\n"
+        "crops: {size: 64, min_side: 70, patches: 1}\n"
+    )
+    assert ccd_here("label", recipe, "--out", "labels", "--runtime", "onnxruntime").exit_code == 0
+    (teacher,) = json.loads((tmp_path / "labels" / "index.json").read_text())["teachers"]
+    assert teacher["precision"] == "fp16 (onnxruntime)"

@@ -121,8 +121,13 @@ def open_file(
     """
     runtime = runtime_of_file(path, wanted, compute)
     session = open_session(runtime, path, compute.precision, compute.threads)
-    made = compute.precision if facts.precision == EXACT else facts.precision
-    return ExportedTeacher(session, facts, sha256, resolution, runtime, made)
+    return ExportedTeacher(session, facts, sha256, resolution, runtime, precision_of(facts, compute.precision))
+
+
+def precision_of(facts: ExportFacts, computed_in: str) -> str:
+    """Return what an exported network is stored and computed in, as one word: fp32, bf16, int8, int8+bf16, ..."""
+    both = [each for each in (facts.precision, computed_in) if each != EXACT]
+    return "+".join(both) or EXACT
 
 
 def runtime_of_file(path: Path, wanted: str, compute: Compute) -> str:

@@ -72,6 +72,12 @@ def test_too_few_photos_are_refused_and_broken_ones_named(tmp_path):
     with pytest.raises(CcdError, match=f"has {AT_LEAST - 1} photos, and int8 is calibrated on {AT_LEAST}"):
         own_photos(tmp_path, report)
     assert any("broken.png" in line for line in report.warnings)
+    assert len([each for part in own_photos(tmp_path, report, 1) for each in part]) == AT_LEAST - 1
+    (tmp_path / "none").mkdir()
+    for least, why in ((AT_LEAST, "int8 is calibrated"), (1, "nothing to compare on")):
+        with pytest.raises(CcdError, match=f"none has 0 photos, and .*{why}") as caught:
+            own_photos(tmp_path / "none", report, least)
+        assert "--set" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["onnx", "openvino"])

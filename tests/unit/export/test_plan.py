@@ -24,6 +24,9 @@ def test_names(tmp_path):
     assert plan(format="openvino", out=tmp_path / "a.xml").target == tmp_path / "a.xml"
     with pytest.raises(UsageProblem, match=r"end in \.onnx"):
         plan(out=tmp_path / "a.pth")
+    for name, kind in (("A.ONNX", "onnx"), ("A.XML", "openvino"), ("A.Pth", "pth")):
+        with pytest.raises(UsageProblem, match="Change the name"):
+            plan(format=kind, out=tmp_path / name)
 
 
 @pytest.mark.parametrize(
@@ -45,6 +48,12 @@ def test_a_weaker_license_cannot_be_asked_for(make_teacher, own, asked, result):
             plan(path, license=asked)
     else:
         assert plan(path, license=asked).license == result
+
+
+@pytest.mark.parametrize("asked", ["", "unknown", "do what you want", "Apache-2.O"])
+def test_a_license_that_nobody_knows_is_not_a_stricter_one(asked):
+    with pytest.raises(UsageProblem, match="not a license that ccd knows"):
+        plan(license=asked)
 
 
 @pytest.mark.parametrize("name", ["a.onnx", "a.onnx.json"])

@@ -1,6 +1,7 @@
 """Weights by their published names: what is written, and what comes back."""
 
 import json
+import sys
 from dataclasses import replace
 from functools import cache
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ccd_cli.core.errors import CcdError, CheckpointError, UsageProblem
+from ccd_cli.core.errors import CcdError, CheckpointError, Unwritable, UsageProblem
 from ccd_cli.export import weights
 from ccd_cli.models.arch import get_arch, timm_arch
 from ccd_cli.models.checkpoint import load_model, read_metadata
@@ -157,3 +158,25 @@ def test_refusals(tmp_path):
     with pytest.raises(CcdError, match="not int8"):
         weights.write(net, about(net, "int8"), tmp_path / "student.pth")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no limit of file sizes")
+@pytest.mark.parametrize("name", ["a.pth", "state.pt"])
+def test_a_full_disk_is_no_bug(tmp_path, name):
+    import resource
+
+    from ccd_cli.distill.checkpoint import write as write_state
+
+    net = network(timm_arch("test_vit", features=16))
+    about = ExportFacts(net.arch, "small", "MIT", "ab" * 32)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))  # longer files fail as on a full disk
+    try:
+        with pytest.raises(Unwritable, match=f"No space left on the disk while writing .*{name}"):
+            if name == "a.pth":
+                weights.write(net, about, tmp_path / name)
+            else:
+                write_state(tmp_path / name, {"model": net.state_dict()})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not [path for path in tmp_path.iterdir() if path.suffix in (".pth", ".pt")]

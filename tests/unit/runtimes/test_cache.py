@@ -113,6 +113,14 @@ def test_what_openvino_compiled_is_kept_and_made_again_when_it_is_damaged(prepar
     assert not left.exists()
 
 
+def test_where_openvino_keeps_nothing_nothing_is_recorded(home, monkeypatch):
+    """On a full disk it compiles, and drops the file in silence."""
+    monkeypatch.setattr("ccd_cli.runtimes.cache.open_session", lambda *_: "session")
+    graph = cached_graph(ABOUT, lambda path: path.write_bytes(b"graph"), Silent(), 3)
+    assert open_cached("openvino", graph, "fp32", 1, Silent()) == "session"
+    assert sorted(path.name for path in graph.parent.iterdir()) == [".lock", "network.onnx", "network.onnx.json"]
+
+
 def test_a_prepared_network_is_not_prepared_again(prepared, monkeypatch):
     checkpoint, home = prepared
     monkeypatch.setenv("CCD_HOME", str(home))

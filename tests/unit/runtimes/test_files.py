@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from ccd_cli.core import checksums
 from ccd_cli.core.compute import Compute
 from ccd_cli.core.errors import CcdError, CheckpointError, UnknownModel, UsageProblem
 from ccd_cli.core.report import Silent
@@ -146,6 +149,44 @@ def test_what_is_no_exported_network_is_refused_in_a_line(student, tmp_path):
         resolve_model(str(student))
 
 
+def test_who_names_no_runtime_gets_what_runs_the_file(student):
+    assert load(str(student), None, None, CPU, Silent()).runtime == "openvino"
+
+
+def test_a_file_may_be_renamed_with_its_facts(student, tmp_path):
+    for name in ("other.onnx", "Other.ONNX"):
+        other = shutil.copy(student, tmp_path / name)
+        shutil.copy(f"{student}.json", f"{other}.json")
+        ref = resolve_model(str(other))
+        assert (ref.name, ref.license) == (other.stem, "MIT") and ref.sha256 == resolve_model(str(student)).sha256
+
+
+def test_facts_of_another_file_are_refused_even_where_that_file_is_whole(student, fixed):
+    shutil.copy(f"{student}.json", f"{fixed}.json")
+    with pytest.raises(CheckpointError, match=r"fixed\.onnx .* is not what fixed\.onnx\.json describes"):
+        resolve_model(str(fixed))
+
+
+def test_damage_between_the_samples_of_a_large_file_is_found(student, monkeypatch):
+    monkeypatch.setattr(checksums, "SAMPLED", 1000)
+    monkeypatch.setattr(checksums, "_PIECE", 16)
+    write_facts(student, read_facts(student))
+    content = bytearray(student.read_bytes())
+    content[len(content) // 30] ^= 1
+    student.write_bytes(content)
+    with pytest.raises(CheckpointError, match="gone, changed or damaged"):
+        resolve_model(str(student))
+
+
+def test_half_weights_at_bf16_are_told_from_half_weights_at_fp32(student):
+    write_facts(student, replace(read_facts(student), precision="fp16"))
+    found = {}
+    for precision in ("fp32", "bf16"):
+        model = load(str(student), None, None, Compute("cpu", precision, threads=1), Silent(), runtime="openvino")
+        found[precision] = model.computed, model.teacher.precision
+    assert found == {"fp32": ("fp16 (openvino)", "fp16"), "bf16": ("fp16+bf16 (openvino)", "fp16+bf16")}
+
+
 @pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])
 def test_a_graph_that_cannot_be_run_is_refused_in_a_line(tmp_path, runtime):
     facts = ExportFacts(timm_arch("test_vit", features=16), "x", "MIT", "ab" * 32)
@@ -172,3 +213,17 @@ def test_an_image_of_another_size_is_refused_in_a_line(fixed, runtime):
     with pytest.raises(CcdError, match="cannot be run on this image") as caught:
         session(np.zeros((1, 3, 32, 48), np.float32))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])
+def test_threads_that_share_a_network_get_their_own_maps(tmp_path, runtime):
+    session = open_session(runtime, graph(tmp_path / "free.onnx", [1, 3, "height", 64], None), threads=1)
+
+    def wrong(value):
+        image = np.full((1, 3, 32 * value, 64), value, np.float32)
+        return sum(
+            not np.array_equal(session(image)[0], value + np.tile(np.arange(64), (32 * value, 1))) for _ in range(50)
+        )
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(wrong, range(1, 9))) == [0] * 8
