@@ -36,7 +36,7 @@ def commands(tmp_path, photos, make_teacher, write_recipe, tiny_recipe):
     Image.fromarray(ramp.astype(np.uint16)).save(tmp_path / "images/0.png")
     suite = {"name": "mine", "image": "images/*.jpg", "depth": "images/*.png", "divisor": 1000}
     (tmp_path / "suite.yaml").write_text(yaml.safe_dump(suite))
-    own = ("--model", teacher, "--resolution", SIDE)
+    own = ("--model", teacher, "--resolution", SIDE, "--runtime", "torch")  # another one would be prepared first
     return {
         "predict": (("predict", str(photo), *own), "Loading"),
         "eval": (("eval", "--suite", "suite.yaml", *own), "Loading"),
