@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
+from numpy.typing import NDArray
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
-from paper_rows import NOTES, TABLES, TITLES
+from paper_rows import DIFFERENCES, NOTES, TABLES, TITLES
 
 from ccd_cli.config.common import GROUND_TRUTH
 from ccd_cli.config.distill import DistillRecipe
@@ -46,8 +48,12 @@ def collect(table: str, seeds: int, out: Path) -> list[dict[str, Any]]:
     """Return one dict a row: its names, and what each finished seed left."""
     found = []
     for row in TABLES[table]:
-        files = [out / table / row.slug / f"seed{seed}.json" for seed in range(seeds)]
-        runs = [json.loads(file.read_text(encoding="utf-8")) for file in files if file.exists()]
+        files = {seed: out / table / row.slug / f"seed{seed}.json" for seed in range(seeds)}
+        runs = [
+            {"seed": seed, **json.loads(file.read_text(encoding="utf-8"))}
+            for seed, file in files.items()
+            if file.exists()
+        ]
         found.append({"group": row.group, "name": row.name, "paper": row.paper, "runs": runs, **_summary(runs)})
     return found
 
@@ -73,7 +79,12 @@ def markdown(
     crops, optim, scenes = recipe.crops, recipe.optim, recipe.images.scenes
     assert scenes is not None
     noise = ", ".join(
-        f"{t.model}: {t.noise.outliers:.0%} outliers, blur {t.noise.blur:g} px"
+        f"{t.model}: "
+        + (
+            f"errors of {t.noise.errors_of} over {t.noise.errors_over:.0%}"
+            if t.noise.errors_of
+            else f"{t.noise.outliers:.0%} outliers, blur {t.noise.blur:g} px"
+        )
         for t in recipe.teachers
         if t.model == GROUND_TRUTH
     )
@@ -109,7 +120,45 @@ def markdown(
         lines.append("| *no training* | | | | | | | |")
     for row in references:
         lines.append(f"| {row['name']} | {_number(row['abs_rel'], 4)} | {_number(row['f1'], 4)} | | | | | |")
-    return "\n".join([*lines, ""])
+    return "\n".join([*lines, "", *_differences(table, rows)])
+
+
+def _differences(table: str, rows: list[dict[str, Any]]) -> list[str]:
+    """Return the comparisons decided beforehand: paired by seed, with intervals, and what they say."""
+    if table not in DIFFERENCES:
+        return []
+    good = {
+        (row["group"], row["name"]): {run["seed"]: run for run in row["runs"] if "stopped" not in run} for row in rows
+    }
+    lines = [
+        "Differences, paired by seed: mean, 95 % bootstrap interval over seeds (10 000 resamples), each seed's.",
+        "",
+        "| claim | AbsRel, first minus second | boundary F1 | seeds | each seed, AbsRel | so |",
+        "|---|---|---|---|---|---|",
+    ]
+    for each in DIFFERENCES[table]:
+        first, second = good[each.a], good[each.b]
+        pairs = [(first[seed], second[seed]) for seed in sorted(first.keys() & second.keys())]
+        if len(pairs) < 2:
+            lines.append(f"| {each.claim} | | | {len(pairs)} | | too few runs |")
+            continue
+        found = {key: np.array([a[key] - b[key] for a, b in pairs]) for key in SCORES}
+        low, high = interval(found["abs_rel"])
+        verdict = "yes" if high < 0 else "no: the opposite" if low > 0 else "not shown"
+        shown = [
+            f"{values.mean():+.4f} ({interval(values)[0]:+.4f} to {interval(values)[1]:+.4f})"
+            for values in found.values()
+        ]
+        seeds = " ".join(f"{value:+.4f}" for value in found["abs_rel"])
+        lines.append(f"| {each.claim} | {shown[0]} | {shown[1]} | {len(pairs)} | {seeds} | {verdict} |")
+    return [*lines, ""]
+
+
+def interval(values: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the 95 % percentile bootstrap interval of a mean; the resamples are the same every time."""
+    drawn = np.random.default_rng(0).choice(values, (10_000, len(values)))
+    low, high = np.quantile(drawn.mean(1), (0.025, 0.975))
+    return float(low), float(high)
 
 
 def _weights(rows: list[dict[str, Any]]) -> str:

@@ -90,9 +90,93 @@ def _table4() -> list[Row]:
     ]
 
 
-TABLES = {"table1": _table1(), "table2": _table2(), "table4": _table4()}
+def _claims() -> list[Row]:
+    """The rows whose comparisons are decided beforehand; see DIFFERENCES."""
+    gross, diffuse, clean = "errors over 40 %", "all errors", "no errors"
+    everything = ("teachers.0.noise.errors_over=0",)
+    none = ("teachers.0.noise={}",)
+    both = ("loss.local_global.weight=0.5",)
+    strong, weak = ("loss.gradient.weight=2",), ("loss.gradient={weight: 2, form: mean}",)
+    rows = [Row(gross, f"shared, {kind}", _context("shared", kind)) for kind in NORMALIZATIONS]
+    rows += [
+        Row(gross, "local-global, hybrid", _context("local-global", "hybrid")),
+        Row(gross, "both, hybrid", both),
+        Row(gross, "plain", ("loss.shared.normalization=global", *WHOLE)),
+        Row(gross, "full method", (*both, *strong)),
+    ]
+    rows += [Row(diffuse, f"shared, {kind}", (*_context("shared", kind), *everything)) for kind in NORMALIZATIONS]
+    rows += [Row(clean, f"shared, {kind}", (*_context("shared", kind), *none)) for kind in ("global", "hybrid")]
+    rows += [
+        Row("control: gradient term", "shared, hybrid, mean form", weak),
+        Row("control: gradient term", "shared, hybrid, published form", strong),
+        Row("control: the time of `both`", "shared, hybrid", (), like="errors-over-40-both-hybrid"),
+        Row(
+            "control: the time of `both`",
+            "local-global, hybrid",
+            _context("local-global", "hybrid"),
+            like="errors-over-40-both-hybrid",
+        ),
+        Row("control: unit of `none`", "local-global, patch", _context("local-global", "none")),
+        Row(
+            "control: unit of `none`",
+            "local-global, region",
+            (*_context("local-global", "none"), "loss.local_global.unit=region"),
+        ),
+    ]
+    return rows
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A comparison that was decided before the runs: row `a` minus row `b`, by (group, name); negative AbsRel speaks for `a`."""
+
+    claim: str
+    a: tuple[str, str]
+    b: tuple[str, str]
+
+
+_GROSS, _TIME = "errors over 40 %", "control: the time of `both`"
+DIFFERENCES = {
+    "claims": [
+        Difference(
+            "hybrid beats global where errors are gross", (_GROSS, "shared, hybrid"), (_GROSS, "shared, global")
+        ),
+        Difference(
+            "hybrid beats global where errors are diffuse",
+            ("all errors", "shared, hybrid"),
+            ("all errors", "shared, global"),
+        ),
+        Difference(
+            "hybrid beats global without errors", ("no errors", "shared, hybrid"), ("no errors", "shared, global")
+        ),
+        Difference("hybrid beats local", (_GROSS, "shared, hybrid"), (_GROSS, "shared, local")),
+        Difference("hybrid beats none", (_GROSS, "shared, hybrid"), (_GROSS, "shared, none")),
+        Difference(
+            "both contexts beat the shared one at equal time", (_GROSS, "both, hybrid"), (_TIME, "shared, hybrid")
+        ),
+        Difference(
+            "both contexts beat the local-global one at equal time",
+            (_GROSS, "both, hybrid"),
+            (_TIME, "local-global, hybrid"),
+        ),
+        Difference("the full method beats plain distillation", (_GROSS, "full method"), (_GROSS, "plain")),
+        Difference(
+            "the published gradient term helps",
+            ("control: gradient term", "shared, hybrid, published form"),
+            (_GROSS, "shared, hybrid"),
+        ),
+        Difference(
+            "a common unit helps local-global without normalization",
+            ("control: unit of `none`", "local-global, region"),
+            ("control: unit of `none`", "local-global, patch"),
+        ),
+    ]
+}
+
+TABLES = {"claims": _claims(), "table1": _table1(), "table2": _table2(), "table4": _table4()}
 NOTES = {"table1": INVARIANT}
 TITLES = {
+    "claims": "The claims, with the errors of a real network in the labels",
     "table1": "Table 1: contexts and normalizations",
     "table2": "Table 2: which contexts",
     "table4": "Table 4: how two teachers supervise",

@@ -36,6 +36,9 @@ from ccd_cli.teachers.load import load_teacher
 SCORED_SHARE = 0.3
 """Scenes of which less is valid (sky, far away) are not scored, as in score_edges.py."""
 
+SCORED_WIDTH = 320
+"""Held-out scenes are rendered at most this wide."""
+
 
 @dataclass(frozen=True)
 class Machine:
@@ -104,7 +107,8 @@ def remember_scenes() -> None:
 @functools.lru_cache(maxsize=1)
 def held_out(shape: Scenes, count: int) -> HeldOut:
     """Return the scenes that no run trains on."""
-    scenes = HeldOutScenes(SceneSource(count, shape.height, shape.width, shape.family, HELD_OUT))
+    smaller = max(1, shape.width // SCORED_WIDTH)  # students see far smaller images than these
+    scenes = HeldOutScenes(SceneSource(count, shape.height // smaller, shape.width // smaller, shape.family, HELD_OUT))
     images = []
     for index in range(count):
         with suppress(ImageError):
@@ -127,7 +131,9 @@ def run_row(recipe: DistillRecipe, folder: Path, machine: Machine) -> dict[str, 
         facts |= {"stopped": error.message}
     else:
         teacher = load_teacher(str(folder), device=torch.device(machine.device))
-        facts |= dict(zip(("abs_rel", "f1", "contrast"), score(predictor(teacher), _scenes(recipe)), strict=True))
+        facts |= dict(
+            zip(("abs_rel", "f1", "contrast", "delta1"), score(predictor(teacher), _scenes(recipe)), strict=True)
+        )
     rows = read_json_lines(folder / "metrics.jsonl")
     wall = recipe.optim.batch / statistics.median(row["images_per_second"] for row in rows)
     facts |= {
@@ -160,8 +166,10 @@ def result(recipe: DistillRecipe, folder: Path) -> dict[str, Any] | None:
 
 def weights(recipe: DistillRecipe) -> dict[str, str]:
     """Return the built-in models that a recipe uses and the first 8 digits of their sha256: names outlive weights."""
-    names = sorted({recipe.student.weights or "", *(entry.model for entry in recipe.teachers)})
+    used = [(entry.model, entry.noise.errors_of or "") for entry in recipe.teachers]
+    names = sorted({recipe.student.weights or "", *(name for pair in used for name in pair)})
     files = {name: f"{builtin_path(name)}.safetensors" for name in names if name.startswith("builtin:")}
+    files |= {Path(name).name: name for name in names if name.endswith(".safetensors")}
     return {name: sha256_file(file)[:8] for name, file in files.items()}
 
 

@@ -36,19 +36,19 @@ FAR = 1e3  # meters that stand for sky
 OPTIONS = ScoringOptions(Alignment(ALIGNMENT, "", None))
 
 
-def score(predict: Callable[[Sample], Prediction], scenes: Benchmark) -> tuple[float, float, float]:
-    """Return mean (AbsRel, boundary F1, contrast) of what gives a disparity of a sample."""
+def score(predict: Callable[[Sample], Prediction], scenes: Benchmark) -> tuple[float, float, float, float]:
+    """Return mean (AbsRel, boundary F1, contrast, delta1) of what gives a disparity of a sample."""
     rows = []
     for index in range(len(scenes)):
         with suppress(ImageError):
             sample = scenes.read(index)
             if sample.mask.mean() >= 0.3:
                 rows.append(_score(predict(sample), sample, scenes))
-    error, f1, contrast = np.mean(rows, axis=0)
-    return float(error), float(f1), float(contrast)
+    error, f1, contrast, delta1 = map(float, np.mean(rows, axis=0))
+    return error, f1, contrast, delta1
 
 
-def _score(made: Prediction, sample: Sample, scenes: Benchmark) -> tuple[float, float, float]:
+def _score(made: Prediction, sample: Sample, scenes: Benchmark) -> tuple[float, float, float, float]:
     valid = sample.mask
     true = np.where(valid, 1 / np.where(valid, sample.depth, 1), 0)
     step, both = np.abs(np.diff(true, axis=1)), valid[:, 1:] & valid[:, :-1]
@@ -56,7 +56,8 @@ def _score(made: Prediction, sample: Sample, scenes: Benchmark) -> tuple[float, 
     record, meters = score_image(scenes.spec, sample, made, OPTIONS)
     fitted = record["scale"] * made.values + record["shift"]
     f1 = depth_pro_f1(meters, np.where(valid, sample.depth, FAR), valid)
-    return record["scores"]["abs_rel"], f1, np.abs(np.diff(fitted, axis=1))[edge].sum() / step[edge].sum()
+    contrast = np.abs(np.diff(fitted, axis=1))[edge].sum() / step[edge].sum()
+    return record["scores"]["abs_rel"], f1, contrast, record["scores"]["delta1"]
 
 
 def main() -> None:
@@ -77,8 +78,10 @@ def predictor(teacher: Teacher) -> Callable[[Sample], Prediction]:
     return lambda sample: from_map(teacher.predict_photos([sample.rgb])[0])
 
 
-def _show(name: str, scores: tuple[float, float, float]) -> None:
-    print(f"{name:<24} AbsRel {scores[0]:.4f}  boundary F1 {scores[1]:.4f}  contrast {scores[2]:.1%}")
+def _show(name: str, scores: tuple[float, float, float, float]) -> None:
+    print(
+        f"{name:<24} AbsRel {scores[0]:.4f}  boundary F1 {scores[1]:.4f}  contrast {scores[2]:.1%}  delta1 {scores[3]:.4f}"
+    )
 
 
 if __name__ == "__main__":
