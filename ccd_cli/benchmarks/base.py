@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccd_cli.core.errors import CcdError
+from ccd_cli.core.report import Report
+from ccd_cli.core.signals import Signals
 from ccd_cli.geometry.depth_map import Camera
 from ccd_cli.geometry.kinds import Kind
 from ccd_cli.metrics.alignment import Floor, Limits
@@ -140,27 +142,40 @@ class Prediction:
 
 
 class Source(Protocol):
-    """Something whose maps are scored. `label` is its name in tables, `kind` None where nobody said it."""
+    """Something whose maps are scored. `label` is its name in tables, `kind` None where nobody said it.
+
+    What has a body here holds for a network that sees one photo after the other.
+    """
 
     label: str
     kind: Kind | None
     batch: int
+    of_others: bool = False
+    """Whether its map of one sample depends on the others."""
 
     def facts(self) -> dict[str, Any]:
         """Return what decides its maps, for the report and for telling old scores from new ones."""
         ...
 
+    def why_not(self, benchmark: Benchmark) -> str:
+        """Return why it can say nothing about a set; empty where it can."""
+        return ""
+
     def has(self, benchmark: Benchmark) -> bool:
         """Return whether it can say anything about a set."""
-        ...
+        return not self.why_not(benchmark)
 
     def key(self, benchmark: Benchmark, index: int) -> str:
-        """Return what else decides the map of one sample."""
-        ...
+        """Return what else decides the map of one sample; nothing where that belongs to the set."""
+        return ""
+
+    def fit(self, benchmark: Benchmark, wanted: Sequence[int], signals: Signals, report: Report) -> None:
+        """Read what it needs of the samples `wanted` before the first prediction, until a signal comes."""
+        return
 
     def prepare(self, benchmark: Benchmark, index: int) -> NDArray[np.float32] | None:
         """Read what can be read ahead, in a thread of its own. Raises ImageError."""
-        ...
+        return None
 
     def predict(
         self, benchmark: Benchmark, samples: Sequence[Sample], prepared: Sequence[NDArray[np.float32] | None]

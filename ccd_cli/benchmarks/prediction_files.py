@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ccd_cli.benchmarks import Benchmark, Prediction, Sample
+from ccd_cli.benchmarks import Benchmark, Prediction, Sample, Source
 from ccd_cli.benchmarks.base import camera_at
 from ccd_cli.benchmarks.custom_files import file_fingerprint
 from ccd_cli.core.errors import CcdError, ImageError, UsageProblem
@@ -27,7 +27,7 @@ NO_CROP = 0.9
 SCALE_FLAG = "--prediction-scale"
 
 
-class FileSource:
+class FileSource(Source):
     """Maps in `folder/<set>/...` under the names of the set's images; where only one set is scored, also in `folder/...`, with
     any number of leading folders left out, as `ccd predict` writes them.
 
@@ -55,9 +55,10 @@ class FileSource:
         scale = {} if self.scale is None else {"scale": self.scale}
         return {"kind": self.kind, "predictions": str(self.folder)} | scale
 
-    def has(self, benchmark: Benchmark) -> bool:
-        """Return whether there is a folder for the set, or maps of it."""
-        return (self.folder / benchmark.spec.name).is_dir() or self._place(benchmark) is not None
+    def why_not(self, benchmark: Benchmark) -> str:
+        """Return that there is no folder for the set and no map of it; empty where there is."""
+        there = (self.folder / benchmark.spec.name).is_dir() or self._place(benchmark) is not None
+        return "" if there else "it has no folder for the set"
 
     def layout(self, benchmark: Benchmark) -> str:
         """Return where the map of the first image of a set would be, in words."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ccd_cli.benchmarks import Benchmark, Prediction, Sample, is_custom_suite
+from ccd_cli.benchmarks import Benchmark, Prediction, Sample, Source, is_custom_suite
 from ccd_cli.core.compute import Compute
 from ccd_cli.core.errors import CcdError
 from ccd_cli.geometry.depth_map import DepthMap
@@ -21,7 +21,7 @@ GPU_BATCH = 4  # of the largest sets, photo, truth and map of one image take 300
 NATIVE_SUITE = "zero-shot"  # its protocol runs diffusion models at the photo's size where it names no other
 
 
-class ModelSource:
+class ModelSource(Source):
     """A network that predicts here.
 
     It sees photos at `resolution`, else at what a suite of one's own says, each by its own rule; else at its own resolution.
@@ -64,17 +64,6 @@ class ModelSource:
         if about.arch is None and (settings := getattr(self.model.teacher, "settings", None)):
             facts["sampling"] = str(settings)
         return facts
-
-    def has(self, benchmark: Benchmark) -> bool:
-        """True: it sees whatever there is."""
-        return True
-
-    def key(self, benchmark: Benchmark, index: int) -> str:
-        """Nothing else: the photo belongs to the set."""
-        return ""
-
-    def prepare(self, benchmark: Benchmark, index: int) -> None:
-        """Nothing to read."""
 
     def predict(
         self, benchmark: Benchmark, samples: Sequence[Sample], prepared: Sequence[NDArray[np.float32] | None]

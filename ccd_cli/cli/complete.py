@@ -11,6 +11,8 @@ from pathlib import Path
 from click import Context, Parameter
 from click.shell_completion import CompletionItem
 
+from ccd_cli.core.settings import DEVICES
+
 Completer = Callable[[Context, Parameter, str], list[CompletionItem]]
 
 
@@ -104,7 +106,7 @@ OPTIONS: dict[str, Completer] = {
     "--suite": suites,
     "--arch": _archs,
     "--family": _families,
-    "--device": words("auto", "cpu", "cuda", "mps"),
+    "--device": words(*DEVICES),
     "--cmap": words("inferno", "magma", "viridis", "turbo", "Spectral", "gray"),
     "--save": comma_list("color", "png16", "npy", "npz", "exr", "side"),
 }

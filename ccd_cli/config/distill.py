@@ -93,7 +93,7 @@ class Gradient(Section):
     """Number of scales (subsampling by 1, 2, 4, ...)."""
     form: Literal["sum", "mean"] = "sum"
     """`sum`: the differences of all scales over the number of valid pixels (MiDaS); `mean`: their mean over pairs of neighbors
-    and scales, about 7.75 times weaker at four scales."""
+    and scales, about 8 times weaker at four scales."""
 
 
 class Anchor(Section):

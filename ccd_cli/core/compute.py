@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ccd_cli.core.errors import CcdError, UsageProblem
 from ccd_cli.core.nearest import did_you_mean
+from ccd_cli.core.settings import DEVICES
 
 if TYPE_CHECKING:
     import torch
@@ -100,7 +101,7 @@ def check_device(device: str) -> str:
     if not re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]{1,3})?", device):
         raise UsageProblem(
             f"--device {device}: not a device.",
-            did_you_mean(device, ("auto", "cpu", "cuda", "mps"), "Use auto, cpu, cuda, cuda:N or mps."),
+            did_you_mean(device, DEVICES, "Use auto, cpu, cuda, cuda:N or mps."),
         )
     return device
 

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from ccd_cli.core.options import option
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+DEVICES = ("auto", "cpu", "cuda", "mps")
 RuntimeChoice = Literal["auto", "torch", "openvino", "onnxruntime"]
 
 

@@ -95,6 +95,12 @@ class TeacherEnsemble:
         weights = np.array([member.weight for member in self.members], np.float64)
         self.fractions = weights / weights.sum()
 
+    @property
+    def networks(self) -> list[Teacher]:
+        """Return all that labels come from: the teachers, then networks whose errors they get; for licenses and hashes."""
+        errors = [member.errors for member in self.members if member.errors is not None]
+        return [*(member.teacher for member in self.members), *{net.name: net for net in errors}.values()]
+
     def draw(self, step: int) -> int:
         """Return the index of the teacher of a step, by weight, or AVERAGE when labels are means of all."""
         if self.mixing != "select":

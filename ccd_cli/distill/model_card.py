@@ -61,22 +61,22 @@ def model_card(run: Run, state: TrainState, last_loss: float, comparison: list[d
 
 
 def _teachers(run: Run) -> list[str]:
+    networks = run.ensemble.networks
+    shares = [f"{fraction:.0%}" for fraction in run.ensemble.fractions] + ["its errors alone"] * len(networks)
     return [
-        f"| {t.name} | {fraction:.0%} | {t.kind} | {t.license} | `{t.checkpoint_sha256[:16]}` |"
-        for t, fraction in zip((m.teacher for m in run.ensemble.members), run.ensemble.fractions, strict=True)
+        f"| {t.name} | {share} | {t.kind} | {t.license} | `{t.checkpoint_sha256[:16]}` |"
+        for t, share in zip(networks, shares, strict=False)
     ]
 
 
 def _scores(run: Run, state: TrainState, last_loss: float) -> list[str]:
     skipped = state.guard.nonfinite_total
     lines = [f"* Last loss {last_loss:.4f}; {skipped} steps skipped for a loss that was not finite."]
-    clip, norms = (
-        run.recipe.optim.clip,
-        [json.loads(line)["gradient_norm"] for line in state.lines.content().splitlines()],
-    )
-    if clip and (known := [norm for norm in norms if norm is not None]):
-        share = sum(norm > clip for norm in known) / len(known)
-        lines.append(f"* Gradient clipping at a norm of {clip:g} acted in {share:.0%} of the steps.")
+    if clip := run.recipe.optim.clip:
+        norms = [json.loads(line)["gradient_norm"] for line in state.lines.content().splitlines()]
+        if known := [norm for norm in norms if norm is not None]:
+            share = sum(norm > clip for norm in known) / len(known)
+            lines.append(f"* Gradient clipping at a norm of {clip:g} acted in {share:.0%} of the steps.")
     best = state.best
     if best is None or run.validation is None:
         return [

@@ -87,7 +87,7 @@ def prepare(
 
     report.note(f"{len(inputs.images)} photos; student {inputs.arch.name}; {compute.describe()}")
     ensemble = load_ensemble(recipe, inputs.teachers, inputs.fits, compute, report)
-    hashes = {m.teacher.name: m.teacher.checkpoint_sha256 for m in ensemble.members} | _hash_of(inputs.weights)
+    hashes = {t.name: t.checkpoint_sha256 for t in ensemble.networks} | _hash_of(inputs.weights)
     if saved is not None:
         checkpoint.check_same_weights(saved, hashes)
     bad = _unreadable(recipe, inputs.images, report)
@@ -109,7 +109,7 @@ def prepare(
         validation=inputs.validation,
         features=features,
         untrained=copy.deepcopy(student).eval().requires_grad_(False),
-        licenses=[m.teacher.license for m in ensemble.members] + first_license(recipe, inputs.weights),
+        licenses=[t.license for t in ensemble.networks] + first_license(recipe, inputs.weights),
         hashes=hashes,
     )
     state = begin(run, student)

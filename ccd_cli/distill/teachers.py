@@ -102,6 +102,8 @@ def find_teachers(
         live = [(entry.model, entry.arch) for entry in recipe.teachers if entry.model != GROUND_TRUTH]
         models = iter(find_models(live))
         found += [ground_truth() if entry.model == GROUND_TRUTH else next(models) for entry in recipe.teachers]
+        for entry in recipe.teachers:
+            _find_errors(entry)
     names, kinds = [entry.model for entry in recipe.teachers], [teacher.kind for teacher in found]
     return found, [reference_for(kinds, i, names, entry.fit_to) for i, entry in enumerate(recipe.teachers)]
 
@@ -135,13 +137,19 @@ def load_ensemble(
     )
 
 
-def _errors(entry: TeacherEntry, compute: Compute, report: Report) -> Teacher | None:
-    """Load the network whose errors an entry's labels get; raises UsageProblem for one that gives no disparity."""
+def _find_errors(entry: TeacherEntry) -> ModelRef | None:
+    """Find the network whose errors an entry's labels get; raises UsageProblem for one that gives no disparity."""
     if (name := entry.noise.errors_of) is None:
         return None
     (source,) = find_models([(name, None)])
     if source.kind != "disparity":
         raise UsageProblem(f"noise.errors_of: {name} gives {source.kind}, not disparity.", "Take another model.")
+    return source
+
+
+def _errors(entry: TeacherEntry, compute: Compute, report: Report) -> Teacher | None:
+    if (source := _find_errors(entry)) is None:
+        return None
     report.note(f"Loading {source.name}, whose errors the labels of {entry.model} get")
     return load_teacher(source, None, compute.device, compute.precision, entry.noise.errors_resolution)
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ccd_cli.benchmarks import Benchmark, Prediction, Sample
+from ccd_cli.benchmarks import Benchmark, Prediction, Sample, Source
 from ccd_cli.benchmarks.clip import ClipBenchmark
 from ccd_cli.core.concurrency import prefetch
 from ccd_cli.core.errors import CcdError
@@ -23,7 +23,7 @@ from ccd_cli.scoring.baselines import ABOUT, AffineKind, Baseline, MeanMap, base
 READERS = 2
 
 
-class BaselineSource:
+class BaselineSource(Source):
     """One trivial baseline, of the `kind` that the alignment fits; `limit`: how many images of a set are scored."""
 
     batch = 1
@@ -35,19 +35,11 @@ class BaselineSource:
         self._space: AffineKind = kind
         self._limit = limit
         self._mean = MeanMap(kind)
-
-    @property
-    def of_others(self) -> bool:
-        """Whether its map of an image is made of the other images of the set."""
-        return self.name == "mean map"
+        self.of_others = name == "mean map"
 
     def facts(self) -> dict[str, Any]:
         """Return the kind, and what it is."""
         return {"kind": self.kind, "baseline": ABOUT[self.name]}
-
-    def has(self, benchmark: Benchmark) -> bool:
-        """Return whether it is defined on a set."""
-        return not self.why_not(benchmark)
 
     def why_not(self, benchmark: Benchmark) -> str:
         """Return why it is not defined on a set; empty where it is."""
@@ -77,13 +69,6 @@ class BaselineSource:
                     continue
                 report.advance(done)
         report.end()
-
-    def key(self, benchmark: Benchmark, index: int) -> str:
-        """Nothing else: the ground truth belongs to the set."""
-        return ""
-
-    def prepare(self, benchmark: Benchmark, index: int) -> None:
-        """Nothing to read."""
 
     def predict(
         self, benchmark: Benchmark, samples: Sequence[Sample], prepared: Sequence[NDArray[np.float32] | None]

@@ -122,10 +122,7 @@ class Evaluation:
         used: set[str] = set()
         for benchmark in self.sets:
             name = benchmark.spec.name
-            if not source.has(benchmark):
-                why = (
-                    source.why_not(benchmark) if isinstance(source, BaselineSource) else "it has no folder for the set"
-                )
+            if why := source.why_not(benchmark):
                 self.report.note(f"{source.label} on {name} is skipped: {why}")
                 continue
             records, gallery = self._score_set(source, benchmark, folder, facts)
@@ -153,14 +150,14 @@ class Evaluation:
         first = range(min(len(benchmark), settings.limit or len(benchmark)))
         wanted = list(first) if clip else spread(len(benchmark), settings.limit)
         keys = [(source.key(benchmark, i), benchmark.fingerprint(i)) for i in range(len(benchmark))]
-        if clip or (isinstance(source, BaselineSource) and source.of_others):  # every score depends on all samples
+        if clip or source.of_others:  # every score depends on all samples
             common = fingerprint(common, wanted, keys)
         fingerprints = [fingerprint(common, key) for key in keys]
         left_out = partial(_leave_out, self.results, self.report, source.label, name)
         with ScoreBook(folder / f"{folder_name(name)}.jsonl", fingerprints, settings.overwrite) as book:
             gallery = Gallery(folder / "pictures" / folder_name(name), book.of(wanted))
             task = Task(source, benchmark, self.options, book, gallery, left_out)
-            if isinstance(source, BaselineSource) and not {*wanted} <= book.records.keys():
+            if not {*wanted} <= book.records.keys():
                 source.fit(benchmark, wanted, self.signals, self.report)
             if isinstance(benchmark, ClipBenchmark):
                 kept = folder / "maps" / folder_name(name) / common

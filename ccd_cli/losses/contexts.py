@@ -157,9 +157,9 @@ def _quantiles(label: Tensor, mask: Tensor, segments: int) -> list[Tensor]:
 
     The smallest label value at or above the linearly interpolated quantile: it separates the pixels as the quantile does.
     """
-    last = (mask.sum(dim=(1, 2), keepdim=True)[:, 0] - 1).clamp_min_(0)
-    parts = torch.arange(1, segments, device=label.device)
-    return list(kth_of_each(label, mask, (last * parts + segments - 1) // segments).unbind(1))
+    count = mask.sum(dim=(1, 2))
+    last, parts = (count[:, None] - 1).clamp_min_(0), torch.arange(1, segments, device=label.device)
+    return list(kth_of_each(label, mask, count, (last * parts + segments - 1) // segments).unbind(1))
 
 
 def _cells(height: int, width: int, chain: Sequence[int], device: torch.device) -> Tensor:

@@ -2,7 +2,7 @@
 
 From MiDaS (Ranftl et al., arXiv 1907.01341), as L_grad of Distill Any Depth (eq. 9). The published form sums the x and y
 differences over all scales, each scale divided by its valid pixels. `mean` averages instead, over pairs of neighbors and then
-over scales, which at four scales is about 7.75 times weaker. In both the residual is normalized globally, whatever the main
+over scales, which at four scales is about 8 times weaker. In both the residual is normalized globally, whatever the main
 normalization is (a choice of this project).
 """
 

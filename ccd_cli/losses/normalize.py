@@ -35,19 +35,19 @@ def kth_smallest(values: Tensor, k: int) -> Tensor:
     return torch.from_numpy(np.partition(values.detach().numpy(), k)[k : k + 1]).squeeze(0)
 
 
-def kth_of_each(values: Tensor, mask: Tensor, ranks: Tensor) -> Tensor:
+def kth_of_each(values: Tensor, mask: Tensor, count: Tensor, ranks: Tensor) -> Tensor:
     """The valid values of each map at `ranks` [B,K] (from 0), smallest first: [B,K], without gradient; undefined outside.
 
-    `values` [B,H,W], `mask` [B,H,W] bool.
+    `values` [B,H,W], `mask` [B,H,W] bool, `count` [B] its valid pixels.
     """
     values = values.detach()
     if values.device.type != "cpu":
         return kth_by_sorting(values, mask, ranks)
     found = torch.zeros(ranks.shape, dtype=values.dtype)
-    for i, count in enumerate(mask.sum(dim=(1, 2)).tolist()):
-        inside = values[i][mask[i]] if count < mask[i].numel() else values[i].reshape(-1)
-        for k, rank in enumerate(ranks[i].tolist()):
-            if 0 <= rank < count:
+    for i, (n, wanted) in enumerate(zip(count.tolist(), ranks.tolist(), strict=True)):
+        inside = values[i][mask[i]] if n < mask[i].numel() else values[i].reshape(-1)
+        for k, rank in enumerate(wanted):
+            if 0 <= rank < n:
                 found[i, k] = kth_smallest(inside, rank)
     return found
 
@@ -98,7 +98,7 @@ def statistics(d: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     d = as_maps(d)
     count = mask.sum(dim=(1, 2))
     middle = (count - 1).div(2, rounding_mode="floor")[:, None]
-    center = torch.where(count > 0, kth_of_each(d, mask, middle)[:, 0], 0)
+    center = torch.where(count > 0, kth_of_each(d, mask, count, middle)[:, 0], 0)
     filled = torch.where(mask, d, center[:, None, None])
     median = center
     if d.requires_grad:

@@ -132,7 +132,7 @@ def _trim_weights(losses: Tensor, mask: Tensor, fraction: float) -> Tensor:
     """Weights [B,H,W] in [0, 1] that exclude the worst `fraction` of each map's valid pixels."""
     count = mask.sum(dim=(1, 2))
     keep = count - (count * fraction).long()
-    threshold = kth_of_each(losses, mask, keep[:, None] - 1)[..., None]
+    threshold = kth_of_each(losses, mask, count, keep[:, None] - 1)[..., None]
     below, at = mask & (losses < threshold), mask & (losses == threshold)
     share = (keep - below.sum(dim=(1, 2))) / at.sum(dim=(1, 2)).clamp_min(1)
     return (below + at * share[:, None, None]).to(losses.dtype)

@@ -51,11 +51,10 @@ class Letterbox:
 
         Intrinsics are those of the whole frame; an angle, given or assumed, is the picture's. `predicted` is a placed map.
         """
-        if intrinsics is not None or (predicted is not None and predicted.camera is not None and fov is None):
-            model = None if predicted is None else predicted.camera
-            return resolve_camera(*self.shape, intrinsics=intrinsics, fov=fov, model=model)
-        camera, source = resolve_camera(*self.picture, fov=fov)
-        return self._moved(camera), source
+        model = None if predicted is None else predicted.camera
+        shape = self.picture if intrinsics is None else self.shape
+        camera, source = resolve_camera(*shape, intrinsics=intrinsics, fov=fov, model=model)
+        return self._moved(camera) if source in ("fov", "guess") else camera, source
 
     def _moved(self, camera: Camera) -> Camera:
         return replace(camera, cx=camera.cx + self.bars.left, cy=camera.cy + self.bars.top)

@@ -1,9 +1,13 @@
-"""A tiny set of photos with depth, and `ccd eval` on it."""
+"""A tiny set of photos with depth and `ccd eval` on it; a tiny random network and `ccd predict` with it."""
 
 from pathlib import Path
 
 import pytest
+import torch
 
+from ccd_cli.models.arch import timm_arch
+from ccd_cli.models.checkpoint import save_model
+from ccd_cli.models.depth_net import DepthNet
 from tests.tiny_eval import make_nyu
 
 
@@ -15,3 +19,18 @@ def data(tmp_path_factory) -> Path:
 @pytest.fixture
 def evaluate(ccd_here, data):
     return lambda *args: ccd_here("eval", "--data-root", data, *args)
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory) -> str:
+    torch.manual_seed(0)
+    path, arch = (
+        tmp_path_factory.mktemp("model") / "small.safetensors",
+        timm_arch("test_convnext", features=16, resolution=64),
+    )
+    return str(save_model(path, DepthNet(arch), arch, {"license": "MIT"}))
+
+
+@pytest.fixture
+def predict(ccd_here, model):
+    return lambda *args, **kw: ccd_here("predict", *map(str, args), "--model", model, "--threads", "1", **kw)

@@ -11,6 +11,8 @@ import time
 
 import pytest
 
+from ccd_cli.media.map_write import ITEMS
+
 HEAVY = ("torch", "timm", "cv2", "numpy", "open3d", "transformers", "pydantic", "rich")
 
 
@@ -75,6 +77,10 @@ def test_names_are_completed(here, words, expected):
     found = {value for kind, value in completed(*words) if kind == "plain"}
     assert expected <= found
     assert all(value.startswith(words[-1]) for value in found)
+
+
+def test_every_output_of_predict_is_completed(here):
+    assert {value.partition(",")[2] or value for _, value in completed("predict", "--save", "")} == {*ITEMS}
 
 
 def test_every_command_is_completed_with_its_help(here):

@@ -13,30 +13,12 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from ccd_cli.media.map_read import read_map
 from ccd_cli.media.outputs import read_failures
 from ccd_cli.media.video.read import open_video
-from ccd_cli.models.arch import timm_arch
-from ccd_cli.models.checkpoint import save_model
-from ccd_cli.models.depth_net import DepthNet
 from ccd_cli.pointcloud.preview import preview
-
-ARCH = timm_arch("test_convnext", features=16, resolution=64)
-
-
-@pytest.fixture(scope="session")
-def model(tmp_path_factory):
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("model") / "small.safetensors"
-    return str(save_model(path, DepthNet(ARCH), ARCH, {"license": "MIT"}))
-
-
-@pytest.fixture
-def predict(ccd_here, model):
-    return lambda *args, **kw: ccd_here("predict", *map(str, args), "--model", model, "--threads", "1", **kw)
 
 
 def photo(path, size=(80, 60), mode="RGB", seed=0, **options):

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -17,10 +16,11 @@ import torch
 from ccd_cli.core.files import _MACHINE
 from ccd_cli.media.map_read import read_map
 from ccd_cli.media.video.read import open_video
+from ccd_cli.models.arch import timm_arch
 from ccd_cli.models.checkpoint import save_model
 from ccd_cli.models.depth_net import DepthNet
 from ccd_cli.teachers.adapters.native import NativeTeacher
-from tests.cli.test_predict import ARCH, model, names, photo, predict, video  # noqa: F401
+from tests.cli.test_predict import names, photo, video
 from tests.unit.media.test_video import picture
 from tests.unit.media.test_video_track import write
 
@@ -40,7 +40,7 @@ def made_of(tmp_path):
     """Return a function that saves a network all of whose weights are one number."""
 
     def make(value: float, kind: str = "disparity") -> str:
-        network = DepthNet(replace(ARCH, kind=kind))
+        network = DepthNet(timm_arch("test_convnext", kind=kind, features=16, resolution=64))
         with torch.no_grad():
             for parameter in network.parameters():
                 parameter.fill_(value)
@@ -49,7 +49,7 @@ def made_of(tmp_path):
     return make
 
 
-def test_strange_names_are_names(predict, tmp_path):  # noqa: F811
+def test_strange_names_are_names(predict, tmp_path):
     for i, name in enumerate(NAMES):
         photo(tmp_path / "set" / name, seed=i)
     photo(tmp_path / "set" / "[" / "b].png")  # in markup: a closing tag without an opening one
@@ -60,7 +60,7 @@ def test_strange_names_are_names(predict, tmp_path):  # noqa: F811
     assert "8 skipped" in predict("set").stderr
 
 
-def test_a_list_of_names_that_are_not_utf8(predict, tmp_path):  # noqa: F811
+def test_a_list_of_names_that_are_not_utf8(predict, tmp_path):
     name = os.fsdecode(b"caf\xe9\xe2\x80\xa8.png")
     photo(tmp_path / name)
     (tmp_path / "list.txt").write_bytes(os.fsencode(name) + b"\r\n")
@@ -71,7 +71,7 @@ def test_a_list_of_names_that_are_not_utf8(predict, tmp_path):  # noqa: F811
     assert "not UTF-8" in odd.stderr
 
 
-def test_one_photo_without_a_cloud_does_not_stop_the_rest(predict, tmp_path):  # noqa: F811
+def test_one_photo_without_a_cloud_does_not_stop_the_rest(predict, tmp_path):
     photo(tmp_path / "set" / "a.png")
     photo(tmp_path / "set" / "b.png", seed=1)
     (tmp_path / "ref").mkdir()
@@ -97,7 +97,7 @@ def test_maps_that_say_nothing_are_failures(ccd_here, made_of, tmp_path, value, 
     assert not list(tmp_path.glob("ccd-out/.*"))
 
 
-def test_results_are_no_inputs(predict, tmp_path):  # noqa: F811
+def test_results_are_no_inputs(predict, tmp_path):
     photo(tmp_path / "a.png")
     photo(tmp_path / "b.depth.png")  # somebody else's, without a sidecar
     video(tmp_path / "v.mp4", 6)
@@ -113,7 +113,7 @@ def test_results_are_no_inputs(predict, tmp_path):  # noqa: F811
     assert "a result that ccd wrote" in alone.stderr
 
 
-def test_what_is_not_ours_is_not_replaced(predict, tmp_path):  # noqa: F811
+def test_what_is_not_ours_is_not_replaced(predict, tmp_path):
     photo(tmp_path / "a.png")
     photo(tmp_path / "b.png", seed=1)
     own = photo(tmp_path / "b.color.png", seed=2).read_bytes()
@@ -127,7 +127,7 @@ def test_what_is_not_ours_is_not_replaced(predict, tmp_path):  # noqa: F811
     assert predict("a.png", "--out", ".", "--overwrite").exit_code == 0
 
 
-def test_no_map_of_one_model_under_the_sidecar_of_another(predict, ccd_here, made_of, tmp_path):  # noqa: F811
+def test_no_map_of_one_model_under_the_sidecar_of_another(predict, ccd_here, made_of, tmp_path):
     photo(tmp_path / "a.png")
     out = tmp_path / "ccd-out"
     predict("a.png", "--save", "npy,png16")
@@ -148,7 +148,7 @@ def test_no_map_of_one_model_under_the_sidecar_of_another(predict, ccd_here, mad
     assert names(out) == ["a.color.png", "a.json"]
 
 
-def test_results_of_other_settings_and_other_inputs_are_kept(predict, tmp_path):  # noqa: F811
+def test_results_of_other_settings_and_other_inputs_are_kept(predict, tmp_path):
     photo(tmp_path / "set" / "a.png")
     photo(tmp_path / "set" / "b.png", seed=1)
     predict("set", "--save", "npy")
@@ -171,7 +171,7 @@ def test_results_of_other_settings_and_other_inputs_are_kept(predict, tmp_path):
     assert predict("set", "--save", "npy", "--resolution", "96").exit_code == 0  # nothing is there to lose
 
 
-def test_no_frame_of_an_earlier_span_among_the_new_ones(predict, tmp_path):  # noqa: F811
+def test_no_frame_of_an_earlier_span_among_the_new_ones(predict, tmp_path):
     video(tmp_path / "v.mp4", 30)
     predict("v.mp4", "--save", "npy")
     refused = predict("v.mp4", "--save", "npy", "--end", "0.3")
@@ -184,14 +184,14 @@ def test_no_frame_of_an_earlier_span_among_the_new_ones(predict, tmp_path):  # n
     assert sorted(json.loads((tmp_path / "ccd-out/v.json").read_text())["files"]) == ["color", "frames"]
 
 
-def test_a_truncated_video_fails_again(predict, tmp_path):  # noqa: F811
+def test_a_truncated_video_fails_again(predict, tmp_path):
     whole = video(tmp_path / "v.mkv", 60, size=(160, 120)).read_bytes()
     (tmp_path / "v.mkv").write_bytes(whole[: len(whole) * 2 // 3])
     assert [predict("v.mkv").exit_code for _ in range(2)] == [1, 1]
     assert "1 skipped" in predict("v.mkv").stderr
 
 
-def test_a_short_clip_does_not_stop_the_others(predict, tmp_path):  # noqa: F811
+def test_a_short_clip_does_not_stop_the_others(predict, tmp_path):
     video(tmp_path / "long.mp4", 40)
     video(tmp_path / "short.mp4", 10)
     result = predict("short.mp4", "long.mp4", "--start", "1")
@@ -200,7 +200,7 @@ def test_a_short_clip_does_not_stop_the_others(predict, tmp_path):  # noqa: F811
     assert "behind its end" in result.stderr
 
 
-def test_what_a_dead_run_left_goes_with_the_next_run(predict, tmp_path):  # noqa: F811
+def test_what_a_dead_run_left_goes_with_the_next_run(predict, tmp_path):
     video(tmp_path / "v.mp4", 6)
     assert predict("v.mp4").exit_code == 0  # this process has swept the folder
     gone = subprocess.Popen([sys.executable, "-c", ""])
@@ -218,7 +218,7 @@ def test_what_a_dead_run_left_goes_with_the_next_run(predict, tmp_path):  # noqa
     assert not list(out.glob(".*"))
 
 
-def test_pixels_that_are_not_square_keep_their_shape(predict, tmp_path):  # noqa: F811
+def test_pixels_that_are_not_square_keep_their_shape(predict, tmp_path):
     write(tmp_path / "dvd.mpg", [picture(i, 180, 144) for i in range(6)], codec="mpeg2video", aspect=Fraction(64, 45))
     arguments = ("dvd.mpg", "--save", "color,png16,side,npy", "--pointcloud", "--every", "100", "--fov", "60")
     result = predict(*arguments)
@@ -238,7 +238,7 @@ def test_pixels_that_are_not_square_keep_their_shape(predict, tmp_path):  # noqa
     assert stored["resampled_to_square_pixels"] is True
 
 
-def test_two_runs_do_not_mix_one_video(predict, tmp_path):  # noqa: F811
+def test_two_runs_do_not_mix_one_video(predict, tmp_path):
     video(tmp_path / "v.mp4", 6)
     parts = tmp_path / "ccd-out" / ".v.json.parts"
     parts.mkdir(parents=True)
@@ -252,7 +252,7 @@ def test_two_runs_do_not_mix_one_video(predict, tmp_path):  # noqa: F811
     assert predict("v.mp4").exit_code == 0
 
 
-def test_a_file_in_the_way_of_the_folder_stops_all_at_once(predict, tmp_path):  # noqa: F811
+def test_a_file_in_the_way_of_the_folder_stops_all_at_once(predict, tmp_path):
     for i in range(4):
         photo(tmp_path / "set" / f"{i}.png", seed=i)
     (tmp_path / "file").touch()
@@ -261,7 +261,7 @@ def test_a_file_in_the_way_of_the_folder_stops_all_at_once(predict, tmp_path):  
     assert result.stderr.count("Not a directory") == 1
 
 
-def test_a_full_disk_says_so(predict, tmp_path, monkeypatch):  # noqa: F811
+def test_a_full_disk_says_so(predict, tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError("76800 requested and 74720 written")  # numpy's words, without an error number
 
@@ -284,7 +284,7 @@ def test_a_full_disk_says_so(predict, tmp_path, monkeypatch):  # noqa: F811
         (["--start", "3", "--end", "1"], "later than --start"),
     ],
 )
-def test_options_that_would_go_unread(predict, tmp_path, options, said):  # noqa: F811
+def test_options_that_would_go_unread(predict, tmp_path, options, said):
     photo(tmp_path / "a.png")
     photo(tmp_path / "b.png")
     result = predict("a.png", "b.png", *options)
@@ -292,7 +292,7 @@ def test_options_that_would_go_unread(predict, tmp_path, options, said):  # noqa
     assert said in " ".join(result.stderr.split())
 
 
-def test_a_second_signal_stops_at_once(predict, tmp_path, monkeypatch):  # noqa: F811
+def test_a_second_signal_stops_at_once(predict, tmp_path, monkeypatch):
     asked = []
 
     def interrupted(*_, **__):  # the network is at work when both signals come

@@ -8,7 +8,6 @@ import av
 import numpy as np
 import pytest
 
-from tests.cli.test_predict import model, predict  # noqa: F401
 from tests.unit.media.test_video_bars import scene
 from tests.unit.media.test_video_track import write
 
@@ -30,7 +29,7 @@ def film(tmp_path):
     return tmp_path
 
 
-def test_bars_have_no_depth_and_the_picture_has_its_own(film, predict):  # noqa: F811
+def test_bars_have_no_depth_and_the_picture_has_its_own(film, predict):
     said = predict("plain.mp4", "bars.mp4", *SAVE)
     assert said.exit_code == 0, said.stderr
     assert " ".join(said.stderr.split()).count("black bars (48 rows above and below): the picture of 160x96") == 1
@@ -53,13 +52,13 @@ def test_bars_have_no_depth_and_the_picture_has_its_own(film, predict):  # noqa:
     assert not stored["valid"][:24].any() and stored["valid"][24:-24].all()
 
 
-def test_a_caption_in_the_bars_is_told(film, predict):  # noqa: F811
+def test_a_caption_in_the_bars_is_told(film, predict):
     said = predict("caption.mp4", *SAVE)
     assert said.exit_code == 0, said.stderr
     assert "2 of 8 frames show something in the black bars" in " ".join(said.stderr.split())
 
 
-def test_clouds_hold_the_picture_alone(film, predict):  # noqa: F811
+def test_clouds_hold_the_picture_alone(film, predict):
     said = predict("bars.mp4", "plain.mp4", "--pointcloud", "--temporal", "none", "--fov", "60")
     assert said.exit_code == 0, said.stderr
     counts = [
@@ -75,7 +74,7 @@ def test_clouds_hold_the_picture_alone(film, predict):  # noqa: F811
     assert boxed == pytest.approx([plain[0], plain[1], plain[2], plain[3] + 24])
 
 
-def test_16_bit_codes_of_the_bars_are_0(film, predict):  # noqa: F811
+def test_16_bit_codes_of_the_bars_are_0(film, predict):
 
     assert predict("bars.mp4", *SAVE).exit_code == 0
 

@@ -12,7 +12,7 @@ from ccd_cli.core.memory import MemoryBudget
 from ccd_cli.media.formats import HEIC, SUFFIXES
 from ccd_cli.media.map_read import read_map
 from ccd_cli.predict import photos as module
-from tests.cli.test_predict import model, photo, predict  # noqa: F401
+from tests.cli.test_predict import photo
 from tests.tiny_labels import content, label, recipe_values
 
 NO_HEIC = pytest.mark.skipif(bool(SUFFIXES & HEIC), reason="this installation reads HEIC")
@@ -40,7 +40,7 @@ def run_distill(ccd_here, write_recipe, tiny_recipe, images):
 
 @NO_HEIC
 def test_formats_that_are_not_read_are_counted_by_every_command(
-    predict,  # noqa: F811
+    predict,
     ccd_here,
     write_recipe,
     tiny_recipe,
@@ -62,7 +62,7 @@ def test_formats_that_are_not_read_are_counted_by_every_command(
 
 
 @NO_HEIC
-def test_a_folder_of_nothing_else_is_an_error_that_says_so(predict, ccd_here, write_recipe, tiny_recipe, tmp_path):  # noqa: F811
+def test_a_folder_of_nothing_else_is_an_error_that_says_so(predict, ccd_here, write_recipe, tiny_recipe, tmp_path):
     (tmp_path / "only").mkdir()
     (tmp_path / "only" / "IMG.HEIC").write_bytes(bytes(100))
     for result in (
@@ -76,7 +76,7 @@ def test_a_folder_of_nothing_else_is_an_error_that_says_so(predict, ccd_here, wr
 
 
 def test_what_ccd_made_of_a_folder_is_never_read_from_it(
-    predict,  # noqa: F811
+    predict,
     ccd_here,
     write_recipe,
     tiny_recipe,
@@ -139,7 +139,7 @@ def test_cameras_in_files_give_the_cloud_that_their_numbers_give(ccd_here, tmp_p
         assert ccd_here("pointcloud", "a.png", "--depth", "a.npy", "--intrinsics", intrinsics).exit_code == 2
 
 
-def test_a_camera_for_another_shape_fails_that_image_alone(predict, tmp_path):  # noqa: F811
+def test_a_camera_for_another_shape_fails_that_image_alone(predict, tmp_path):
     photo(tmp_path / "in/wide.png", (160, 120))
     photo(tmp_path / "in/tall.png", (120, 160))
     (tmp_path / "k.json").write_text(json.dumps({"fx": 300, "fy": 300, "cx": 160, "cy": 120, "w": 320, "h": 240}))
@@ -151,7 +151,7 @@ def test_a_camera_for_another_shape_fails_that_image_alone(predict, tmp_path):  
     assert json.loads((tmp_path / "ccd-out/wide.json").read_text())["intrinsics"] == [150, 150, 80, 60]
 
 
-def test_large_images_have_maps_of_a_working_size_unless_asked_for(predict, tmp_path, monkeypatch):  # noqa: F811
+def test_large_images_have_maps_of_a_working_size_unless_asked_for(predict, tmp_path, monkeypatch):
     photo(tmp_path / "big.png", (320, 240))
     monkeypatch.setattr("ccd_cli.predict.photos.WORKING_PIXELS", 320 * 240 - 1)
     flags = ("--save", "npy,png16", "--intrinsics", "300,300,160,120", "--pointcloud", "--json")
@@ -175,7 +175,7 @@ def test_large_images_have_maps_of_a_working_size_unless_asked_for(predict, tmp_
     assert "image_size" not in side and side["intrinsics"] == [300, 300, 160, 120]
 
 
-def test_an_image_that_does_not_fit_is_refused_and_the_rest_is_done(predict, tmp_path, monkeypatch):  # noqa: F811
+def test_an_image_that_does_not_fit_is_refused_and_the_rest_is_done(predict, tmp_path, monkeypatch):
     photo(tmp_path / "in/big.png", (320, 240))
     photo(tmp_path / "in/small.png", (80, 60))
     monkeypatch.setattr("ccd_cli.media.photos.DECODING", MemoryBudget())
@@ -186,7 +186,7 @@ def test_an_image_that_does_not_fit_is_refused_and_the_rest_is_done(predict, tmp
     assert "in/big.png: 320x240 needs about" in result.stderr and "GB are free" in result.stderr
 
 
-def test_large_images_go_one_by_one_where_memory_is_short(predict, tmp_path, monkeypatch):  # noqa: F811
+def test_large_images_go_one_by_one_where_memory_is_short(predict, tmp_path, monkeypatch):
     for i in range(8):
         photo(tmp_path / f"in/{i}.png", (160, 120), seed=i)
     under_way, load, write = set(), module.load_photo, module._try_write
@@ -242,7 +242,7 @@ def test_labels_are_the_same_where_memory_is_short(ccd_here, write_recipe, photo
     assert content(tmp_path / "few") == content(tmp_path / "many")
 
 
-def test_missing_names_of_a_list_are_counted(predict, tmp_path):  # noqa: F811
+def test_missing_names_of_a_list_are_counted(predict, tmp_path):
     photo(tmp_path / "there.png")
     (tmp_path / "list.txt").write_text("there.png\n" + "\n".join(f"gone-{i}.jpg" for i in range(5000)))
     result = predict("list.txt", "--json")
@@ -253,7 +253,7 @@ def test_missing_names_of_a_list_are_counted(predict, tmp_path):  # noqa: F811
     assert "1 done, 0 skipped" in result.stderr and len(result.stderr.splitlines()) < 40
 
 
-def test_bit_depths_are_told_once_and_in_json(predict, tmp_path):  # noqa: F811
+def test_bit_depths_are_told_once_and_in_json(predict, tmp_path):
     for i in range(3):
         codes = (np.arange(60 * 80).reshape(60, 80) % 1000 + i).astype(np.uint16)
         (tmp_path / "in").mkdir(exist_ok=True)
@@ -269,7 +269,7 @@ def test_bit_depths_are_told_once_and_in_json(predict, tmp_path):  # noqa: F811
     ((160, 120), b"", (), False),
     ((160, 120), b'<x GPano:ProjectionType="equirectangular"/>', ("--fov", "60"), True),
 ])  # fmt: skip
-def test_clouds_of_panoramas_are_warned_of(predict, ccd_here, tmp_path, size, xmp, flags, warned):  # noqa: F811
+def test_clouds_of_panoramas_are_warned_of(predict, ccd_here, tmp_path, size, xmp, flags, warned):
     photo(tmp_path / "p.jpg", size, **({"xmp": xmp} if xmp else {}))
     result = predict("p.jpg", "--pointcloud", *flags)
     assert result.exit_code == 0
@@ -279,7 +279,7 @@ def test_clouds_of_panoramas_are_warned_of(predict, ccd_here, tmp_path, size, xm
         assert ("wrong for a panorama" in cloud.stderr) == warned
 
 
-def test_options_for_videos_are_not_ignored_in_silence(predict, tmp_path):  # noqa: F811
+def test_options_for_videos_are_not_ignored_in_silence(predict, tmp_path):
     photo(tmp_path / "a.png")
     assert "--temporal: for videos only" in predict("a.png", "--temporal", "align").stderr
     assert "for videos only" not in predict("a.png").stderr

@@ -62,7 +62,9 @@ def test_ranks_by_sorting_are_those_of_a_partition(kind):
     last = (mask.sum(dim=(1, 2)) - 1).clamp_min(0)
     ranks = torch.stack([last // 2, last, torch.zeros_like(last)], dim=1)
     some = mask.any(dim=(1, 2))
-    assert torch.equal(kth_by_sorting(pred, mask, ranks)[some], kth_of_each(pred, mask, ranks)[some])
+    assert torch.equal(
+        kth_by_sorting(pred, mask, ranks)[some], kth_of_each(pred, mask, mask.sum(dim=(1, 2)), ranks)[some]
+    )
 
 
 class Counter(TorchDispatchMode):
