@@ -99,8 +99,7 @@ def predict_video(item: Media, job: Job, frames: Callable[[], int] = lambda: 1) 
     what loading the model raises.
     """
     settings = job.settings
-    base = settings.out / item.stem
-    mode: Mode = settings.temporal or default_mode(job.model.about.kind)
+    base, mode = settings.out / item.stem, settings.temporal or default_mode(job.model.about.kind)
     span = (settings.start, settings.end, settings.stride)
     unloaded: CcdError | None = None
     try:
@@ -213,20 +212,21 @@ def _begin(source: _Source, writer: ClipWriter, job: Job) -> _Clip:
 
 def _run(source: _Source, clip: _Clip, job: Job) -> bool:
     """Process all frames that remain; returns False after an interruption."""
-    video, settings, teacher, report = source.video, job.settings, job.model.teacher, job.report
-    batch = job.batch(GPU_BATCH)
+    video, settings, report = source.video, job.settings, job.report
+    count, batch = _expected_frames(video, job), job.batch(GPU_BATCH)
+    teacher = job.model.for_clip(count, *source.letterbox.picture)
     focal = known_focal(*source.letterbox.camera(settings.intrinsics, settings.fov))
     frames = video.frames(settings.start, settings.end, settings.stride, clip.writer.place)
     warn_of_cost(job.model, job.compute, source.letterbox.picture, batch, report)
-    report.begin(source.item.path.name, _expected_frames(video, job), done=clip.written)
+    report.begin(source.item.path.name, count, done=clip.written)
     try:
         with ThreadPoolExecutor(1) as writer, prefetched(frames, PREFETCHED_FRAMES + batch) as decoded:
             writing = BackgroundWork(writer, QUEUED_FRAMES + batch, lambda count: report.advance(int(str(count))))
             for group in chunks(decoded, batch):
                 if job.signals.received is not None:
                     return False
+                pictures = [np.ascontiguousarray(source.letterbox.bars.crop(frame.rgb)) for frame in group]
                 try:
-                    pictures = [np.ascontiguousarray(source.letterbox.bars.crop(frame.rgb)) for frame in group]
                     maps = teacher.predict_photos(pictures, job.model.asked, [focal] * len(group))
                 except (RuntimeError, MemoryError) as error:
                     if memory_error(error) is None:

@@ -6,7 +6,7 @@ import importlib.util
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +18,22 @@ RuntimeName = Literal["torch", "openvino", "onnxruntime"]
 EXTRA = {"openvino": "openvino", "onnxruntime": "onnx"}
 """The extra of ccd that installs each runtime."""
 
-Session = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-"""RGB float32 [B, 3, H, W] in 0..1 -> map float32 [B, H, W]."""
+
+class Session(Protocol):
+    """A network that runs in other software."""
+
+    def __call__(self, images: NDArray[np.float32], /) -> NDArray[np.float32]:
+        """RGB float32 [B, 3, H, W] in 0..1 -> map float32 [B, H, W]."""
+        ...
+
+
+@runtime_checkable
+class Adaptable(Session, Protocol):
+    """A session that can be made faster for images of one size."""
+
+    def for_size(self, height: int, width: int) -> Session:
+        """Return the same network, compiled also for one image of this size at a time; other inputs run as before."""
+        ...
 
 
 def is_installed(runtime: str) -> bool:
@@ -78,13 +92,37 @@ def _openvino(path: Path, precision: str, threads: int | None, cache: Path | Non
     compiled = openvino.Core().compile_model(str(path), "CPU", options)
     ranks = [[len(port.get_partial_shape()) for port in ports] for ports in (compiled.inputs, compiled.outputs)]
     _check_shapes(path, *ranks)
-    one = threading.Lock()  # it refuses a second thread, where torch and onnxruntime take turns
+    options.pop("CACHE_DIR", None)  # it is sealed, with what was compiled for all sizes
+    return _OpenVino(path, options, compiled)
 
-    def run(images: NDArray[np.float32]) -> NDArray[np.float32]:
-        with one:
-            return _ran(path, lambda: np.array(compiled([images])[0], np.float32))
 
-    return run
+class _OpenVino:
+    """A network compiled by OpenVINO; `own` is its code for inputs of `shape` alone, beside that for all shapes."""
+
+    def __init__(
+        self, path: Path, options: dict[str, Any], compiled: Any, shape: tuple[int, ...] = (), own: Any = None
+    ) -> None:
+        self._path, self._options, self._compiled, self._shape, self._own = path, options, compiled, shape, own
+        self._one = threading.Lock()  # it refuses a second thread, where torch and onnxruntime take turns
+
+    def __call__(self, images: NDArray[np.float32], /) -> NDArray[np.float32]:
+        network = self._own if images.shape == self._shape else self._compiled
+        with self._one:
+            return _ran(self._path, lambda: np.array(network([images])[0], np.float32))
+
+    def for_size(self, height: int, width: int) -> Session:
+        import openvino
+
+        core, shape = openvino.Core(), (1, 3, height, width)
+        try:
+            graph = core.read_model(str(self._path))
+            if not graph.is_dynamic():
+                return self
+            graph.reshape([*shape])
+            own = core.compile_model(graph, "CPU", self._options)
+        except Exception as error:  # its own classes, and plain RuntimeError
+            raise CheckpointError(f"{self._path}: openvino cannot load it: {_reason(error)}.") from error
+        return _OpenVino(self._path, self._options, self._compiled, shape, own)
 
 
 def _onnxruntime(path: Path, precision: str, threads: int | None, _: Path | None) -> Session:

@@ -16,7 +16,7 @@ from ccd_cli.geometry.depth_map import DepthMap
 from ccd_cli.geometry.kinds import Kind
 from ccd_cli.models.arch import Arch
 from ccd_cli.runtimes.choose import Work
-from ccd_cli.teachers.adapters.exported import check_resolution
+from ccd_cli.teachers.adapters.exported import ExportedTeacher, check_resolution
 from ccd_cli.teachers.adapters.sizes import network_size
 from ccd_cli.teachers.base import Teacher
 from ccd_cli.teachers.download.choose import DEFAULT_MODEL
@@ -77,6 +77,13 @@ class Model:
             assert self._load is not None
             self._teacher = self._load(work)
         return self._teacher
+
+    def for_clip(self, frames: int, height: int, width: int) -> Teacher:
+        """Return the teacher for this many photos of one size, compiled for that size where it can be and pays."""
+        teacher = self.teacher
+        if not isinstance(teacher, ExportedTeacher):
+            return teacher
+        return teacher.for_clip(frames, height, width, self.asked)
 
     @property
     def loaded(self) -> bool:

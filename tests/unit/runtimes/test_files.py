@@ -16,6 +16,7 @@ from ccd_cli.core.report import Silent
 from ccd_cli.models.arch import timm_arch
 from ccd_cli.runtimes.facts import ExportFacts, read_facts, write_facts
 from ccd_cli.runtimes.sessions import open_session
+from ccd_cli.teachers.adapters.exported import OWN_CODE_FROM
 from ccd_cli.teachers.load import load_teacher, resolve_model
 from ccd_cli.teachers.model import load
 from tests.unit.runtimes.test_choose import photos
@@ -227,3 +228,18 @@ def test_threads_that_share_a_network_get_their_own_maps(tmp_path, runtime):
 
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(wrong, range(1, 9))) == [0] * 8
+
+
+def test_a_clip_is_compiled_for_its_size_and_keeps_its_maps(student):
+    model = load(str(student), None, None, CPU, Silent(), runtime="openvino")
+    rng = np.random.default_rng(0)
+    wide, tall = (rng.integers(0, 255, (*size, 3), np.uint8) for size in ((96, 160), (160, 96)))
+    assert model.for_clip(OWN_CODE_FROM - 1, 96, 160) is model.teacher
+    own = model.for_clip(OWN_CODE_FROM, 96, 160)
+    assert own.session._own is not None
+    assert own.session._shape == (1, 3, *model.input_size(96, 160))
+    for group in ([wide], [tall], [wide, wide]):  # its size, another one, two at once
+        for made, expected in zip(own.predict_photos(group), model.teacher.predict_photos(group), strict=True):
+            assert np.abs(made.values - expected.values).max() <= 1e-5 * np.ptp(expected.values)
+    other = load(str(student), None, None, CPU, Silent(), runtime="onnxruntime")
+    assert other.for_clip(OWN_CODE_FROM, 96, 160) is other.teacher
