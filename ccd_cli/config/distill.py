@@ -43,6 +43,9 @@ class Student(Section):
     """Kind of the student's output. All labels are converted to it before the loss."""
     freeze_encoder: bool = False
     """Train only the depth head."""
+    checkpointing: bool = False
+    """Activation checkpointing of the encoder: less memory for its activations, which the backward pass computes again (about a
+    third more time in the encoder); losses and gradients stay the same."""
 
     @model_validator(mode="before")
     @classmethod

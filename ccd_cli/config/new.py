@@ -23,6 +23,7 @@ WIDTH = 110
 COMMON = {
     "distill": (
         "seed images.paths images.max_skipped images.workers student.arch student.init student.weights student.freeze_encoder "
+        "student.checkpointing "
         "teachers.N.weight teachers.N.resolution mixing crops.size crops.min_side crops.patches "
         "loss.shared.weight loss.shared.normalization loss.shared.levels loss.local_global.weight "
         "loss.local_global.normalization loss.feature.weight loss.gradient.weight loss.anchor.weight loss.drop_worst "

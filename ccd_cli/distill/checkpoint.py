@@ -49,6 +49,7 @@ FREE_TO_CHANGE = (
     "guards.",
     "images.max_skipped",
     "labels.verify",
+    "student.checkpointing",
 )
 """Recipe keys that may differ on resume: they do not touch the weights."""
 

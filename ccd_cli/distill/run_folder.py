@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import shutil
 import threading
@@ -17,15 +18,15 @@ from ccd_cli.core.files import json_line, read_json_lines, write_json, write_tex
 class RunFolder:
     """Paths of a run. `recipe.yaml` marks a run; `card.md`, written last, marks a finished one.
 
-    `run.json` holds the checksums of a finished run's files.
+    `run.json` holds the checksums of a finished run's files. `dry`: nothing is written into it, nor is it made.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, dry: bool = False) -> None:
+        self.path, self.dry = path, dry
         self.recipe = path / "recipe.yaml"
         self.student = path / "student.safetensors"
         self.state = path / "checkpoints" / "last.pt"
-        self.metrics = path / "metrics.jsonl"
+        self.metrics = Path(os.devnull) if dry else path / "metrics.jsonl"
         self.skipped = path / "skipped.jsonl"
         self.card = path / "card.md"
         self.eval = path / "eval.json"
@@ -94,6 +95,8 @@ class RunFolder:
 
     def note_skipped(self, photo: Path, reason: str) -> None:
         """Add one line to `skipped.jsonl`; a photo that is listed is not listed again."""
+        if self.dry:
+            return
         with self._skip_lock:
             if self._listed is None:
                 lines = read_json_lines(self.skipped)

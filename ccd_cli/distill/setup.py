@@ -42,6 +42,7 @@ from ccd_cli.media.find import list_photos
 from ccd_cli.media.not_read import NotRead
 from ccd_cli.media.photos import bad_headers
 from ccd_cli.models.arch import Arch
+from ccd_cli.models.checkpointing import checkpoint_encoder
 from ccd_cli.models.depth_net import DepthNet
 from ccd_cli.scenes.source import SceneSource
 from ccd_cli.teachers.load import ModelRef
@@ -65,7 +66,7 @@ def prepare(
 ) -> tuple[Run, TrainState]:
     """Check and load everything; raises CcdError with one plain line for whatever is wrong.
 
-    The first process holds the folder's lock until `stack` closes.
+    The first process holds the folder's lock until `stack` closes. A dry folder is neither made nor written.
     """
     inputs = find_inputs(recipe, folder)
     openers(recipe.log)  # what is missing is said now
@@ -91,7 +92,7 @@ def prepare(
     if saved is not None:
         checkpoint.check_same_weights(saved, hashes)
     bad = _unreadable(recipe, inputs.images, report)
-    if compute.main:
+    if compute.main and not folder.dry:
         if settings.resume:
             folder.reopen()
         else:
@@ -116,7 +117,7 @@ def prepare(
     if saved is not None:
         checkpoint.restore(state, run.stream, saved)
         report.note(f"Continuing after step {state.step} of {recipe.optim.steps}")
-    if compute.main:
+    if compute.main and not folder.dry:
         _write_again(run, state, report)
     return run, state
 
@@ -154,6 +155,8 @@ def begin(run: Run, student: DepthNet) -> TrainState:
     student = student.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     for parameter in student.encoder_parameters():
         parameter.requires_grad_(not recipe.student.freeze_encoder)
+    if recipe.student.checkpointing:
+        checkpoint_encoder(student)
     student.train()
     width = run.ensemble.members[0].teacher.feature_width
     projection = None
@@ -183,6 +186,8 @@ def _take_folder(folder: RunFolder, student: DepthNet, beside: int, compute: Com
     copies = 2 * (1 + beside) + 3  # the state and the student are there twice while they are replaced
     existing = sum(file.stat().st_size for file in (folder.state, folder.student) if file.is_file())
     check_free_space(folder.path, max(0, weights_bytes * copies - existing), "The run")
+    if folder.dry:
+        return
     folder.path.mkdir(parents=True, exist_ok=True)
     if compute.main:
         stack.enter_context(exclusive_lock(folder.lock, f"Another process is writing {folder.path}."))

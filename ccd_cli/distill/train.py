@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 
 import torch
@@ -37,6 +38,11 @@ from ccd_cli.distill.setup import prepare, worker_count
 from ccd_cli.distill.state import Run, TrainState
 from ccd_cli.distill.teachers import follow_labels
 from ccd_cli.losses.distillation import distillation_loss
+
+PARTS = ("data", "teacher", "student", "loss", "backward", "optimizer", "log")
+"""The parts of a step in their order; the first five come once a micro-step."""
+Mark = Callable[[str], None]
+"""Hears of every part of a step when it has ended."""
 
 
 def run(recipe: DistillRecipe, settings: DistillSettings, report: Report) -> Result:
@@ -74,8 +80,10 @@ def run(recipe: DistillRecipe, settings: DistillSettings, report: Report) -> Res
             raise plain from error
 
 
-def train(run: Run, state: TrainState, signals: Signals, report: Report) -> Result:
-    """The distillation loop: from the state's step to the recipe's last."""
+def train(
+    run: Run, state: TrainState, signals: Signals, report: Report, mark: Mark = lambda part: None
+) -> Result:
+    """The distillation loop: from the state's step to the recipe's last; `mark` may raise to leave it."""
     recipe, optim, compute = run.recipe, run.recipe.optim, run.compute
     schedule = Schedule(optim.steps, optim.warmup, optim.schedule, optim.final_lr_ratio)
     metrics = StepMetrics(compute, optim.accumulate)
@@ -90,18 +98,25 @@ def train(run: Run, state: TrainState, signals: Signals, report: Report) -> Resu
             buffers = snapshot_buffers(state.student)
             for micro_step in range(optim.accumulate):
                 batch = next(feed).to(compute.device)
+                mark("data")
                 labels = run.ensemble.label(batch, teacher, run.features, run.noise_seed(step, micro_step))
+                mark("teacher")
                 with compute.autocast():
                     prediction = state.predict(batch.student)
+                mark("student")
                 losses = distillation_loss(prediction, labels, batch.boxes, recipe.loss)
+                mark("loss")
                 state.scaler.scale(losses["loss"] / optim.accumulate).backward()
+                mark("backward")
                 metrics.add(losses)
             metrics_now, stop = metrics.reduce(signals.received is not None)
             grad_norm = optimizer_step(state, metrics_now["loss"], optim.clip, compute.world)
             after_step(state, step, buffers, grad_norm, optim.ema)
+            mark("optimizer")
             log.step(step, metrics_now, labels.teacher, lr, grad_norm, time.perf_counter() - began)
             check_guards(run, state, metrics_now, grad_norm, report)
             at_intervals(run, state, samples, log)
+            mark("log")
             if stop and step < optim.steps:
                 checkpoint.save(run, state)
                 raise signals.interruption(

@@ -105,10 +105,6 @@ class DepthNet(nn.Module):
         unused = {id(p) for p in getattr(self.head.fuse[-1], "side", nn.Module()).parameters()}
         return (p for p in self.head.parameters() if id(p) not in unused)
 
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Trade time for memory in the encoder while training."""
-        self.encoder.set_grad_checkpointing(enable)  # type: ignore[operator]
-
     def _check(self, images: Tensor) -> None:
         step = self.arch.multiple
         good = images.ndim == 4 and images.shape[1] == 3 and all(s > 0 and s % step == 0 for s in images.shape[-2:])
