@@ -9,7 +9,19 @@ import pytest
 import ccd_cli
 
 ROOT = Path(ccd_cli.__file__).parent
-VERBS = {"distill", "label", "predict", "pointcloud", "evaluate", "analyze", "inspection", "prepare", "export", "bench"}
+VERBS = {
+    "distill",
+    "rehearsal",
+    "label",
+    "predict",
+    "pointcloud",
+    "evaluate",
+    "analyze",
+    "inspection",
+    "prepare",
+    "export",
+    "bench",
+}
 FLOORS = (
     {"core"},
     {"config"},
@@ -29,7 +41,11 @@ BESIDE = {
     ("benchmarks", "teachers"),  # what a model says about a set
     ("scoring", "benchmarks"),  # a prediction against a sample
     ("predict", "pointcloud"),  # the clouds of a clip
+    ("rehearsal", "distill"),  # the run's own loop, for a few steps
     ("bench", "predict"),  # what it measures
+    ("bench", "label"),
+    ("bench", "distill"),
+    ("bench", "rehearsal"),  # its clock and counters
     ("bench", "export"),  # the same network in transformers
     ("inspection", "distill"),  # what is in a run's folder
 }

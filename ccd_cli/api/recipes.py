@@ -14,7 +14,7 @@ from ccd_cli.api.reporting import plain_errors, report_for
 from ccd_cli.config.distill import DistillRecipe
 from ccd_cli.config.label import LabelRecipe
 from ccd_cli.config.load import load_label_recipe, load_recipe
-from ccd_cli.config.settings import DistillSettings, EngineName, LabelSettings
+from ccd_cli.config.settings import DistillSettings, EngineName, LabelSettings, RehearsalSettings
 from ccd_cli.core.errors import UsageProblem
 from ccd_cli.core.report import Report
 
@@ -90,6 +90,23 @@ def run_distill(
     if result.skipped and int(os.environ.get("RANK", "0")) == 0:
         report.warn(f"{result.skipped} images could not be read; see {result.folder / 'skipped.jsonl'}")
     return result
+
+
+def rehearse_distill(
+    loaded: DistillRecipe, source: str, settings: DistillSettings, asked: RehearsalSettings, report: Report
+) -> dict[str, Any]:
+    """Do what `--dry-run` or `--profile` ask for, with all checks of a run, and return the result; `source` as in `run_distill`."""
+    if settings.resume:
+        raise UsageProblem("--dry-run and --profile are about a new run.", "Leave --resume out.")
+    check_inputs(loaded, source)
+    report.note(f"Recipe {loaded.name}; loading torch")
+    if asked.profile is not None:
+        from ccd_cli.rehearsal.profile import profile
+
+        return profile(loaded, settings, asked.profile, report)
+    from ccd_cli.rehearsal.cost import dry_run
+
+    return dry_run(loaded, settings, report)
 
 
 def run_label(

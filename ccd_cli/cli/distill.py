@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import os
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import click
 
 from ccd_cli.cli.complete import recipes
 from ccd_cli.cli.options import Command, options_from
-from ccd_cli.cli.screen import JsonScreen, RecipeChanges
-from ccd_cli.config.settings import DistillSettings
+from ccd_cli.cli.screen import JsonScreen, Overrides
+from ccd_cli.config.settings import DistillSettings, RehearsalSettings
+
+if TYPE_CHECKING:
+    from ccd_cli.config.distill import DistillRecipe
 
 
 @click.command(cls=Command, says="Reading the recipe")
 @click.argument("recipe", shell_complete=recipes)
-@options_from(changes=RecipeChanges, settings=DistillSettings, screen=JsonScreen)
-def command(recipe: str, changes: RecipeChanges, settings: DistillSettings, screen: JsonScreen) -> None:
+@options_from(changes=Overrides, settings=DistillSettings, asked=RehearsalSettings, screen=JsonScreen)
+def command(
+    recipe: str, changes: Overrides, settings: DistillSettings, asked: RehearsalSettings, screen: JsonScreen
+) -> None:
     """Train a student by distillation; teachers label the images during training.
 
     RECIPE is a file or the name of a shipped recipe (`ccd recipes list`). Several GPUs: torchrun --nproc-per-node N -m
@@ -27,13 +33,14 @@ def command(recipe: str, changes: RecipeChanges, settings: DistillSettings, scre
       ccd distill recipes/indoor.yaml --set images=IMAGES
       ccd distill indoor --set images=IMAGES --set optim.batch=4 --out runs/mine
       ccd distill indoor --set images=IMAGES --resume
+      ccd distill indoor --set images=IMAGES --profile 20
     """
     from ccd_cli.api.recipes import run_distill
-    from ccd_cli.config.load import load_recipe, to_yaml
+    from ccd_cli.config.load import load_recipe
 
     loaded = load_recipe(recipe, changes.overrides)
-    if changes.dry_run:
-        click.echo(to_yaml(loaded), nl=False)
+    if asked.wanted:
+        _rehearse(loaded, recipe, settings, asked, screen)
         return
     report = screen.report()
     result = run_distill(loaded, recipe, settings, report)
@@ -50,3 +57,33 @@ def command(recipe: str, changes: RecipeChanges, settings: DistillSettings, scre
     if summary := not_read.summary():
         report.warn(f"{summary.removeprefix(', ').capitalize()}.")
     screen.document({**asdict(result), "folder": str(result.folder), "not_read": not_read.as_json()})
+
+
+def _rehearse(
+    loaded: DistillRecipe, source: str, settings: DistillSettings, asked: RehearsalSettings, screen: JsonScreen
+) -> None:
+    """Print what `--dry-run` or `--profile` find."""
+    from ccd_cli.api.recipes import rehearse_distill
+    from ccd_cli.config.load import to_yaml
+
+    first = int(os.environ.get("RANK", "0")) == 0  # of several processes the first one prints
+    if asked.dry_run and first and not screen.as_json:
+        click.echo(to_yaml(loaded), nl=False)
+    report = screen.report()
+    found = rehearse_distill(loaded, source, settings, asked, report)
+    if not first:
+        return
+    if asked.dry_run:
+        from ccd_cli.rehearsal.cost import cost_notes, cost_table
+
+        report.table(f"{found['name']} on {found['device']}", cost_table(found))
+        for note in cost_notes(found):
+            report.note(note)
+        screen.document({"recipe": loaded.model_dump(mode="json"), **found})
+        return
+    from ccd_cli.rehearsal.profile import NAMES, profile_table
+
+    speed = f"{found['images_per_second']:.3g} images a second"
+    report.table(f"{found['name']} on {found['device']}: {found['steps']} steps, {speed}", profile_table(found))
+    report.note(f"Slowest: {NAMES[found['slowest']]}. {found['advice']}")
+    screen.document(found)

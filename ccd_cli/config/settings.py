@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from ccd_cli.core.errors import UsageProblem
 from ccd_cli.core.options import option
 from ccd_cli.core.settings import DeviceSettings, RuntimeSettings, out_option, overwrite_option
 
@@ -16,6 +17,32 @@ class DistillSettings(DeviceSettings):
     out: str | None = out_option(None, "Run folder.", default_text="runs/<recipe name>")
     resume: bool = option(False, "Resume the run in the folder from its last checkpoint.", "Output")
     overwrite: bool = overwrite_option("Delete the run in the folder and start over.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RehearsalSettings:
+    """What is done of a run instead of it. Raises UsageProblem for both at once."""
+
+    dry_run: bool = option(
+        False, "Print the resolved recipe, check and load everything, print what a step costs, write nothing.", "Other"
+    )
+    profile: int | None = option(
+        None,
+        "Time N steps and print where their time goes; write nothing.",
+        "Other",
+        metavar="N",
+        range=(1, 100_000),
+    )
+
+    def __post_init__(self) -> None:
+        """Check that one is asked for at most."""
+        if self.dry_run and self.profile is not None:
+            raise UsageProblem("--dry-run and --profile contradict each other.", "Give one of them.")
+
+    @property
+    def wanted(self) -> bool:
+        """Whether one of them is asked for."""
+        return self.dry_run or self.profile is not None
 
 
 @dataclass(frozen=True, kw_only=True)

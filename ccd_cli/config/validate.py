@@ -36,7 +36,9 @@ def contradictions(recipe: DistillRecipe) -> list[tuple[str, str]]:
     if student.init == "scratch" and student.freeze_encoder:
         found.append(("student.freeze_encoder", "would freeze a random encoder with `init: scratch`"))
     if student.freeze_encoder and student.checkpointing:
-        found.append(("student.checkpointing", "has no effect with `freeze_encoder`: a frozen encoder keeps no activations"))
+        found.append(
+            ("student.checkpointing", "has no effect with `freeze_encoder`: a frozen encoder keeps no activations")
+        )
     if crops.patch_min > crops.patch_max:
         found.append(("crops.patch_min", f"{crops.patch_min} is larger than crops.patch_max {crops.patch_max}"))
     for key, context in (("shared", loss.shared), ("local_global", loss.local_global)):

@@ -80,9 +80,7 @@ def run(recipe: DistillRecipe, settings: DistillSettings, report: Report) -> Res
             raise plain from error
 
 
-def train(
-    run: Run, state: TrainState, signals: Signals, report: Report, mark: Mark = lambda part: None
-) -> Result:
+def train(run: Run, state: TrainState, signals: Signals, report: Report, mark: Mark = lambda part: None) -> Result:
     """The distillation loop: from the state's step to the recipe's last; `mark` may raise to leave it."""
     recipe, optim, compute = run.recipe, run.recipe.optim, run.compute
     schedule = Schedule(optim.steps, optim.warmup, optim.schedule, optim.final_lr_ratio)

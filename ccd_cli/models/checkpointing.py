@@ -37,7 +37,9 @@ def _hold_statistics(norm: nn.Module) -> None:
     usual = norm.momentum
 
     def before(module: Any, _: object) -> None:
-        if module.training and torch._C._current_graph_task_id() != -1:  # as torch.utils.checkpoint tells a recomputation
+        if (
+            module.training and torch._C._current_graph_task_id() != -1
+        ):  # as torch.utils.checkpoint tells a recomputation
             module.momentum = 0.0
 
     def after(module: Any, _: object, __: object) -> None:
