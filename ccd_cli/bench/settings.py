@@ -6,7 +6,7 @@ from pathlib import Path
 from ccd_cli.core.errors import UsageProblem
 from ccd_cli.core.nearest import choose_from
 from ccd_cli.core.options import option
-from ccd_cli.core.settings import arch_option, out_option, resolution_option
+from ccd_cli.core.settings import DeviceSettings, arch_option, out_option, resolution_option
 
 RUNTIMES = ("torch", "onnxruntime", "openvino")
 PRECISIONS = ("fp32", "bf16")
@@ -59,3 +59,52 @@ class Settings:
         ):
             if unknown := sorted(set(given) - set(known)):
                 raise UsageProblem(f"{flag} {','.join(unknown)}: unknown value.", choose_from(unknown[0], known))
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkSettings(DeviceSettings):
+    """What the benchmarks of work on many images share: teacher, crops, images, rounds."""
+
+    teacher: str = option(
+        "depth-anything-v2-small",
+        "Architecture (random weights: speed does not depend on them), built-in model, run folder or checkpoint.",
+        "Model",
+        metavar="MODEL",
+    )
+    size: int | None = option(
+        None,
+        "Side of crops in pixels.",
+        "Model",
+        metavar="N",
+        range=(28, 2048),
+        default_text="252, to the networks' next multiple",
+    )
+    patches: int = option(2, "Local patches that teachers see beside each crop.", "Model", metavar="N", range=(1, 64))
+    batch: int = option(
+        4, "Images in a step; crops in a forward pass of labeling.", "Model", metavar="N", range=(1, 4096)
+    )
+    images: Path | None = option(
+        None,
+        "Folder of photos.",
+        "Input",
+        metavar="DIR",
+        path="existing folder",
+        default_text="generated, about a megapixel",
+    )
+    rounds: int = option(3, "Rounds; in each, both ways are measured once.", "Evaluation", metavar="N", range=(1, 1000))
+    out: Path | None = out_option(None, "Also write bench.json and bench.md into this folder.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillSettings(WorkSettings):
+    """What `ccd bench distill` measures."""
+
+    student: str = option("depth-anything-v2-small", "The network to train, as --teacher.", "Model", metavar="MODEL")
+    steps: int = option(2, "Steps in each round.", "Evaluation", metavar="N", range=(1, 10_000))
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelSettings(WorkSettings):
+    """What `ccd bench label` measures."""
+
+    photos: int = option(4, "Photos in each round.", "Input", metavar="N", range=(1, 10_000))

@@ -65,6 +65,12 @@ class EngineOptions:
         """Return the runtime that is asked for: on machines that differ, torch unless another one is named."""
         return "torch" if self.runtime == "auto" and self.name == "ray" else self.runtime
 
+    def start(self, stop_if_asked: Callable[[], None], report: Report) -> Engine:
+        """Return the engine; it is running."""
+        if self.name == "ray":
+            return RayEngine(self.workers, self.verbose, stop_if_asked, report)
+        return LocalEngine()
+
 
 def run(
     recipe: LabelRecipe,
@@ -102,7 +108,7 @@ def run(
                     f"Stopped; finished parts are kept in {folder.path}.", f"Continue with: {_resume_command(folder)}"
                 )
 
-        runner = _start_engine(engine, stop_if_asked, report)
+        runner = engine.start(stop_if_asked, report)
         stack.callback(runner.close)
         job = prepare(recipe, folder, overwrite, partial(runner.resolve_device, device), engine.wanted, report, stack)
         stages = _Stages(job, runner, stop_if_asked, report)
@@ -122,12 +128,6 @@ def run(
         shutil.rmtree(folder.parts, ignore_errors=True)
         folder.sweep()
         return _result(folder, index)
-
-
-def _start_engine(options: EngineOptions, stop_if_asked: Callable[[], None], report: Report) -> Engine:
-    if options.name == "ray":
-        return RayEngine(options.workers, options.verbose, stop_if_asked, report)
-    return LocalEngine()
 
 
 @dataclass(frozen=True)

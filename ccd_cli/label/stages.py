@@ -76,7 +76,7 @@ class Predict:
 
     job: LabelJob
     number: int
-    _teacher: LoadedTeacher | None = None
+    teacher: LoadedTeacher | None = None
 
     def unit(self, shard: int) -> Unit:
         """Return the shard with the paths of its images."""
@@ -86,7 +86,7 @@ class Predict:
         """Write the shard's part."""
         job, path = self.job, self.job.folder.part(self.number, unit.shard)
         with _one_line_for_exhausted_memory(self.number):
-            teacher = self._loaded()
+            teacher = self.load()
             torch.set_num_threads(job.recipe.threads)  # an engine's thread may have a number of its own
             if not path.exists():
                 write_part(path, job.plan, unit.shard, unit.images, teacher, threads, progress)
@@ -101,16 +101,16 @@ class Predict:
 
     def for_worker(self) -> Self:
         """Return the stage without the list of images and without a loaded teacher."""
-        return replace(self, job=self.job.for_worker(), _teacher=None)
+        return replace(self, job=self.job.for_worker(), teacher=None)
 
     def release(self) -> None:
         """Free the teacher."""
-        self._teacher = None
+        self.teacher = None
 
-    def _loaded(self) -> LoadedTeacher:
+    def load(self) -> LoadedTeacher:
         """Return the teacher; raises UsageProblem where its weights are not those that labeling began with."""
         job, entry = self.job, self.job.recipe.teachers[self.number]
-        if self._teacher is None:
+        if self.teacher is None:
             reference, precision = job.references[self.number], job.precisions[self.number]
             model: Teacher
             if (runtime := job.runtimes[self.number]) == "torch":
@@ -124,9 +124,9 @@ class Predict:
                 "license": model.license,
                 "checkpoint_sha256": model.checkpoint_sha256,
             }
-            self._teacher = LoadedTeacher(model, facts, job.device, entry.batch)
-        job.check_teacher(self.number, self._teacher.facts)
-        return self._teacher
+            self.teacher = LoadedTeacher(model, facts, job.device, entry.batch)
+        job.check_teacher(self.number, self.teacher.facts)
+        return self.teacher
 
 
 @dataclass

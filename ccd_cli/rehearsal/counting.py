@@ -56,7 +56,7 @@ def _cpu_attention_backward(upstream: Shape, query: Shape, key: Shape, value: Sh
 def _convolution_backward(upstream: Shape, images: Shape, weights: Shape, *rest: Any, **_: Any) -> int:
     """As many for the gradient of the images, and of the weights, as the forward pass took."""
     transposed, wanted = bool(rest[4]), rest[7]
-    return int(conv_flop_count(images, weights, upstream, transposed)) * (int(wanted[0]) + int(wanted[1]))
+    return int(conv_flop_count([*images], [*weights], [*upstream], transposed)) * (int(wanted[0]) + int(wanted[1]))
 
 
 _FORMULAS = {

@@ -38,10 +38,17 @@ class Clock:
         self._device = run.compute.device
         self.seconds = dict.fromkeys(PARTS, 0.0)
         self._last: float | None = None
+        self._first_cpu = self._last_cpu = 0.0
+
+    @property
+    def running(self) -> bool:
+        """Whether it counts."""
+        return self._last is not None
 
     def start(self) -> None:
         """Begin to count."""
         wait(self._device)
+        self._first_cpu = self._last_cpu = time.process_time()
         self._last = time.perf_counter()
 
     def mark(self, part: str) -> None:
@@ -51,7 +58,12 @@ class Clock:
         wait(self._device)
         now = time.perf_counter()
         self.seconds[part] += now - self._last
-        self._last = now
+        self._last, self._last_cpu = now, time.process_time()
+
+    @property
+    def cpu(self) -> float:
+        """Processor seconds of all of this process's threads up to the last mark."""
+        return self._last_cpu - self._first_cpu
 
 
 def profile(recipe: DistillRecipe, settings: DistillSettings, steps: int, report: Report) -> dict[str, Any]:

@@ -47,7 +47,7 @@ from click.testing import CliRunner
 from ccd_cli.cli.main import cli
 for path in {PATHS!r}:
     assert CliRunner().invoke(cli, [*path, "--help"]).exit_code == 0
-for args in (["recipes", "list"], ["recipes", "schema"], ["recipes", "check", "indoor"], ["distill", "indoor", "--dry-run"]):
+for args in (["recipes", "list"], ["recipes", "schema"], ["recipes", "check", "indoor"], ["label", "label/indoor", "--dry-run"]):
     result = CliRunner().invoke(cli, args)
     assert result.exit_code == 0, result.output
 print([name for name in {HEAVY!r} if name in sys.modules])

@@ -51,7 +51,7 @@ FLAGS = {
         *("--suite", "--model", "--arch", "--resolution", "--data-root", "--images", "--draws", "--seed", "--out"),
         *("--json", *RUNTIME),
     ],
-    "distill": ["--set", "--dry-run", "--out", "--resume", "--overwrite", "--json", *RUNTIME],
+    "distill": ["--set", "--dry-run", "--profile", "--out", "--resume", "--overwrite", "--json", *RUNTIME],
     "label": ["--set", "--dry-run", "--out", "--overwrite", "--engine", "--workers", "--json", *RUNTIME],
     "inspect": ["--out", "--rows", "--json"],
     "doctor": ["--json"],

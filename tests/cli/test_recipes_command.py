@@ -90,9 +90,10 @@ def test_explain_as_json(ccd_here):
     assert "Did you mean optim.steps?" in wrong.stderr
 
 
-def test_dry_run_prints_the_resolved_recipe_and_does_nothing(ccd_here, tmp_path):
+def test_dry_run_prints_the_resolved_recipe_and_then_what_a_run_would_lack(ccd_here, tmp_path):
     done = ccd_here("distill", "indoor", "--set", "optim.steps=5", "--set", "images=here", "--dry-run")
-    assert done.exit_code == 0
+    assert done.exit_code != 0
+    assert "here" in done.stderr
     values = yaml.safe_load(done.stdout)
     assert (values["optim"]["steps"], values["images"]["paths"]) == (5, ["here"])
     assert list(tmp_path.iterdir()) == []
