@@ -68,16 +68,17 @@ def run(settings: DistillSettings, report: Report) -> dict[str, Any]:
             compute = work.compute
             report.note(f"{compute.describe()}; the loop and a plain one in turns, {settings.rounds} rounds")
             ways = [Way(OURS, compute.precision), Way(PLAIN, "fp32")]
-            peak, flops = matmul_peak(compute), 0.0
+            peaks: list[float] = []
+            flops = 0.0
             try:
                 counts = count_step(work, state, signals)  # it warms up, too
                 flops = sum(counts[part].flops for part in NETWORKS) / settings.batch
-                _rounds(work, state, signals, settings, (ways, about), report)
+                _rounds(work, state, signals, settings, (ways, peaks, about), report)
             except Interrupted:
                 about["interrupted"] = True
             finally:
                 report.end()
-    found = document(ways, about, compute, flops, peak)
+    found = document(ways, about, compute, flops, peaks)
     write(found, settings.out)
     return found
 
@@ -92,14 +93,15 @@ def _rounds(
     state: TrainState,
     signals: Signals,
     settings: DistillSettings,
-    into: tuple[list[Way], dict[str, Any]],
+    into: tuple[list[Way], list[float], dict[str, Any]],
     report: Report,
 ) -> None:
     """Measure both ways once a round; each begins with a step that is not timed, in which its images arrive."""
-    (ours, plain), about = into
+    (ours, plain), peaks, about = into
     images = settings.steps * settings.batch
     report.begin("Measuring", 2 * settings.rounds)
     for number in range(settings.rounds):
+        peaks.append(matmul_peak(run.compute))
         forget_peak(run.compute)
         clock = Clock(run)
 

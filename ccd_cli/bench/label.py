@@ -64,7 +64,8 @@ def run(settings: LabelSettings, report: Report) -> dict[str, Any]:
         name = teacher_entry(settings.teacher, folder)
         recipe = _recipe(settings, name, size, [str(path) for path in paths], compute)
         plain = native(name, None, "fp32").to(compute.device)
-        peak, flops = matmul_peak(compute), 0.0
+        peaks: list[float] = []
+        flops = 0.0
         report.note(f"{compute.describe()}; `ccd label` and a plain loop in turns, {settings.rounds} rounds")
         report.begin("Measuring", 2 * settings.rounds)
         try:
@@ -73,6 +74,7 @@ def run(settings: LabelSettings, report: Report) -> dict[str, Any]:
                 plain.predict(crops)
                 flops = so_far().flops
             for number in range(settings.rounds):
+                peaks.append(matmul_peak(compute))
                 watch = _Watch(runtime="torch")
                 forget_peak(compute)
                 label(
@@ -92,7 +94,7 @@ def run(settings: LabelSettings, report: Report) -> dict[str, Any]:
             about["interrupted"] = True
         finally:
             report.end()
-    found = document(ways, about, compute, flops, peak)
+    found = document(ways, about, compute, flops, peaks)
     write(found, settings.out)
     return found
 

@@ -75,8 +75,14 @@ def note_peak(way: Way, compute: Compute) -> None:
         way.peak_bytes = peak_memory()
 
 
-def document(ways: list[Way], about: dict[str, Any], compute: Compute, flops: float, peak: float) -> dict[str, Any]:
-    """Return all results as JSON values. `flops`: of the networks for an image; `peak`: the device's, from `matmul_peak`."""
+def document(
+    ways: list[Way], about: dict[str, Any], compute: Compute, flops: float, peaks: list[float]
+) -> dict[str, Any]:
+    """Return all results as JSON values.
+
+    `flops`: of the networks for an image; `peaks`: the device's, from `matmul_peak` in every round, of which the largest counts.
+    """
+    peak = max(peaks, default=0.0)
     rows = []
     plain = next(way for way in ways if way.name == PLAIN)
     for way in ways:
@@ -92,7 +98,7 @@ def document(ways: list[Way], about: dict[str, Any], compute: Compute, flops: fl
                 "cpu_seconds": way.cpu,
                 "shares": {part: value / whole for part, value in way.parts.items()},
                 "model_flops_per_second": flops * speed,
-                "share_of_matmul_peak": flops * speed / peak,
+                "share_of_matmul_peak": flops * speed / peak if peak else None,
                 "peak_bytes": way.peak_bytes,
                 "speed_over_plain": ratios(plain.seconds, way.seconds),
                 "speed_over_plain_cpu": ratios(plain.cpu, way.cpu),
@@ -120,7 +126,7 @@ def table(found: dict[str, Any], wide: bool = False) -> list[dict[str, str]]:
             cells["vs plain"] += f" ({ratio['min']:.2f} to {ratio['max']:.2f})"
         cells |= {part: f"{row['shares'].get(part, 0.0):.1%}" for part in shown}
         cells["GFLOP/s"] = f"{row['model_flops_per_second'] / 1e9:.3g}"
-        cells["of peak"] = f"{row['share_of_matmul_peak']:.1%}"
+        cells["of peak"] = "" if row["share_of_matmul_peak"] is None else f"{row['share_of_matmul_peak']:.1%}"
         lines.append(cells | {"MB": "" if peak is None else f"{peak / 1e6:.0f}"})
     return lines
 

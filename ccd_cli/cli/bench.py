@@ -64,9 +64,9 @@ def predict(settings: Settings, screen: JsonScreen) -> None:
 def distill(settings: DistillSettings, screen: JsonScreen) -> None:
     """Measure the training loop beside a plain one: float32, image by image, crop by crop, losses by whole-map masks.
 
-    For each: images a second, the share of every part of a step, floating-point operations of the networks a second and as a share
-    of this device's largest matrix product in the run's precision, memory at its peak. Both take turns. Ctrl-C prints what there
-    is.
+    For each: images a second, the fraction of a step that each part takes, the networks' floating-point operations a second, also
+    as a fraction of this device's largest matrix product in the run's precision, memory at its peak. Both take turns. Ctrl-C prints
+    what there is.
 
     \b
     Examples:
@@ -86,9 +86,9 @@ def distill(settings: DistillSettings, screen: JsonScreen) -> None:
 def label(settings: LabelSettings, screen: JsonScreen) -> None:
     """Measure `ccd label` beside a plain loop: float32, image by image, crop by crop.
 
-    For each: images a second, the shares of the teacher, of waiting for images and encoded maps, and of comparing and writing,
-    floating-point operations a second and as a share of this device's largest matrix product, memory at its peak. Both take turns.
-    Ctrl-C prints what there is.
+    For each: images a second, the fraction of the time that the teacher takes, waiting for images and encoded maps, comparing, and
+    writing; the teacher's floating-point operations a second, also as a fraction of this device's largest matrix product; memory at
+    its peak. Both take turns. Ctrl-C prints what there is.
 
     \b
     Examples:
