@@ -92,7 +92,7 @@ def whole_batch(parts: Sequence[Labels], config: Loss, average: Callable[[Tensor
     exact = torch.float32 if found[0]["maps"].device.type == "mps" else torch.float64
     together = torch.stack([torch.cat([each.reshape(-1).to(exact) for each in part.values()]) for part in found])
     means = average(together.mean(0)).split([each.numel() for each in found[0].values()])
-    known = {name: m.view_as(each) for m, (name, each) in zip(means, found[0].items(), strict=True)}
+    known = {name: m.float().view_as(each) for m, (name, each) in zip(means, found[0].items(), strict=True)}
     return Whole(known, average)
 
 
