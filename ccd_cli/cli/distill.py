@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,9 @@ import click
 from ccd_cli.cli.complete import recipes
 from ccd_cli.cli.options import Command, options_from
 from ccd_cli.cli.screen import JsonScreen, Overrides
-from ccd_cli.config.settings import DistillSettings, RehearsalSettings
+from ccd_cli.config.settings import DistillSettings, ProcessSettings, RehearsalSettings
+from ccd_cli.core.errors import UsageProblem
+from ccd_cli.core.launch import follow_parent, launch, launched
 
 if TYPE_CHECKING:
     from ccd_cli.config.distill import DistillRecipe
@@ -19,14 +22,20 @@ if TYPE_CHECKING:
 
 @click.command(cls=Command, says="Reading the recipe")
 @click.argument("recipe", shell_complete=recipes)
-@options_from(changes=Overrides, settings=DistillSettings, asked=RehearsalSettings, screen=JsonScreen)
+@options_from(
+    changes=Overrides, settings=DistillSettings, many=ProcessSettings, asked=RehearsalSettings, screen=JsonScreen
+)
 def command(
-    recipe: str, changes: Overrides, settings: DistillSettings, asked: RehearsalSettings, screen: JsonScreen
+    recipe: str,
+    changes: Overrides,
+    settings: DistillSettings,
+    many: ProcessSettings,
+    asked: RehearsalSettings,
+    screen: JsonScreen,
 ) -> None:
     """Train a student by distillation; teachers label the images during training.
 
-    RECIPE is a file or the name of a shipped recipe (`ccd recipes list`). Several GPUs: torchrun --nproc-per-node N -m
-    ccd_cli distill RECIPE.
+    RECIPE is a file or the name of a shipped recipe (`ccd recipes list`). Several GPUs: --processes N.
 
     \b
     Examples:
@@ -39,6 +48,14 @@ def command(
     from ccd_cli.config.load import load_recipe
 
     loaded = load_recipe(recipe, changes.overrides)
+    if many.processes > 1 and not launched():
+        if loaded.optim.batch % many.processes:
+            raise UsageProblem(
+                f"optim.batch {loaded.optim.batch} cannot be shared by {many.processes} processes.",
+                "Use a multiple of their number.",
+            )
+        raise SystemExit(launch(many.processes, sys.argv[1:]))
+    follow_parent()
     if asked.wanted:
         _rehearse(loaded, recipe, settings, asked, screen)
         return
@@ -65,11 +82,12 @@ def _rehearse(
     """Print what `--dry-run` or `--profile` find."""
     from ccd_cli.api.recipes import rehearse_distill
     from ccd_cli.config.load import to_yaml
+    from ccd_cli.core.report import Report, Silent
 
     first = int(os.environ.get("RANK", "0")) == 0  # of several processes the first one prints
     if asked.dry_run and first and not screen.as_json:
         click.echo(to_yaml(loaded), nl=False)
-    report = screen.report()
+    report: Report = screen.report() if first else Silent()
     found = rehearse_distill(loaded, source, settings, asked, report)
     if not first:
         return

@@ -85,8 +85,11 @@ class _Saved(Section):
 
 
 def save(run: Run, state: TrainState) -> None:
-    """Save all state for `--resume`, and the student as it is now unless a scored one is the best; first process only."""
-    if not run.compute.main:
+    """Save all state for `--resume`, and the student as it is now unless a scored one is the best; first process only.
+
+    Nothing is saved of a run in a dry folder.
+    """
+    if not run.compute.main or run.folder.dry:
         return
     surroundings = {
         "bad": [(str(path), reason) for path, reason in sorted(run.stream.bad.items())],

@@ -11,7 +11,9 @@ import torch
 
 from ccd_cli.config.distill import DistillRecipe
 from ccd_cli.config.settings import DistillSettings
-from ccd_cli.core.compute import memory_error
+from ccd_cli.core.compute import choose_compute, memory_error
+from ccd_cli.core.errors import Interrupted
+from ccd_cli.core.processes import leave
 from ccd_cli.core.report import Report, Silent
 from ccd_cli.core.signals import Signals
 from ccd_cli.distill.guards import Guard
@@ -33,14 +35,20 @@ def rehearsal(
     recipe: DistillRecipe, settings: DistillSettings, folder: Path, report: Report
 ) -> Iterator[tuple[Run, TrainState, Signals]]:
     """Check and load everything as a run into `folder` would; raises what `distill.train.run` raises before its first step."""
+    compute = choose_compute(settings.device, settings.precision, settings.threads)
+    if not compute.main:
+        report = Silent()  # of several processes the first one speaks
     with Signals() as signals, ExitStack() as stack:
         try:
-            yield *prepare(follow_labels(recipe), RunFolder(folder, dry=True), settings, report, stack), signals
+            dry = RunFolder(folder, dry=True)
+            yield *prepare(follow_labels(recipe), dry, settings, compute, report, stack), signals
         except (RuntimeError, MemoryError) as error:
             plain = memory_error(error)
             if plain is None:
                 raise
             raise plain from error
+        finally:
+            leave()
 
 
 def walk(run: Run, state: TrainState, signals: Signals, count: int, mark: Mark) -> None:
@@ -53,8 +61,6 @@ def walk(run: Run, state: TrainState, signals: Signals, count: int, mark: Mark) 
         if part != PARTS[-1]:
             return
         done += 1
-        if signals.received is not None:
-            raise signals.interruption("Stopped.", "Nothing was written.")
         if done == count:
             raise _Enough
 
@@ -62,6 +68,8 @@ def walk(run: Run, state: TrainState, signals: Signals, count: int, mark: Mark) 
     quiet = replace(run, recipe=_without_files(run.recipe, state.step + count + 1), validation=None)
     try:
         train(quiet, state, signals, Silent(), listen)
+    except Interrupted as error:  # of one process, after the same step in all of them
+        raise Interrupted("Stopped.", "Nothing was written.", error.exit_code) from None
     except _Enough:
         state.optimizer.zero_grad(set_to_none=True)
 

@@ -128,9 +128,9 @@ def test_the_plain_loss_is_the_loss(tiny_recipe, tmp_path):
     ):
         found = []
 
-        def loss(prediction, labels, boxes, config):
+        def loss(prediction, labels, boxes, config, whole):
             found.append(float(plain_loss(prediction, labels, boxes, config).detach()))
-            made = distillation_loss(prediction, labels, boxes, config)
+            made = distillation_loss(prediction, labels, boxes, config, whole)
             found.append(float(made["loss"].detach()))
             return made
 

@@ -60,7 +60,8 @@ def test_counts_grow_with_the_batch_and_accumulation(tiny_recipe):
     for a, b in zip(one["teachers"], two["teachers"], strict=True):
         assert b["flops"] == 2 * a["flops"]
     assert two["memory_bytes"]["activations"] > 1.8 * one["memory_bytes"]["activations"]
-    assert twice["memory_bytes"]["activations"] == one["memory_bytes"]["activations"], "one micro-step at a time"
+    activations = [found["memory_bytes"]["activations"] for found in (one, twice)]
+    assert activations[1] == pytest.approx(activations[0], rel=1e-3), "one micro-step at a time"
     assert two["memory_bytes"]["gradients"] == one["memory_bytes"]["gradients"]
 
 
