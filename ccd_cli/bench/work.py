@@ -119,11 +119,13 @@ def table(found: dict[str, Any], wide: bool = False) -> list[dict[str, str]]:
     shown = [part for part in parts if any(row["shares"].get(part, 0) >= SHOWN for row in found["rows"])]
     lines = []
     for row in found["rows"]:
-        ratio, peak = row["speed_over_plain"], row["peak_bytes"]
+        peak = row["peak_bytes"]
         cells = {"way": f"{row['name']} {row['precision']}", "images/s": f"{row['images_per_second']:.3g}"}
-        cells["vs plain"] = "" if ratio is None else f"{ratio['median']:.2f}"
-        if wide and ratio is not None:
-            cells["vs plain"] += f" ({ratio['min']:.2f} to {ratio['max']:.2f})"
+        for name, key in (("vs plain", "speed_over_plain"), ("cpu", "speed_over_plain_cpu")):
+            ratio = row[key]
+            cells[name] = "" if ratio is None else f"{ratio['median']:.2f}"
+            if wide and ratio is not None:
+                cells[name] += f" ({ratio['min']:.2f} to {ratio['max']:.2f})"
         cells |= {part: f"{row['shares'].get(part, 0.0):.1%}" for part in shown}
         cells["GFLOP/s"] = f"{row['model_flops_per_second'] / 1e9:.3g}"
         cells["of peak"] = "" if row["share_of_matmul_peak"] is None else f"{row['share_of_matmul_peak']:.1%}"
