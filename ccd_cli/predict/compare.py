@@ -90,8 +90,9 @@ def compare(
     report.note(f"{len(ones)} models, one after the other, so that one at a time is in memory")
     with Signals() as signals:
         if SIDE in settings.save:
-            first = models[ones[0].label]
-            media = _sides(media, ones, Job(first, settings, compute, report, signals, outcome, inputs))
+            job = Job(models[ones[0].label], settings, compute, report, signals, outcome, inputs)
+            media = _sides(media, ones, job)
+            del job  # and with it the model
         for one in ones:
             model = models.pop(one.label)
             job = Job(model, replace(own, out=one.folder), compute, report, signals, Outcome(), inputs)
