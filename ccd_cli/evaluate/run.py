@@ -169,7 +169,7 @@ class Evaluation:
         left_out = partial(_leave_out, self.results, self.report, source.label, name)
         place, named = place_of(folder, settings.shard), folder_name(name)
         todo = self._of_shard(wanted, undivided)
-        if not todo:  # of this shard
+        if settings.shard is not None and not todo:
             return [], Gallery(place / PICTURES / named, [])
         self.samples += len(todo)
         if settings.shard is None:

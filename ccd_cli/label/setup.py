@@ -55,7 +55,7 @@ def prepare(
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UsageProblem(
-            "ccd label works in one process.", "Start it without torchrun; of several, each with --shard."
+            "ccd label works in one process.", "Start it without torchrun; of several processes, each with --shard I/N."
         )
     images = _list_images(recipe, folder, report)
     references = find_models([(entry.model, entry.arch) for entry in recipe.teachers])
@@ -65,9 +65,8 @@ def prepare(
     folder.path.mkdir(parents=True, exist_ok=True)
     stack.enter_context(lock_for(folder.lock, folder.only, f"Another process is writing {folder.path}."))
     with _one_begins(folder, report):
-        choose_label_folder(
-            recipe, str(folder.path), overwrite, folder.only
-        )  # again: another run may have written before the lock
+        # again: another run may have written before the lock
+        choose_label_folder(recipe, str(folder.path), overwrite, folder.only)
         if folder.only is None:
             folder.sweep()
         new = overwrite or not folder.recipe.exists()
