@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import asdict
 
 import click
@@ -10,17 +11,20 @@ import click
 from ccd_cli.cli.complete import recipes
 from ccd_cli.cli.options import Command, options_from
 from ccd_cli.cli.screen import JsonScreen, RecipeChanges
-from ccd_cli.config.settings import DistillSettings
+from ccd_cli.config.settings import DistillSettings, ProcessSettings
+from ccd_cli.core.errors import UsageProblem
+from ccd_cli.core.launch import follow_parent, launch, launched
 
 
 @click.command(cls=Command, says="Reading the recipe")
 @click.argument("recipe", shell_complete=recipes)
-@options_from(changes=RecipeChanges, settings=DistillSettings, screen=JsonScreen)
-def command(recipe: str, changes: RecipeChanges, settings: DistillSettings, screen: JsonScreen) -> None:
+@options_from(changes=RecipeChanges, settings=DistillSettings, many=ProcessSettings, screen=JsonScreen)
+def command(
+    recipe: str, changes: RecipeChanges, settings: DistillSettings, many: ProcessSettings, screen: JsonScreen
+) -> None:
     """Train a student by distillation; teachers label the images during training.
 
-    RECIPE is a file or the name of a shipped recipe (`ccd recipes list`). Several GPUs: torchrun --nproc-per-node N -m
-    ccd_cli distill RECIPE.
+    RECIPE is a file or the name of a shipped recipe (`ccd recipes list`). Several GPUs: --processes N.
 
     \b
     Examples:
@@ -35,6 +39,14 @@ def command(recipe: str, changes: RecipeChanges, settings: DistillSettings, scre
     if changes.dry_run:
         click.echo(to_yaml(loaded), nl=False)
         return
+    if many.processes > 1 and not launched():
+        if loaded.optim.batch % many.processes:
+            raise UsageProblem(
+                f"optim.batch {loaded.optim.batch} cannot be shared by {many.processes} processes.",
+                "Use a multiple of their number.",
+            )
+        raise SystemExit(launch(many.processes, sys.argv[1:]))
+    follow_parent()
     report = screen.report()
     result = run_distill(loaded, recipe, settings, report)
     from ccd_cli.media.find import not_read_below

@@ -43,6 +43,9 @@ class Student(Section):
     """Kind of the student's output. All labels are converted to it before the loss."""
     freeze_encoder: bool = False
     """Train only the depth head."""
+    batch_norm: Literal["local", "synchronized", "frozen"] = "local"
+    """Statistics of batch normalization, where the network has it: `local`: of what one process sees in one micro-step;
+    `synchronized`: over processes (CUDA); `frozen`: those of the initial weights."""
 
     @model_validator(mode="before")
     @classmethod

@@ -21,6 +21,19 @@ class DistillSettings(DeviceSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ProcessSettings:
+    """As how many processes a run trains."""
+
+    processes: int = option(
+        1,
+        "Number of processes on this machine that share each batch: one per GPU. Several machines: torchrun (docs/scale.md).",
+        "Runtime",
+        metavar="N",
+        range=(1, 64),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class LabelSettings(ShardSettings, RuntimeSettings, DeviceSettings):
     """Where labels go and what runs the teachers. Raises UsageProblem for contradictions."""
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ccd_cli.core.compute import Compute
 from ccd_cli.core.errors import TrainingStopped
+from ccd_cli.core.processes import gather
+from ccd_cli.data.views import Stream
 
 
 class Guard:
@@ -89,3 +92,11 @@ def check_unreadable(count: int, images: int, limit: float) -> None:
             f"{count} of {images} photos cannot be read, more than images.max_skipped {limit:.3g} allows.",
             "Remove them (those of a begun run are in its skipped.jsonl), or raise it: --set images.max_skipped=0.1",
         )
+
+
+def share_unreadable(stream: Stream, compute: Compute) -> int:
+    """Let every process skip the images that one of them could not read; returns how many images all of them know of."""
+    known = {path: why for each in gather(sorted(stream.bad.items()), compute) for path, why in each}
+    for path, why in known.items():
+        stream.mark_bad(path, why)
+    return len(known)

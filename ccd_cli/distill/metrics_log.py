@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch import Tensor
 from ccd_cli.core.compute import Compute
 from ccd_cli.core.errors import Interrupted
 from ccd_cli.core.files import disk_error, json_line
+from ccd_cli.core.processes import average
 from ccd_cli.core.report import Report
 from ccd_cli.distill.state import Run, TrainState
 from ccd_cli.distill.trackers.feeds import Trackers
@@ -22,11 +24,24 @@ from ccd_cli.distill.trackers.feeds import Trackers
 SHOWN = ("loss", "shared", "local_global", "gradient", "feature", "drift")
 
 
-class StepMetrics:
-    """The mean of loss terms and statistics over the micro-steps of a step and over processes."""
+@dataclass(frozen=True)
+class Events:
+    """What a step leaves to decide, the same on every process: its gradient norm, whether one of them was asked to stop, and
+    whether one has found images that cannot be read."""
 
-    def __init__(self, compute: Compute, accumulate: int) -> None:
-        self.compute, self.accumulate = compute, accumulate
+    gradient_norm: float
+    stop: bool
+    unreadable: bool
+
+
+class StepMetrics:
+    """The mean of loss terms and statistics over the micro-steps of a step and over processes.
+
+    `unreadable`: how many images are known to be so when it begins.
+    """
+
+    def __init__(self, compute: Compute, accumulate: int, unreadable: int = 0) -> None:
+        self.compute, self.accumulate, self.unreadable = compute, accumulate, unreadable
         self._sums: dict[str, Tensor] = {}
 
     def add(self, values: dict[str, Tensor]) -> None:
@@ -34,22 +49,20 @@ class StepMetrics:
         for name, value in values.items():
             self._sums[name] = self._sums.get(name, torch.zeros(())) + value.detach() / self.accumulate
 
-    def reduce(self, stop_requested: bool) -> tuple[dict[str, float], bool]:
-        """Return (metrics, whether to stop), the same on every process, and begin the next step.
+    def reduce(self, gradient_norm: Tensor, stop_requested: bool, unreadable: int) -> tuple[dict[str, float], Events]:
+        """Return (metrics, what happened), the same on every process, and begin the next step.
 
-        One transfer to the host. One process that asks for it stops all of them, after the same step.
+        One transfer to the host, the only one of a step. One process that asks for it stops all of them, after the same step.
         """
         dtype = torch.float32 if self.compute.device.type == "mps" else torch.float64
-        sums = {**self._sums, "stop": torch.tensor(float(stop_requested))}
-        values = torch.stack(
-            [torch.as_tensor(value, dtype=dtype, device=self.compute.device) for value in sums.values()]
-        )
-        if self.compute.world > 1:
-            torch.distributed.all_reduce(values)
-            values /= self.compute.world
-        metrics = dict(zip(sums, values.tolist(), strict=True))
+        new, self.unreadable = unreadable - self.unreadable, unreadable
+        sums = [*self._sums.values(), gradient_norm, torch.tensor(float(stop_requested)), torch.tensor(float(new))]
+        values = torch.stack([torch.as_tensor(value, dtype=dtype, device=self.compute.device) for value in sums])
+        average([values], self.compute)
+        *means, norm, stop, found = values.tolist()
+        metrics = dict(zip(self._sums, means, strict=True))
         self._sums = {}
-        return metrics, metrics.pop("stop") > 0
+        return metrics, Events(norm, stop > 0, found > 0)
 
 
 class MetricsLog:

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ccd_cli.core.compute import Compute
+from ccd_cli.core.processes import average
 from ccd_cli.distill.state import TrainState
 
 
@@ -64,31 +66,28 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, scale: float) -> float:
     return float(optimizer.param_groups[0]["lr"])
 
 
-def optimizer_step(state: TrainState, loss: float, clip: float, world: int) -> float | None:
-    """Step the optimizer; returns the gradient norm, or None and no step where loss or gradient is not finite.
+def finish_gradients(state: TrainState, clip: float, compute: Compute) -> Tensor:
+    """Average gradients over processes and clip them to the norm `clip` (0: not clipped); returns that norm, a scalar.
 
-    Gradients are averaged over `world` processes, then clipped to the norm `clip` (0: not clipped), and are gone after it.
+    It stays on its device: nothing waits here.
     """
     parameters = [p for group in state.optimizer.param_groups for p in group["params"] if p.grad is not None]
-    if world > 1:
-        _average_gradients(parameters, world)
+    average([p.grad for p in parameters if p.grad is not None], compute)
     state.scaler.unscale_(state.optimizer)
-    norm = float(torch.nn.utils.clip_grad_norm_(parameters, clip or math.inf))
+    return torch.nn.utils.clip_grad_norm_(parameters, clip or math.inf)
+
+
+def optimizer_step(state: TrainState, loss: float, norm: float) -> float | None:
+    """Step the optimizer; returns the gradient norm, or None and no step where loss or gradient is not finite.
+
+    Gradients are gone after it.
+    """
     finite = math.isfinite(norm) and math.isfinite(loss)
     if finite:
         state.scaler.step(state.optimizer)
     state.scaler.update()
     state.optimizer.zero_grad(set_to_none=True)
     return norm if finite else None
-
-
-def _average_gradients(parameters: list[nn.Parameter], world: int) -> None:
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    flat = torch.cat([gradient.flatten() for gradient in gradients])
-    torch.distributed.all_reduce(flat)
-    flat /= world
-    for gradient, piece in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
-        gradient.copy_(piece.view_as(gradient))
 
 
 def snapshot_buffers(network: nn.Module) -> list[Tensor]:
@@ -110,8 +109,8 @@ def update_ema(ema: nn.Module, model: nn.Module, decay: float, step: int) -> Non
     buffers are copied.
     """
     decay = min(decay, (1 + step) / (10 + step))
-    for average, value in zip(ema.state_dict().values(), model.state_dict().values(), strict=True):
+    for mean, value in zip(ema.state_dict().values(), model.state_dict().values(), strict=True):
         if value.is_floating_point():
-            average.lerp_(value, 1 - decay)
+            mean.lerp_(value, 1 - decay)
         else:
-            average.copy_(value)
+            mean.copy_(value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from ccd_cli.config.common import GROUND_TRUTH
 from ccd_cli.config.distill import DistillRecipe
 from ccd_cli.config.load import to_yaml
 from ccd_cli.config.settings import DistillSettings
-from ccd_cli.core.compute import Compute, choose_compute
+from ccd_cli.core.compute import Compute
 from ccd_cli.core.errors import UsageProblem
 from ccd_cli.core.files import check_free_space, write_text
 from ccd_cli.core.lock import exclusive_lock
@@ -61,7 +62,12 @@ class Inputs:
 
 
 def prepare(
-    recipe: DistillRecipe, folder: RunFolder, settings: DistillSettings, report: Report, stack: ExitStack
+    recipe: DistillRecipe,
+    folder: RunFolder,
+    settings: DistillSettings,
+    compute: Compute,
+    report: Report,
+    stack: ExitStack,
 ) -> tuple[Run, TrainState]:
     """Check and load everything; raises CcdError with one plain line for whatever is wrong.
 
@@ -71,11 +77,14 @@ def prepare(
     openers(recipe.log)  # what is missing is said now
     for warning in inputs.not_read.warnings():
         report.warn(warning)
-    compute = choose_compute(settings.device, settings.precision, settings.threads)
     if recipe.optim.batch % compute.world:
         raise UsageProblem(
             f"optim.batch {recipe.optim.batch} cannot be shared by {compute.world} processes.",
             "Use a multiple of their number.",
+        )
+    if recipe.student.batch_norm == "synchronized" and compute.type != "cuda":
+        raise UsageProblem(
+            f"student.batch_norm: synchronized needs CUDA, and this run is on {compute.type}.", "Use local or frozen."
         )
     weights = inputs.weights.path if inputs.weights else None
     student = build_student(inputs.arch, recipe.student.init, weights, step_seed(recipe.seed, Draw.INITIAL_WEIGHTS))
@@ -104,7 +113,7 @@ def prepare(
         recipe=recipe,
         folder=folder,
         compute=compute,
-        stream=open_stream(recipe, inputs.images, ensemble, folder, bad),
+        stream=open_stream(recipe, inputs.images, ensemble, folder.note_skipped if compute.main else _silent, bad),
         ensemble=ensemble,
         validation=inputs.validation,
         features=features,
@@ -119,6 +128,10 @@ def prepare(
     if compute.main:
         _write_again(run, state, report)
     return run, state
+
+
+def _silent(photo: Path, reason: str) -> None:
+    """The first process alone lists what is skipped."""
 
 
 def _write_again(run: Run, state: TrainState, report: Report) -> None:
@@ -155,6 +168,14 @@ def begin(run: Run, student: DepthNet) -> TrainState:
     for parameter in student.encoder_parameters():
         parameter.requires_grad_(not recipe.student.freeze_encoder)
     student.train()
+    if recipe.student.batch_norm == "synchronized":
+        from timm.layers import convert_sync_batchnorm
+
+        student = convert_sync_batchnorm(student)
+    elif recipe.student.batch_norm == "frozen":
+        for module in student.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
     width = run.ensemble.members[0].teacher.feature_width
     projection = None
     if run.features and width is not None and width != student.feature_width:
@@ -232,16 +253,16 @@ def open_stream(
     recipe: DistillRecipe,
     images: Source | ShardReader,
     ensemble: TeacherEnsemble,
-    folder: RunFolder,
+    on_bad: Callable[[Path, str], None],
     bad: list[tuple[Path, str]],
 ) -> Stream:
     """Return the stream of views of photos, or of labels made earlier, of which it reads those of each step's teacher alone.
 
-    Photos known to be `bad` are skipped and listed from the start.
+    Photos known to be `bad` are skipped from the start; `on_bad` hears of them, too.
     """
     crops, augmentation = view_config(recipe), Augmentation(**recipe.augment.model_dump())
     if isinstance(images, Source):
-        stream = PhotoStream(images, recipe.seed, crops, augmentation, folder.note_skipped)
+        stream = PhotoStream(images, recipe.seed, crops, augmentation, on_bad)
         for path, reason in bad:
             stream.mark_bad(path, reason)
         return stream
@@ -253,7 +274,7 @@ def open_stream(
 
     choice = LabelChoice(label_columns(recipe, images.index), needed)
     recorded = recipe.labels.order == "recorded"
-    return LabelStream(images, recipe.seed, recorded, crops, augmentation, choice, folder.note_skipped)
+    return LabelStream(images, recipe.seed, recorded, crops, augmentation, choice, on_bad)
 
 
 def view_config(recipe: DistillRecipe) -> ViewConfig:

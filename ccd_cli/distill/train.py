@@ -5,25 +5,28 @@
 
 from __future__ import annotations
 
-import os
 import time
 from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from ccd_cli.config.distill import DistillRecipe
 from ccd_cli.config.settings import DistillSettings
-from ccd_cli.core.compute import memory_error
+from ccd_cli.core.compute import choose_compute, memory_error
 from ccd_cli.core.errors import CcdError, TrainingStopped
+from ccd_cli.core.processes import by_first, leave, mean
 from ccd_cli.core.report import Report, Silent
 from ccd_cli.core.signals import Signals
 from ccd_cli.data.views import batches
 from ccd_cli.distill import checkpoint
-from ccd_cli.distill.guards import check_unreadable
+from ccd_cli.distill.guards import check_unreadable, share_unreadable
 from ccd_cli.distill.metrics_log import MetricsLog, StepMetrics
 from ccd_cli.distill.optimizer import (
     Schedule,
+    finish_gradients,
     optimizer_step,
     restore_buffers,
     set_learning_rate,
@@ -31,12 +34,12 @@ from ccd_cli.distill.optimizer import (
     update_ema,
 )
 from ccd_cli.distill.results import Result, at_intervals, finish, finished_result
-from ccd_cli.distill.run_folder import choose_folder
+from ccd_cli.distill.run_folder import RunFolder, choose_folder
 from ccd_cli.distill.samples import prepare_samples
 from ccd_cli.distill.setup import prepare, worker_count
 from ccd_cli.distill.state import Run, TrainState
 from ccd_cli.distill.teachers import follow_labels
-from ccd_cli.losses.distillation import distillation_loss
+from ccd_cli.losses.distillation import distillation_loss, whole_batch
 
 
 def run(recipe: DistillRecipe, settings: DistillSettings, report: Report) -> Result:
@@ -46,23 +49,16 @@ def run(recipe: DistillRecipe, settings: DistillSettings, report: Report) -> Res
     disk; later TrainingStopped from a guard and Interrupted after a signal, both with the state saved.
     """
     recipe = follow_labels(recipe)
-    folder = choose_folder(recipe.name, settings.out or recipe.out, settings.resume, settings.overwrite)
-    if settings.resume:
-        checkpoint.check_same_recipe(folder, recipe.model_dump(mode="json"))
-        if folder.finished:
-            damaged = folder.damaged()
-            if not damaged:
-                report.note(f"{folder.path} is finished: nothing to do (--overwrite starts over)")
-                return finished_result(folder)
-            what = f"{', '.join(damaged)} of the finished run {folder.path}: damaged, changed or gone"
-            if not folder.state.exists():
-                raise CcdError(f"{what}, and there is no saved state.", "Start over with --overwrite.")
-            report.warn(f"{what}; made again from the saved state.")
-    if int(os.environ.get("RANK", "0")) > 0:
+    compute = choose_compute(settings.device, settings.precision, settings.threads)
+    if not compute.main:
         report = Silent()  # of several processes the first one speaks
     with Signals() as signals, ExitStack() as stack:
         try:
-            prepared, state = prepare(recipe, folder, settings, report, stack)
+            path, done = by_first(partial(_choose_folder, recipe, settings, report), compute)
+            folder = RunFolder(Path(path))
+            if done:
+                return finished_result(folder)
+            prepared, state = prepare(recipe, folder, settings, compute, report, stack)
             if signals.received is not None:
                 hint = f"Start with: {folder.resume_command}"
                 raise signals.interruption("Stopped before the first step.", hint)
@@ -72,13 +68,32 @@ def run(recipe: DistillRecipe, settings: DistillSettings, report: Report) -> Res
             if plain is None:
                 raise
             raise plain from error
+        finally:
+            leave()
+
+
+def _choose_folder(recipe: DistillRecipe, settings: DistillSettings, report: Report) -> tuple[str, bool]:
+    """Return the run's folder, and whether a whole, finished run lies there that is to be resumed."""
+    folder = choose_folder(recipe.name, settings.out or recipe.out, settings.resume, settings.overwrite)
+    if settings.resume:
+        checkpoint.check_same_recipe(folder, recipe.model_dump(mode="json"))
+        if folder.finished:
+            damaged = folder.damaged()
+            if not damaged:
+                report.note(f"{folder.path} is finished: nothing to do (--overwrite starts over)")
+                return str(folder.path), True
+            what = f"{', '.join(damaged)} of the finished run {folder.path}: damaged, changed or gone"
+            if not folder.state.exists():
+                raise CcdError(f"{what}, and there is no saved state.", "Start over with --overwrite.")
+            report.warn(f"{what}; made again from the saved state.")
+    return str(folder.path), False
 
 
 def train(run: Run, state: TrainState, signals: Signals, report: Report) -> Result:
     """The distillation loop: from the state's step to the recipe's last."""
     recipe, optim, compute = run.recipe, run.recipe.optim, run.compute
     schedule = Schedule(optim.steps, optim.warmup, optim.schedule, optim.final_lr_ratio)
-    metrics = StepMetrics(compute, optim.accumulate)
+    metrics = StepMetrics(compute, optim.accumulate, len(run.stream.bad))
     samples = prepare_samples(run, state)
     with MetricsLog(run, state, report) as log:
         feed = batches(run.stream, run.positions(state.step), worker_count(recipe), prefetch=2)
@@ -88,21 +103,31 @@ def train(run: Run, state: TrainState, signals: Signals, report: Report) -> Resu
             lr = set_learning_rate(state.optimizer, schedule(step))
             teacher = run.ensemble.draw(step)  # one teacher a step (paper, 3.2), or the average of all
             buffers = snapshot_buffers(state.student)
+            parts = []
             for micro_step in range(optim.accumulate):
                 batch = next(feed).to(compute.device)
-                labels = run.ensemble.label(batch, teacher, run.features, run.noise_seed(step, micro_step))
+                parts.append(
+                    (batch, run.ensemble.label(batch, teacher, run.features, run.noise_seed(step, micro_step)))
+                )
+            whole = None
+            if len(parts) * compute.world > 1:
+                whole = whole_batch([labels for _, labels in parts], recipe.loss, partial(mean, compute=compute))
+            for batch, labels in parts:
                 with compute.autocast():
                     prediction = state.predict(batch.student)
-                losses = distillation_loss(prediction, labels, batch.boxes, recipe.loss)
+                losses = distillation_loss(prediction, labels, batch.boxes, recipe.loss, whole)
                 state.scaler.scale(losses["loss"] / optim.accumulate).backward()
                 metrics.add(losses)
-            metrics_now, stop = metrics.reduce(signals.received is not None)
-            grad_norm = optimizer_step(state, metrics_now["loss"], optim.clip, compute.world)
+            norm = finish_gradients(state, optim.clip, compute)
+            now, events = metrics.reduce(norm, signals.received is not None, len(run.stream.bad))
+            grad_norm = optimizer_step(state, now["loss"], events.gradient_norm)
             after_step(state, step, buffers, grad_norm, optim.ema)
-            log.step(step, metrics_now, labels.teacher, lr, grad_norm, time.perf_counter() - began)
-            check_guards(run, state, metrics_now, grad_norm, report)
+            log.step(step, now, labels.teacher, lr, grad_norm, time.perf_counter() - began)
+            if events.unreadable:
+                metrics.unreadable = share_unreadable(run.stream, compute)
+            check_guards(run, state, now, grad_norm, metrics.unreadable, report)
             at_intervals(run, state, samples, log)
-            if stop and step < optim.steps:
+            if events.stop and step < optim.steps:
                 checkpoint.save(run, state)
                 raise signals.interruption(
                     f"Stopped after step {step} of {optim.steps}; the state is saved.",
@@ -121,15 +146,18 @@ def after_step(state: TrainState, step: int, buffers: list[Tensor], grad_norm: f
 
 
 def check_guards(
-    run: Run, state: TrainState, metrics: dict[str, float], grad_norm: float | None, report: Report
+    run: Run, state: TrainState, metrics: dict[str, float], grad_norm: float | None, unreadable: int, report: Report
 ) -> None:
-    """Warn of a flat student; raises TrainingStopped, with the state saved, where it makes no sense to continue."""
+    """Warn of a flat student; raises TrainingStopped, with the state saved, where it makes no sense to continue.
+
+    All that it looks at is the same on every process: all of them stop, or none.
+    """
     try:
         if grad_norm is None:
             state.guard.skipped(state.step)
         elif warning := state.guard.watch(state.step, metrics["drift"], metrics["student_mad"]):
             report.warn(warning)
-        check_unreadable(len(run.stream.bad), run.stream.files, run.recipe.images.max_skipped)
+        check_unreadable(unreadable, run.stream.files, run.recipe.images.max_skipped)
     except TrainingStopped:
         checkpoint.save(run, state)
         raise

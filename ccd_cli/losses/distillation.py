@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,9 +12,17 @@ from torch.nn import functional as F
 
 from ccd_cli.config.distill import Context, Loss
 from ccd_cli.geometry.boxes import sample_boxes
-from ccd_cli.losses.gradient import gradient_loss
+from ccd_cli.losses.gradient import gradient_counts, gradient_loss
 from ccd_cli.losses.normalize import normalize_map
-from ccd_cli.losses.terms import anchor_loss, drift, feature_loss, normalized_l1, reduce_loss
+from ccd_cli.losses.terms import (
+    anchor_loss,
+    drift,
+    feature_loss,
+    kept_pixels,
+    normalized_l1,
+    reduce_loss,
+    usable_maps,
+)
 
 
 @dataclass(frozen=True)
@@ -54,35 +63,74 @@ class Labels:
     mad: Tensor
 
 
-def distillation_loss(prediction: Prediction, labels: Labels, boxes: Tensor, config: Loss) -> dict[str, Tensor]:
+@dataclass(frozen=True)
+class Whole:
+    """What the terms of a part of a batch are divided by, so that the mean over all parts is the loss of the whole batch.
+
+    A part is what one process sees in one micro-step. `counts` holds, for each term, the mean over all parts of what `counts`
+    returns. `average` gives the mean over processes of a number that depends on the student.
+    """
+
+    counts: dict[str, Tensor]
+    average: Callable[[Tensor], Tensor]
+
+
+def counts(labels: Labels, config: Loss) -> dict[str, Tensor]:
+    """Return what `distillation_loss` divides each term's sum by that follows from the labels alone: pixels, pairs, maps."""
+    found, contexts = {}, _label_contexts(labels, config)
+    for name, maps in contexts.items():
+        found[name] = kept_pixels(maps.valid, config.drop_worst).sum()
+    main = next(iter(contexts.values()))
+    if config.gradient.weight:
+        found["gradient"] = gradient_counts(main.valid, config.gradient.scales, config.gradient.form)
+    return found | {"maps": usable_maps(main.values, main.valid)}
+
+
+def whole_batch(parts: Sequence[Labels], config: Loss, average: Callable[[Tensor], Tensor]) -> Whole:
+    """Return what the parts of a batch on this process are divided by; `average` gives the mean over processes, in one exchange."""
+    found = [counts(labels, config) for labels in parts]
+    exact = torch.float32 if found[0]["maps"].device.type == "mps" else torch.float64
+    together = torch.stack([torch.cat([each.reshape(-1).to(exact) for each in part.values()]) for part in found])
+    means = average(together.mean(0)).split([each.numel() for each in found[0].values()])
+    known = {name: m.float().view_as(each) for m, (name, each) in zip(means, found[0].items(), strict=True)}
+    return Whole(known, average)
+
+
+def distillation_loss(
+    prediction: Prediction, labels: Labels, boxes: Tensor, config: Loss, whole: Whole | None = None
+) -> dict[str, Tensor]:
     """Return `loss` and its terms, unweighted and differentiable, and detached statistics of student and label.
 
     boxes [B,P,3]: the patches' footprints (top, left, side) as fractions of the local-global view. The terms of one map
-    alone (gradient, anchor) and the statistics are of the shared context, or of the local-global one where that is off.
+    alone (gradient, anchor) and the statistics are of the shared context, or of the local-global one where that is off. `whole`:
+    these images are a part of a larger batch; None: they are all of it.
     """
     terms: dict[str, Tensor] = {}
+    known: dict[str, Tensor] = {} if whole is None else whole.counts
     contexts = []  # (student, label, valid), each [N,S,S]; the shared one first
-    if config.shared.weight:
-        assert labels.shared is not None
-        contexts.append((prediction.shared.float(), labels.shared.values, labels.shared.valid))
-        terms["shared"] = _context_loss(*contexts[-1], config.shared, config.drop_worst)
-    if config.local_global.weight:
-        values, valid = labels.patches.values.flatten(0, 1), labels.patches.valid.flatten(0, 1)
-        contexts.append((sample_boxes(prediction.local_global.float(), boxes, values.shape[-1]), values, valid))
-        terms["local_global"] = _context_loss(*contexts[-1], config.local_global, config.drop_worst)
-    main = contexts[0]
+    for name, maps in _label_contexts(labels, config).items():
+        if name == "shared":
+            student = prediction.shared.float()
+        else:
+            student = sample_boxes(prediction.local_global.float(), boxes, maps.values.shape[-1])
+        contexts.append((student, maps.values, maps.valid))
+        context: Context = getattr(config, name)
+        terms[name] = _context_loss(*contexts[-1], context, config.drop_worst, known.get(name))
+    main, usable = contexts[0], known.get("maps")
     if config.gradient.weight:
-        terms["gradient"] = gradient_loss(*main, scales=config.gradient.scales, form=config.gradient.form)
+        scales, form = config.gradient.scales, config.gradient.form
+        terms["gradient"] = gradient_loss(*main, scales=scales, form=form, counts=known.get("gradient"))
     if config.feature.weight and prediction.tokens is not None and labels.tokens is not None:
         tokens = prediction.tokens.float()
         target = match_grid(labels.tokens.float(), tokens.shape[1])
-        terms["feature"] = feature_loss(tokens, target, config.feature.margin)
+        average = None if whole is None else whole.average
+        terms["feature"] = feature_loss(tokens, target, config.feature.margin, average)
     if config.anchor.weight:
-        terms["anchor"] = anchor_loss(*main)
+        terms["anchor"] = anchor_loss(*main, count=usable)
     loss = torch.stack([getattr(config, name).weight * term for name, term in terms.items()]).sum()
     _, median, mad = normalize_map(main[0].detach(), main[2])
     statistics = {
-        "drift": drift(*(t.detach() for t in main)),
+        "drift": drift(main[0].detach(), main[1], main[2], usable),
         "student_median": median.mean(),
         "student_mad": mad.mean(),
         "label_median": labels.median,
@@ -100,6 +148,20 @@ def match_grid(tokens: Tensor, count: int) -> Tensor:
     return F.interpolate(grid, size=(new, new), mode="bilinear", antialias=True).flatten(2).transpose(1, 2)
 
 
-def _context_loss(student: Tensor, label: Tensor, valid: Tensor, context: Context, drop_worst: float) -> Tensor:
+def _label_contexts(labels: Labels, config: Loss) -> dict[str, LabelMaps]:
+    """The maps [N,S,S] of the contexts whose terms are on, the shared one first."""
+    found = {}
+    if config.shared.weight:
+        assert labels.shared is not None
+        found["shared"] = labels.shared
+    if config.local_global.weight:
+        patches = labels.patches
+        found["local_global"] = LabelMaps(patches.values.flatten(0, 1), patches.valid.flatten(0, 1))
+    return found
+
+
+def _context_loss(
+    student: Tensor, label: Tensor, valid: Tensor, context: Context, drop_worst: float, count: Tensor | None
+) -> Tensor:
     pixels = normalized_l1(student, label, valid, context.normalization, context.contexts, tuple(context.levels))
-    return reduce_loss(pixels, valid, drop_worst)
+    return reduce_loss(pixels, valid, drop_worst, count)

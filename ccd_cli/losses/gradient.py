@@ -10,35 +10,47 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from ccd_cli.core.compute import full_precision
 from ccd_cli.losses.normalize import normalize_map
-from ccd_cli.losses.terms import check_maps
+from ccd_cli.losses.terms import check_maps, divided
 
 Form = Literal["sum", "mean"]
 
 
-def gradient_loss(pred: Tensor, label: Tensor, mask: Tensor, scales: int = 4, form: Form = "sum") -> Tensor:
+def gradient_loss(
+    pred: Tensor, label: Tensor, mask: Tensor, scales: int = 4, form: Form = "sum", counts: Tensor | None = None
+) -> Tensor:
     """Absolute x and y differences of `N(pred) - N(label)`, over `scales`: a dimensionless scalar.
 
     Maps [B,H,W], `mask` [B,H,W] bool. Scale k takes every 2^k-th pixel of each row and column. A pair of neighbors
     counts if both pixels are valid. `sum`: at each scale the sum over all pairs of the batch, divided by the batch's valid
     pixels at that scale, summed over scales. `mean`: the mean over all pairs of a scale, and over the scales that have any.
-    Without any pair the result is 0, still connected to the graph. Raises `ValueError` for shapes that disagree.
+    Without any pair the result is 0, still connected to the graph. `counts` [scales]: what the scales' sums are divided by in place
+    of this batch's `gradient_counts`. Raises `ValueError` for shapes that disagree.
     """
     check_maps(pred, label, mask)
     with full_precision(pred.device):
         student = normalize_map(pred, mask)[0]
         difference = student - normalize_map(label.detach(), mask)[0].to(student.dtype)
-        total, seen = difference.new_zeros(()), difference.new_zeros(())
-        for stride in (2**k for k in range(scales)):
-            r, valid = difference[:, ::stride, ::stride], mask[:, ::stride, ::stride]
-            across, down = valid[:, :, 1:] & valid[:, :, :-1], valid[:, 1:] & valid[:, :-1]
+        counts = gradient_counts(mask, scales, form) if counts is None else counts
+        total = difference.new_zeros(())
+        for k in range(scales):
+            r, (_, across, down) = difference[:, :: 2**k, :: 2**k], _pairs(mask, k)
             steps = ((r[:, :, 1:] - r[:, :, :-1]).abs() * across).sum() + ((r[:, 1:] - r[:, :-1]).abs() * down).sum()
-            if form == "sum":
-                total = total + steps / valid.sum().clamp_min(1)
-            else:
-                pairs = across.sum() + down.sum()
-                total, seen = total + steps / pairs.clamp_min(1), seen + (pairs > 0)
-        return total if form == "sum" else total / seen.clamp_min(1)
+            total = total + divided(steps, counts[k])
+        return total if form == "sum" else divided(total, (counts > 0).sum())
+
+
+def gradient_counts(mask: Tensor, scales: int = 4, form: Form = "sum") -> Tensor:
+    """Return what `gradient_loss` divides the sum of each scale by, [scales]: valid pixels, or for `mean` pairs of them."""
+    seen = [_pairs(mask, k) for k in range(scales)]
+    return torch.stack([valid.sum() if form == "sum" else across.sum() + down.sum() for valid, across, down in seen])
+
+
+def _pairs(mask: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Valid pixels at scale k, and where a pixel and its right or lower neighbor both are."""
+    valid = mask[:, :: 2**k, :: 2**k]
+    return valid, valid[:, :, 1:] & valid[:, :, :-1], valid[:, 1:] & valid[:, :-1]

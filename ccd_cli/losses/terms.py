@@ -7,7 +7,7 @@ nor gradient. Everything is computed in float32, even under autocast. Gradients 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, get_args
 
 import torch
@@ -59,26 +59,50 @@ def normalized_l1(
         return context_l1(pred, label, mask, contexts, levels if normalization == "hybrid" else (max(levels),), variant)
 
 
-def reduce_loss(loss_map: Tensor, mask: Tensor, drop_worst: float = 0.0) -> Tensor:
+def reduce_loss(loss_map: Tensor, mask: Tensor, drop_worst: float = 0.0, count: Tensor | None = None) -> Tensor:
     """Mean over the batch's valid pixels: a scalar; 0 (still connected to the graph) where there are none.
 
     `loss_map` [B,H,W], `mask` [B,H,W] bool. `drop_worst` in [0, 1): the fraction of each map's valid pixels, rounded down,
     with the largest losses that is excluded (0.1 in Depth Anything V2). Pixels tied at the threshold get equal fractional
-    weights, so that the result does not depend on their order. Raises `ValueError` outside [0, 1).
+    weights, so that the result does not depend on their order. `count`: what the sum is divided by in place of this batch's
+    `kept_pixels`. Raises `ValueError` outside [0, 1).
     """
     if not 0 <= drop_worst < 1:
         raise ValueError(f"drop_worst {drop_worst} is not in [0, 1).")
-    if drop_worst == 0:
-        return torch.where(mask, loss_map, 0.0).sum() / mask.sum().clamp_min(1)
-    weight = _trim_weights(loss_map.detach(), mask, drop_worst)
-    return torch.where(mask, loss_map * weight, 0.0).sum() / weight.sum().clamp_min(1)
+    count = kept_pixels(mask, drop_worst).sum() if count is None else count
+    if drop_worst:
+        loss_map = loss_map * _trim_weights(loss_map.detach(), mask, drop_worst)
+    return divided(torch.where(mask, loss_map, 0.0).sum(), count)
 
 
-def feature_loss(student_tokens: Tensor, target_tokens: Tensor, margin: float = 0.85) -> Tensor:
+def kept_pixels(mask: Tensor, drop_worst: float) -> Tensor:
+    """Return how many pixels of each map [B,H,W] `reduce_loss` takes the mean of: [B]."""
+    count = mask.sum(dim=(1, 2))
+    return count - (count * drop_worst).long() if drop_worst else count
+
+
+def divided(total: Tensor, count: Tensor) -> Tensor:
+    """Return total / count, and the total itself, which is 0 then, where nothing was counted."""
+    return total / torch.where(count > 0, count, 1)
+
+
+def usable_maps(label: Tensor, mask: Tensor) -> Tensor:
+    """Return how many maps [B,H,W] have relief, their MAD being above 0: those that `anchor_loss` and `drift` average."""
+    high = torch.where(mask, label, -torch.inf).amax(dim=(1, 2))
+    return (high > torch.where(mask, label, torch.inf).amin(dim=(1, 2))).sum()
+
+
+def feature_loss(
+    student_tokens: Tensor,
+    target_tokens: Tensor,
+    margin: float = 0.85,
+    average: Callable[[Tensor], Tensor] | None = None,
+) -> Tensor:
     """1 - cosine similarity, averaged over the tokens whose similarity is at most `margin`: a scalar.
 
     Both [B,N,C]; no gradient reaches the target. 0, still connected to the graph, where every token is above the margin.
-    From Depth Anything (arXiv 2401.10891); L_feat of Distill Any Depth. Raises `ValueError` if shapes disagree.
+    `average` turns the number of those tokens into its mean over processes. From Depth Anything (arXiv 2401.10891); L_feat of
+    Distill Any Depth. Raises `ValueError` if shapes disagree.
     """
     if student_tokens.shape != target_tokens.shape:
         raise ValueError(f"Token shapes {tuple(student_tokens.shape)} and {tuple(target_tokens.shape)} disagree.")
@@ -86,32 +110,34 @@ def feature_loss(student_tokens: Tensor, target_tokens: Tensor, margin: float = 
     with full_precision(student.device):
         similarity = F.cosine_similarity(student, target_tokens.detach().to(student.dtype), dim=-1)
         below = (similarity.detach() <= margin).to(similarity.dtype)
-        return ((1 - similarity) * below).sum() / below.sum().clamp_min(1)
+        count = below.sum() if average is None else average(below.sum())
+        return divided(((1 - similarity) * below).sum(), count)
 
 
-def anchor_loss(pred: Tensor, label: Tensor, mask: Tensor) -> Tensor:
+def anchor_loss(pred: Tensor, label: Tensor, mask: Tensor, count: Tensor | None = None) -> Tensor:
     """Squared log ratio of the student's MAD to the label's, averaged over maps: a scalar, in log units squared.
 
     Maps [B,H,W]. A thousandth of the label's MAD is added to both sides, which bounds the loss of a flat student by
-    48. Maps without valid pixels or with a flat label are excluded. An addition of this project: the other losses do not
-    constrain the student's scale.
+    48. Maps without valid pixels or with a flat label are excluded. `count`: what the sum is divided by in place of this batch's
+    `usable_maps`. An addition of this project: the other losses do not constrain the student's scale.
     """
     check_maps(pred, label, mask)
     p_mad, l_mad, usable = _mads(pred, label, mask)
     extra = ANCHOR_FLOOR * l_mad
     ratio = torch.where(usable, (p_mad + extra) / (l_mad + extra), 1.0)
-    return ratio.log().square().sum() / usable.sum().clamp_min(1)
+    return divided(ratio.log().square().sum(), usable.sum() if count is None else count)
 
 
-def drift(pred: Tensor, label: Tensor, mask: Tensor) -> Tensor:
+def drift(pred: Tensor, label: Tensor, mask: Tensor, count: Tensor | None = None) -> Tensor:
     """Natural log of the student's MAD over the label's, averaged over maps: a scalar without gradient.
 
-    0 = same MAD, 2.3 = ten times the label's, at least log(1e-6). Maps are excluded as in `anchor_loss`; 0 if none is left.
+    0 = same MAD, 2.3 = ten times the label's, at least log(1e-6). Maps are excluded and counted as in `anchor_loss`; 0 if none
+    is left.
     """
     check_maps(pred, label, mask)
     p_mad, l_mad, usable = _mads(pred.detach(), label, mask)
     ratio = torch.where(usable, p_mad / l_mad, 1.0).clamp_min(DRIFT_FLOOR)
-    return ratio.log().sum() / usable.sum().clamp_min(1)
+    return divided(ratio.log().sum(), usable.sum() if count is None else count)
 
 
 def check_maps(pred: Tensor, label: Tensor, mask: Tensor) -> None:
@@ -130,8 +156,7 @@ def _mads(pred: Tensor, label: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Te
 
 def _trim_weights(losses: Tensor, mask: Tensor, fraction: float) -> Tensor:
     """Weights [B,H,W] in [0, 1] that exclude the worst `fraction` of each map's valid pixels."""
-    count = mask.sum(dim=(1, 2))
-    keep = count - (count * fraction).long()
+    count, keep = mask.sum(dim=(1, 2)), kept_pixels(mask, fraction)
     threshold = kth_of_each(losses, mask, count, keep[:, None] - 1)[..., None]
     below, at = mask & (losses < threshold), mask & (losses == threshold)
     share = (keep - below.sum(dim=(1, 2))) / at.sum(dim=(1, 2)).clamp_min(1)

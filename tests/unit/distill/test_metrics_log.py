@@ -8,9 +8,11 @@ import torch
 
 from ccd_cli.core.compute import Compute
 from ccd_cli.core.report import Silent
-from ccd_cli.distill.metrics_log import MetricsLog, StepMetrics
+from ccd_cli.distill.metrics_log import Events, MetricsLog, StepMetrics
 from ccd_cli.distill.run_folder import RunFolder
 from ccd_cli.distill.step_lines import StepLines
+
+NORM = torch.tensor(0.5)
 
 
 def test_metrics_are_the_mean_over_micro_steps_and_start_over_at_every_step():
@@ -18,17 +20,18 @@ def test_metrics_are_the_mean_over_micro_steps_and_start_over_at_every_step():
     weight = torch.tensor(1.0, requires_grad=True)
     for value in (1.0, 2.0, 3.0, 6.0):
         metrics.add({"loss": weight * value, "drift": torch.tensor(-value)})
-    assert metrics.reduce(False) == ({"loss": 3.0, "drift": -3.0}, False)
+    assert metrics.reduce(NORM, False, 0) == ({"loss": 3.0, "drift": -3.0}, Events(0.5, False, False))
     for _ in range(4):
         metrics.add({"loss": torch.tensor(8.0)})
-    assert metrics.reduce(True) == ({"loss": 8.0}, True)
+    assert metrics.reduce(NORM, True, 2) == ({"loss": 8.0}, Events(0.5, True, True))
+    assert metrics.reduce(NORM, False, 2)[1] == Events(0.5, False, False)  # they are known by now
 
 
 def test_one_value_that_is_not_finite_shows():
     metrics = StepMetrics(Compute("cpu", "fp32"), 2)
     metrics.add({"loss": torch.tensor(1.0)})
     metrics.add({"loss": torch.tensor(float("nan"))})
-    values, _ = metrics.reduce(False)
+    values, _ = metrics.reduce(NORM, False, 0)
     assert values["loss"] != values["loss"]
 
 
@@ -46,13 +49,13 @@ def test_processes_agree_on_metrics_and_on_when_to_stop(monkeypatch):
         monkeypatch.setattr(torch.distributed, "all_reduce", all_reduce)
         metrics = StepMetrics(Compute("cpu", "fp32", rank, 2), 1)
         metrics.add({"loss": torch.tensor(1.0 + 2 * rank)})
-        result = metrics.reduce(stop_requested=rank == 1)
+        result = metrics.reduce(NORM, rank == 1, 0)
         assert len(sent) == 1, "one exchange for everything"
         return result, sent[0]
 
     sent = [reduced(rank)[1] for rank in (0, 1)]
     first, second = reduced(0, sent[1])[0], reduced(1, sent[0])[0]
-    assert first == second == ({"loss": 2.0}, True)
+    assert first == second == ({"loss": 2.0}, Events(0.5, True, False))
 
 
 @pytest.fixture

@@ -1,0 +1,78 @@
+"""What the processes of one run agree on: means over all of them, and values that each of them adds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, cast
+
+import torch
+from torch import Tensor
+
+from ccd_cli.core.compute import Compute
+from ccd_cli.core.errors import CcdError
+
+T = TypeVar("T")
+
+
+def average(tensors: Sequence[Tensor], compute: Compute) -> None:
+    """Replace tensors of one type and device by their means over all processes, in one exchange.
+
+    Raises CcdError where one of the processes is gone.
+    """
+    if compute.world == 1 or not tensors:
+        return
+    flat = torch.cat([tensor.flatten() for tensor in tensors])
+    _together(lambda: torch.distributed.all_reduce(flat))
+    flat /= compute.world
+    for tensor, piece in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
+        tensor.copy_(piece.view_as(tensor))
+
+
+def mean(value: Tensor, compute: Compute) -> Tensor:
+    """Return the mean of a float tensor over all processes."""
+    made = value.clone()
+    average([made], compute)
+    return made
+
+
+def gather(value: Any, compute: Compute) -> list[Any]:
+    """Return the plain values of all processes, by rank; raises CcdError where one is gone."""
+    if compute.world == 1:
+        return [value]
+    found: list[Any] = [None] * compute.world
+    _together(lambda: torch.distributed.all_gather_object(found, value))
+    return found
+
+
+def by_first(decide: Callable[[], T], compute: Compute) -> T:
+    """Return what `decide` returns in the first process, which alone runs it; raises its CcdError in all of them."""
+    if compute.world == 1:
+        return decide()
+    made: Any = None
+    problem: CcdError | None = None
+    if compute.main:
+        try:
+            made = decide()
+        except CcdError as error:
+            problem = error
+    said = None if problem is None else (problem.message, problem.hint)
+    made, said = gather((made, said), compute)[0]
+    if said is not None:
+        raise problem or CcdError(*said)
+    return cast("T", made)
+
+
+def leave() -> None:
+    """Leave the process group, if this process is in one."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+def _together(exchange: Callable[[], object]) -> None:
+    try:
+        exchange()
+    except RuntimeError as error:  # torch's own classes for the backends are among them
+        raise CcdError(
+            "Another process of this run has ended or does not answer.",
+            "Its own message says why. Continue from the last saved state with --resume.",
+        ) from error
