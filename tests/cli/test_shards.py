@@ -70,7 +70,7 @@ def test_what_is_no_shard_is_one_line(ccd_here, command, text):
 def test_python_takes_it_and_speaks_of_arguments(tmp_path):
     with pytest.raises(UsageProblem, match=r"^shard 9/4: unknown shard"):
         package.evaluate(suite="builtin", out=tmp_path, shard="9/4")
-    with pytest.raises(UsageProblem, match="^shard divides many inputs"):
+    with pytest.raises(UsageProblem, match=r"^shard divides many inputs"):
         package.predict_video("x.mp4", shard="1/2")
     made = package.evaluate("builtin:tiny", suite="builtin", limit=2, out=tmp_path, shard="2/2", threads=1)
     assert made.rows == [] and not (tmp_path / "results.json").exists()
