@@ -14,6 +14,7 @@ from ccd_cli.core.errors import CcdError, UsageProblem, first_line
 from ccd_cli.core.nearest import choose_from, did_you_mean
 from ccd_cli.core.options import Option, choices, options_of
 from ccd_cli.core.paths import expand_home
+from ccd_cli.core.shard import Shard, shard_from
 
 if TYPE_CHECKING:
     import numpy as np
@@ -111,6 +112,8 @@ def _value(each: Field[Any], about: Option, value: Any) -> Any:
         return camera_of(value)
     if about.parser == "batch":
         return None if value == "auto" else number_of(name, value, int, (1, None))
+    if about.parser == "shard":
+        return value if isinstance(value, Shard) else shard_from(text_of(name, value))
     if about.parser == "comma list" or get_origin(each.type) is tuple:
         words = value.split(",") if isinstance(value, str) and about.parser else value
         words = [words] if isinstance(words, str | os.PathLike) else words

@@ -129,11 +129,12 @@ def run_label(
         overwrite=settings.overwrite,
         verify=settings.verify,
         device=settings.device,
-        engine=EngineOptions(settings.engine, settings.workers, verbose, settings.runtime),
+        engine=EngineOptions(settings.engine, settings.workers, verbose, settings.runtime, settings.shard),
         report=report,
     )
     if result.skipped:
-        report.warn(f"{result.skipped} images could not be read; see {result.folder / 'skipped.jsonl'}")
+        where = "" if settings.shard else f"; see {result.folder / 'skipped.jsonl'}"
+        report.warn(f"{result.skipped} images could not be read{where}")
     return result
 
 

@@ -52,6 +52,7 @@ class EvalOptions(TypedDict, total=False):
     alignment_max_res: int | None
     camera: CameraChoice
     limit: int | None
+    shard: str | None
     overwrite: bool
     device: str
     precision: Precision

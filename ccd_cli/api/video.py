@@ -12,7 +12,7 @@ from ccd_cli.api.depth import Intrinsics
 from ccd_cli.api.model import Model, as_model
 from ccd_cli.api.options import settings_from, text_of
 from ccd_cli.api.reporting import plain_errors, report_for, warn
-from ccd_cli.core.errors import CcdError, ImageError
+from ccd_cli.core.errors import CcdError, ImageError, UsageProblem
 from ccd_cli.core.report import Report, Silent
 from ccd_cli.media.find import find_media
 from ccd_cli.media.outputs import read_sidecar
@@ -77,6 +77,8 @@ def predict_video(
     with plain_errors():
         word = text_of("path", path)
         settings = settings_from(Settings, {**options, "out": out})
+        if settings.shard is not None:
+            raise UsageProblem("--shard divides many inputs: a video belongs to one shard.", "Leave it out.")
         found = find_media([word], out=settings.out)
         for _, reason in found[1]:
             raise ImageError(f"{word}: {reason}.")

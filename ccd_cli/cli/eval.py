@@ -41,11 +41,11 @@ def command(settings: Settings, screen: JsonScreen) -> None:
 
     results = run(replace(settings, command=command_line()), report, inputs)
     screen.document(results.document())
-    _show(results, report, settings.out, screen.verbose)
+    if settings.shard is None:
+        _show(results, report, settings.out, screen.verbose)
     if results.left_out:
-        click.echo(
-            f"ccd: {len(results.left_out)} samples were skipped; {settings.out}/report.html lists them.", err=True
-        )
+        where = f"{settings.out}/report.html lists them" if settings.shard is None else "the report will list them"
+        click.echo(f"ccd: {len(results.left_out)} samples were skipped; {where}.", err=True)
         raise click.exceptions.Exit(1)
 
 

@@ -39,11 +39,12 @@ def command(recipe: str, changes: RecipeChanges, settings: LabelSettings, screen
     result = run_label(loaded, recipe, settings, report, screen.verbose)
     from ccd_cli.media.find import not_read_below
 
-    report.note(
-        f"Done: {result.samples} images in {result.shards} shards, {result.bytes / 1e6:,.1f} MB, license "
-        f"{result.license}; {result.folder}"
-    )
-    if result.dropped:
+    if settings.shard is None:
+        report.note(
+            f"Done: {result.samples} images in {result.shards} shards, {result.bytes / 1e6:,.1f} MB, license "
+            f"{result.license}; {result.folder}"
+        )
+    if result.dropped and settings.shard is None:
         report.note(
             f"{result.dropped} images were excluded by the recipe's `drop`; see {result.folder / 'quality.jsonl'}"
         )

@@ -209,6 +209,12 @@ def _batch(text: str) -> int | None:
     return int(text)
 
 
+def _shard(text: str) -> Any:
+    from ccd_cli.core.shard import shard_from
+
+    return shard_from(text)
+
+
 def _device(text: str) -> str:
     from ccd_cli.core.compute import check_device
 
@@ -220,5 +226,6 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "comma list": _comma_list,
     "batch": _batch,
     "device": _device,
+    "shard": _shard,
 }
 """What turns the text of an option into its value, for types that click does not know."""

@@ -5,7 +5,8 @@ from typing import Literal
 
 from ccd_cli.core.errors import UsageProblem
 from ccd_cli.core.options import option
-from ccd_cli.core.settings import DeviceSettings, RuntimeSettings, out_option, overwrite_option
+from ccd_cli.core.settings import DeviceSettings, RuntimeSettings, ShardSettings, out_option, overwrite_option
+from ccd_cli.core.shard import refuse_overwrite
 
 EngineName = Literal["local", "ray"]
 
@@ -59,8 +60,8 @@ class ProcessSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelSettings(RuntimeSettings, DeviceSettings):
-    """Where labels go and what runs the teachers."""
+class LabelSettings(ShardSettings, RuntimeSettings, DeviceSettings):
+    """Where labels go and what runs the teachers. Raises UsageProblem for contradictions."""
 
     out: str | None = out_option(None, "Folder of the labels.", default_text="labels/<recipe name>")
     overwrite: bool = overwrite_option("Delete the labels in the folder and start over.")
@@ -83,3 +84,11 @@ class LabelSettings(RuntimeSettings, DeviceSettings):
         range=(1, 4096),
         default_text="one per GPU, else as many as the cores allow",
     )
+
+    def __post_init__(self) -> None:
+        """Check what a shard cannot be combined with."""
+        refuse_overwrite(self.shard, self.overwrite)
+        if self.shard is not None and self.engine == "ray":
+            raise UsageProblem(
+                "--shard is for --engine local: a Ray cluster divides the work itself.", "Leave one of the two out."
+            )

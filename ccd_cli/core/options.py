@@ -38,7 +38,7 @@ class Option:
     range: tuple[float | None, float | None] | None = None
     above: float | None = None
     path: Literal["any", "folder", "existing folder", "existing file"] = "any"
-    parser: Literal["intrinsics", "comma list", "batch", "device"] | None = None
+    parser: Literal["intrinsics", "comma list", "batch", "device", "shard"] | None = None
     env: str | None = None
     default_text: str = ""
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ccd_cli.core.options import option
+from ccd_cli.core.shard import Shard
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -35,6 +36,21 @@ class RuntimeSettings:
         "Software that runs the network on a CPU (docs/runtimes.md); auto: the fastest exact one that is installed and worth "
         "its preparation for this many images.",
         "Runtime",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardSettings:
+    """Which part of the work a process does, where several do it together."""
+
+    shard: Shard | None = option(
+        None,
+        "Do part I of N of the work, as one task of an array job: all write into one --out at the same time, and the same "
+        "command without --shard finishes it (docs/scale.md).",
+        "Runtime",
+        metavar="I/N",
+        parser="shard",
+        default_text="all of it",
     )
 
 

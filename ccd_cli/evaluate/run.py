@@ -19,9 +19,10 @@ from ccd_cli.benchmarks.clip import ClipBenchmark
 from ccd_cli.benchmarks.predictors import ModelSource
 from ccd_cli.core.compute import Compute, choose_compute
 from ccd_cli.core.errors import CcdError
-from ccd_cli.core.lock import exclusive_lock
+from ccd_cli.core.lock import lock_for
 from ccd_cli.core.paths import expand_home, folder_name
 from ccd_cli.core.report import Report
+from ccd_cli.core.shard import FINISH, part_of
 from ccd_cli.core.signals import Signals
 from ccd_cli.evaluate.baselines import BaselineSource, baseline_sources
 from ccd_cli.evaluate.clip import ClipTask
@@ -30,6 +31,7 @@ from ccd_cli.evaluate.inputs import Inputs, find_inputs
 from ccd_cli.evaluate.report import write_results
 from ccd_cli.evaluate.results import Results, Scored
 from ccd_cli.evaluate.settings import Settings
+from ccd_cli.evaluate.shards import MAPS, PICTURES, other_books, place_of, take_over
 from ccd_cli.evaluate.store import ScoreBook, fingerprint
 from ccd_cli.evaluate.task import Task
 from ccd_cli.metrics.alignment_clip import ClipFit
@@ -47,7 +49,8 @@ SCORING = 5  # goes up when scores of the same maps change
 def run(settings: Settings, report: Report, inputs: Inputs | None = None) -> Results:
     """Score everything that `settings` names; the results are in `settings.out` too.
 
-    `inputs` is what `find_inputs` returned where the caller has looked already.
+    With `settings.shard` one shard of it is scored: its scores are kept in `settings.out`, and the results have no rows, which
+    depend on all samples. `inputs` is what `find_inputs` returned where the caller has looked already.
 
     Raises CcdError where no set is found, and Interrupted after Ctrl-C with finished scores in place.
     """
@@ -59,11 +62,16 @@ def run(settings: Settings, report: Report, inputs: Inputs | None = None) -> Res
     keys = ("suite", "alignment", "alignment_max_res", "resolution", "camera", "limit")
     asked = {key: getattr(settings, key) for key in keys}
     results = Results(protocol(asked, sets, missing))
-    with exclusive_lock(settings.out / ".lock", f"Another run writes into {settings.out}."), Signals() as signals:
+    shard, busy = settings.shard, f"Another run writes into {settings.out}."
+    with lock_for(settings.out / ".lock", shard, busy), Signals() as signals:
         evaluation = Evaluation(settings, sets, compute, results, signals, report)
         for make in _sources(settings, inputs, compute, report):
             evaluation.score(make())
-        write_results(results, settings.out, settings.command, compute.describe())
+        if shard is None:
+            write_results(results, settings.out, settings.command, compute.describe())
+    if shard is not None:
+        done = f"is done ({evaluation.samples} samples)" if evaluation.samples else "has nothing to do"
+        report.note(f"Shard {shard} {done}. {FINISH}")
     return results
 
 
@@ -103,6 +111,8 @@ class Evaluation:
         self.alignment = Alignment(settings.alignment, settings.suite, settings.alignment_max_res)
         self.options = ScoringOptions(self.alignment, settings.camera, compute.device)
         self.taken: set[str] = set()
+        self.samples = 0  # of this shard
+        self._undivided = 0  # sets so far whose scores depend on all samples
 
     def score(self, source: Source) -> None:
         """Score a source on every set it can say anything about. Raises UsageProblem where the alignment does not suit it,
@@ -133,6 +143,8 @@ class Evaluation:
                 self.report.note(f"{name}: {text}")
             if self.signals.received is not None:
                 raise self.signals.interruption("Interrupted.", "Finished scores are in place; run again to go on.")
+            if self.settings.shard is not None:
+                continue
             self.results.rows.append(summary_row(source.label, name, records, alignment.method(source.kind)))
             self.results.shown.append(Scored(source.label, name, records, gallery))
             for text in _warnings(source.label, benchmark.spec, self.results.rows[-1], self.settings.camera):
@@ -150,21 +162,38 @@ class Evaluation:
         first = range(min(len(benchmark), settings.limit or len(benchmark)))
         wanted = list(first) if clip else spread(len(benchmark), settings.limit)
         keys = [(source.key(benchmark, i), benchmark.fingerprint(i)) for i in range(len(benchmark))]
-        if clip or source.of_others:  # every score depends on all samples
+        undivided = clip or source.of_others  # every score depends on all samples
+        if undivided:
             common = fingerprint(common, wanted, keys)
         fingerprints = [fingerprint(common, key) for key in keys]
         left_out = partial(_leave_out, self.results, self.report, source.label, name)
-        with ScoreBook(folder / f"{folder_name(name)}.jsonl", fingerprints, settings.overwrite) as book:
-            gallery = Gallery(folder / "pictures" / folder_name(name), book.of(wanted))
+        place, named = place_of(folder, settings.shard), folder_name(name)
+        todo = self._of_shard(wanted, undivided)
+        if settings.shard is not None and not todo:
+            return [], Gallery(place / PICTURES / named, [])
+        self.samples += len(todo)
+        if settings.shard is None:
+            take_over(folder, named, fingerprints, settings.overwrite)
+        others = [] if settings.shard is None else other_books(folder, named, settings.shard)
+        with ScoreBook(place / f"{named}.jsonl", fingerprints, settings.overwrite, others) as book:
+            gallery = Gallery(place / PICTURES / named, book.of(wanted))
             task = Task(source, benchmark, self.options, book, gallery, left_out)
-            if not {*wanted} <= book.records.keys():
+            if not {*todo} <= book.records.keys():
                 source.fit(benchmark, wanted, self.signals, self.report)
             if isinstance(benchmark, ClipBenchmark):
-                kept = folder / "maps" / folder_name(name) / common
-                ClipTask(task, benchmark, kept, settings.overwrite).score(wanted, self.signals, self.report)
+                kept = place / MAPS / named / common
+                ClipTask(task, benchmark, kept, settings.overwrite).score(todo, self.signals, self.report)
             else:
-                task.score(wanted, self.signals, self.report)
+                task.score(todo, self.signals, self.report)
             return book.of(wanted), gallery
+
+    def _of_shard(self, wanted: list[int], undivided: bool) -> list[int]:
+        """Return those of the samples `wanted` of a set that this shard scores; each `undivided` set is scored by one shard."""
+        shard = self.settings.shard
+        if shard is None or not undivided:
+            return part_of(wanted, shard)
+        self._undivided += 1
+        return wanted if self._undivided % shard.count == shard.number % shard.count else []
 
 
 def _leave_out(results: Results, report: Report, model: str, dataset: str, image: str, error: CcdError) -> None:

@@ -8,18 +8,20 @@ from ccd_cli.core.options import check_choices, option
 from ccd_cli.core.settings import (
     DeviceSettings,
     RuntimeSettings,
+    ShardSettings,
     arch_option,
     data_root_option,
     out_option,
     overwrite_option,
     resolution_option,
 )
+from ccd_cli.core.shard import refuse_overwrite
 from ccd_cli.geometry.kinds import Kind
 from ccd_cli.metrics.methods import ONE_SCALE, AlignmentChoice, CameraChoice
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(RuntimeSettings, DeviceSettings):
+class Settings(ShardSettings, RuntimeSettings, DeviceSettings):
     """What to score, on what, and how. Raises UsageProblem for contradictions.
 
     Without `models` and `predictions` the default model is scored. `command` only goes into the report.
@@ -117,6 +119,7 @@ class Settings(RuntimeSettings, DeviceSettings):
             if value is not None and self.predictions is None:
                 raise UsageProblem(f"--prediction-{flag} is for precomputed predictions.", "Add --predictions DIR.")
         check_choices(self)
+        refuse_overwrite(self.shard, self.overwrite)
         if self.baselines and alignment.name in ONE_SCALE:
             raise UsageProblem(
                 f"--baselines are not defined under --alignment {self.alignment}: they are known up to a scale and a shift.",

@@ -18,22 +18,37 @@ def fingerprint(*facts: object) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=repr).encode()).hexdigest()[:16]
 
 
+def read_book(path: Path, fingerprints: Sequence[str]) -> dict[int, Record]:
+    """Return the records in a file of scores, by index; lines that were cut off or have another fingerprint are no records."""
+    found = (_valid(line, fingerprints) for line in read_json_lines(path))
+    return {record["index"]: record for record in found if record is not None}
+
+
+def write_book(path: Path, records: Mapping[int, Record]) -> None:
+    """Write records as a file of scores, in the order of their indices, unless they are what is in it."""
+    text = "".join(json_line(records[index]) for index in sorted(records)).encode()
+    if not path.exists() or path.read_bytes() != text:
+        with atomic_write(path) as temporary:
+            temporary.write_bytes(text)
+
+
 class ScoreBook:
     """The records of one set by index, in `path` (JSON lines) and in memory.
 
     `fingerprints` are those of all samples in order: a line whose fingerprint is another one, or that was cut off, is dropped and
-    the file cleaned. With `overwrite` nothing is kept. Raises CcdError on a full disk.
+    the file cleaned. With `overwrite` nothing is kept. Records in `others`, the books of other processes, count as well and stay
+    there. Raises CcdError on a full disk.
     """
 
-    def __init__(self, path: Path, fingerprints: Sequence[str], overwrite: bool) -> None:
+    def __init__(self, path: Path, fingerprints: Sequence[str], overwrite: bool, others: Sequence[Path] = ()) -> None:
         self.path = path
-        self.records: dict[int, Record] = {}
         self._fingerprints = fingerprints
-        if not overwrite:
-            for line in read_json_lines(path):
-                if (record := _valid(line, fingerprints)) is not None:
-                    self.records[record["index"]] = record
-        self._clean()
+        self._own = {} if overwrite else read_book(path, fingerprints)
+        write_book(path, self._own)
+        self.records: dict[int, Record] = {}
+        for other in others:
+            self.records |= read_book(other, fingerprints)
+        self.records |= self._own
         self._file: TextIO | None = None
 
     def __enter__(self) -> Self:
@@ -43,6 +58,8 @@ class ScoreBook:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         if self._file is not None:
             self._file.close()
+        if kind is None:  # samples that failed before lie behind others
+            write_book(self.path, self._own)
 
     def add(self, record: Record) -> None:
         """Keep a record: in the file when this returns."""
@@ -53,17 +70,11 @@ class ScoreBook:
             self._file.flush()
         except OSError as error:
             raise disk_error(error, self.path) from error
-        self.records[record["index"]] = record
+        self.records[record["index"]] = self._own[record["index"]] = record
 
     def of(self, indices: Sequence[int]) -> list[Record]:
         """Return the records of these samples that there are, in order."""
         return [self.records[i] for i in sorted(indices) if i in self.records]
-
-    def _clean(self) -> None:
-        text = "".join(json_line(record) for record in self.records.values())
-        if not self.path.exists() or self.path.read_bytes() != text.encode():
-            with atomic_write(self.path) as temporary:
-                temporary.write_text(text, encoding="utf-8")
 
 
 def _valid(line: Any, fingerprints: Sequence[str]) -> Record | None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from ccd_cli.config.common import Section
 from ccd_cli.config.label import LabelRecipe
 from ccd_cli.config.load import differences
 from ccd_cli.config.yaml_loader import read_yaml
@@ -14,7 +16,9 @@ from ccd_cli.core.errors import CcdError, RecipeError, UsageProblem
 from ccd_cli.core.files import json_line, read_json_lines, write_text
 from ccd_cli.core.parse import parse_json
 from ccd_cli.core.report import Report
+from ccd_cli.core.shard import Shard
 from ccd_cli.data.source import Source
+from ccd_cli.label.parts import TeacherFacts
 from ccd_cli.labels.format import ShardFacts, to_json
 from ccd_cli.labels.shards import INDEX, QUICK_BYTES, is_quick_to_verify, read_index, sha256_of
 from ccd_cli.media.find import list_photos
@@ -25,11 +29,22 @@ _BEFORE_RECIPE = (".lock", "label.json", ".label.json.", ".recipe.yaml.")
 """How the names begin of what a run leaves that was killed before it wrote its recipe."""
 
 
-class LabelFolder:
-    """Paths of a folder of labels. `recipe.yaml` marks one that was begun; `index.json`, written last, a finished one."""
+class Found(Section):
+    """What a process with --shard found out: facts of the teachers by number, reason by path of unreadable images."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    teachers: dict[str, TeacherFacts]
+    unreadable: dict[str, str]
+
+
+class LabelFolder:
+    """Paths of a folder of labels. `recipe.yaml` marks one that was begun; `index.json`, written last, a finished one.
+
+    `only`: the part of the work that this process does beside others (`--shard`). Such a process writes what belongs to its own
+    shards of labels, and what it found out into `found`, never a file of the whole folder.
+    """
+
+    def __init__(self, path: Path, only: Shard | None = None) -> None:
+        self.path, self.only = path, only
         self.recipe = path / "recipe.yaml"
         self.state = path / "label.json"
         self.index = path / INDEX
@@ -37,6 +52,7 @@ class LabelFolder:
         self.skipped = path / "skipped.jsonl"
         self.parts = path / "parts"
         self.lock = path / ".lock"
+        self.begin_lock = path / ".lock-begin"
 
     def shard(self, number: int) -> Path:
         """Return the path of a shard."""
@@ -54,9 +70,20 @@ class LabelFolder:
         """Return the path of what is known of a shard that is written, before the index is."""
         return self.parts / "shards" / f"shard-{shard:06d}.json"
 
+    def found(self, shard: Shard) -> Path:
+        """Return where a process with --shard keeps what it found out."""
+        return self.parts / "found" / f"{shard.name}.json"
+
+    def read_found(self) -> list[Found]:
+        """Return what the processes with --shard found out; raises CcdError where it is damaged."""
+        return [_read_found(path) for path in sorted((self.parts / "found").glob("*.json"))]
+
     def unreadable(self) -> dict[str, str]:
-        """Return reason by path of the images that `skipped.jsonl` lists as unreadable."""
-        return {line["photo"]: line["reason"] for line in read_json_lines(self.skipped)}
+        """Return reason by path of the images that are known to be unreadable, to this process alone where it has a shard."""
+        if self.only is None:
+            return {line["photo"]: line["reason"] for line in read_json_lines(self.skipped)}
+        path = self.found(self.only)
+        return _read_found(path).unreadable if path.exists() else {}
 
     def write_unreadable(self, reasons: dict[str, str]) -> None:
         """Write `skipped.jsonl`: reason by path of the images that cannot be read."""
@@ -73,20 +100,30 @@ class LabelFolder:
         self.sweep()
 
     def sweep(self) -> None:
-        """Remove files that a killed run had not finished; only under the lock."""
+        """Remove files that a killed run had not finished; only by who holds the lock alone."""
         for folder in (self.path, *(p for p in self.parts.glob("*") if p.is_dir())):
             for pattern in (".shard-*.tar", ".part-*.*", ".*.json", ".*.jsonl", ".*.yaml"):
                 for file in folder.glob(pattern):
                     file.unlink(missing_ok=True)
 
 
-def choose_label_folder(recipe: LabelRecipe, out: str | None, overwrite: bool) -> LabelFolder:
+def _read_found(path: Path) -> Found:
+    try:
+        return Found.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise CcdError(f"{path} is damaged.", "Start over with --overwrite.") from error
+
+
+def choose_label_folder(
+    recipe: LabelRecipe, out: str | None, overwrite: bool, only: Shard | None = None
+) -> LabelFolder:
     """Return where labels go; raises UsageProblem where the folder holds something else, or labels of another recipe."""
-    folder = LabelFolder(Path(out or recipe.out or Path("labels") / recipe.name))
+    folder = LabelFolder(Path(out or recipe.out or Path("labels") / recipe.name), only)
     if folder.path.exists() and not folder.path.is_dir():
         raise UsageProblem(f"{folder.path} is a file, not a folder.", "Choose another --out.")
-    if not folder.recipe.exists():
-        if folder.path.is_dir() and not all(p.name.startswith(_BEFORE_RECIPE) for p in folder.path.iterdir()):
+    foreign = folder.path.is_dir() and not all(p.name.startswith(_BEFORE_RECIPE) for p in folder.path.iterdir())
+    if not folder.recipe.exists():  # looked for last: another process may have begun the folder just now
+        if foreign:
             raise UsageProblem(f"{folder.path} is not empty and holds no labels.", "Choose another --out.")
         return folder
     try:
@@ -129,18 +166,19 @@ def is_whole(folder: LabelFolder, shard: ShardFacts, verify: bool) -> bool:
     return not verify or sha256_of(path) == shard.sha256
 
 
-def retain_whole_shards(folder: LabelFolder, shards: int, verify: bool, report: Report) -> list[int]:
-    """Return which of `shards` shards are to be written; what is there of them and damaged is removed, with a warning.
+def retain_whole_shards(folder: LabelFolder, shards: Sequence[int], verify: bool, report: Report) -> list[int]:
+    """Return which of `shards` are to be written; what is there of them and damaged is removed, with a warning.
 
-    What the index says of the others goes to `written`, so that the index can go until it is written again.
+    What the index says of the others goes to `written`, so that the index can go until it is written again; a process with a
+    part of the work leaves it.
     """
     if folder.index.exists():
         known = dict(enumerate(read_index(folder.path).shards))
     else:
-        known = {number: facts for number in range(shards) if (facts := _written(folder, number)) is not None}
+        known = {number: facts for number in shards if (facts := _written(folder, number)) is not None}
     verify = verify or sum(facts.bytes for facts in known.values()) <= QUICK_BYTES
     missing = []
-    for number in range(shards):
+    for number in shards:
         path = folder.shard(number)
         if number in known and is_whole(folder, known[number], verify):
             write_text(folder.written(number), to_json(known[number]).decode())
@@ -150,8 +188,14 @@ def retain_whole_shards(folder: LabelFolder, shards: int, verify: bool, report: 
         path.unlink(missing_ok=True)
         folder.written(number).unlink(missing_ok=True)
         missing.append(number)
-    folder.index.unlink(missing_ok=True)
+    if folder.only is None:
+        folder.index.unlink(missing_ok=True)
     return missing
+
+
+def written_facts(folder: LabelFolder, shards: Sequence[int]) -> list[ShardFacts]:
+    """Return what is known of those of `shards` that are written, before the index is."""
+    return [facts for number in shards if (facts := _written(folder, number)) is not None]
 
 
 def _written(folder: LabelFolder, shard: int) -> ShardFacts | None:

@@ -58,7 +58,36 @@ class LabelJob:
         self.check_teacher(teacher, facts)
         if str(teacher) not in self.state["teachers"]:
             self.state["teachers"][str(teacher)] = facts
-            write_json(self.folder.state, self.state)
+            self._save()
+
+    def list_unreadable(self, reasons: dict[str, str]) -> None:
+        """Record the images that cannot be read (reason by path); raises as `check_unreadable`."""
+        if self.folder.only is None:
+            self.folder.write_unreadable(reasons)
+        else:
+            self._save(reasons)
+        self.check_unreadable(reasons)
+
+    def take_over_found(self) -> None:
+        """Record what processes with --shard found out; such a process itself records only the teachers, to compare its own.
+
+        Raises UsageProblem where the weights differ, and as `check_unreadable`.
+        """
+        unreadable: dict[str, str] = {}
+        for found in self.folder.read_found():
+            for number, facts in sorted(found.teachers.items()):
+                self.record_teacher(int(number), facts.model_dump())
+            unreadable |= found.unreadable
+        if unreadable and self.folder.only is None:
+            self.list_unreadable(self.folder.unreadable() | unreadable)
+
+    def _save(self, unreadable: dict[str, str] | None = None) -> None:
+        folder, teachers = self.folder, self.state["teachers"]
+        if folder.only is None:
+            write_json(folder.state, self.state)
+        else:
+            known = folder.unreadable() if unreadable is None else unreadable
+            write_json(folder.found(folder.only), {"teachers": teachers, "unreadable": known})
 
     def check_unreadable(self, reasons: Mapping[str, str]) -> None:
         """Raise TrainingStopped when more than the allowed fraction of the images cannot be read (reason by path)."""

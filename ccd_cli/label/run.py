@@ -8,7 +8,7 @@ skips what exists, and which engine runs the units makes no difference to what t
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -19,12 +19,21 @@ from ccd_cli.config.label import LabelRecipe
 from ccd_cli.core.errors import CcdError, UsageProblem
 from ccd_cli.core.files import json_line, write_text
 from ccd_cli.core.report import Report
+from ccd_cli.core.shard import FINISH, Shard, part_of
 from ccd_cli.core.signals import Signals
 from ccd_cli.label.assemble import write_index
 from ccd_cli.label.engine import Engine, LocalEngine
-from ccd_cli.label.folder import LabelFolder, choose_label_folder, images_changed, is_finished, retain_whole_shards
+from ccd_cli.label.folder import (
+    LabelFolder,
+    choose_label_folder,
+    images_changed,
+    is_finished,
+    retain_whole_shards,
+    written_facts,
+)
 from ccd_cli.label.job import LabelJob
 from ccd_cli.label.parts import read_part
+from ccd_cli.label.plan import key_of
 from ccd_cli.label.quality import Line, apply_drop_rules, read_quality, read_scores
 from ccd_cli.label.ray import RayEngine
 from ccd_cli.label.setup import prepare
@@ -32,12 +41,16 @@ from ccd_cli.label.stages import Answer, Predict, ScoreAgreement, Stage, WriteSh
 from ccd_cli.labels.agreement import comparable
 from ccd_cli.labels.format import Index, old_format_note
 from ccd_cli.labels.shards import read_index
+from ccd_cli.teachers.licenses import strictest
 from ccd_cli.teachers.runtime import prepare_graph
 
 
 @dataclass(frozen=True)
 class Result:
-    """What the folder holds: images in shards, dropped by a rule, unreadable; shards and their bytes; the license."""
+    """What the folder holds: images in shards, dropped by a rule, unreadable; shards and their bytes; the license.
+
+    After a run with --shard, what that part of the work came to so far.
+    """
 
     folder: Path
     samples: int
@@ -52,13 +65,15 @@ class Result:
 class EngineOptions:
     """The engine: `local` (this process), or `ray` with `workers` processes (None: one per GPU, or as many as fit the cores).
 
-    `verbose` shows Ray's own messages. `runtime` is the software that runs the teachers; `auto` on Ray is torch.
+    `verbose` shows Ray's own messages. `runtime` is the software that runs the teachers; `auto` on Ray is torch. `only` is the
+    part of the work that this process does, None: all of it.
     """
 
     name: str = "local"
     workers: int | None = None
     verbose: bool = False
     runtime: str = "torch"
+    only: Shard | None = None
 
     @property
     def wanted(self) -> str:
@@ -92,7 +107,7 @@ def run(
     """
     if engine.workers is not None and engine.name != "ray":
         raise UsageProblem("--workers is for --engine ray.", "Threads that read images: --set images.workers=N.")
-    folder = choose_label_folder(recipe, out, overwrite)
+    folder = choose_label_folder(recipe, out, overwrite, engine.only)
     if not overwrite and is_finished(folder, verify):
         report.note(f"{folder.path} is finished: nothing to do (--overwrite starts over)")
         if note := old_format_note(read_index(folder.path)):
@@ -112,15 +127,18 @@ def run(
         stack.callback(runner.close)
         job = prepare(recipe, folder, overwrite, partial(runner.resolve_device, device), engine.wanted, report, stack)
         stages = _Stages(job, runner, stop_if_asked, report)
-        missing = retain_whole_shards(folder, job.plan.shards, verify, report)
+        mine = part_of(range(job.plan.shards), folder.only)
+        missing = retain_whole_shards(folder, mine, verify, report)
         report.note(
             f"{len(job.plan.images)} images, {job.plan.count} samples in {job.plan.shards} shards "
-            f"({job.plan.shards - len(missing)} exist); {runner.describe()}"
+            f"({_count(mine, missing, folder.only)}); {runner.describe()}"
         )
         for teacher in range(len(recipe.teachers)):
             _predict(stages, teacher, missing)
+        if folder.only is not None:
+            return _write_part(stages, folder.only, mine, missing)
         if not folder.quality.exists():
-            _score_agreement(stages)
+            _write_quality(stages)
         lines: dict[str, Line] = {line["key"]: line for line in read_quality(folder.quality)}
         stages.run("Writing shards", WriteShards(job, lines), missing)
         runner.close()  # no worker writes any more
@@ -169,6 +187,9 @@ def _predict(stages: _Stages, number: int, shards: list[int]) -> None:
     missing = sorted({*shards} - {*existing})
     if existing and str(number) not in job.state["teachers"]:
         job.record_teacher(number, read_part(folder.part(number, existing[0])).teacher)
+    unreadable = _unreadable_so_far(folder, existing) if number == 0 else {}
+    if unreadable:
+        job.list_unreadable(unreadable)
     if not missing:
         return
     stages.stop_if_asked()
@@ -178,11 +199,6 @@ def _predict(stages: _Stages, number: int, shards: list[int]) -> None:
     )
     if job.runtimes[number] != "torch" and reference.exported is None:
         prepare_graph(reference, stages.report)  # here, where a note is read
-    unreadable = _unreadable_so_far(folder, existing) if number == 0 else {}
-
-    def list_unreadable() -> None:
-        folder.write_unreadable(unreadable)
-        job.check_unreadable(unreadable)
 
     def after(answer: Answer) -> None:
         try:
@@ -192,10 +208,8 @@ def _predict(stages: _Stages, number: int, shards: list[int]) -> None:
             raise
         if number == 0 and answer.unreadable:
             unreadable.update(answer.unreadable)
-            list_unreadable()
+            job.list_unreadable(unreadable)
 
-    if unreadable:
-        list_unreadable()
     stages.run(reference.name, Predict(job, number), missing, after)
 
 
@@ -208,8 +222,8 @@ def _unreadable_so_far(folder: LabelFolder, shards: list[int]) -> dict[str, str]
     return reasons
 
 
-def _score_agreement(stages: _Stages) -> None:
-    """Write `quality.jsonl`: agreement of the teachers on every image, and which images the recipe drops."""
+def _score_agreement(stages: _Stages, shards: Sequence[int]) -> None:
+    """Score the agreement of the teachers on the images of `shards`."""
     job, folder, count = stages.job, stages.job.folder, len(stages.job.recipe.teachers)
     teachers = [job.state["teachers"][str(i)] for i in range(count)]
     for teacher, can_compare in zip(teachers, comparable([one["kind"] for one in teachers]), strict=True):
@@ -218,23 +232,77 @@ def _score_agreement(stages: _Stages) -> None:
                 f"{teacher['teacher']} gives affine-invariant depth and no teacher gives depth: "
                 "it is excluded from the agreement."
             )
-    missing = [shard for shard in range(job.plan.shards) if not folder.scores(shard).exists()]
+    missing = [shard for shard in shards if not folder.scores(shard).exists()]
     stages.run("Comparing teachers", ScoreAgreement(job), missing)
-    lines: list[Line] = []
-    for shard in range(job.plan.shards):
-        lines += read_scores(folder.scores(shard))
+
+
+def _judged(job: LabelJob, shards: Sequence[int]) -> list[Line]:
+    """Return the lines of `quality.jsonl` of `shards`, which are scored, with the images that the recipe drops."""
+    rules = job.recipe.drop
+    lines = [line for shard in shards for line in read_scores(job.folder.scores(shard))]
+    return apply_drop_rules(lines, rules.worst, rules.disagreement)
+
+
+def _write_quality(stages: _Stages) -> None:
+    """Write `quality.jsonl`: agreement of the teachers on every image, and which images the recipe drops."""
+    job, folder, shards = stages.job, stages.job.folder, range(stages.job.plan.shards)
+    _score_agreement(stages, shards)
+    lines = _judged(job, shards)
     if not lines:
         raise CcdError("None of the images can be read.", f"See {folder.skipped}.")
-    rules = job.recipe.drop
-    lines = apply_drop_rules(lines, rules.worst, rules.disagreement)
     write_text(folder.quality, "".join(json_line(line) for line in lines))
+
+
+def _write_part(stages: _Stages, only: Shard, mine: list[int], missing: list[int]) -> Result:
+    """Finish the part of the work that the shards of labels `mine` are, of which `missing` are to be written.
+
+    Which images `drop.worst` drops depends on all of them: until the others are scored too, nothing is written.
+    """
+    job, folder, report = stages.job, stages.job.folder, stages.report
+    lines = _lines_of_part(stages, mine) if mine else {}
+    if lines is None:
+        report.note("Labels are made and compared; drop.worst needs those of the other shards before they are written.")
+    else:
+        stages.run("Writing shards", WriteShards(job, lines), missing)
+    facts, teachers = written_facts(folder, mine), job.state["teachers"].values()
+    keys = {key_of(position) for shard in mine for position in job.plan.positions(shard)}
+    dropped = sum(line["dropped"] is not None for key, line in (lines or {}).items() if key in keys)
+    done = f"is done ({len(mine)} of {job.plan.shards} shards of labels)" if mine else "has nothing to do"
+    report.note(f"Shard {only} {done}. {FINISH}")
+    return Result(
+        folder=folder.path,
+        samples=sum(each.samples for each in facts),
+        dropped=dropped,
+        skipped=len(folder.unreadable()),
+        shards=len(facts),
+        bytes=sum(each.bytes for each in facts),
+        license=strictest(teacher["license"] for teacher in teachers) if teachers else "",
+    )
+
+
+def _lines_of_part(stages: _Stages, mine: list[int]) -> dict[str, Line] | None:
+    """Return the lines of quality by key that the shards of labels `mine` are written by; None until they are known."""
+    job, folder = stages.job, stages.job.folder
+    if folder.quality.exists():
+        return {line["key"]: line for line in read_quality(folder.quality)}
+    _score_agreement(stages, mine)
+    needed = range(job.plan.shards) if job.recipe.drop.worst else mine
+    if not all(folder.scores(shard).exists() for shard in needed):
+        return None
+    return {line["key"]: line for line in _judged(job, needed)}
+
+
+def _count(mine: list[int], missing: list[int], only: Shard | None) -> str:
+    existing = f"{len(mine) - len(missing)} exist"
+    return existing if only is None else f"{len(mine)} of them in shard {only}, {existing}"
 
 
 def _resume_command(folder: LabelFolder) -> str:
     """Return the command that continues: by the recipe in the folder, once there is one."""
     if not folder.recipe.exists():
         return "the same command"
-    return f"ccd label {quote(str(folder.recipe))} --out {quote(str(folder.path))}"
+    part = "" if folder.only is None else f" --shard {folder.only}"
+    return f"ccd label {quote(str(folder.recipe))} --out {quote(str(folder.path))}{part}"
 
 
 def _result(folder: LabelFolder, index: Index) -> Result:

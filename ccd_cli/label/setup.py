@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -16,7 +17,7 @@ from ccd_cli.config.load import recipe_hash, to_yaml
 from ccd_cli.core.compute import Compute
 from ccd_cli.core.errors import CcdError, UsageProblem
 from ccd_cli.core.files import check_free_space, write_json, write_text
-from ccd_cli.core.lock import exclusive_lock
+from ccd_cli.core.lock import exclusive_lock, lock_for
 from ccd_cli.core.parse import parse_json
 from ccd_cli.core.report import Report
 from ccd_cli.data.source import Source
@@ -53,42 +54,61 @@ def prepare(
     Raises CcdError with one plain sentence for whatever is wrong; nothing is written before all checks have passed.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UsageProblem("ccd label works in one process.", "Start it without torchrun.")
+        raise UsageProblem(
+            "ccd label works in one process.", "Start it without torchrun; of several processes, each with --shard I/N."
+        )
     images = _list_images(recipe, folder, report)
     references = find_models([(entry.model, entry.arch) for entry in recipe.teachers])
     name, precisions = resolve_device([entry.precision for entry in recipe.teachers], recipe.threads)
     plan = Plan(recipe, images)
     _check_space(recipe, folder, plan)
     folder.path.mkdir(parents=True, exist_ok=True)
-    stack.enter_context(exclusive_lock(folder.lock, f"Another process is writing {folder.path}."))
-    choose_label_folder(recipe, str(folder.path), overwrite)  # again: another run may have written before the lock
-    folder.sweep()
-    new = overwrite or not folder.recipe.exists()
-    work = Work(plan.count * plan.crops_per_image, plan.size**2)
-    begun = [] if new or runtime != "auto" else _recorded_runtimes(folder, len(references))
-    runtimes = [
-        choose_runtime(ref, wanted, Compute(name, precision, threads=recipe.threads), work, prepared=False)
-        for ref, precision, wanted in zip(references, precisions, begun or [runtime] * len(references), strict=True)
-    ]
-    state = _new_state(images, torch.device(name), precisions, runtimes)
-    job = LabelJob(
-        recipe=recipe,
-        folder=folder,
-        plan=plan,
-        references=references,
-        precisions=precisions,
-        runtimes=runtimes,
-        device=torch.device(name),
-        threads=recipe.images.workers or min(16, os.cpu_count() or 1),
-        recipe_sha256=labels_hash(recipe),
-        state=state if new else _resumed_state(folder, state, report),
-    )
-    if new:
-        job.check_unreadable({str(p): reason for p, reason in bad_headers(images, recipe.seed, job.threads, report)})
-        folder.clear()
-        write_json(folder.state, state)
-        write_text(folder.recipe, to_yaml(recipe))  # last: from here on the folder holds labels
+    stack.enter_context(lock_for(folder.lock, folder.only, f"Another process is writing {folder.path}."))
+    with _one_begins(folder, report):
+        # again: another run may have written before the lock
+        choose_label_folder(recipe, str(folder.path), overwrite, folder.only)
+        if folder.only is None:
+            folder.sweep()
+        new = overwrite or not folder.recipe.exists()
+        work = Work(plan.count * plan.crops_per_image, plan.size**2)
+        begun = [] if new or runtime != "auto" else _recorded_runtimes(folder, len(references))
+        runtimes = [
+            choose_runtime(ref, wanted, Compute(name, precision, threads=recipe.threads), work, prepared=False)
+            for ref, precision, wanted in zip(references, precisions, begun or [runtime] * len(references), strict=True)
+        ]
+        state = _new_state(images, torch.device(name), precisions, runtimes)
+        job = LabelJob(
+            recipe=recipe,
+            folder=folder,
+            plan=plan,
+            references=references,
+            precisions=precisions,
+            runtimes=runtimes,
+            device=torch.device(name),
+            threads=recipe.images.workers or min(16, os.cpu_count() or 1),
+            recipe_sha256=labels_hash(recipe),
+            state=state if new else _resumed_state(folder, state, report),
+        )
+        if new:
+            job.check_unreadable(
+                {str(p): reason for p, reason in bad_headers(images, recipe.seed, job.threads, report)}
+            )
+            if folder.only is None:
+                folder.clear()
+            write_json(folder.state, state)
+            write_text(folder.recipe, to_yaml(recipe))  # last: from here on the folder holds labels
+            if folder.only is not None:  # where the disk has no locks, another shard may have begun it in another way
+                job.state = _resumed_state(folder, state, report)
+    job.take_over_found()
     return job
+
+
+def _one_begins(folder: LabelFolder, report: Report) -> AbstractContextManager[None]:
+    """Return what keeps several processes with --shard from beginning a folder at once: the others wait, then they resume."""
+    if folder.only is None:
+        return nullcontext()
+    wait = partial(report.note, "Waiting for another shard, which is checking the images")
+    return exclusive_lock(folder.begin_lock, "", wait)
 
 
 def labels_hash(recipe: LabelRecipe) -> str:
@@ -115,7 +135,10 @@ def _check_space(recipe: LabelRecipe, folder: LabelFolder, plan: Plan) -> None:
     needed = (plan.count + min(plan.count, recipe.shard)) * label
     if recipe.photos == "embed":
         needed += recipe.epochs * sum(path.stat().st_size for path in plan.images if path.is_file())
-    existing = sum(p.stat().st_size for p in folder.path.rglob("*.tar")) if folder.path.is_dir() else 0
+    existing = 0
+    for path in folder.path.rglob("*.tar") if folder.path.is_dir() else ():
+        with suppress(OSError):  # of another shard, which has removed it
+            existing += path.stat().st_size
     check_free_space(folder.path, max(0, int(needed) - existing), "The folder of labels")
 
 

@@ -36,7 +36,14 @@ from ccd_cli.predict.earlier import HINT
 from ccd_cli.predict.job import Job, Outcome, existing_results
 from ccd_cli.predict.panels import COLORS, LAYOUT, side_by_side_of
 from ccd_cli.predict.photos import WORKING_BYTES, WORKING_PIXELS
-from ccd_cli.predict.run import check_media, claimed, predict_media, raise_if_stopped
+from ccd_cli.predict.run import (
+    check_media,
+    claimed,
+    note_shard,
+    predict_media,
+    raise_if_stopped,
+    shard_of,
+)
 from ccd_cli.predict.settings import Settings
 from ccd_cli.teachers.model import Model
 
@@ -71,9 +78,10 @@ def compare(
     The results of a model go into a folder of its name in `settings.out`. With `side` among the outputs each photo gets
     `<stem>.side.png` there, of the models' colored maps; videos fail then. Raises what `predict.run.run` raises.
     """
-    media, failed, not_read = found
+    inputs, failed, not_read = found
     outcome = Outcome(failed=[*failed], not_read=not_read)
-    check_media(media, settings, outcome, report)
+    check_media(inputs, settings, outcome, report)
+    media = shard_of(inputs, settings.shard)
     wanted = tuple(name for name in settings.save if name != SIDE)
     own = replace(settings, save=tuple(dict.fromkeys((*wanted, COLOR)))) if SIDE in settings.save else settings
     ones: list[_One] = []
@@ -82,16 +90,19 @@ def compare(
     report.note(f"{len(ones)} models, one after the other, so that one at a time is in memory")
     with Signals() as signals:
         if SIDE in settings.save:
-            media = _sides(media, ones, Job(models[ones[0].label], settings, compute, report, signals, outcome))
+            job = Job(models[ones[0].label], settings, compute, report, signals, outcome, inputs)
+            media = _sides(media, ones, job)
+            del job  # and with it the model
         for one in ones:
             model = models.pop(one.label)
-            job = Job(model, replace(own, out=one.folder), compute, report, signals, Outcome())
+            job = Job(model, replace(own, out=one.folder), compute, report, signals, Outcome(), inputs)
             predict_media(media, job)
             _merge(outcome, one, job.outcome)
             raise_if_stopped(signals)
         if SIDE in settings.save:
             _draw(media, ones, replace(job, settings=settings, outcome=outcome))
             raise_if_stopped(signals)
+    note_shard(job)
     return outcome
 
 

@@ -41,7 +41,11 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Job:
-    """One run of `ccd predict`: the model, the settings, the compute, and where progress and results are reported."""
+    """One run of `ccd predict`: the model, the settings, the compute, and where progress and results are reported.
+
+    `inputs` are all of the run, those of other shards too. `passes` counts what the network does for them, where shards do that
+    together: all of them choose one runtime.
+    """
 
     model: Model
     settings: Settings
@@ -49,6 +53,8 @@ class Job:
     report: Report
     signals: Signals
     outcome: Outcome
+    inputs: list[Media]
+    passes: Callable[[], int] | None = None
 
     def batch(self, gpu_default: int) -> int:
         """Return the batch size: the user's, else 1 on a CPU and `gpu_default` on a GPU."""
@@ -58,7 +64,8 @@ class Job:
         """Load the model, unless that is done, for `images` and `frames()` of videos; raises what loading it raises."""
         if not self.model.loaded:
             size = self.model.input_size(3, 4)  # as most photos are
-            self.model.begin(Work(images + frames(), size and size[0] * size[1]))
+            passes = images + frames() if self.passes is None else self.passes()
+            self.model.begin(Work(passes, size and size[0] * size[1]))
 
     def fail(self, item: Media, error: CcdError) -> None:
         """Record that one input failed; re-raises `error` where it is not specific to this input."""

@@ -7,7 +7,8 @@ from typing import Literal
 from ccd_cli.core.errors import UsageProblem
 from ccd_cli.core.nearest import choose_from
 from ccd_cli.core.options import changed, option
-from ccd_cli.core.settings import arch_option, out_option, overwrite_option, resolution_option
+from ccd_cli.core.settings import ShardSettings, arch_option, out_option, overwrite_option, resolution_option
+from ccd_cli.core.shard import refuse_overwrite
 from ccd_cli.pointcloud.settings import CloudSettings, GeometrySettings
 
 Mode = Literal["none", "ema", "align"]
@@ -57,7 +58,7 @@ class CloudSwitch:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(GeometrySettings, CloudSwitch):
+class Settings(GeometrySettings, CloudSwitch, ShardSettings):
     """What to make of each input. Raises UsageProblem for contradictions.
 
     `cloud` counts with `pointcloud` only. `start`, `end`: seconds of a video; `stride`: process every n-th frame.
@@ -109,6 +110,7 @@ class Settings(GeometrySettings, CloudSwitch):
         from ccd_cli.media.map_write import ITEMS
 
         super().__post_init__()
+        refuse_overwrite(self.shard, self.overwrite)
         if not self.pointcloud and (unused := changed(self, "Point cloud")):
             raise UsageProblem(f"{', '.join(unused)}: for point clouds only.", "Add --pointcloud.")
         if unknown := sorted(set(self.save) - set(ITEMS)):

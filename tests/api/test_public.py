@@ -108,7 +108,7 @@ def test_keyword_types_name_the_options_of_the_settings():
         (CloudOptions, CloudSettings, {"reference"}),
         (EvalOptions, EvalSettings, {"models", "suite", "out"}),
         (AnalyzeOptions, AnalyzeSettings, {"suite", "model", "out"}),
-        (VideoOptions, PredictSettings, {"out", "full_size"}),
+        (VideoOptions, PredictSettings, {"out", "full_size", "shard"}),
     ):
         names = {each.name for each, _ in options_of(settings)}
         assert set(typed.__annotations__) ^ names == others, typed.__name__
