@@ -78,7 +78,7 @@ def predict_video(
         word = text_of("path", path)
         settings = settings_from(Settings, {**options, "out": out})
         if settings.shard is not None:
-            raise UsageProblem("--shard divides many inputs: a video belongs to one shard.", "Leave it out.")
+            raise UsageProblem("--shard divides many inputs: a video belongs to one shard.", "Predict it without.")
         found = find_media([word], out=settings.out)
         for _, reason in found[1]:
             raise ImageError(f"{word}: {reason}.")
