@@ -105,7 +105,10 @@ class CustomBenchmark:
         self._same_view(values.shape, size, name)
         mask = self._valid(values) & self.allowed(index, (values.shape[0], values.shape[1]))
         if not mask.any():
-            raise ImageError(f"{name}: no pixel between {self.rule.min:g} and {self.rule.max:g} is left to score")
+            raise ImageError(
+                f"{name}: no pixel between {self.rule.min:g} and {self.rule.max:g} is left to score; "
+                "are `scale` (or `divisor`), `mask` and `crop` right?"
+            )
         return self._depth(values), mask
 
     def allowed(self, index: int, size: tuple[int, int]) -> NDArray[np.bool_]:

@@ -167,7 +167,11 @@ def _show_checked(one: "Checked") -> None:
         click.echo(f"{one.name}: missing: {'; '.join(one.problems)}")
         return
     of = "" if one.published is None else f" of {one.published}"
-    verdict = "the published split" if one.proven else ("complete" if one.good else "NOT the published split")
+    verdict = (
+        "the published split"
+        if one.proven
+        else ("complete" if one.good else "INCOMPLETE" if one.published is None else "NOT the published split")
+    )
     click.echo(f"{one.name}: {one.found}{of} samples, {verdict} ({one.place})")
     click.echo(f"  sha256 of the sorted image paths: {one.digest}")
     for text in one.problems:

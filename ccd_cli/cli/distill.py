@@ -54,7 +54,8 @@ def command(
     if int(os.environ.get("RANK", "0")) > 0:
         return  # of several processes the first one prints
     report.note(
-        f"Done: {result.steps} steps, final loss {result.loss:.4f}. Student, model card and plots are in {result.folder}"
+        f"Done: {result.steps} steps, final loss {result.loss:.4f}. Student, model card and plots are in {result.folder}; "
+        f"on one page: ccd inspect {result.folder} --open"
     )
     if result.scores:
         report.note(f"Best checkpoint: AbsRel {result.scores['abs_rel']:.4f} at step {result.scores['step']:.0f}")

@@ -10,6 +10,8 @@ from pydantic import BaseModel
 from ccd_cli.config.common import RENAMED
 from ccd_cli.core.nearest import nearest
 
+_WHOLE = ("int_type", "int_parsing", "int_from_float")
+
 
 def problem_of(item: Any, model: type[BaseModel]) -> tuple[str, str]:
     """Return one pydantic error of `model` as (key path, plain words), with the nearest names."""
@@ -28,6 +30,10 @@ def problem_of(item: Any, model: type[BaseModel]) -> tuple[str, str]:
         near = nearest(str(item["input"]), re.findall(r"'([^']*)'", context.get("expected", "")), most=1)
         meant = f"; did you mean '{near[0]}'?" if near else ""
         return path, f"must be one of {context.get('expected', '')}, not {item['input']!r}{meant}"
+    if item["input"] is None and kind in ("model_type", "model_attributes_type", "dict_type"):
+        return path, "holds no key; set one below it, or remove it"
+    if kind in _WHOLE:
+        return path, f"must be a whole number, not {item['input']!r}"[:300]
     return path, f"{item['msg'][0].lower()}{item['msg'][1:]}, not {item['input']!r}"[:300]
 
 

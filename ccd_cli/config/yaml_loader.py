@@ -159,6 +159,10 @@ def parse_yaml(text: str, source: str) -> Any:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}" if mark else "text"
         problem = getattr(error, "problem", None) or first_line(error)
+        if "<block end>" in problem:
+            problem += "; is this line indented like its neighbors?"
+        elif "expected ':'" in problem:
+            problem += "; does this line, or the one above, lack a colon?"
         raise RecipeError(source, [(where, f"not plain YAML: {problem}")]) from error
     except Exception as error:  # PyYAML's constructors raise whatever Python's types raise for a strange value
         raise RecipeError(source, [("text", f"not plain YAML: {first_line(error)}")]) from error

@@ -71,7 +71,7 @@ def compare(made: Run, network: DepthNet, about: ExportFacts, photos: Sequence[P
     found = []
     for photo in photos:
         image = network_input(about.arch, photo.rgb, about.size)
-        name = f"{photo.name} at {image.shape[3]}x{image.shape[2]}"
+        name = f"{photo.name} at {image.shape[2]}x{image.shape[3]}"
         found.append(difference(name, made(image)[0], original_map(network, image)[0], photo.judged))
     return found
 

@@ -158,7 +158,8 @@ def plots(folder: RunFolder) -> dict[Path, Panel]:
     """Return the plots by path, uint8 RGB; raises CcdError for one that cannot be read."""
     found = {}
     order = {name: place for place, name in enumerate(PLOTS)}
-    for path in sorted(folder.plots.glob("*.png"), key=lambda path: (order.get(path.stem, len(order)), path.stem)):
+    drawn = (path for path in folder.plots.glob("*.png") if not path.name.startswith("."))  # not what is being written
+    for path in sorted(drawn, key=lambda path: (order.get(path.stem, len(order)), path.stem)):
         found[path] = _read(path)
     return found
 

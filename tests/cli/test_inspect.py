@@ -92,6 +92,8 @@ def test_inspect_a_run_that_is_under_way(ccd_here, train, tmp_path):
     for name in ("card.md", "run.json"):
         (tmp_path / "run" / name).unlink()
     shutil.rmtree(tmp_path / "run" / "plots")
+    (tmp_path / "run/plots").mkdir()
+    (tmp_path / "run/plots/.samples.png.ccd-1.png").write_bytes(b"")  # a plot that is being written
     lines = (tmp_path / "run/metrics.jsonl").read_text().splitlines(keepends=True)
     (tmp_path / "run/metrics.jsonl").write_text("".join(lines[:2]))
     assert ccd_here("inspect", "run").exit_code == 0

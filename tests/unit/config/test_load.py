@@ -72,6 +72,22 @@ def test_all_problems_at_once_with_key_paths():
     assert "did you mean 'steps'" in problems["optim.stepz"]
 
 
+def test_problems_are_said_without_the_words_of_libraries():
+    with pytest.raises(RecipeError) as caught:
+        check_recipe({**BASE, "augment": None, "optim": {"batch": "four"}}, "t")
+    assert dict(caught.value.problems) == {
+        "augment": "holds no key; set one below it, or remove it",
+        "optim.batch": "must be a whole number, not 'four'",
+    }
+
+
+@pytest.mark.parametrize(("text", "word"), [("a:\n  b: 1\n c: 2\n", "indented"), ("a: 1\nb\nc:\n  d: 1\n", "colon")])
+def test_a_line_that_yaml_cannot_read_says_what_to_look_for(text, word):
+    with pytest.raises(RecipeError) as caught:
+        parse_yaml(text, "t")
+    assert word in caught.value.problems[0][1]
+
+
 @pytest.mark.parametrize(
     ("change", "key"),
     [
