@@ -13,7 +13,7 @@ from ccd_cli.cli.complete import recipes
 from ccd_cli.cli.options import Command, options_from
 from ccd_cli.cli.screen import JsonScreen, Overrides
 from ccd_cli.config.settings import DistillSettings, ProcessSettings, RehearsalSettings
-from ccd_cli.core.errors import UsageProblem
+from ccd_cli.core.errors import CcdError, Interrupted, UsageProblem
 from ccd_cli.core.launch import follow_parent, launch, launched
 
 if TYPE_CHECKING:
@@ -89,7 +89,13 @@ def _rehearse(
     if asked.dry_run and first and not screen.as_json:
         click.echo(to_yaml(loaded), nl=False)
     report: Report = screen.report() if first else Silent()
-    found = rehearse_distill(loaded, source, settings, asked, report)
+    try:
+        found = rehearse_distill(loaded, source, settings, asked, report)
+    except CcdError as error:
+        if isinstance(error, Interrupted) or asked.profile is not None or settings.resume or screen.as_json:
+            raise
+        report.warn(f"A run would not start, and so there is no table of costs: {error.message} {error.hint}")
+        return
     if not first:
         return
     if asked.dry_run:
