@@ -151,7 +151,9 @@ def _explain(first: _Child, children: list[_Child]) -> int:
             f"{name} was killed ({signal.Signals(-code).name}): the others ended with it.",
             "If memory is short, lower optim.batch. Continue from the last saved state with --resume.",
         )
-    if first.said is not None and children[0].process.returncode != code:
+    if children[0].process.returncode > 0:  # it has said what the matter is
+        return children[0].process.returncode
+    if first.said is not None:
         first.said.seek(0)
         sys.stderr.write(f"{name}: {first.said.read().decode(errors='replace').strip()}\n")
     return code

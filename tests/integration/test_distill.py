@@ -392,6 +392,7 @@ def test_a_frozen_encoder_does_not_move(tiny_recipe, write_recipe, tmp_path, mon
     assert any(not torch.equal(before[k], after[k]) for k in before if k.startswith("head."))
 
 
+@pytest.mark.slow  # by torchrun; test_processes.py has the same by --processes
 def test_two_processes_share_a_run(tiny_recipe, write_recipe, tmp_path):
     tiny_recipe["optim"].update(steps=4, checkpoint_every=2)
     recipe = write_recipe(tiny_recipe)
