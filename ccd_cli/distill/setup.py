@@ -95,7 +95,7 @@ def prepare(
         checkpoint.check_same_images(saved, inputs.images)
         checkpoint.match_machine(saved, compute, settings.threads, report)
 
-    report.note(f"{len(inputs.images)} photos; student {inputs.arch.name}; {compute.describe()}")
+    report.note(f"{_how_many(inputs.images)}; student {inputs.arch.name}; {compute.describe()}")
     ensemble = load_ensemble(recipe, inputs.teachers, inputs.fits, compute, report)
     hashes = {t.name: t.checkpoint_sha256 for t in ensemble.networks} | _hash_of(inputs.weights)
     if saved is not None:
@@ -129,6 +129,16 @@ def prepare(
     if compute.main and not folder.dry:
         _write_again(run, state, report)
     return run, state
+
+
+def _how_many(images: Source | ShardReader) -> str:
+    """The number of images in words, generated scenes apart."""
+    if isinstance(images, ShardReader):
+        return f"{len(images)} labeled images"
+    if images.files == len(images):
+        return f"{len(images)} photos"
+    scenes = len(images) - images.files
+    return f"{images.files} photos and {scenes} generated scenes" if images.files else f"{scenes} generated scenes"
 
 
 def _silent(photo: Path, reason: str) -> None:
