@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ccd_cli.core.errors import UsageProblem
 from ccd_cli.core.nearest import choose_from
@@ -10,6 +11,23 @@ from ccd_cli.core.settings import DeviceSettings, arch_option, out_option, resol
 
 RUNTIMES = ("torch", "onnxruntime", "openvino")
 PRECISIONS = ("fp32", "bf16")
+
+
+def _images_option() -> Any:
+    """Return the option --images."""
+    return option(
+        None,
+        "Folder of photos.",
+        "Input",
+        metavar="DIR",
+        path="existing folder",
+        default_text="generated, about a megapixel",
+    )
+
+
+def _out_option() -> Any:
+    """Return the option --out."""
+    return out_option(None, "Also write bench.json and bench.md into this folder.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,14 +40,7 @@ class Settings:
     model: str = option("depth-anything-v2-small", "Catalog name, run folder or checkpoint.", "Model", metavar="MODEL")
     arch: str | None = arch_option()
     resolution: int | None = resolution_option()
-    images: Path | None = option(
-        None,
-        "Folder of photos.",
-        "Input",
-        metavar="DIR",
-        path="existing folder",
-        default_text="generated, about a megapixel",
-    )
+    images: Path | None = _images_option()
     photos: int = option(4, "Photos in each round.", "Input", metavar="N", range=(1, 10_000))
     rounds: int = option(3, "Rounds; in each, everything is measured once.", "Evaluation", metavar="N", range=(1, 1000))
     runtime: tuple[str, ...] = option(
@@ -49,7 +60,7 @@ class Settings:
     threads: int | None = option(
         None, "Number of CPU threads.", "Runtime", metavar="N", range=(1, 1024), default_text="chosen by torch"
     )
-    out: Path | None = out_option(None, "Also write bench.json and bench.md into this folder.")
+    out: Path | None = _out_option()
 
     def __post_init__(self) -> None:
         """Check the names."""
@@ -83,16 +94,9 @@ class WorkSettings(DeviceSettings):
     batch: int = option(
         4, "Images in a step; crops in a forward pass of labeling.", "Model", metavar="N", range=(1, 4096)
     )
-    images: Path | None = option(
-        None,
-        "Folder of photos.",
-        "Input",
-        metavar="DIR",
-        path="existing folder",
-        default_text="generated, about a megapixel",
-    )
+    images: Path | None = _images_option()
     rounds: int = option(3, "Rounds; in each, both ways are measured once.", "Evaluation", metavar="N", range=(1, 1000))
-    out: Path | None = out_option(None, "Also write bench.json and bench.md into this folder.")
+    out: Path | None = _out_option()
 
 
 @dataclass(frozen=True, kw_only=True)

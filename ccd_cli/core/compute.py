@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 import sys
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import metadata
@@ -185,6 +186,18 @@ def has_bf16() -> bool:
     import torch
 
     return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+
+
+@contextmanager
+def plain_memory_errors() -> Iterator[None]:
+    """Turn an exhausted memory inside the block into the plain error that `memory_error` makes."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        plain = memory_error(error)
+        if plain is None:
+            raise
+        raise plain from error
 
 
 def memory_error(error: BaseException) -> CcdError | None:

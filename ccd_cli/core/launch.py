@@ -85,9 +85,12 @@ def _start(rank: int, count: int, port: str, arguments: list[str], stack: ExitSt
     env = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // count))} | os.environ
     env |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
     env |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, _PARENT: str(os.getpid())}
-    said = stack.enter_context(tempfile.TemporaryFile()) if rank else None  # noqa: SIM115
+    said: IO[bytes] | None = None
+    quiet: dict[str, Any] = {}
+    if rank:
+        said = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 (the stack closes it)
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": said}
     command = [sys.executable, "-m", "ccd_cli", *arguments]
-    quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": said} if said is not None else {}
     return _Child(rank, subprocess.Popen(command, env=env, start_new_session=True, **quiet), said)
 
 

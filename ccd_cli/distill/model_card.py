@@ -61,11 +61,11 @@ def model_card(run: Run, state: TrainState, last_loss: float, comparison: list[d
 
 
 def _teachers(run: Run) -> list[str]:
-    networks = run.ensemble.networks
-    shares = [f"{fraction:.0%}" for fraction in run.ensemble.fractions] + ["its errors alone"] * len(networks)
+    networks, shares = run.ensemble.networks, [f"{fraction:.0%}" for fraction in run.ensemble.fractions]
+    shares += ["its errors alone"] * (len(networks) - len(shares))
     return [
         f"| {t.name} | {share} | {t.kind} | {t.license} | `{t.checkpoint_sha256[:16]}` |"
-        for t, share in zip(networks, shares, strict=False)
+        for t, share in zip(networks, shares, strict=True)
     ]
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ccd_cli.config.distill import DistillRecipe
 from ccd_cli.config.settings import DistillSettings
-from ccd_cli.core.compute import choose_compute, memory_error
+from ccd_cli.core.compute import choose_compute, plain_memory_errors
 from ccd_cli.core.errors import CcdError, TrainingStopped
 from ccd_cli.core.processes import by_first, leave, mean
 from ccd_cli.core.report import Report, Silent
@@ -58,24 +58,17 @@ def run(recipe: DistillRecipe, settings: DistillSettings, report: Report) -> Res
     compute = choose_compute(settings.device, settings.precision, settings.threads)
     if not compute.main:
         report = Silent()  # of several processes the first one speaks
-    with Signals() as signals, ExitStack() as stack:
-        try:
-            path, done = by_first(partial(_choose_folder, recipe, settings, report), compute)
-            folder = RunFolder(Path(path))
-            if done:
-                return finished_result(folder)
-            prepared, state = prepare(recipe, folder, settings, compute, report, stack)
-            if signals.received is not None:
-                hint = f"Start with: {folder.resume_command}"
-                raise signals.interruption("Stopped before the first step.", hint)
-            return train(prepared, state, signals, report)
-        except (RuntimeError, MemoryError) as error:
-            plain = memory_error(error)
-            if plain is None:
-                raise
-            raise plain from error
-        finally:
-            leave()
+    with Signals() as signals, ExitStack() as stack, plain_memory_errors():
+        stack.callback(leave)
+        path, done = by_first(partial(_choose_folder, recipe, settings, report), compute)
+        folder = RunFolder(Path(path))
+        if done:
+            return finished_result(folder)
+        prepared, state = prepare(recipe, folder, settings, compute, report, stack)
+        if signals.received is not None:
+            hint = f"Start with: {folder.resume_command}"
+            raise signals.interruption("Stopped before the first step.", hint)
+        return train(prepared, state, signals, report)
 
 
 def _choose_folder(recipe: DistillRecipe, settings: DistillSettings, report: Report) -> tuple[str, bool]:

@@ -22,7 +22,12 @@ def checkpoint_encoder(network: DepthNet) -> None:
         encoder = encoder.model  # timm's FeatureGetterNet
     try:
         encoder.set_grad_checkpointing(True)
-    except (AttributeError, AssertionError, TypeError, NotImplementedError) as error:
+    except (
+        AttributeError,
+        AssertionError,
+        TypeError,
+        NotImplementedError,
+    ) as error:  # encoders refuse in all of these ways
         raise UsageProblem(
             f"student.checkpointing: the encoder '{network.arch.encoder}' does not offer activation checkpointing.",
             "Set it to false, or take another encoder.",

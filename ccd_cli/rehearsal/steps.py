@@ -11,7 +11,7 @@ import torch
 
 from ccd_cli.config.distill import DistillRecipe
 from ccd_cli.config.settings import DistillSettings
-from ccd_cli.core.compute import choose_compute, memory_error
+from ccd_cli.core.compute import choose_compute, plain_memory_errors
 from ccd_cli.core.errors import Interrupted
 from ccd_cli.core.processes import leave
 from ccd_cli.core.report import Report, Silent
@@ -38,17 +38,10 @@ def rehearsal(
     compute = choose_compute(settings.device, settings.precision, settings.threads)
     if not compute.main:
         report = Silent()  # of several processes the first one speaks
-    with Signals() as signals, ExitStack() as stack:
-        try:
-            dry = RunFolder(folder, dry=True)
-            yield *prepare(follow_labels(recipe), dry, settings, compute, report, stack), signals
-        except (RuntimeError, MemoryError) as error:
-            plain = memory_error(error)
-            if plain is None:
-                raise
-            raise plain from error
-        finally:
-            leave()
+    with Signals() as signals, ExitStack() as stack, plain_memory_errors():
+        stack.callback(leave)
+        dry = RunFolder(folder, dry=True)
+        yield *prepare(follow_labels(recipe), dry, settings, compute, report, stack), signals
 
 
 def walk(run: Run, state: TrainState, signals: Signals, count: int, mark: Mark) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -63,7 +65,7 @@ CONFIGS = [
 def test_parts_have_the_loss_and_the_gradient_of_the_whole(values, cuts):
     config = Loss.model_validate(values)
     wanted, gradients = losses(config, [slice(0, IMAGES)])
-    parts = [slice(a, b) for a, b in zip(cuts, cuts[1:], strict=False)]
+    parts = [slice(a, b) for a, b in pairwise(cuts)]
     got, own = losses(config, parts)
     for name in ("loss", "shared", "local_global", "gradient", "anchor", "drift"):
         if name in wanted:
