@@ -61,6 +61,8 @@ class CustomBenchmark:
             about=rule.about or f"{len(self.files)} pairs; {rule.min:g} < {self._value()} < {rule.max:g}",
             floor="image" if rule.cap is None else "range",
             extras=tuple(self.extras),
+            bins=tuple(rule.bins),
+            clouds=rule.clouds,
         )
 
     def __len__(self) -> int:
