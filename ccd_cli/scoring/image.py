@@ -70,10 +70,10 @@ def more_scores(spec: Spec, sample: Sample, depth: NDArray[np.float64]) -> dict[
     scores = geometry_scores(sample, depth)
     scores |= bin_scores(depth, sample, spec.bins)
     if spec.clouds and (camera := sample.depth_camera) is not None:
-        seen = [
+        pred, true = (
             unproject(np.where(sample.mask, each, np.nan).astype(np.float32), camera) for each in (depth, sample.depth)
-        ]
-        scores |= cloud_metrics(*seen)
+        )
+        scores |= cloud_metrics(pred, true)
     if spec.boundary:
         scores["boundary_f1"] = depth_pro_f1(depth, sample.depth, sample.mask)
         scores["moge_boundary_f1"] = moge_f1(depth, sample.depth, sample.mask)
