@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from ccd_cli.benchmarks.pairs import check_apart, open_training_pairs
+from ccd_cli.benchmarks.own.training import check_apart, open_training_pairs
 from ccd_cli.config.pairs import Pairs
 from ccd_cli.core.errors import RecipeError, UsageProblem
 

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from ccd_cli.benchmarks.custom import CustomBenchmark
+from ccd_cli.benchmarks.own.sets import CustomBenchmark
 from ccd_cli.benchmarks.suites import open_pairs
 from ccd_cli.config.pairs import Pairs, Split
 from ccd_cli.core.errors import CcdError, RecipeError, UsageProblem
