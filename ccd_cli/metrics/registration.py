@@ -27,7 +27,7 @@ class Shift(NamedTuple):
     """How far depth lies from its image: right and down, as fractions of the longer side; and whether that is certain.
 
     `gain`: correlation there over the correlation without a shift, of the mean over all images. `certain`: edges agree there, and
-    in 95 of 100 draws of the images, with replacement, the best shift is two pixels at SIDE or more, and not at the end of the reach.
+    in 95 of 100 draws of the images, with replacement, the best shift is two pixels at SIDE or more, not at the end of the reach.
     """
 
     right: float
