@@ -109,8 +109,23 @@ class Anchor(Section):
     """Loss weight; 0 disables it. Scale-invariant losses leave the student's scale free; 0.01 is enough to hold it."""
 
 
+class LogDepth(Section):
+    """Losses in the logarithm of depth, for students of kind `depth` and `metric`, on pixels whose depth is known in the unit that
+    they learn: scale-invariant log + l1 * absolute + gradient * multi-scale gradient."""
+
+    weight: Weight = 0.0
+    """Loss weight; 0 disables it. Students of these kinds need it: the other terms leave their unit free."""
+    focus: Fraction = 0.5
+    """Lambda of the scale-invariant log loss, sqrt(mean d^2 - lambda (mean d)^2): 0.5 as in Depth Anything V2's metric code, 0.85
+    in BTS, 1 leaves the scale free."""
+    l1: Weight = 0.0
+    """Weight of the mean absolute difference of the logarithms."""
+    gradient: Weight = 0.5
+    """Weight of the multi-scale gradient of the difference of the logarithms (MegaDepth), over `loss.gradient.scales`."""
+
+
 class Loss(Section):
-    """Loss terms: L = shared + lambda1 local_global + lambda2 feature + lambda3 gradient (+ anchor) (paper, eq. 9)."""
+    """Loss terms: L = shared + lambda1 local_global + lambda2 feature + lambda3 gradient (+ anchor) (+ depth) (paper, eq. 9)."""
 
     shared: Context = Context()
     """Shared-context term: teacher and student see the same crop."""
@@ -118,6 +133,7 @@ class Loss(Section):
     feature: Feature = Feature()
     gradient: Gradient = Gradient()
     anchor: Anchor = Anchor()
+    depth: LogDepth = LogDepth()
     drop_worst: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     """Fraction of pixels with the largest loss that is ignored in each map (Depth Anything V2: 0.1)."""
 

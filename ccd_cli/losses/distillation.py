@@ -1,4 +1,4 @@
-"""The distillation loss: L = shared + l1 local_global + l2 feature + l3 gradient + anchor (paper, eq. 9)."""
+"""The distillation loss: L = shared + l1 local_global + l2 feature + l3 gradient + anchor + depth (paper, eq. 9)."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from ccd_cli.config.distill import Context, Loss
 from ccd_cli.geometry.boxes import sample_boxes
 from ccd_cli.losses.gradient import gradient_counts, gradient_loss
+from ccd_cli.losses.log_depth import depth_counts, log_gradient_loss, log_l1_loss, silog_loss
 from ccd_cli.losses.normalize import normalize_map
 from ccd_cli.losses.terms import (
     anchor_loss,
@@ -30,12 +31,14 @@ class Prediction:
     """What the student predicts for B images, in its own scale of disparity.
 
     `shared` [B,S,S]: of the crop that the teacher sees too. `local_global` [B,S,S]: of the region that the patches lie in,
-    often the same one. `tokens` [B,L,C]: patch features of the shared crop, at the width of the teacher's.
+    often the same one. `tokens` [B,L,C]: patch features of the shared crop, at the width of the teacher's. `depth` [B,S,S]: of the
+    shared crop, from a student of kind depth or metric, whose disparity is 1 / depth.
     """
 
     shared: Tensor
     local_global: Tensor
     tokens: Tensor | None = None
+    depth: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,8 @@ class Labels:
 
     `shared` [B,S,S] is None where no term needs it, `patches` [B,P,S,S]. `tokens` [B,L',C]: patch features of the primary
     teacher's encoder, if they were asked for. `median` and `mad`: means over all views of the raw label's statistics, in
-    the teacher's own scale of disparity.
+    the teacher's own scale of disparity. `depth` [B,S,S]: depth of the shared crop in the unit that the student learns, where it is
+    known.
     """
 
     shared: LabelMaps | None
@@ -61,6 +65,7 @@ class Labels:
     teacher: str
     median: Tensor
     mad: Tensor
+    depth: LabelMaps | None = None
 
 
 @dataclass(frozen=True)
@@ -80,9 +85,13 @@ def counts(labels: Labels, config: Loss) -> dict[str, Tensor]:
     found, contexts = {}, _label_contexts(labels, config)
     for name, maps in contexts.items():
         found[name] = kept_pixels(maps.valid, config.drop_worst).sum()
-    main = next(iter(contexts.values()))
+    main = next(iter(contexts.values()), labels.shared)
+    assert main is not None, "something is labeled"
+    scales, form = config.gradient.scales, config.gradient.form
     if config.gradient.weight:
-        found["gradient"] = gradient_counts(main.valid, config.gradient.scales, config.gradient.form)
+        found["gradient"] = gradient_counts(main.valid, scales, form)
+    if config.depth.weight and labels.depth is not None:
+        found |= depth_counts(labels.depth.values, labels.depth.valid, scales, form)
     return found | {"maps": usable_maps(main.values, main.valid)}
 
 
@@ -116,6 +125,9 @@ def distillation_loss(
         contexts.append((student, maps.values, maps.valid))
         context: Context = getattr(config, name)
         terms[name] = _context_loss(*contexts[-1], context, config.drop_worst, known.get(name))
+    if not contexts:  # depth alone is learned
+        assert labels.shared is not None
+        contexts.append((prediction.shared.float(), labels.shared.values, labels.shared.valid))
     main, usable = contexts[0], known.get("maps")
     if config.gradient.weight:
         scales, form = config.gradient.scales, config.gradient.form
@@ -125,6 +137,8 @@ def distillation_loss(
         target = match_grid(labels.tokens.float(), tokens.shape[1])
         average = None if whole is None else whole.average
         terms["feature"] = feature_loss(tokens, target, config.feature.margin, average)
+    if config.depth.weight and prediction.depth is not None and labels.depth is not None:
+        terms["depth"] = _depth_loss(prediction.depth.float(), labels.depth, config, known)
     if config.anchor.weight:
         terms["anchor"] = anchor_loss(*main, count=usable)
     loss = torch.stack([getattr(config, name).weight * term for name, term in terms.items()]).sum()
@@ -158,6 +172,18 @@ def _label_contexts(labels: Labels, config: Loss) -> dict[str, LabelMaps]:
         patches = labels.patches
         found["local_global"] = LabelMaps(patches.values.flatten(0, 1), patches.valid.flatten(0, 1))
     return found
+
+
+def _depth_loss(student: Tensor, label: LabelMaps, config: Loss, known: dict[str, Tensor]) -> Tensor:
+    """The terms in the logarithm of depth that are on, together."""
+    rule, maps = config.depth, (student, label.values, label.valid)
+    loss = silog_loss(*maps, rule.focus, known.get("depth_maps"))
+    if rule.l1:
+        loss = loss + rule.l1 * log_l1_loss(*maps, known.get("depth_pixels"))
+    if rule.gradient:
+        scales, form = config.gradient.scales, config.gradient.form
+        loss = loss + rule.gradient * log_gradient_loss(*maps, scales, form, known.get("depth_gradient"))
+    return loss
 
 
 def _context_loss(

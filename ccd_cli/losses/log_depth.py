@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ccd_cli.core.compute import full_precision
-from ccd_cli.losses.gradient import Form, matched_gradients
+from ccd_cli.losses.gradient import Form, gradient_counts, matched_gradients
 from ccd_cli.losses.terms import check_maps, divided
 
 FLOOR = 1e-3
@@ -87,3 +87,12 @@ def seen_pixels(truth: Tensor, mask: Tensor) -> Tensor:
 def seen_maps(truth: Tensor, mask: Tensor) -> Tensor:
     """Return how many maps `silog_loss` takes the mean of: a scalar."""
     return known(truth, mask).any(dim=2).any(dim=1).sum()
+
+
+def depth_counts(truth: Tensor, mask: Tensor, scales: int, form: Form) -> dict[str, Tensor]:
+    """Return what the three losses of maps [B,H,W] are divided by: `depth_maps`, `depth_pixels`, `depth_gradient` [scales]."""
+    return {
+        "depth_maps": seen_maps(truth, mask),
+        "depth_pixels": seen_pixels(truth, mask),
+        "depth_gradient": gradient_counts(known(truth, mask), scales, form),
+    }

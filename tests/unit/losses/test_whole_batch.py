@@ -9,6 +9,7 @@ import torch
 
 from ccd_cli.config.distill import Loss
 from ccd_cli.losses.distillation import LabelMaps, Labels, Prediction, counts, distillation_loss, whole_batch
+from ccd_cli.losses.log_depth import log_gradient_loss, log_l1_loss, silog_loss
 
 IMAGES, PATCHES, SIDE = 4, 2, 32
 FRACTIONS = (1.0, 0.6, 0.3, 0.0)  # of the pixels of each image's labels that are valid
@@ -41,8 +42,10 @@ def losses(config, parts, averages=None):
             "t",
             torch.zeros(()),
             torch.ones(()),
+            LabelMaps(0.5 + shared.values[part], shared.valid[part]),
         )
-        made.append((Prediction(student[part], student[part], tokens[part]), labels, boxes[part]))
+        depth = student[part].exp()
+        made.append((Prediction(student[part], student[part], tokens[part], depth), labels, boxes[part]))
     whole = (
         None if len(parts) == 1 else whole_batch([each[1] for each in made], config, averages or (lambda mean: mean))
     )
@@ -57,6 +60,11 @@ CONFIGS = [
     {"feature": {"weight": 0.0}, "drop_worst": 0.1, "anchor": {"weight": 0.5}},
     {"feature": {"weight": 0.0}, "gradient": {"weight": 2.0, "form": "mean"}, "shared": {"normalization": "global"}},
     {"feature": {"weight": 0.0}, "shared": {"weight": 0.0}, "local_global": {"weight": 1.0, "normalization": "local"}},
+    {"feature": {"weight": 0.0}, "depth": {"weight": 3.0, "l1": 0.5}},
+    {
+        "depth": {"weight": 1.0, "focus": 0.85},
+        **{name: {"weight": 0.0} for name in ("shared", "local_global", "feature", "gradient")},
+    },
 ]
 
 
@@ -67,7 +75,7 @@ def test_parts_have_the_loss_and_the_gradient_of_the_whole(values, cuts):
     wanted, gradients = losses(config, [slice(0, IMAGES)])
     parts = [slice(a, b) for a, b in pairwise(cuts)]
     got, own = losses(config, parts)
-    for name in ("loss", "shared", "local_global", "gradient", "anchor", "drift"):
+    for name in ("loss", "shared", "local_global", "gradient", "anchor", "depth", "drift"):
         if name in wanted:
             assert got[name].item() == pytest.approx(wanted[name].item(), rel=1e-5, abs=1e-7), name
     assert torch.allclose(own[0], gradients[0], rtol=1e-4, atol=1e-7)
@@ -101,3 +109,16 @@ def test_counts_are_those_of_the_labels():
     assert found["shared"] == (per_map - (per_map * 0.5).long()).sum()
     assert found["gradient"].tolist() == [int(shared.valid[:, :: 2**k, :: 2**k].sum()) for k in range(4)]
     assert found["maps"] == 2  # one is flat, one is empty
+
+
+def test_depth_alone_is_its_three_terms():
+    config = Loss.model_validate(CONFIGS[5] | {"depth": {"weight": 2.0, "focus": 0.85, "l1": 0.3, "gradient": 0.7}})
+    student, (tokens, target), shared, patches, boxes = batch()
+    truth = LabelMaps(0.5 + shared.values, shared.valid)
+    labels = Labels(shared, patches, target, "t", torch.zeros(()), torch.ones(()), truth)
+    found = distillation_loss(Prediction(student, student, tokens, student.exp()), labels, boxes, config)
+    maps = (student.exp(), truth.values, truth.valid)
+    parts = silog_loss(*maps, 0.85) + 0.3 * log_l1_loss(*maps) + 0.7 * log_gradient_loss(*maps)
+    assert found["depth"].item() == pytest.approx(parts.item(), rel=1e-6)
+    assert found["loss"].item() == pytest.approx(2 * parts.item(), rel=1e-6)
+    assert not {"shared", "local_global", "gradient", "feature"} & set(found)
