@@ -39,8 +39,15 @@ class Student(Section):
     weights: str | None = None
     """Weights for `pretrained` and `encoder`: a catalog name, a run folder or a checkpoint file. Default: the published
     weights of `arch`; with `arch: timm` and `init: encoder`, timm's ImageNet weights (downloaded by timm)."""
-    kind: Literal["disparity"] = "disparity"
-    """Kind of the student's output. All labels are converted to it before the loss."""
+    kind: Literal["disparity", "depth", "metric"] = "disparity"
+    """Kind of the student's output: affine-invariant `disparity`, scale-invariant `depth`, or `metric` depth in meters. The
+    distillation terms compare disparity (1 / depth) in any case; `depth` and `metric` need `loss.depth`."""
+    max_depth: Positive | None = None
+    """With `kind: metric`: the output is a sigmoid times this many meters, as in the published metric heads (20 indoors, 80
+    outdoors). Default: an exponential, which has no end."""
+    canonical_focal: Positive | None = None
+    """With `kind: metric`: the network learns depth times this / focal length in pixels of what it sees, so that cameras of any
+    focal length agree (300 in Depth Anything 3, 1000 in Metric3D). Needs intrinsics, for predictions in meters too."""
     freeze_encoder: bool = False
     """Train only the depth head."""
     checkpointing: bool = False

@@ -39,6 +39,7 @@ def contradictions(recipe: DistillRecipe) -> list[tuple[str, str]]:
         found.append(
             ("student.checkpointing", "has no effect with `freeze_encoder`: a frozen encoder keeps no activations")
         )
+    found += _kind_of(recipe)
     if crops.patch_min > crops.patch_max:
         found.append(("crops.patch_min", f"{crops.patch_min} is larger than crops.patch_max {crops.patch_max}"))
     for key, context in (("shared", loss.shared), ("local_global", loss.local_global)):
@@ -46,7 +47,7 @@ def contradictions(recipe: DistillRecipe) -> list[tuple[str, str]]:
             found.append(
                 (f"loss.{key}.levels", f"{context.levels}: each level must be a larger multiple of the previous one")
             )
-    if loss.shared.weight == 0 and loss.local_global.weight == 0:
+    if loss.shared.weight == 0 and loss.local_global.weight == 0 and not loss.depth.weight:
         found.append(("loss", "both contexts have weight 0: there is no loss"))
     if loss.local_global.unit == "region" and crops.region == "own" and loss.shared.weight:
         found.append(("loss.local_global.unit", "`region` needs `crops.region: shared`, or no shared context"))
@@ -61,6 +62,29 @@ def contradictions(recipe: DistillRecipe) -> list[tuple[str, str]]:
         for key in ("scale_jitter", "shift_jitter"):
             if recipe.mixing != "select" and getattr(teacher.noise, key):
                 found.append((f"teachers.{i}.noise.{key}", f"has no effect with `mixing: {recipe.mixing}`"))
+    return found
+
+
+def _kind_of(recipe: DistillRecipe) -> list[tuple[str, str]]:
+    """Return what does not go with the kind of depth that the student learns."""
+    student, loss = recipe.student, recipe.loss
+    found = [
+        (f"student.{key}", f"is for `kind: metric`, not for {student.kind}")
+        for key in ("max_depth", "canonical_focal")
+        if getattr(student, key) is not None and student.kind != "metric"
+    ]
+    if student.max_depth is not None and student.canonical_focal is not None:
+        found.append(
+            ("student.canonical_focal", "and `max_depth` exclude each other: a range in meters differs with the camera")
+        )
+    if student.kind == "disparity":
+        if loss.depth.weight:
+            found.append(("loss.depth.weight", "needs a student of kind depth or metric"))
+        return found
+    if not loss.depth.weight:
+        found.append(("loss.depth.weight", f"must be above 0 for `kind: {student.kind}`: no other term fixes its unit"))
+    if loss.anchor.weight:
+        found.append(("loss.anchor.weight", f"is for disparity: `kind: {student.kind}` has a unit of its own"))
     return found
 
 

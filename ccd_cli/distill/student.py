@@ -8,28 +8,51 @@ from typing import Any
 
 import torch
 
-from ccd_cli.config.distill import DistillRecipe
+from ccd_cli.config.distill import DistillRecipe, Student
 from ccd_cli.core.errors import CheckpointError, TeacherError, UsageProblem
+from ccd_cli.geometry.kinds import Kind
 from ccd_cli.models.arch import Arch, check_crop_size, get_arch, timm_arch
 from ccd_cli.models.checkpoint import load_encoder, load_model
 from ccd_cli.models.depth_net import DepthNet
 from ccd_cli.teachers.load import ModelRef, resolve_model
 
 
-def student_arch(name: str, encoder: str | None, features: int, init: str) -> Arch:
+def student_arch(chosen: Student) -> Arch:
     """Return the architecture of a recipe's `student`; raises CcdError for unknown names.
 
-    An encoder that begins from timm's own weights gets the input statistics that those were trained with.
+    An encoder that begins from timm's own weights gets the input statistics that those were trained with. A network that learns
+    another kind of depth than the named one gets another last function.
     """
-    arch = timm_arch(encoder, features=features) if name == "timm" and encoder else get_arch(name)
-    if name == "timm" and encoder and init == "encoder" and (config := _pretrained_config(encoder)) is not None:
+    name, encoder = chosen.arch, chosen.encoder
+    arch = timm_arch(encoder, features=chosen.features) if name == "timm" and encoder else get_arch(name)
+    if name == "timm" and encoder and chosen.init == "encoder" and (config := _pretrained_config(encoder)) is not None:
         arch = replace(arch, mean=tuple(config.mean), std=tuple(config.std))
-    if arch.kind != "disparity":
-        raise UsageProblem(
-            f"student.arch: {name} predicts {arch.kind}; students learn disparity.",
-            "Take a relative architecture, for instance depth-anything-v2-small.",
-        )
-    return arch
+    if chosen.kind == "disparity":
+        if arch.kind != "disparity":
+            raise UsageProblem(
+                f"student.arch: {name} predicts {arch.kind}, and student.kind is disparity.",
+                "Take a relative architecture, for instance depth-anything-v2-small, or set student.kind.",
+            )
+        return arch
+    return _of_kind(arch, chosen)
+
+
+def _of_kind(arch: Arch, chosen: Student) -> Arch:
+    """The architecture with the output of a student of kind depth or metric."""
+    if chosen.kind == arch.kind == "metric" and chosen.canonical_focal is None and not chosen.max_depth:
+        return arch  # the published range
+    if arch.sky:
+        raise UsageProblem(f"student.arch: {arch.name} has a sky branch, which students do not learn.", "Take another.")
+    kind: Kind = (
+        "metric" if chosen.kind == "metric" and chosen.canonical_focal is None else "depth"
+    )  # meters with a focal length
+    return replace(
+        arch,
+        kind=kind,
+        activation="sigmoid" if chosen.max_depth else "exp",
+        max_depth=chosen.max_depth,
+        canonical_focal=chosen.canonical_focal,
+    )
 
 
 def _pretrained_license(encoder: str) -> str:
@@ -59,7 +82,7 @@ def first_license(recipe: DistillRecipe, weights: ModelRef | None) -> list[str]:
 def find_student(recipe: DistillRecipe) -> tuple[Arch, ModelRef | None]:
     """Return the student's architecture and where its first weights come from, checked to be there."""
     chosen = recipe.student
-    arch = student_arch(chosen.arch, chosen.encoder, chosen.features, chosen.init)
+    arch = student_arch(chosen)
     check_crop_size(arch, recipe.crops.size)
     if chosen.init == "scratch" or (chosen.arch == "timm" and chosen.weights is None):
         return arch, None
@@ -90,14 +113,29 @@ def build_student(arch: Arch, init: str, weights: Path | None, seed: int) -> Dep
             ) from error
     if init == "pretrained" and weights is not None:
         model = load_model(weights, None if arch.family == "student" else arch.name)
-        if (model.arch.encoder, model.arch.features, model.arch.kind) != (arch.encoder, arch.features, arch.kind):
+        found, wanted = (_outputs(each) for each in (model.arch, arch))
+        if found != wanted:
+            told = [f"{each.name} ({each.features} features, {_output_words(each)})" for each in (model.arch, arch)]
             raise CheckpointError(
-                f"{weights} holds {model.arch.name} ({model.arch.features} features), the recipe's student is {arch.name} "
-                f"({arch.features} features).",
-                "Set student.arch, student.encoder and student.features to match, or use student.init: encoder.",
+                f"{weights} holds {told[0]}, the recipe's student is {told[1]}.",
+                "Set the keys of `student` to match, or use student.init: encoder.",
             )
         return model
     model = DepthNet(arch)
     if init == "encoder" and weights is not None:
         load_encoder(model, weights)
     return model
+
+
+def _outputs(arch: Arch) -> tuple[object, ...]:
+    """What must agree before all weights are taken over."""
+    return arch.encoder, arch.features, arch.kind, arch.activation, arch.max_depth, arch.canonical_focal
+
+
+def _output_words(arch: Arch) -> str:
+    words: list[str] = [arch.kind]
+    if arch.max_depth:
+        words.append(f"up to {arch.max_depth:g} m")
+    if arch.canonical_focal:
+        words.append(f"canonical focal length {arch.canonical_focal:g}")
+    return ", ".join(words)

@@ -1,0 +1,92 @@
+"""The network to train: its output for each kind of depth, and what must agree before weights are taken over."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ccd_cli.config.distill import Student
+from ccd_cli.config.load import check_recipe
+from ccd_cli.core.errors import CheckpointError, RecipeError, UsageProblem
+from ccd_cli.distill.student import build_student, student_arch
+from ccd_cli.models.checkpoint import save_model
+
+TIMM = {"arch": "timm", "encoder": "mobilenetv4_conv_small", "features": 16, "init": "scratch"}
+BASE = {"name": "x", "images": "p", "teachers": ["builtin:tiny"]}
+
+
+def arch(**keys):
+    return student_arch(Student.model_validate(TIMM | keys))
+
+
+def test_each_kind_has_its_output():
+    assert (arch().kind, arch().activation) == ("disparity", "relu")
+    assert (arch(kind="depth").kind, arch(kind="depth").activation) == ("depth", "exp")
+    ranged = arch(kind="metric", max_depth=20.0)
+    assert (ranged.kind, ranged.activation, ranged.max_depth) == ("metric", "sigmoid", 20.0)
+    camera = arch(kind="metric", canonical_focal=300.0)
+    assert (camera.kind, camera.canonical_focal) == ("depth", 300.0), "meters once a focal length is known"
+    published = student_arch(
+        Student.model_validate({"arch": "depth-anything-v2-metric-indoor-small", "kind": "metric"})
+    )
+    assert (published.max_depth, published.kind) == (20.0, "metric")
+    relative = student_arch(Student.model_validate({"arch": "depth-anything-v2-small", "kind": "metric"}))
+    assert (relative.kind, relative.activation) == ("metric", "exp")
+
+
+@pytest.mark.parametrize(
+    ("keys", "word"),
+    [
+        ({"arch": "depth-anything-v2-metric-indoor-small"}, "student.kind is disparity"),
+        ({"arch": "depth-anything-3-mono-large", "kind": "metric"}, "sky branch"),
+    ],
+)
+def test_outputs_that_do_not_go_with_a_kind(keys, word):
+    with pytest.raises(UsageProblem, match=word):
+        student_arch(Student.model_validate(keys))
+
+
+def test_weights_of_another_output_are_not_taken_for_this_one(tmp_path):
+    made = build_student(arch(), "scratch", None, 0)
+    save_model(tmp_path / "d.safetensors", made, made.arch)
+    with pytest.raises(CheckpointError, match=r"disparity\).*the recipe's student is .* metric, up to 20 m"):
+        build_student(arch(kind="metric", max_depth=20.0), "pretrained", tmp_path / "d.safetensors", 0)
+    begun = build_student(arch(kind="metric", max_depth=20.0), "encoder", tmp_path / "d.safetensors", 0)
+    for name, value in made.encoder.state_dict().items():
+        assert torch.equal(begun.encoder.state_dict()[name], value), name
+    depth = begun.eval()(begun.normalize(torch.rand(1, 3, 64, 64)))
+    assert (depth > 0).all() and (depth < 20).all()
+
+
+@pytest.mark.parametrize(
+    ("keys", "key"),
+    [
+        ({"student": {"kind": "metric"}}, "loss.depth.weight"),
+        ({"loss": {"depth": {"weight": 1.0}}}, "loss.depth.weight"),
+        ({"student": {"kind": "depth", "max_depth": 9.0}, "loss": {"depth": {"weight": 1.0}}}, "student.max_depth"),
+        ({"student": {"canonical_focal": 300.0}}, "student.canonical_focal"),
+        (
+            {"student": {"kind": "metric"}, "loss": {"depth": {"weight": 1.0}, "anchor": {"weight": 0.1}}},
+            "loss.anchor.weight",
+        ),
+        (
+            {
+                "student": {"kind": "metric", "max_depth": 9.0, "canonical_focal": 300.0},
+                "loss": {"depth": {"weight": 1.0}},
+            },
+            "student.canonical_focal",
+        ),
+    ],
+)
+def test_contradictions(keys, key):
+    with pytest.raises(RecipeError) as caught:
+        check_recipe(BASE | keys, "t")
+    assert [name for name, _ in caught.value.problems] == [key]
+
+
+def test_depth_may_be_all_that_is_learned():
+    nothing = {name: {"weight": 0.0} for name in ("shared", "local_global", "feature", "gradient")}
+    recipe = check_recipe(BASE | {"student": {"kind": "metric"}, "loss": nothing | {"depth": {"weight": 1.0}}}, "t")
+    assert recipe.student.kind == "metric"
+    with pytest.raises(RecipeError, match="there is no loss"):
+        check_recipe(BASE | {"loss": nothing}, "t")
