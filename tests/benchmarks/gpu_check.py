@@ -11,6 +11,7 @@ missed, a test fails or a part does not finish (with --small no bar is judged: t
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import os
 import signal
@@ -113,13 +114,13 @@ def tests_in(path: Path) -> dict[str, Any]:
     return {"passed": len(cases) - len(failed) - skipped, "failed": failed, "skipped": skipped}
 
 
-def rows(done: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the table: what, its value, and where there is a bar, the bar and whether it is met."""
+def rows(done: list[dict[str, Any]], judged: bool) -> list[dict[str, Any]]:
+    """Return the table: what, its value, and where bars are `judged` and there is one, the bar and whether it is met."""
     made: list[dict[str, Any]] = []
 
     def add(what: str, value: float, text: str, bar: str = "") -> None:
-        row: dict[str, Any] = {"what": what, "value": value, "text": text, "bar": "", "met": None}
-        if bar:
+        row: dict[str, Any] = {"what": what, "value": value, "text": text, "of": bar, "bar": "", "met": None}
+        if bar and judged:
             sign, limit = BARS[bar]
             row |= {"bar": f"{sign} {limit:g}", "met": value >= limit if sign == ">=" else value <= limit}
         made.append(row)
@@ -169,22 +170,21 @@ def problems(done: list[dict[str, Any]], judged: bool) -> list[str]:
         found += [f"failed: {name}" for name in tests.get("failed", [])]
         if tests and not tests["passed"]:
             found.append("no test ran")
-    measured = rows(done)
+    measured = rows(done, judged)
     if judged:
         found += [f"{r['what']}: {r['text']}, asked for {r['bar']}" for r in measured if r["met"] is False]
-        bars = {bar for bar in BARS if not any(r["met"] is not None and bar in r["what"] for r in measured)}
-        found += [f"{bar}: not measured" for bar in BARS if bar in bars and "predict" not in bar]
+        found += [f"{bar}: not measured" for bar in BARS if all(r["of"] != bar for r in measured)]
     return found
 
 
-def markdown(done: list[dict[str, Any]], about: str, wrong: list[str]) -> str:
+def markdown(done: list[dict[str, Any]], about: str, judged: bool) -> str:
     """Return the page."""
     lines = [about, "", "| | | bar | met |", "|---|---|---|---|"]
     met = {None: "", True: "yes", False: "**no**"}
-    lines += [f"| {row['what']} | {row['text']} | {row['bar']} | {met[row['met']]} |" for row in rows(done)]
+    lines += [f"| {row['what']} | {row['text']} | {row['bar']} | {met[row['met']]} |" for row in rows(done, judged)]
     lines += ["", "| part | state | seconds |", "|---|---|---|"]
     lines += [f"| {each['part']} | {each['state']} | {each['seconds']:.0f} |" for each in done]
-    return "\n".join([*lines, "", *(f"* {line}" for line in wrong or ["Nothing is missing."])]) + "\n"
+    return "\n".join([*lines, "", *(f"* {line}" for line in problems(done, judged) or ["Nothing is missing."])]) + "\n"
 
 
 def measure_prediction(args: argparse.Namespace) -> None:
@@ -196,6 +196,7 @@ def measure_prediction(args: argparse.Namespace) -> None:
 
     from ccd_cli.bench.photos import photos
     from ccd_cli.bench.results import ratios
+    from ccd_cli.bench.subjects import native
     from ccd_cli.core.compute import choose_compute
     from ccd_cli.core.files import write_json
     from ccd_cli.core.report import Silent
@@ -214,11 +215,11 @@ def measure_prediction(args: argparse.Namespace) -> None:
         56 if args.small else 518,
     )
     compute = choose_compute(args.device, "fp32" if args.device == "cpu" else "bf16")
-    network = DepthNet(get_arch(name)).eval()
+    with torch.device(compute.device):
+        network = (native("builtin:tiny", None, "fp32").model if args.small else DepthNet(get_arch(name))).eval()
+    network.reset_statistics(compute.device)
+    bare = copy.deepcopy(network)
     teacher = NativeTeacher(network, name, precision=compute.precision).to(compute.device)
-    bare = DepthNet(network.arch).eval()
-    bare.load_state_dict(network.state_dict())
-    bare.to(compute.device)
     folder = args.out.parent / f"{args.out.stem}.files"
     folder.mkdir(parents=True, exist_ok=True)
     paths = photos(None, count, folder)
@@ -250,7 +251,7 @@ def measure_prediction(args: argparse.Namespace) -> None:
         found = {key: 1 / median(values) for key, values in taken.items()}
         ratio = ratios(taken["naive"], taken["ours"])
         assert ratio is not None
-        write_json(args.out, {"arch": name, **found, "ratio": ratio["median"], "seconds": taken})
+        write_json(args.out, {"arch": network.arch.name, **found, "ratio": ratio["median"], "seconds": taken})
 
 
 def main() -> int:
@@ -268,23 +269,22 @@ def main() -> int:
     from ccd_cli.core.files import write_json, write_text
 
     end, done = time.monotonic() + args.seconds, list[dict[str, Any]]()
-    about, wrong = f"`{' '.join(['python', 'tests/benchmarks/gpu_check.py', *sys.argv[1:]])}`", list[str]()
+    about, judged = f"`{' '.join(['python', 'tests/benchmarks/gpu_check.py', *sys.argv[1:]])}`", not args.small
     for part in parts(args):
         left = end - time.monotonic()
         done.append(run(part, left) if left > 5 else {"part": part.name, "state": "no time left", "seconds": 0.0})
         if part.name == "step" and "found" in done[-1]:
             about = f"{about}: {done[-1]['found']['device']}, torch {done[-1]['found']['machine']['versions']['torch']}"
-        wrong = problems(done, judged=not args.small)
         write_json(
             args.out / "gpu_check.json",
-            {"about": about, "bars": BARS, "parts": done, "rows": rows(done), "wrong": wrong},
+            {"about": about, "parts": done, "rows": rows(done, judged), "wrong": problems(done, judged)},
         )
-        write_text(args.out / "gpu_check.md", markdown(done, about, wrong))
+        write_text(args.out / "gpu_check.md", markdown(done, about, judged))
     print((args.out / "gpu_check.md").read_text())
     for each in done:
         if "said" in each:
             print(f"--- {each['part']}\n{each['said']}", file=sys.stderr)
-    return int(bool(wrong))
+    return int(bool(problems(done, judged)))
 
 
 if __name__ == "__main__":
