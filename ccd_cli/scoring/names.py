@@ -17,6 +17,12 @@ NAMES = {
     "pair_accuracy": "pair accuracy",
     "tae": "TAE",
 }
+MEANING = {
+    "abs_rel": "AbsRel: mean relative error, lower is better. δ1: fraction of pixels within 25 %, higher is better.",
+    "pair_accuracy": "Pair accuracy: fraction of pairs whose closer point is predicted closer, higher is better; chance is 0.5.",
+    "tae": "TAE: temporal alignment error, lower is better; 0 where the frames of a clip agree with each other.",
+}
+"""What metrics mean, where a page holds them."""
 
 
 def display_name(key: str) -> str:
