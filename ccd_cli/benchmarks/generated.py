@@ -100,13 +100,13 @@ class HeldOutScenes:
 
     def read(self, index: int) -> Sample:
         """Render one scene. Raises ImageError where nothing in it is near enough to be scored."""
-        rgb, disparity = self.source.read(index)
+        rgb, disparity, focal = self.source.read(index)
         valid = disparity > 1 / FARTHEST
         name = self.names()[index]
         if not valid.any():
             raise ImageError(f"{name}: nothing is nearer than {FARTHEST:g} m")
         depth = np.where(valid, 1.0 / np.where(valid, disparity, 1.0), np.nan).astype(np.float32)
-        return Sample(name, rgb, depth, valid)
+        return Sample(name, rgb, depth, valid, Camera(focal, focal, rgb.shape[1] / 2, rgb.shape[0] / 2))
 
     def fingerprint(self, index: int) -> str:
         """Nothing: the seed is in the name."""

@@ -5,6 +5,7 @@ B images of side S with P patches each. Networks see all shared views first, the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -33,7 +34,7 @@ class Example:
 
     teacher: the clean views; None where every teacher's maps are precomputed. student and own: see `StudentViews`. boxes:
     footprints of the patches in that region as (top, left, side) fractions. precomputed: maps float32 of the clean views
-    by the index of the teacher that they stand for.
+    by the index of the teacher that they stand for. focal: focal length in pixels of the student's first view, NaN if unknown.
     """
 
     teacher: ImageViews | None
@@ -42,6 +43,7 @@ class Example:
     boxes: np.ndarray
     path: Path
     precomputed: dict[int, ImageViews] = field(default_factory=dict)
+    focal: float = math.nan
 
     def flipped(self) -> Self:
         """Return the crops of the mirrored image: every view and map mirrored left to right, boxes where the patches then lie."""
@@ -113,7 +115,7 @@ class StudentViews:
 class Batch:
     """Views of B images: pixels uint8, boxes [B,P,3] float32; see `Example`.
 
-    precomputed holds maps [B,S,S] and [B,P,S,S] by teacher, of the teachers for which every image has them.
+    precomputed holds maps [B,S,S] and [B,P,S,S] by teacher, of the teachers for which every image has them. focal: float32 [B].
     """
 
     teacher: TeacherViews | None
@@ -121,6 +123,7 @@ class Batch:
     boxes: Tensor
     precomputed: dict[int, TeacherViews]
     paths: list[Path]
+    focal: Tensor | None = None
 
     def to(self, device: torch.device) -> Self:
         """Return the batch on a device."""
@@ -130,6 +133,7 @@ class Batch:
             boxes=self.boxes.to(device, non_blocking=True),
             precomputed={index: maps.to(device) for index, maps in self.precomputed.items()},
             paths=self.paths,
+            focal=None if self.focal is None else self.focal.to(device, non_blocking=True),
         )
 
 
@@ -152,6 +156,7 @@ def collate(examples: Sequence[Example]) -> Batch:
         boxes=_tensor([example.boxes for example in examples]),
         precomputed={teacher: _batch_of([e.precomputed[teacher] for e in examples]) for teacher in sorted(known)},
         paths=[example.path for example in examples],
+        focal=torch.tensor([example.focal for example in examples], dtype=torch.float32),
     )
 
 

@@ -9,45 +9,53 @@ from pathlib import Path
 
 import numpy as np
 
+from ccd_cli.data.truth import GroundTruth, Pairs, RenderedTruth
 from ccd_cli.media.photos import read_photo
 from ccd_cli.scenes.source import SceneSource
 
 
 @dataclass(frozen=True)
 class Source:
-    """Photos, then scenes. An image's name is its path, or `scene-SEED`."""
+    """Photos, then pairs of them with ground truth, then scenes. An image's name is its path, or `scene-SEED`."""
 
     photos: list[Path]
     scenes: SceneSource | None = None
-    _cache: dict[int, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict, compare=False, repr=False)
+    pairs: Pairs | None = None
+    _cache: dict[int, tuple[np.ndarray, np.ndarray, float]] = field(default_factory=dict, compare=False, repr=False)
 
     def __len__(self) -> int:
-        return len(self.photos) + (self.scenes.count if self.scenes else 0)
+        return self.files + (self.scenes.count if self.scenes else 0)
+
+    @cached_property
+    def paths(self) -> list[Path]:
+        """Return the files of all images that have one."""
+        return [*self.photos, *(self.pairs.paths if self.pairs else ())]
 
     @property
     def files(self) -> int:
         """Return how many images are read from files."""
-        return len(self.photos)
+        return len(self.paths)
 
     def name(self, index: int) -> Path:
         """Return what an image is called in lists."""
-        if index < len(self.photos):
-            return self.photos[index]
+        if index < self.files:
+            return self.paths[index]
         assert self.scenes is not None
-        return Path(f"scene-{self.scenes.first + index - len(self.photos)}")
+        return Path(f"scene-{self.scenes.first + index - self.files}")
 
-    def read(self, index: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """Return (uint8 RGB (H,W,3), true disparity (H,W) or None); raises ImageError for an unreadable photo."""
+    def read(self, index: int) -> tuple[np.ndarray, GroundTruth | None]:
+        """Return (uint8 RGB (H,W,3), its ground truth or None); raises ImageError for a file that cannot be read."""
         if index < len(self.photos):
             return read_photo(self.photos[index]), None
+        if index < self.files:
+            assert self.pairs is not None
+            return self.pairs.read(index - len(self.photos))
         assert self.scenes is not None
-        number = index - len(self.photos)
-        if number in self._cache:
-            return self._cache[number]
-        made = self.scenes.read(number)
+        number = index - self.files
+        made = self._cache.get(number) or self.scenes.read(number)
         if len(self._cache) < self.scenes.kept:
             self._cache[number] = made
-        return made
+        return made[0], RenderedTruth(made[1], made[2])
 
     @cached_property
     def digest(self) -> str:
@@ -55,5 +63,6 @@ class Source:
         text = (
             "\n".join(path.as_posix() for path in self.photos)
             + f"\n{self.scenes and replace(self.scenes, cache_bytes=0)}"
+            + (f"\n{self.pairs.digest}" if self.pairs else "")
         )
         return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()

@@ -8,28 +8,70 @@ from typing import Protocol
 
 import numpy as np
 
-from ccd_cli.data.crops import Region
+from ccd_cli.data.crops import Region, crop_map
+
+
+class GroundTruth(Protocol):
+    """The true disparity of one image: its unit, 1 / meter where `metric`, and its camera.
+
+    `focal`: focal length in pixels of the image, None where nobody knows it.
+    """
+
+    @property
+    def metric(self) -> bool:
+        """Whether it is in 1 / meter, and not in a unit of its own."""
+        ...
+
+    @property
+    def focal(self) -> float | None:
+        """Focal length in pixels of the image, None where nobody knows it."""
+        ...
+
+    def crop(self, region: Region, size: int) -> np.ndarray:
+        """Return the disparity of a square region at (size, size), float32, NaN where it is unknown."""
+        ...
 
 
 @dataclass(frozen=True)
-class Truth:
-    """Measured depth of one image: float32 (h, w), NaN where it is unknown.
+class RenderedTruth:
+    """Exact disparity float32 (H, W) of a rendered scene, in 1 / meter; sky is 0."""
 
-    It may have another size than the image, of the same view. `metric`: in meters, else in a unit of its own. `focal`: focal length
-    in pixels of the *image*, None where nobody knows it.
+    disparity: np.ndarray
+    focal: float | None = None
+    metric: bool = True
+
+    def crop(self, region: Region, size: int) -> np.ndarray:
+        """See `GroundTruth`: by area when smaller, else bilinear."""
+        return crop_map(self.disparity, region, size)
+
+
+@dataclass(frozen=True)
+class MeasuredTruth:
+    """Measured depth float32 (h, w) of an image of `shape` (H, W), NaN where it is unknown, infinite in the sky.
+
+    It may have another size than the image, of the same view. `metric`: in meters, else in a unit of its own.
     """
 
     depth: np.ndarray
+    shape: tuple[int, int]
     metric: bool
     focal: float | None = None
+
+    def crop(self, region: Region, size: int) -> np.ndarray:
+        """See `GroundTruth` and `crop_truth`."""
+        depth = crop_truth(self.depth, self.shape, region, size)
+        return np.divide(1.0, depth, where=depth > 0, out=np.full_like(depth, np.nan))
 
 
 class Pairs(Protocol):
     """Images with ground truth, by number."""
 
-    paths: list[Path]
+    @property
+    def paths(self) -> list[Path]:
+        """Return the files of the images."""
+        ...
 
-    def read(self, index: int) -> tuple[np.ndarray, Truth]:
+    def read(self, number: int) -> tuple[np.ndarray, MeasuredTruth]:
         """Return (uint8 RGB (H, W, 3), its truth); raises ImageError for files that are damaged or do not belong together."""
         ...
 

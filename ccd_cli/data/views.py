@@ -6,6 +6,7 @@ alone, so that a resumed run, or another process, sees exactly the same views.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -22,8 +23,9 @@ from ccd_cli.core.errors import CcdError, ImageError
 from ccd_cli.core.seeding import Draw, step_seed
 from ccd_cli.data.augment import Augmentation, augment
 from ccd_cli.data.batch import Batch, Example, ImageViews, collate
-from ccd_cli.data.crops import Patch, Region, crop_image, crop_map, draw_boxes, footprint, inside
+from ccd_cli.data.crops import Patch, Region, crop_image, draw_boxes, footprint, inside
 from ccd_cli.data.source import Source
+from ccd_cli.data.truth import GroundTruth
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class ViewConfig:
 
 def make_views(
     photo: np.ndarray,
-    ground_truth: np.ndarray | None,
+    ground_truth: GroundTruth | None,
     rng: np.random.Generator,
     config: ViewConfig,
     augmentation: Augmentation,
@@ -68,8 +70,8 @@ def make_views(
     precomputed = {}
     if ground_truth is not None and config.ground_truth_teacher is not None:
         precomputed[config.ground_truth_teacher] = ImageViews(
-            crop_map(ground_truth, first, size) if config.labels_whole else None,
-            np.array([crop_map(ground_truth, box, size) for box in boxes], np.float32).reshape(-1, size, size),
+            ground_truth.crop(first, size) if config.labels_whole else None,
+            np.array([ground_truth.crop(box, size) for box in boxes], np.float32).reshape(-1, size, size),
         )
     return Example(
         teacher=ImageViews(
@@ -81,6 +83,7 @@ def make_views(
         boxes=np.array([footprint(holder, box) for box in boxes], np.float32).reshape(-1, len(Patch._fields)),
         path=path,
         precomputed=precomputed,
+        focal=math.nan if ground_truth is None or not ground_truth.focal else ground_truth.focal * size / first.side,
     )
 
 
@@ -160,7 +163,7 @@ class PhotoStream:
         height, width = photo.shape[:2]
         side, size, teacher = min(height, width), self.config.size, self.config.ground_truth_teacher
         middle = Region((height - side) // 2, (width - side) // 2, side)
-        precomputed = {} if ground_truth is None or teacher is None else {teacher: crop_map(ground_truth, middle, size)}
+        precomputed = {} if ground_truth is None or teacher is None else {teacher: ground_truth.crop(middle, size)}
         return Sample(crop_image(photo, middle, size), precomputed)
 
     def mark_bad(self, path: Path, reason: str) -> None:

@@ -21,11 +21,14 @@ class SceneSource:
     first: int = 0
     cache_bytes: int = 0
 
-    def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return (uint8 RGB (H,W,3), ground-truth disparity float32 (H,W) in 1 / meter; sky is 0) of scene `index`."""
+    def read(self, index: int) -> tuple[np.ndarray, np.ndarray, float]:
+        """Return (uint8 RGB (H,W,3), ground-truth disparity float32 (H,W) in 1 / meter, focal length in pixels) of scene `index`.
+
+        The disparity of sky is 0.
+        """
         made = render([self.first + index], self.height, self.width, family=self.family)
-        depth = made.depth[0].numpy()
-        return np.ascontiguousarray(made.rgb[0].permute(1, 2, 0).numpy()), (1.0 / depth).astype(np.float32)
+        rgb = np.ascontiguousarray(made.rgb[0].permute(1, 2, 0).numpy())
+        return rgb, (1.0 / made.depth[0].numpy()).astype(np.float32), float(made.intrinsics[0, 0])
 
     @property
     def kept(self) -> int:

@@ -17,7 +17,7 @@ from ccd_cli.config.pairs import Pairs, Split
 from ccd_cli.core.errors import CcdError, RecipeError, UsageProblem
 from ccd_cli.core.parse import read_text
 from ccd_cli.core.paths import expand_home
-from ccd_cli.data.truth import Truth
+from ccd_cli.data.truth import MeasuredTruth
 
 SHOWN = 3
 
@@ -35,13 +35,15 @@ class PairSource:
         """Return the files of the images."""
         return [self.sets[place].root / self.sets[place].files[index][0] for place, index in self.order]
 
-    def read(self, number: int) -> tuple[np.ndarray, Truth]:
+    def read(self, number: int) -> tuple[np.ndarray, MeasuredTruth]:
         """Return (uint8 RGB (H,W,3), its truth); raises ImageError, as `CustomBenchmark.read`."""
         place, index = self.order[number]
         benchmark = self.sets[place]
         sample = benchmark.read(index)
         depth = np.where(sample.mask, sample.depth, np.float32(np.nan)).astype(np.float32)
-        return sample.rgb, Truth(depth, benchmark.spec.metric, sample.camera.fx if sample.camera else None)
+        focal = sample.camera.fx if sample.camera else None
+        height, width = sample.rgb.shape[:2]
+        return sample.rgb, MeasuredTruth(depth, (height, width), benchmark.spec.metric, focal)
 
     @cached_property
     def digest(self) -> str:

@@ -23,7 +23,7 @@ def scenes():
     source = SceneSource(COUNT, HEIGHT, WIDTH, "room", 0)
     made = []
     for number in range(COUNT):
-        image, disparity = source.read(number)
+        image, disparity, _ = source.read(number)
         with np.errstate(divide="ignore"):
             made.append((image, 1.0 / disparity))
     return made

@@ -1,14 +1,17 @@
 """Crops, augmentation and the seeded stream of views."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from ccd_cli.core.errors import CcdError
 from ccd_cli.data.augment import Augmentation, augment
-from ccd_cli.data.batch import StudentViews, TeacherViews
+from ccd_cli.data.batch import StudentViews, TeacherViews, collate
 from ccd_cli.data.crops import Region, crop_image, draw_patches, draw_region, footprint, inside
 from ccd_cli.data.source import Source
+from ccd_cli.data.truth import MeasuredTruth
 from ccd_cli.data.views import PhotoStream, ViewConfig, batches
 from ccd_cli.media.find import list_photos
 from ccd_cli.scenes.source import SceneSource
@@ -200,7 +203,8 @@ def test_photos_come_before_scenes_and_the_sequence_has_a_hash(photos):
     assert both.name(0) == files[0]
     assert str(both.name(len(files))) == "scene-7"
     assert both.read(0)[1] is None
-    assert both.read(len(files))[1].shape == (48, 64)
+    truth = both.read(len(files))[1]
+    assert truth.disparity.shape == (48, 64) and truth.metric and truth.focal > 30
     hashes = {
         Source(files).digest,
         both.digest,
@@ -210,12 +214,43 @@ def test_photos_come_before_scenes_and_the_sequence_has_a_hash(photos):
     assert len(hashes) == 4
 
 
+class TwoPairs:
+    """Two images of 40 x 60 with depth at half their size, known on the left; the second has no unit and no camera."""
+
+    paths = (Path("a.png"), Path("b.png"))
+    digest = "two"
+
+    def read(self, number):
+        depth = np.full((20, 30), 2.0 + number, np.float32)
+        depth[:, 15:] = np.nan
+        image = np.full((40, 60, 3), 100 + number, np.uint8)
+        return image, MeasuredTruth(depth, (40, 60), number == 0, 50.0 if number == 0 else None)
+
+
+def test_pairs_bring_their_measured_disparity_and_their_focal_length():
+    config = ViewConfig(32, 16, 2, 0.3, 0.6, False, shared=True, local_global=True, ground_truth_teacher=0)
+    source = Source([], SceneSource(count=1, height=48, width=64), TwoPairs())
+    assert [str(source.name(i)) for i in range(len(source))] == ["a.png", "b.png", "scene-0"]
+    views = PhotoStream(source, 0, config, NO_CHANGE, lambda *_: None)
+    seen = {str(views[i].path): views[i] for i in range(30)}
+    for name, value in (("a.png", 0.5), ("b.png", 1 / 3)):
+        maps = seen[name].precomputed[0]
+        there = np.concatenate([maps.shared.ravel(), maps.patches.ravel()])
+        assert set(np.unique(there[~np.isnan(there)]).tolist()) == {np.float32(value)}
+    assert np.isnan(seen["b.png"].focal) and seen["scene-0"].focal > 0
+    sides = {round(50.0 * 32 / views[i].focal) for i in range(30) if str(views[i].path) == "a.png"}
+    assert min(sides) >= 16 and max(sides) <= 40, "the focal length grows with the crop that is enlarged"
+    batch = collate([seen["a.png"], seen["b.png"]])
+    assert batch.focal.shape == (2,) and batch.to(torch.device("cpu")).focal[0] == np.float32(seen["a.png"].focal)
+    assert Source([], None, TwoPairs()).digest != Source([]).digest
+
+
 def test_the_scene_cache_changes_nothing_but_time(photos):
     plain, cached = (Source([], SceneSource(3, 48, 64, cache_bytes=size)) for size in (0, 2 * 48 * 64 * 7))
     for index in (0, 1, 2, 1, 0, 2):
         a, b = plain.read(index), cached.read(index)
         assert np.array_equal(a[0], b[0])
-        assert np.array_equal(a[1], b[1])
+        assert np.array_equal(a[1].disparity, b[1].disparity) and a[1].focal == b[1].focal
     assert cached.scenes.kept == 2
     assert cached.read(0)[0] is cached.read(0)[0]
     assert plain.read(0)[0] is not plain.read(0)[0]
