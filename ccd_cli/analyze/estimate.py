@@ -11,6 +11,8 @@ import numpy as np
 Verdict = Literal["shown", "contradicted", "not shown"]
 MIN_IMAGES = 6
 """Images that a verdict needs: of fewer, all differ in the same direction by chance in more than 1 of 20 cases (0.5^5 = 0.06)."""
+ROUNDING = 1e-5
+"""An end of an interval this close to 0 is 0: two models of the same weights differ by as much."""
 RESAMPLES = 10_000
 LEVEL = 0.95
 
@@ -56,7 +58,7 @@ def judge(difference: Estimate, better: Literal["lower", "higher"]) -> Verdict:
     if difference.n < MIN_IMAGES:
         return "not shown"
     low, high = (difference.low, difference.high) if better == "lower" else (-difference.high, -difference.low)
-    return "shown" if high < 0 else "contradicted" if low > 0 else "not shown"
+    return "shown" if high < -ROUNDING else "contradicted" if low > ROUNDING else "not shown"
 
 
 def too_few(difference: Estimate) -> str:

@@ -79,8 +79,9 @@ def measure(label: Label, sample: Sample, device: torch.device) -> list[Row]:
 def summarize(images: Sequence[Row]) -> list[Row]:
     """Return a row for each model, label, threshold and normalization: means over images with intervals.
 
-    `minus_global`: the fraction of the loss on clean pixels minus that of global normalization, paired by image. `clean_to_wrong`:
-    mean loss of clean pixels over that of wrong ones.
+    `minus_global`: the fraction of the loss on clean pixels minus that of global normalization, paired by image. `clean_loss`,
+    `wrong_loss`: mean loss of a clean and of a wrong pixel, in MADs of the normalization's own contexts; `clean_to_wrong`: their
+    ratio.
     """
     groups: dict[tuple[Any, ...], list[Row]] = {}
     for row in images:
@@ -92,7 +93,7 @@ def summarize(images: Sequence[Row]) -> list[Row]:
     for key in sorted(groups, key=lambda k: (models.index(k[0]), LABELS.index(k[1]), k[2], order[k[3:]])):
         mine, globally = groups[key], groups[(*key[:3], "global", False)]
         difference = np.subtract(column(mine, "loss_on_clean"), column(globally, "loss_on_clean"))
-        wrong = float(np.mean(column(mine, "wrong_loss")))
+        clean, wrong = (float(np.mean(column(mine, name))) for name in ("clean_loss", "wrong_loss"))
         made.append(
             {
                 **dict(zip(("model", "label", "threshold", "normalization", "unit_scale"), key, strict=True)),
@@ -101,7 +102,9 @@ def summarize(images: Sequence[Row]) -> list[Row]:
                 **estimate(column(mine, "loss_on_clean")).row("loss_on_clean"),
                 **estimate(list(difference)).row("minus_global"),
                 **estimate(column(mine, "gradient_on_clean")).row("gradient_on_clean"),
-                "clean_to_wrong": float(np.mean(column(mine, "clean_loss"))) / wrong if wrong > 0 else math.nan,
+                "clean_loss": clean,
+                "wrong_loss": wrong,
+                "clean_to_wrong": clean / wrong if wrong > 0 else math.nan,
             }
         )
     return made

@@ -8,6 +8,7 @@ from typing import Any
 
 from ccd_cli.analyze import closeups, landing, second
 from ccd_cli.analyze.estimate import Estimate, judge, too_few
+from ccd_cli.losses.contexts import MIN_PIXELS
 
 Row = dict[str, Any]
 TITLES = {
@@ -17,10 +18,10 @@ TITLES = {
 }
 
 
-def verdicts(rows: dict[str, list[Row]]) -> list[Row]:
-    """Return `question`, `subject` (a model, or two), `verdict` and a `sentence` for each question and model; `rows`: summaries."""
+def verdicts(rows: dict[str, list[Row]], models: Sequence[str]) -> list[Row]:
+    """Return `question`, `subject` (a model, or two), `verdict` and `sentence` for each question; `rows`: summaries of each."""
     return [
-        *(_landing(model, rows["landing"]) for model in _models(rows["landing"])),
+        *(_landing(model, rows["landing"]) for model in models),
         *(_closeups(row) for row in rows["closeups"]),
         *(_second(row) for row in rows["second"]),
     ]
@@ -55,7 +56,7 @@ def landing_lines(rows: Sequence[Row]) -> list[Row]:
 
 
 def closeup_lines(rows: Sequence[Row]) -> list[Row]:
-    """Return a line for each model and score: a patch of the whole photo's label, fitted either way, and the patch predicted alone."""
+    """Return a line for each model and score: patches of the whole photo's label, fitted either way, and predicted alone."""
     names = {"abs_rel": "AbsRel", "delta1": "δ1", "boundary_f1": "boundary F1"}
     return [
         {
@@ -99,13 +100,14 @@ def in_words(patches: int, models: int) -> list[str]:
         "of an image (affine depth: in depth). Maps that run against the ground truth are skipped.",
         "Where the loss lands: the ground truth is the student. Loss and abs(gradient) of each pixel are those of training; a "
         f"pixel of the label is wrong where its aligned error is over {limits} %, else clean. Label: the map as it is, or the "
-        f"ground truth with the errors over the threshold alone. The verdict is on the map as it is at {100 * landing.JUDGED:.0f} %.",
+        "ground truth with the errors over the threshold alone. The verdict is on the map as it is at "
+        f"{100 * landing.JUDGED:.0f} %.",
     ]
     if patches:
         words.append(
-            f"Closer crops: {patches} patches an image, sides {closeups.SIDES[0]:g} to {closeups.SIDES[1]:g} of its largest square, "
-            "cut from the label of the whole photo or predicted alone; scored on the same pixels. The verdict is on AbsRel after a fit "
-            "on the patch."
+            f"Closer crops: {patches} patches an image, sides {closeups.SIDES[0]:g} to {closeups.SIDES[1]:g} of its largest "
+            "square, cut from the label of the whole photo or predicted alone; scored on the same pixels. The verdict is on AbsRel "
+            "after a fit on the patch."
         )
     if models > 1:
         words.append(
@@ -128,7 +130,9 @@ def _landing(model: str, rows: Sequence[Row]) -> Row:
     }
     limit = f"{100 * landing.JUDGED:.0f} %"
     if not mine:
-        sentence = f"{model}: not shown: no image has enough pixels with an error over {limit} and under it."
+        sentence = (
+            f"{model}: NOT SHOWN: no image has {MIN_PIXELS} pixels with an error over {limit}, and as many under it."
+        )
         return {"question": "landing", "subject": model, "verdict": "not shown", "sentence": sentence}
     hybrid, whole = (mine[landing.AS_IS, name] for name in ("hybrid", "global"))
     gross = _read(mine[landing.GROSS, "hybrid"], "minus_global")
@@ -187,7 +191,3 @@ def _read(row: Row, name: str) -> Estimate:
 
 def _percent(value: float) -> str:
     return f"{100 * value:.1f} %"
-
-
-def _models(rows: Sequence[Row]) -> list[str]:
-    return list(dict.fromkeys(row["model"] for row in rows))
