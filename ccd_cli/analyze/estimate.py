@@ -31,10 +31,9 @@ class Estimate(NamedTuple):
 
     def text(self, signed: bool = False) -> str:
         """Return the mean and the interval for a sentence."""
-        form = "{:+.3f}" if signed else "{:.3f}"
-        if math.isnan(self.low):
-            return form.format(self.mean)
-        return f"{form.format(self.mean)} [{form.format(self.low)}, {form.format(self.high)}]"
+        form = "+.3f" if signed else ".3f"
+        mean, low, high = (format(round(value, 3) + 0.0, form) for value in self[:3])  # no -0.000
+        return mean if math.isnan(self.low) else f"{mean} [{low}, {high}]"
 
 
 def estimate(values: Sequence[float]) -> Estimate:

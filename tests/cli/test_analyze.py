@@ -214,9 +214,7 @@ def test_the_whole_fit_is_that_of_eval(ccd_here, make_teacher, tmp_path, no_plot
     assert row["whole_abs_rel"] == pytest.approx(scored["abs_rel"], rel=1e-9)
     assert row["crop_abs_rel"] == pytest.approx(scored["abs_rel"], rel=1e-9)
     assert row["whole_delta1"] == pytest.approx(scored["delta1"], rel=1e-9)
-    assert made["noise"] == [] and {e["stage"] for e in made["skipped"]} == {
-        "noise"
-    }  # too few pixels for it
+    assert made["noise"] == [] and {e["stage"] for e in made["skipped"]} == {"noise"}  # too few pixels for it
 
 
 def test_damaged_and_sparse_images_are_named_and_skipped(ccd_here, tmp_path, no_plots):

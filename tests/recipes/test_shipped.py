@@ -22,7 +22,9 @@ PERMISSIVE = ("quickstart", "indoor", "outdoor", "indoor-diffusion", "mobile-cnn
 
 
 def test_the_walk_finds_them():
-    assert {"indoor", "outdoor", "indoor-diffusion", "mobile-cnn", *(f"paper/table{i}" for i in range(1, 6))} <= set(SHIPPED)
+    assert {"indoor", "outdoor", "indoor-diffusion", "mobile-cnn", *(f"paper/table{i}" for i in range(1, 6))} <= set(
+        SHIPPED
+    )
 
 
 @pytest.mark.parametrize("name", SHIPPED)
