@@ -123,7 +123,7 @@ def _kept(settings: Settings, sources: list[ModelSource]) -> AbstractContextMana
         return nullcontext()
     from ccd_cli.analyze.teachers import Kept  # timm: seconds
 
-    facts = [settings.patches, settings.seed, [(source.label, source.facts()) for source in sources]]
+    facts = [settings.suite, settings.patches, settings.seed, [(source.label, source.facts()) for source in sources]]
     return Kept(settings.out / KEPT, facts)
 
 
