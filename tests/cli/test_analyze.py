@@ -105,7 +105,7 @@ def test_the_same_seed_is_the_same_bytes_and_another_is_not(ccd_here, tmp_path, 
     assert (tmp_path / "a" / "analysis.json").read_bytes() == (tmp_path / "b" / "analysis.json").read_bytes()
 
 
-def test_a_model_on_pairs_of_ones_own_gives_figure_2(ccd_here, make_teacher, tmp_path):
+def test_a_model_on_pairs_of_ones_own_gives_figure_2(ccd_here, make_teacher, tmp_path, no_plots):
     model = make_teacher("first")
     result = ccd_here("analyze", "--suite", make_pairs(tmp_path), "--model", model, "--resolution", 64, "--json")
     assert result.exit_code == 0, result.output
