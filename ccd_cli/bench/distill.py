@@ -178,7 +178,7 @@ def plain_step(run: Run, state: TrainState, signals: Signals, clock: Clock) -> N
         state.scaler.scale(loss).backward()
         total += float(loss.detach())
         clock.mark("backward")
-    norm = finish_gradients(state, run.recipe.optim.clip, run.compute)
+    norm = finish_gradients(state, run.recipe.optim.clip)
     optimizer_step(state, total, float(norm))
     state.step = step
     clock.mark("optimizer")

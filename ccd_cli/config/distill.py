@@ -46,6 +46,9 @@ class Student(Section):
     checkpointing: bool = False
     """Activation checkpointing of the encoder: less memory for its activations, which the backward pass computes again (about a
     third more time in the encoder); losses and gradients stay the same."""
+    sharded: bool = False
+    """With several processes: each holds a part of the weights, gradients, moments and EMA in place of all of them (FSDP), and
+    the parts are exchanged while a step computes. For students that do not fit a GPU otherwise; others are faster without."""
     batch_norm: Literal["local", "synchronized", "frozen"] = "local"
     """Statistics of batch normalization, where the network has it: `local`: of what one process sees in one micro-step;
     `synchronized`: over processes (CUDA); `frozen`: those of the initial weights."""

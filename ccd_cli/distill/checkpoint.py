@@ -26,7 +26,7 @@ from ccd_cli.core.report import Report
 from ccd_cli.data.source import Source
 from ccd_cli.data.views import Stream
 from ccd_cli.distill.run_folder import RunFolder
-from ccd_cli.distill.state import Run, TrainState
+from ccd_cli.distill.state import Run, TrainState, whole_student
 from ccd_cli.geometry.kinds import DIRECTION, UNIT
 from ccd_cli.labels.format import Natural
 from ccd_cli.labels.shards import ShardReader
@@ -50,8 +50,9 @@ FREE_TO_CHANGE = (
     "images.max_skipped",
     "labels.verify",
     "student.checkpointing",
+    "student.sharded",
 )
-"""Recipe keys that may differ on resume: they do not touch the weights."""
+"""Recipe keys that may differ on resume: they do not touch the weights (`student.sharded`: but for rounding)."""
 
 
 class _GuardState(Section):
@@ -85,12 +86,19 @@ class _Saved(Section):
 
 
 def save(run: Run, state: TrainState) -> None:
-    """Save all state for `--resume`, and the student as it is now unless a scored one is the best; first process only.
+    """Save all state for `--resume`, and the student as it is now unless a scored one is the best.
 
-    Nothing is saved of a run in a dry folder.
+    The first process writes; all of them take part. Nothing is saved of a run in a dry folder.
     """
-    if not run.compute.main or run.folder.dry:
+    if run.folder.dry:
         return
+    values = state.state_dict()
+    with whole_student(run, state):
+        if run.compute.main:
+            _write_state(run, state, values)
+
+
+def _write_state(run: Run, state: TrainState, values: dict[str, Any]) -> None:
     surroundings = {
         "bad": [(str(path), reason) for path, reason in sorted(run.stream.bad.items())],
         "threads": torch.get_num_threads(),
@@ -103,7 +111,7 @@ def save(run: Run, state: TrainState) -> None:
         "recipe_hash": recipe_hash(run.recipe),
         "version": ccd_cli.__version__,
     }
-    write(run.folder.state, state.state_dict() | surroundings)
+    write(run.folder.state, values | surroundings)
     if state.best is None:
         save_student(run, state)
 
@@ -132,7 +140,7 @@ def restore(state: TrainState, stream: Stream, saved: dict[str, Any]) -> None:
     """Take up a saved state, and the images that could not be read by then; raises CcdError for one of another student."""
     try:
         state.load_state_dict(saved)
-    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, zlib.error) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, zlib.error) as error:
         raise CcdError(
             f"The saved state does not fit the run ({first_line(error)[:200]}).", "Start over with --overwrite."
         ) from error

@@ -20,6 +20,7 @@ from ccd_cli.core.compute import Compute
 from ccd_cli.core.errors import UsageProblem
 from ccd_cli.core.files import check_free_space, write_text
 from ccd_cli.core.lock import exclusive_lock
+from ccd_cli.core.processes import plain_process_errors
 from ccd_cli.core.report import Report
 from ccd_cli.core.seeding import Draw, step_seed
 from ccd_cli.data.augment import Augmentation
@@ -31,7 +32,7 @@ from ccd_cli.distill.guards import Guard, check_unreadable
 from ccd_cli.distill.optimizer import make_optimizer
 from ccd_cli.distill.precomputed import PrecomputedLabels
 from ccd_cli.distill.run_folder import RunFolder
-from ccd_cli.distill.state import Run, TrainState
+from ccd_cli.distill.state import Run, Trained, TrainState, whole_student
 from ccd_cli.distill.student import build_student, find_student, first_license
 from ccd_cli.distill.teachers import find_teachers, label_columns, load_ensemble, open_labels
 from ccd_cli.distill.trackers.feeds import openers
@@ -45,6 +46,7 @@ from ccd_cli.media.photos import bad_headers
 from ccd_cli.models.arch import Arch
 from ccd_cli.models.checkpointing import checkpoint_encoder
 from ccd_cli.models.depth_net import DepthNet
+from ccd_cli.models.parallel import replicate, shard
 from ccd_cli.scenes.source import SceneSource
 from ccd_cli.teachers.load import ModelRef
 
@@ -87,6 +89,8 @@ def prepare(
         raise UsageProblem(
             f"student.batch_norm: synchronized needs CUDA, and this run is on {compute.type}.", "Use local or frozen."
         )
+    if recipe.student.sharded and compute.world == 1:
+        report.warn("student.sharded has no effect: one process holds the whole student.")
     weights = inputs.weights.path if inputs.weights else None
     student = build_student(inputs.arch, recipe.student.init, weights, step_seed(recipe.seed, Draw.INITIAL_WEIGHTS))
     _take_folder(folder, student, 2 + (recipe.optim.ema > 0) + (inputs.validation is not None), compute, stack)
@@ -126,8 +130,9 @@ def prepare(
     if saved is not None:
         checkpoint.restore(state, run.stream, saved)
         report.note(f"Continuing after step {state.step} of {recipe.optim.steps}")
-    if compute.main and not folder.dry:
-        _write_again(run, state, report)
+    with whole_student(run, state):
+        if compute.main and not folder.dry:
+            _write_again(run, state, report)
     return run, state
 
 
@@ -172,10 +177,13 @@ def find_inputs(recipe: DistillRecipe, folder: RunFolder) -> Inputs:
     return Inputs(images, teachers, fits, arch, weights, open_validation(recipe), not_read)
 
 
+@plain_process_errors()
 def begin(run: Run, student: DepthNet) -> TrainState:
     """Move the student to its device and return it with all that trains it, before the first step."""
     recipe, optim, device = run.recipe, run.recipe.optim, run.compute.device
-    student = student.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    sharded = recipe.student.sharded and run.compute.world > 1
+    layout = torch.contiguous_format if sharded else torch.channels_last  # shards are cut from contiguous tensors
+    student = student.to(device, memory_format=layout)  # type: ignore[call-overload]
     for parameter in student.encoder_parameters():
         parameter.requires_grad_(not recipe.student.freeze_encoder)
     student.train()
@@ -196,15 +204,24 @@ def begin(run: Run, student: DepthNet) -> TrainState:
             step_seed(recipe.seed, Draw.PROJECTION)
         )  # its weights follow from the recipe, not from what ran before
         projection = nn.Linear(student.feature_width, width, bias=False).to(device)
+    ema = copy.deepcopy(student).eval().requires_grad_(False) if optim.ema else None
+    network: nn.Module = Trained(student, projection)
+    if sharded:
+        shard(network, run.compute)
+        if ema is not None:
+            shard(ema, run.compute)
+    elif run.compute.world > 1:
+        network = replicate(network, torch.zeros(1, 3, recipe.crops.size, recipe.crops.size, device=device))
     head = [*student.head_parameters(), *(projection.parameters() if projection else ())]
     guards = recipe.guards
     return TrainState(
         student=student,
-        ema=copy.deepcopy(student).eval().requires_grad_(False) if optim.ema else None,
+        ema=ema,
         projection=projection,
         optimizer=make_optimizer(head, student.encoder_parameters(), optim.lr, optim.encoder_lr, optim.weight_decay),
         scaler=torch.amp.GradScaler(device.type, enabled=run.compute.precision == "fp16"),
         guard=Guard(guards.drift_limit, guards.drift_window, guards.nonfinite_limit),
+        network=network,
     )
 
 

@@ -18,7 +18,7 @@ from ccd_cli.config.distill import DistillRecipe
 from ccd_cli.config.settings import DistillSettings
 from ccd_cli.core.compute import choose_compute, plain_memory_errors
 from ccd_cli.core.errors import CcdError, TrainingStopped
-from ccd_cli.core.processes import by_first, leave, mean
+from ccd_cli.core.processes import by_first, leave, mean, plain_process_errors
 from ccd_cli.core.report import Report, Silent
 from ccd_cli.core.signals import Signals
 from ccd_cli.data.views import batches
@@ -88,6 +88,7 @@ def _choose_folder(recipe: DistillRecipe, settings: DistillSettings, report: Rep
     return str(folder.path), False
 
 
+@plain_process_errors()
 def train(run: Run, state: TrainState, signals: Signals, report: Report, mark: Mark = lambda part: None) -> Result:
     """The distillation loop: from the state's step to the recipe's last; `mark` may raise to leave it."""
     recipe, optim, compute = run.recipe, run.recipe.optim, run.compute
@@ -115,7 +116,7 @@ def train(run: Run, state: TrainState, signals: Signals, report: Report, mark: M
                 whole = whole_batch([labels for _, labels in parts], recipe.loss, partial(mean, compute=compute))
                 mark("loss")
             for batch, labels in parts:
-                with compute.autocast():
+                with compute.autocast(), state.exchanging(batch is parts[-1][0]):
                     prediction = state.predict(batch.student)
                 mark("student")
                 losses = distillation_loss(prediction, labels, batch.boxes, recipe.loss, whole)
@@ -123,7 +124,7 @@ def train(run: Run, state: TrainState, signals: Signals, report: Report, mark: M
                 state.scaler.scale(losses["loss"] / optim.accumulate).backward()
                 mark("backward")
                 metrics.add(losses)
-            norm = finish_gradients(state, optim.clip, compute)
+            norm = finish_gradients(state, optim.clip)
             now, events = metrics.reduce(norm, signals.received is not None, len(run.stream.bad))
             grad_norm = optimizer_step(state, now["loss"], events.gradient_norm)
             after_step(state, step, buffers, grad_norm, optim.ema)

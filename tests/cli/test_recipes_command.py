@@ -57,7 +57,9 @@ def test_new_writes_a_recipe_and_its_schema(ccd_here, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ccd-distill.schema.json", "mine.yaml"]
     assert ccd_here("recipes", "check", "mine.yaml").exit_code == 0
     resolved = [
-        yaml.safe_load(ccd_here("distill", name, "--set", "images.paths=[none]", "--dry-run").stdout)  # no costs: in no time
+        yaml.safe_load(
+            ccd_here("distill", name, "--set", "images.paths=[none]", "--dry-run").stdout
+        )  # no costs: in no time
         for name in ("quickstart", "mine.yaml")
     ]
     assert resolved[1] == resolved[0] | {"name": "mine"}

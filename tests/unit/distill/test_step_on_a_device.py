@@ -72,7 +72,7 @@ def step(state, teachers, rule, index, device, accumulate=2):
         losses = distillation_loss(state.predict(each.student), labels, each.boxes, rule, whole)
         (losses["loss"] / accumulate).backward()
         metrics.add(losses)
-    norm = finish_gradients(state, 1.0, Compute("cpu", "fp32"))
+    norm = finish_gradients(state, 1.0)
     update_ema(state.ema, state.student, 0.99, 1)
     return norm, metrics
 
