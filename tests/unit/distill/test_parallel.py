@@ -21,7 +21,9 @@ from ccd_cli.models.arch import timm_arch
 from ccd_cli.models.depth_net import DepthNet
 from ccd_cli.models.parallel import is_shard
 
-MICRO_STEPS, IMAGES = 2, 4
+MICRO_STEPS, IMAGES = 2, 2
+FIRST = {"copies": 1e-5, "shards": 1e-5, "shards of stages": 5e-5}
+"""How near the first gradient norms are: shards are contiguous, and convolutions of another memory format round differently."""
 STUDENTS = {
     "copies": ("mobilenetv4_conv_small", {}),
     "shards": ("test_vit", {"sharded": True, "checkpointing": True}),
@@ -125,7 +127,7 @@ def results():
 def test_two_processes_step_as_one(results, name):
     for rank in (0, 1):
         norms = results[f"{name} {rank}"]["norms"]
-        assert norms[0][0] == pytest.approx(norms[0][1], rel=1e-5)
+        assert norms[0][0] == pytest.approx(norms[0][1], rel=FIRST[name])
         assert all(a == pytest.approx(b, rel=1e-3) for a, b in norms)
     first = results[f"{name} 0"]
     assert first["worst"] < 1e-4, "the saved state, moments and EMA included"
@@ -137,7 +139,7 @@ def test_a_state_of_one_process_continues_in_two(results, name):
     assert results[f"{name} 0"]["same"], "bit for bit"
     for rank in (0, 1):
         two, one = results[f"{name} {rank}"]["next"]
-        assert two == pytest.approx(one, rel=1e-5)
+        assert two == pytest.approx(one, rel=FIRST[name])
 
 
 def test_shards_are_half_of_everything_and_copies_are_all_of_it(results):
