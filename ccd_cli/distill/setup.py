@@ -91,6 +91,8 @@ def prepare(
         )
     if recipe.student.sharded and compute.world == 1:
         report.warn("student.sharded has no effect: one process holds the whole student.")
+    elif recipe.student.sharded and folder.dry:
+        report.warn("student.sharded: counted and timed as if each process held the whole student.")
     weights = inputs.weights.path if inputs.weights else None
     student = build_student(inputs.arch, recipe.student.init, weights, step_seed(recipe.seed, Draw.INITIAL_WEIGHTS))
     _take_folder(folder, student, 2 + (recipe.optim.ema > 0) + (inputs.validation is not None), compute, stack)
@@ -181,7 +183,7 @@ def find_inputs(recipe: DistillRecipe, folder: RunFolder) -> Inputs:
 def begin(run: Run, student: DepthNet) -> TrainState:
     """Move the student to its device and return it with all that trains it, before the first step."""
     recipe, optim, device = run.recipe, run.recipe.optim, run.compute.device
-    sharded = recipe.student.sharded and run.compute.world > 1
+    sharded = recipe.student.sharded and run.compute.world > 1 and not run.folder.dry
     layout = torch.contiguous_format if sharded else torch.channels_last  # shards are cut from contiguous tensors
     student = student.to(device, memory_format=layout)  # type: ignore[call-overload]
     for parameter in student.encoder_parameters():

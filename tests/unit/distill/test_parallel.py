@@ -41,6 +41,7 @@ def training(encoder, options, rank, world):
     teacher = SimpleNamespace(feature_width=network.feature_width + 3)  # so that there is a projection
     run = SimpleNamespace(
         recipe=DistillRecipe.model_validate(values),
+        folder=SimpleNamespace(dry=False),
         compute=Compute("cpu", "fp32", rank, world),
         ensemble=SimpleNamespace(members=[SimpleNamespace(teacher=teacher)]),
         features=True,
