@@ -48,11 +48,14 @@ def work(rank: int, name: str, rounds: int, port: str) -> None:
         optimizer = make_optimizer(student.head_parameters(), student.encoder_parameters(), 1e-5, 1e-5, 0.01)
         ways[way] = (student, network, optimizer)
     seconds: dict[str, list[float]] = {way: [] for way in ways}
+    processor: dict[str, list[float]] = {
+        way: [] for way in ways
+    }  # seconds of this process, which others do not lengthen
     for number in range(rounds + WARM_UP):
         for way in sorted(ways, reverse=number % 2 == 1):
             student, network, optimizer = ways[way]
             distributed.barrier()
-            began = time.perf_counter()
+            began, spent = time.perf_counter(), time.process_time()
             maps, tokens = network(pixels)
             (maps.square().mean() + tokens.square().mean()).backward()
             if way == "after":
@@ -60,6 +63,7 @@ def work(rank: int, name: str, rounds: int, port: str) -> None:
             nn.utils.clip_grad_norm_(student.parameters(), 1.0)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
+            processor[way].append(time.process_time() - spent)
             distributed.barrier()
             seconds[way].append(time.perf_counter() - began)
     if rank == 0:
@@ -69,6 +73,8 @@ def work(rank: int, name: str, rounds: int, port: str) -> None:
             f"{name}: {statistics.median(after):.3f} s after the backward pass, {statistics.median(within):.3f} s within it"
         )
         print(f"median ratio {ratio:.2f}, {rounds} rounds, load {os.getloadavg()[0]:.1f}")
+        cpu = [statistics.median(processor[way][WARM_UP:]) for way in ("after", "within")]
+        print(f"processor seconds of one process {cpu[0]:.3f} and {cpu[1]:.3f}, ratio {cpu[1] / cpu[0]:.2f}")
     distributed.destroy_process_group()
 
 
