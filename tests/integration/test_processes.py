@@ -90,7 +90,9 @@ def test_two_processes_and_two_micro_steps_train_as_one(recipe, write_recipe, tm
                 near = 1e-2 if (name, key) == ("sharded", "gradient_norm") else 1e-3
                 assert b[key] == pytest.approx(a[key], rel=near), (name, a["step"], key)
         assert lines(tmp_path / name)[0]["loss"] == pytest.approx(first[0]["loss"], rel=1e-5)
-        near = 1e-3 if name == "sharded" else 1e-5  # convolutions of another memory format; one process moves as far with it
+        near = (
+            1e-3 if name == "sharded" else 1e-5
+        )  # convolutions of another memory format; one process moves as far with it
         assert lines(tmp_path / name)[0]["gradient_norm"] == pytest.approx(first[0]["gradient_norm"], rel=near)
 
 
