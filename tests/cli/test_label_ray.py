@@ -97,7 +97,7 @@ def test_stopped_it_leaves_no_process_and_the_local_engine_goes_on(write_recipe,
     there = sorted((folder / "parts/teacher-0").glob("part-*.tar"))
     assert there, "finished parts are kept"
     if number == signal.SIGINT:
-        assert "Resume with the same command" in output
+        assert "Continue with: ccd label labels/recipe.yaml --out labels" in output
         assert locally(slow_values, folder) == locally(slow_values, tmp_path / "local")
 
 
