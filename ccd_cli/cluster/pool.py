@@ -125,8 +125,7 @@ class Pool:
             nodes = [Node(node.cpus, 0.0) for node in nodes]
             device = "cpu" if device == "auto" else device
         self._allot(nodes, cores)
-        task = _remote(question, self._cpus, self._gpus)
-        asked = task.remote(device)
+        asked = _remote(_answer, self._cpus, self._gpus).remote(question, device)
         while not ray.wait([asked], timeout=_POLL)[0]:
             tick()
         found: tuple[str, Place] = _result(asked)
@@ -243,6 +242,10 @@ class _Worker:
                 empty_cache()
             self._task = reference, ray.get(reference)
         return self._task[1]
+
+
+def _answer(question: Callable[[str], Any], device: str) -> Any:
+    return question(device)  # Ray's tasks are plain functions, and a question may be a partial one
 
 
 def _check_that_workers_start(error: Any) -> None:

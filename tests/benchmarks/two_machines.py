@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -25,11 +26,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-
-import psutil
+from typing import Any
 
 PARTS = ("torchrun", "shards", "ray")
 CHANGED = {"report.html"}  # has the date and the command
+AUTH = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+JOINED = 5.0
+"""Seconds from the processes of a Ray node to the node in its cluster, amply."""
 STEPS, RATE = 4, 1e-5
 LOSSES, STUDENT = 1e-3, 0.1
 """What passes as rounding: relative differences of a step's loss, and the student's weights apart, as a part of STEPS x RATE,
@@ -189,30 +192,36 @@ def ray_nodes(pair: tuple[Machine, Machine]) -> Iterator[tuple[str, subprocess.P
     """A Ray cluster of two nodes of one core each, for a block: its address, and the second node's process."""
     address = f"{pair[0].address}:26379"
     started: list[subprocess.Popen[str]] = []
-    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as folder:
+    words = [sys.executable, "-m", "ray.scripts.scripts", "start", "--disable-usage-stats", "--block"]
+    words += ["--num-cpus", "1", "--num-gpus", "0", "--object-store-memory", "100000000"]
+    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as folder, ExitStack() as stack:
         for i, machine in enumerate(pair):
             role = ["--address", address] if i else ["--head", "--port", "26379", "--temp-dir", folder]
-            role += ["--include-dashboard", "false"] if not i else []
-            common = ["--node-ip-address", machine.address, "--num-cpus", "1", "--num-gpus", "0", "--block"]
-            words = [sys.executable, "-m", "ray.scripts.scripts", "start", "--disable-usage-stats"]
-            store = ["--object-store-memory", "100000000"]
-            node = machine.start([*words, *role, *common, *store], Path(folder), RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="1")
+            role += ["--node-ip-address", machine.address, *(() if i else ("--include-dashboard", "false"))]
+            node = machine.start([*words, *role], Path(folder), RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="1", **AUTH)
             started.append(node)
-            wait_for(f"node {i + 1}", lambda node=node: "ray::IDLE" in words_of(node), node)
-        try:
-            yield address, started[1]
-        finally:
-            for node in started:
-                kill(node)
+            stack.callback(kill, node)
+            wait_for(f"node {i + 1}", lambda node=node: "RuntimeEnvAgent" in words_of(node), node)
+            time.sleep(JOINED)
+        yield address, started[1]
+
+
+def processes_of(node: subprocess.Popen[str]) -> list[Any]:
+    """All processes that a node has started, and itself, as of psutil."""
+    import psutil
+    import ray  # noqa: F401, which brings psutil
+
+    with suppress(psutil.Error):
+        return [*psutil.Process(node.pid).children(recursive=True), psutil.Process(node.pid)]
+    return []
 
 
 def words_of(node: subprocess.Popen[str]) -> str:
     """The command lines of all processes that a node has started."""
     found = []
-    with suppress(psutil.Error):
-        for each in psutil.Process(node.pid).children(recursive=True):
-            with suppress(psutil.Error):
-                found.append(" ".join(each.cmdline()))
+    for each in processes_of(node):
+        with suppress(Exception):  # it has just ended
+            found.append(" ".join(each.cmdline()))
     return "\n".join(found)
 
 
@@ -227,10 +236,9 @@ def wait_for(what: str, there, process: subprocess.Popen[str]) -> None:
 
 def kill(node: subprocess.Popen[str]) -> None:
     """Kill a node with all its processes, as a machine fails."""
-    with suppress(psutil.Error):
-        for each in [*psutil.Process(node.pid).children(recursive=True), psutil.Process(node.pid)]:
-            with suppress(psutil.Error):
-                each.send_signal(signal.SIGKILL)
+    for each in processes_of(node):
+        with suppress(Exception):
+            each.send_signal(signal.SIGKILL)
     node.communicate()
 
 
@@ -240,7 +248,7 @@ def try_ray(place: Path, pair: tuple[Machine, Machine]) -> None:
     with ray_nodes(pair) as (address, second):
         for name, whole in wholes.items():
             command = ccd(*COMMANDS[name], "--engine", "ray", "--out", f"{name}-ray")
-            process = pair[0].start(command, place, RAY_ADDRESS=address)
+            process = pair[0].start(command, place, RAY_ADDRESS=address, **AUTH)
             title = {"label": "ray::shard-", "predict": "ray::predict-"}[name]
             wait_for(f"a worker of the second node ({name})", lambda title=title: title in words_of(second), process)
             if name == "predict":
