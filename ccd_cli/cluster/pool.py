@@ -17,6 +17,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
 
@@ -91,6 +92,8 @@ class Pool:
         self._requested, self._verbose, self._report = workers, verbose, report
         self._cluster: Cluster | None = None
         self._idle: list[Any] = []  # actors that have no item
+        self._starting: dict[Any, Any] = {}  # actors that are not there yet, by the reference of their first answer
+        self._stillborn = 0
         self.workers, self._cpus, self._gpus, self._machines = 0, 1.0, 0.0, 1
 
     def __enter__(self) -> Self:
@@ -148,41 +151,43 @@ class Pool:
         from ray.exceptions import OutOfMemoryError, RayActorError
 
         reference, source = [ray.put(task)], iter(items)
-        again, deaths = deque[Item](), Counter[int]()  # deaths by the identity of the item
+        waiting, deaths = deque[Item](), Counter[int]()  # deaths by the identity of the item
         running: dict[Any, tuple[Any, Item]] = {}  # (worker, item) by the reference of the answer
         while True:
-            while len(running) < self.workers:
-                item = again.popleft() if again else next(source, None)
-                if item is None:
-                    break
-                worker = self._idle.pop() if self._idle else self._new_worker()
+            waiting.extend(islice(source, max(0, self.workers - len(waiting))))
+            while waiting and self._idle:
+                worker, item = self._idle.pop(), waiting.popleft()
                 running[worker.run.options(name=item.title).remote(reference, item)] = worker, item
-            if not running:
+            while len(self._starting) < min(len(waiting), self.workers - len(running)):
+                self._start_worker()
+            if not running and not waiting:
                 return
-            done, _ = ray.wait(list(running), timeout=_POLL)
+            done, _ = ray.wait([*running, *self._starting], timeout=_POLL)
             tick()
             for answer in done:
+                if answer in self._starting:
+                    self._take_started(answer)
+                    continue
                 worker, item = running.pop(answer)
                 count = deaths.pop(id(item), 0)
                 try:
                     result = _result(answer)
                 except (RayActorError, OutOfMemoryError) as error:
                     ray.kill(worker)  # it may be out of reach only
-                    _check_that_workers_start(error)
                     if count + 1 == MAX_DEATHS:
                         yield item, Lost(error)
                         continue
                     self._report.warn(f"{item.words} is computed again: the worker that had it died.")
                     parts = item.split()
                     deaths.update({id(part): count + 1 for part in parts})
-                    again.extend(parts)
+                    waiting.extendleft(reversed(parts))
                 else:
                     self._idle.append(worker)
                     yield item, result
 
     def close(self) -> None:
         """End Ray and wait until its processes are gone."""
-        cluster, self._cluster, self._idle = self._cluster, None, []
+        cluster, self._cluster, self._idle, self._starting = self._cluster, None, [], {}
         if cluster is not None:
             cluster.close()
 
@@ -195,12 +200,30 @@ class Pool:
         self.workers = self._requested or max(1, fitting)
         self._gpus = 0.0 if not gpus else 1.0 if self.workers <= gpus else 1.0 / math.ceil(self.workers / gpus)
 
-    def _new_worker(self) -> Any:
-        """Return a new actor."""
+    def _start_worker(self) -> None:
+        """Ask for a new actor. It gets an item when it is there: a cluster that has lost a machine may never have room for it."""
         assert self._cluster is not None
         variables = {name: os.environ[name] for name in _VARIABLES if name in os.environ}
-        actor = _remote(_Worker, self._cpus, self._gpus)
-        return actor.remote(str(Path.cwd()), self._cluster.folder, variables)
+        actor = _remote(_Worker, self._cpus, self._gpus).remote(str(Path.cwd()), self._cluster.folder, variables)
+        self._starting[actor.ready.remote()] = actor
+
+    def _take_started(self, answer: Any) -> None:
+        """Take over an actor that is there; raises CcdError where none will be."""
+        import ray
+        from ray.exceptions import OutOfMemoryError, RayActorError
+
+        worker = self._starting.pop(answer)
+        try:
+            _result(answer)
+        except (RayActorError, OutOfMemoryError) as error:
+            ray.kill(worker)
+            _check_that_workers_start(error)
+            self._stillborn += 1
+            if self._stillborn == MAX_DEATHS:
+                raise CcdError(f"{MAX_DEATHS} Ray workers died as they started.", "-v shows Ray's messages.") from error
+        else:
+            self._stillborn = 0
+            self._idle.append(worker)
 
 
 class _Worker:
@@ -215,6 +238,9 @@ class _Worker:
         threading.Thread(target=_end_with_parent, args=(os.getppid(), session), daemon=True).start()
         self._folder = folder
         self._task: tuple[Any, Task] | None = None  # with its reference
+
+    def ready(self) -> None:
+        """Answer, which a worker can that is there."""
 
     def run(self, reference: list[Any], item: Any) -> Any:
         """Do an item of the task that the only reference in a list is to; raises what the task raises.
