@@ -239,7 +239,8 @@ def kill(node: subprocess.Popen[str]) -> None:
     for each in processes_of(node):
         with suppress(Exception):
             each.send_signal(signal.SIGKILL)
-    node.communicate()
+    if node.stdout is not None and not node.stdout.closed:  # once
+        node.communicate()
 
 
 def try_ray(place: Path, pair: tuple[Machine, Machine]) -> None:
