@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ccd_cli.benchmarks import Benchmark, Prediction, Sample, Spec
-from ccd_cli.benchmarks.predictors import ModelSource
+from ccd_cli.benchmarks import Prediction, Sample, Spec
 from ccd_cli.core.errors import CcdError
 from ccd_cli.geometry.kinds import Kind
 from ccd_cli.metrics.alignment import AUTO, SUBSAMPLED, Aligned, Floor, Limits, Method, align, describe
@@ -62,24 +61,20 @@ def crop_scores(prediction: Prediction, sample: Sample, spec: Spec) -> dict[str,
     return made
 
 
-def score_image(source: ModelSource, benchmark: Benchmark, sample: Sample) -> dict[str, Any]:
-    """Predict one sample and return its scores with `dataset` and `image`. Raises CcdError where there are none."""
-    prediction = source.predict(benchmark, [sample], [None])[0]
-    if isinstance(prediction, CcdError):
-        raise prediction
-    return {"dataset": benchmark.spec.name, "image": sample.name, **crop_scores(prediction, sample, benchmark.spec)}
-
-
 def summarize(images: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return a row for each dataset, and with several one for all images: means, and on how many images the crop wins.
+    """Return a row for each model and dataset, and with several datasets one for all images: means, and how often the crop wins.
 
     `gain` is the mean of AbsRel after the fit to the whole map minus that after the fit to the crop.
     """
-    sets = list(dict.fromkeys(row["dataset"] for row in images))
-    groups = [(name, [row for row in images if row["dataset"] == name]) for name in sets]
-    if len(sets) > 1:
-        groups.append(("all images", list(images)))
-    return [{"dataset": name, **_row(rows)} for name, rows in groups]
+    made = []
+    for model in dict.fromkeys(row["model"] for row in images):
+        mine = [row for row in images if row["model"] == model]
+        sets = list(dict.fromkeys(row["dataset"] for row in mine))
+        groups = [(name, [row for row in mine if row["dataset"] == name]) for name in sets]
+        if len(sets) > 1:
+            groups.append(("all images", mine))
+        made += [{"model": model, "dataset": name, **_row(rows)} for name, rows in groups]
+    return made
 
 
 def _row(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:

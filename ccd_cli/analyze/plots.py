@@ -9,7 +9,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.colors import to_rgb
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator
 
 from ccd_cli.analyze.noise import SCHEMES, Example, Scheme
 from ccd_cli.media.colorize import colorize
@@ -29,7 +29,6 @@ SHOWN = (
     Scheme("none", unit=True),
 )
 EXAMPLES = (("outliers", 0.2, "outliers, 20 %"), ("blur", 0.03, "blurred edges"), ("jitter", 20.0, "scale jitter"))
-MAX_DATASETS = 6  # that the bars of Figure 2 have room for; of more, the mean over all images
 MAX_LOSS = 1.0  # MADs at the end of the color map of losses
 DPI = 100
 STYLE: dict[Any, Any] = {
@@ -114,42 +113,6 @@ def plot_example(examples: Mapping[Any, Example], name: str, path: Path) -> None
             bar.set_label("loss per pixel (MADs); gray: corrupted or unknown")
         figure.suptitle("Loss per pixel of a correct student under a corrupted label")
         figure.supxlabel(literal(name), fontsize=11, color="#595959")
-        save(figure, path, DPI)
-
-
-def plot_figure2(rows: Sequence[Row], images: Sequence[Row], model: Mapping[str, Any], path: Path) -> None:
-    """Write the paper's Figure 2: AbsRel of the central crop after both fits, per image and as means."""
-    with mpl.rc_context(STYLE):
-        figure, (left, right) = subplots(1, 2, figsize=(16, 8), layout="constrained")
-        x, y = (np.maximum([row[f"{fit}_abs_rel"] for row in images], 1e-6) for fit in ("whole", "crop"))
-        low, high = 0.8 * min(x.min(), y.min()), 1.25 * max(x.max(), y.max())
-        left.fill_between([low, high], [low, high], low, color="#0072B2", alpha=0.08, linewidth=0)
-        left.plot([low, high], [low, high], color="#595959", linewidth=1.2)
-        left.scatter(x, y, s=90, color="#0072B2", edgecolor="white", zorder=3)
-        left.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high), aspect="equal")
-        left.set(xlabel="AbsRel, fit to the whole map", ylabel="AbsRel, fit to the crop", title="per image")
-        left.text(0.96, 0.06, "the crop fit is better", transform=left.transAxes, ha="right", color="#00517f")
-        for axis in (left.xaxis, left.yaxis):
-            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
-            axis.set_minor_locator(NullLocator())
-        shown = list(rows) if len(rows) <= MAX_DATASETS else list(rows[-1:])  # the last is the mean over all images
-        place, size = np.arange(len(shown)), 15 if len(shown) < 5 else 11
-        for shift, fit, color, label in (
-            (-0.2, "whole", "#D55E00", "whole map"),
-            (0.2, "crop", "#0072B2", "crop only"),
-        ):
-            bars = right.bar(place + shift, [r[f"{fit}_abs_rel"] for r in shown], 0.38, color=color, label=label)
-            right.bar_label(bars, [f"{r[f'{fit}_abs_rel']:.3f}" for r in shown], padding=3, fontsize=size)
-        right.set_xticks(place, [f"{r['dataset'][:14]}\n{r['n']} images" for r in shown], fontsize=size)
-        right.set(ylabel="AbsRel of the crop", title="mean")
-        right.margins(x=0.25 if len(shown) == 1 else 0.05, y=0.3)
-        right.legend(title="scale and shift fitted to the", frameon=False, loc="upper center", ncols=2)
-        last = rows[-1]
-        better = "A local fit is better" if last["gain"] > 0 else "A local fit does not help here"
-        figure.suptitle(
-            f"{better}: {literal(model['name'])}, crop fit is better on {last['crop_better']} of {last['n']} images"
-        )
         save(figure, path, DPI)
 
 

@@ -7,16 +7,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ccd_cli.analyze.model_plots import plot_closeups, plot_figure2, plot_landing, plot_second
 from ccd_cli.analyze.noise import SCHEMES
-from ccd_cli.analyze.plots import plot_both_sides, plot_example, plot_figure2, plot_noise
+from ccd_cli.analyze.plots import plot_both_sides, plot_example, plot_noise
 from ccd_cli.analyze.results import Analysis, noise_table
+from ccd_cli.analyze.verdicts import TITLES, closeup_lines, landing_lines, second_lines
 from ccd_cli.core.files import atomic_write, plain, write_json, write_text
 from ccd_cli.reports.html import render
 from ccd_cli.reports.provenance import provenance
 
 JSON, CSV, DRAWS, HTML = "analysis.json", "analysis.csv", "draws.csv", "analysis.html"
-FITS = "figure2.csv"
-PLOTS = ("noise.png", "both_sides.png", "example.png", "figure2.png")
+MODEL_TABLES = {"landing.csv": "landing", "closeups.csv": "closeups", "second.csv": "second", "figure2.csv": "figure 2"}
+"""Tables of every image with a model, by question."""
+PLOTS = ("noise.png", "both_sides.png", "example.png", "landing.png", "closeups.png", "second.png", "figure2.png")
 
 
 def write_results(analysis: Analysis, out: Path, command: str, device: str) -> None:
@@ -26,7 +29,8 @@ def write_results(analysis: Analysis, out: Path, command: str, device: str) -> N
     """
     earlier = (out / JSON).is_file()
     write_json(out / JSON, analysis.document())
-    tables = {CSV: analysis.noise(), DRAWS: [_draw(m) for m in analysis.measurements], FITS: analysis.fits}
+    tables = {CSV: analysis.noise(), DRAWS: [_draw(m) for m in analysis.measurements]}
+    tables |= {name: analysis.models[question] for name, question in MODEL_TABLES.items()}
     for name, rows in tables.items():
         if rows:
             write_csv(out / name, rows)
@@ -47,18 +51,22 @@ def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
 
 def _plot(analysis: Analysis, out: Path) -> dict[str, Path]:
     """Write the plots that there are measurements for; returns {file name: path}."""
-    paths = {name: out / name for name in PLOTS}
+    made = {}
+    answers, measured = analysis.answers, analysis.models
     if analysis.measurements:
-        plot_noise(analysis.noise(), paths["noise.png"])
-        plot_both_sides(analysis.noise(), paths["both_sides.png"])
-        plot_example(analysis.examples, analysis.example_name, paths["example.png"])
-    if analysis.fits:
-        plot_figure2(analysis.figure2(), analysis.fits, analysis.protocol["model"], paths["figure2.png"])
-    return {
-        name: path
-        for name, path in paths.items()
-        if (analysis.fits if name == "figure2.png" else analysis.measurements)
-    }
+        plot_noise(analysis.noise(), out / "noise.png")
+        plot_both_sides(analysis.noise(), out / "both_sides.png")
+        plot_example(analysis.examples, analysis.example_name, out / "example.png")
+        made = {name: out / name for name in ("noise.png", "both_sides.png", "example.png")}
+    if answers["landing"]:
+        plot_landing(answers["landing"], made.setdefault("landing.png", out / "landing.png"))
+    if answers["closeups"]:
+        plot_closeups(answers["closeups"], measured["closeups"], made.setdefault("closeups.png", out / "closeups.png"))
+    if answers["second"]:
+        plot_second(answers["second"], measured["second"], made.setdefault("second.png", out / "second.png"))
+    if measured["figure 2"]:
+        plot_figure2(analysis.figure2(), measured["figure 2"], made.setdefault("figure2.png", out / "figure2.png"))
+    return made
 
 
 def _page(analysis: Analysis, plots: Mapping[str, Path], origin: Mapping[str, str]) -> str:
@@ -69,14 +77,21 @@ def _page(analysis: Analysis, plots: Mapping[str, Path], origin: Mapping[str, st
         "analysis",
         title=f"Label noise and normalization: {analysis.protocol['suite']}",
         findings=analysis.findings(),
+        models=[model["name"] for model in analysis.protocol["models"]],
+        questions=TITLES,
+        verdicts=analysis.verdicts(),
+        tables={
+            "landing": landing_lines(analysis.answers["landing"]),
+            "closeups": closeup_lines(analysis.answers["closeups"]),
+            "second": second_lines(analysis.answers["second"]),
+        },
         skipped=skipped,
         noise=noise_table(rows),
         schemes=[scheme.name for scheme in SCHEMES],
         images=max((row["images"] for row in rows), default=0),
         plots=plots,
         fits=analysis.figure2(),
-        fitted_images=[{key.replace("_", " "): value for key, value in fit.items()} for fit in analysis.fits],
-        model=analysis.protocol["model"] and analysis.protocol["model"]["name"],
+        fitted_images=[{k.replace("_", " "): value for k, value in fit.items()} for fit in analysis.models["figure 2"]],
         protocol=analysis.protocol["in_words"],
         origin=origin,
     )

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from ccd_cli.analyze import closeups, figure2, labels, landing, second, verdicts
 from ccd_cli.analyze import noise as analyze_noise
+from ccd_cli.analyze.inputs import Inputs
 from ccd_cli.analyze.noise import CASES, LEVELS, MAX_SIDE, SCHEMES, VALID_FRACTION, Example, Measurement, Scheme
 from ccd_cli.analyze.settings import Settings
-from ccd_cli.benchmarks import Benchmark
 from ccd_cli.core.files import plain
 from ccd_cli.data.corruptions import CORRUPTIONS, EDGE
 from ccd_cli.losses.contexts import MIN_PIXELS
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from ccd_cli.benchmarks.predictors import ModelSource
 
 Row = dict[str, Any]
+QUESTIONS = ("figure 2", "landing", "closeups", "second")
+"""What is measured of an image with a model: the stages of `skipped`, and the keys of what is measured."""
 _NAMES = {
     "outliers": "outliers {1:g} %",
     "affine": "wrong affine {1:g} %",
@@ -29,12 +33,12 @@ _NAMES = {
 
 @dataclass
 class Analysis:
-    """Every measurement, the scores of Figure 2 (`fitted`: a model was given), skipped images, and maps for a figure."""
+    """Every measurement, what models (`asked`: any was given) say by question, skipped images, and maps for a figure."""
 
     protocol: dict[str, Any]
-    fitted: bool = False
+    asked: bool = False
     measurements: list[Measurement] = field(default_factory=list)
-    fits: list[Row] = field(default_factory=list)
+    models: dict[str, list[Row]] = field(default_factory=lambda: {name: [] for name in QUESTIONS})
     skipped: list[dict[str, str]] = field(default_factory=list)
     examples: dict[Any, Example] = field(default_factory=dict)
     example_name: str = ""
@@ -44,18 +48,35 @@ class Analysis:
         return analyze_noise.summarize(self.measurements)
 
     def figure2(self) -> list[Row]:
-        """Return a row for each dataset, and one for all images of several; nothing without a model."""
-        if not self.fits:
-            return []
-        from ccd_cli.analyze.figure2 import summarize  # timm: seconds that an analysis without a model saves
+        """Return a row for each model and dataset, and one for all images of several; nothing without a model."""
+        return figure2.summarize(self.models["figure 2"])
 
-        return summarize(self.fits)
+    @cached_property
+    def answers(self) -> dict[str, list[Row]]:
+        """Rows by question, for one about models: `landing`, `closeups`, `second`. Read it when all is measured."""
+        return {
+            "landing": landing.summarize(self.models["landing"]),
+            "closeups": closeups.summarize(self.models["closeups"]),
+            "second": second.summarize(self.models["second"]),
+        }
+
+    def verdicts(self) -> list[Row]:
+        """Return the verdict on each question and model."""
+        return verdicts.verdicts(self.answers, [model["name"] for model in self.protocol["models"]])
 
     def document(self) -> dict[str, Any]:
-        """Return the JSON document: NaN is null; `figure2` is null without a model."""
-        figure2 = {"rows": self.figure2(), "images": self.fits} if self.fitted else None
+        """Return the JSON document: NaN is null; `figure2` and `models` are null without a model."""
+        fitted = {"rows": self.figure2(), "images": self.models["figure 2"]} if self.asked else None
+        asked: Row = {"verdicts": self.verdicts()}
+        asked |= {name: {"rows": rows, "images": self.models[name]} for name, rows in self.answers.items()}
         made: dict[str, Any] = plain(
-            {"protocol": self.protocol, "noise": self.noise(), "figure2": figure2, "skipped": self.skipped}
+            {
+                "protocol": self.protocol,
+                "noise": self.noise(),
+                "figure2": fitted,
+                "models": asked if self.asked else None,
+                "skipped": self.skipped,
+            }
         )
         return made
 
@@ -105,9 +126,10 @@ def _jitter(loss: dict[Key, float]) -> Iterator[str]:
 
 
 def _figure2(rows: list[Row]) -> Iterator[str]:
-    for row in rows[-1:]:
+    last = {row["model"]: row for row in rows}  # over all datasets
+    for row in last.values():
         yield (
-            f"Figure 2: on the central crop AbsRel is {row['whole_abs_rel']:.4f} after a fit to the whole map and "
+            f"Figure 2, {row['model']}: on the central crop AbsRel is {row['whole_abs_rel']:.4f} after a fit to the whole map and "
             f"{row['crop_abs_rel']:.4f} after a fit to the crop alone, which is better on {row['crop_better']} of "
             f"{row['n']} images."
         )
@@ -139,9 +161,10 @@ def noise_lines(rows: list[Row], jitter: bool) -> list[dict[str, object]]:
 
 
 def figure2_lines(rows: list[Row]) -> list[dict[str, object]]:
-    """Return a line for each dataset: metrics of the central crop after both fits."""
+    """Return a line for each model and dataset: metrics of the central crop after both fits."""
     return [
         {
+            "model": row["model"],
             "dataset": row["dataset"],
             "images": row["n"],
             "AbsRel\nwhole fit": row["whole_abs_rel"],
@@ -154,9 +177,7 @@ def figure2_lines(rows: list[Row]) -> list[dict[str, object]]:
     ]
 
 
-def protocol(
-    settings: Settings, sets: list[Benchmark], missing: list[tuple[str, str]], source: ModelSource | None
-) -> dict[str, Any]:
+def protocol(settings: Settings, inputs: Inputs, sources: Sequence[ModelSource]) -> dict[str, Any]:
     """Return how the analysis is made: what decides the numbers, and the same `in_words`."""
     words = [
         f"At most {settings.images} images per dataset, spread evenly; noise: those with more than {100 * VALID_FRACTION:g} % "
@@ -171,8 +192,10 @@ def protocol(
     ]
     made: dict[str, Any] = {
         "suite": settings.suite,
-        "sets": [{"name": s.spec.name, "title": s.spec.title, "images": len(s), "about": s.spec.about} for s in sets],
-        "missing": dict(missing),
+        "sets": [
+            {"name": s.spec.name, "title": s.spec.title, "images": len(s), "about": s.spec.about} for s in inputs.sets
+        ],
+        "missing": dict(inputs.missing),
         "images": settings.images,
         "draws": settings.draws,
         "seed": settings.seed,
@@ -181,18 +204,21 @@ def protocol(
         "levels": list(LEVELS),
         "corruptions": list(CORRUPTIONS),
         "normalizations": [asdict(scheme) for scheme in SCHEMES],
-        "model": None,
+        "patches": settings.patches if sources else None,
+        "models": [],
     }
-    if source is not None:
-        from ccd_cli.analyze.figure2 import MIN_CROP_PIXELS, in_words, method_of
-
+    spec = inputs.sets[0].spec
+    for source in sources:
         assert source.kind is not None
-        made["model"] = {"name": source.label, **source.facts(), "alignment": method_of(source.kind)}
-        fit = in_words(source.kind, sets[0].spec.floor)
+        facts = {"alignment": figure2.method_of(source.kind), "label_alignment": labels.method_for(source.kind)}
+        made["models"].append({"name": source.label, **source.facts(), **facts})
         words.append(
-            f"Figure 2: {source.label} ({source.kind}), {fit}; on the whole map, or on the central crop of "
-            f"half height and half width; scored on the crop either way, where it has {MIN_CROP_PIXELS} valid pixels."
+            f"{source.label} ({source.kind}). As a label: {labels.in_words(source.kind, spec)}. Figure 2: "
+            f"{figure2.in_words(source.kind, spec.floor)}; on the whole map, or on the central crop of half height and half width; "
+            f"scored on the crop either way, where it has {figure2.MIN_CROP_PIXELS} valid pixels."
         )
+    if sources:
+        words += verdicts.in_words(settings.patches, len(sources))
     return {**made, "in_words": words}
 
 

@@ -68,6 +68,7 @@ class AnalyzeOptions(TypedDict, total=False):
     resolution: int | None
     images: int
     draws: int
+    patches: int
     seed: int
     device: str
     precision: Precision
@@ -166,22 +167,23 @@ def evaluate(
 def analyze(
     suite: str | os.PathLike[str] = "builtin",
     *,
-    model: str | os.PathLike[str] | None = None,
+    model: Words = (),
     out: str | os.PathLike[str] = "analyze-out",
     progress: bool = False,
     **options: Unpack[AnalyzeOptions],
 ) -> dict[str, Any]:
     """Measure how much label noise each normalization spreads, as `ccd analyze` does, and return its JSON document.
 
-    Its keys are protocol, noise, figure2 (None without `model`) and skipped. Table, plots and page go into `out`. Raises CcdError
-    where no image can be used, Interrupted after Ctrl-C.
+    `model`: one or several, whose own errors are measured as well. The keys are protocol, noise, figure2, models (with the
+    verdicts; both None without `model`) and skipped. Tables, plots and page go into `out`. Raises CcdError where no image can be
+    used, Interrupted after Ctrl-C.
     """
     with plain_errors():
-        from ccd_cli.analyze.inputs import find_sets
+        from ccd_cli.analyze.inputs import find_inputs
         from ccd_cli.analyze.settings import Settings
 
-        settings = settings_from(Settings, {**options, "suite": suite, "model": model, "out": out})
-        found = find_sets(settings)
+        settings = settings_from(Settings, {**options, "suite": suite, "models": model or (), "out": out})
+        found = find_inputs(settings)
         from ccd_cli.analyze.run import run
 
         return run(settings, report_for(progress), found).document()

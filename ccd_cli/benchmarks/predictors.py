@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -76,6 +77,13 @@ class ModelSource(Source):
             for i, result in zip(group, self._together([samples[i] for i in group], side), strict=True):
                 made[i] = result
         return made
+
+    def predict_parts(
+        self, benchmark: Benchmark, sample: Sample, parts: Sequence[NDArray[np.uint8]]
+    ) -> list[Prediction | CcdError]:
+        """Predict parts [h, w, 3] of a sample's photo, each enlarged to the side at which the whole photo is seen."""
+        side = self._side(benchmark, sample)
+        return self._together([replace(sample, rgb=part) for part in parts], side)
 
     @property
     def _by_protocol(self) -> bool:

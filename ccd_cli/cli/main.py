@@ -31,7 +31,7 @@ GROUPS = {
         "inspect": "One page of predictions, a run, labels or an evaluation; runs compared.",
         "eval": "Score models or predictions on datasets with ground-truth depth.",
         "data": "List, check and prepare the evaluation datasets.",
-        "analyze": "Measure how label noise spreads by normalization, without training.",
+        "analyze": "Measure, before training, what label noise and teachers' errors cost.",
         "bench": "Measure speed, start, memory and error of every runtime.",
     },
     "Models": {

@@ -136,7 +136,7 @@ class Masks(Section):
 
 
 class Augment(Section):
-    """Augmentation of the student's input; teachers always see the clean crop."""
+    """Augmentation of the student's input; of it, teachers see the flip alone."""
 
     jitter: Fraction = 0.4
     """Strength of color jitter (brightness, contrast, saturation); a quarter of it for hue."""
@@ -146,6 +146,8 @@ class Augment(Section):
     """Probability of conversion to grayscale."""
     blur_probability: Fraction = 0.2
     """Probability of Gaussian blur (sigma 0.1 to 2 pixels)."""
+    flip_probability: Fraction = 0.0
+    """Probability of a horizontal flip of an image's views: for the teachers, the student and precomputed labels alike."""
 
 
 class Optim(Section):

@@ -18,6 +18,7 @@ class Draw(IntEnum):
     SHARD_ORDER = 7
     TEACHER_NOISE = 8  # of teachers that sample, in a shard
     PROJECTION = 9  # first weights of the feature term's map
+    FLIP = 10  # of the views of a position
 
 
 def step_seed(seed: int, *parts: int) -> int:

@@ -1,4 +1,4 @@
-"""Photometric changes of the student's input. Geometry is never touched: the label stays where it is."""
+"""Photometric changes of the student's input, after which the label stays where it is, and which images are flipped with it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import torch
+
+from ccd_cli.core.seeding import Draw, step_seed
 
 
 @dataclass(frozen=True)
@@ -17,6 +19,11 @@ class Augmentation:
     jitter_probability: float = 0.8
     gray_probability: float = 0.05
     blur_probability: float = 0.2
+    flip_probability: float = 0.0
+
+    def flips(self, seed: int, position: int) -> bool:
+        """Return whether a run of this seed flips the views of a position; no other draw depends on it."""
+        return bool(np.random.default_rng(step_seed(seed, Draw.FLIP, position)).random() < self.flip_probability)
 
 
 def augment(image: np.ndarray, rng: np.random.Generator, augmentation: Augmentation) -> np.ndarray:

@@ -6,7 +6,7 @@ B images of side S with P patches each. Networks see all shared views first, the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
@@ -21,6 +21,10 @@ class ImageViews:
 
     shared: np.ndarray | None
     patches: np.ndarray
+
+    def flipped(self) -> Self:
+        """Return the views mirrored left to right."""
+        return type(self)(None if self.shared is None else _mirrored(self.shared, 1), _mirrored(self.patches, 2))
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,19 @@ class Example:
     boxes: np.ndarray
     path: Path
     precomputed: dict[int, ImageViews] = field(default_factory=dict)
+
+    def flipped(self) -> Self:
+        """Return the crops of the mirrored image: every view and map mirrored left to right, boxes where the patches then lie."""
+        top, left, side = self.boxes.astype(np.float64).T
+        boxes = np.stack([top, np.clip(1.0 - left - side, 0.0, 1.0), side], axis=1)
+        return replace(
+            self,
+            teacher=None if self.teacher is None else self.teacher.flipped(),
+            student=_mirrored(self.student, 1),
+            own=None if self.own is None else _mirrored(self.own, 1),
+            boxes=boxes.astype(np.float32),
+            precomputed={teacher: maps.flipped() for teacher, maps in self.precomputed.items()},
+        )
 
 
 @dataclass(frozen=True)
@@ -146,6 +163,11 @@ def _batch_of(images: Sequence[ImageViews]) -> TeacherViews:
 def _with_channels_first(views: TeacherViews) -> TeacherViews:
     shared = None if views.shared is None else _channels_first(views.shared)
     return TeacherViews(shared, _channels_first(views.patches))
+
+
+def _mirrored(pixels: np.ndarray, columns: int) -> np.ndarray:
+    """Return an array in the opposite order along the axis `columns`."""
+    return np.ascontiguousarray(np.flip(pixels, columns))
 
 
 def _tensor(arrays: Sequence[np.ndarray]) -> Tensor:

@@ -122,7 +122,7 @@ def rescale(values: Tensor, seed: int, scale: float = 0.0, shift: float = 0.0) -
     if not scale and not shift:
         return values
     drawn = np.random.default_rng((seed, 1)).uniform(-1, 1, (2, len(values), 1, 1))
-    a, b = torch.from_numpy(drawn).to(values)
+    a, b = torch.from_numpy(drawn).to(values, non_blocking=True)
     return (scale * a).exp() * values + shift * b
 
 

@@ -190,7 +190,8 @@ class PhotoStream:
             except ImageError as error:
                 self.mark_bad(path, error.message)
                 continue
-            return make_views(photo, ground_truth, rng, self.config, self.augmentation, path)
+            made = make_views(photo, ground_truth, rng, self.config, self.augmentation, path)
+            return made.flipped() if self.augmentation.flips(self.seed, position) else made
         raise CcdError("None of the photos can be read.", "See skipped.jsonl in the run folder.")
 
 

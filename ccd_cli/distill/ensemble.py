@@ -225,7 +225,7 @@ def _average(maps: list[Tensor], valid: list[Tensor], fractions: np.ndarray) -> 
     weight = (
         seen
         * torch.exp(-(normal - center).abs())
-        * torch.tensor(fractions, dtype=normal.dtype, device=normal.device)[:, None, None, None]
+        * torch.from_numpy(fractions).to(normal, non_blocking=True)[:, None, None, None]
     )
     total = weight.sum(0)
     return (normal * weight).sum(0) / total.clamp_min(1e-12), total > 0
@@ -233,7 +233,7 @@ def _average(maps: list[Tensor], valid: list[Tensor], fractions: np.ndarray) -> 
 
 def _average_raw(maps: list[Tensor], valid: list[Tensor], fractions: np.ndarray) -> tuple[Tensor, Tensor]:
     """Return the pixel mean of labels in their teachers' own scales, by fraction, where all of them are valid."""
-    weights = torch.tensor(fractions, dtype=maps[0].dtype, device=maps[0].device)[:, None, None, None]
+    weights = torch.from_numpy(fractions).to(maps[0], non_blocking=True)[:, None, None, None]
     everywhere = torch.stack(valid).all(0)
     return torch.where(everywhere, (torch.stack(maps) * weights).sum(0), 0.0), everywhere
 

@@ -56,8 +56,9 @@ class StepMetrics:
         """
         dtype = torch.float32 if self.compute.device.type == "mps" else torch.float64
         new, self.unreadable = unreadable - self.unreadable, unreadable
-        sums = [*self._sums.values(), gradient_norm, torch.tensor(float(stop_requested)), torch.tensor(float(new))]
-        values = torch.stack([torch.as_tensor(value, dtype=dtype, device=self.compute.device) for value in sums])
+        told = torch.tensor([float(stop_requested), float(new)], dtype=dtype)
+        parts = [*(torch.atleast_1d(value) for value in (*self._sums.values(), gradient_norm)), told]
+        values = torch.cat([part.to(self.compute.device, dtype, non_blocking=True) for part in parts])
         average([values], self.compute)
         *means, norm, stop, found = values.tolist()
         metrics = dict(zip(self._sums, means, strict=True))

@@ -49,7 +49,7 @@ class LoadedTeacher:
 
     def predict(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Return maps float32 [N, S, S] of the teacher's kind for N crops uint8 RGB [S, S, 3], in one forward pass."""
-        pixels = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).to(self.device)
+        pixels = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).to(self.device, non_blocking=True)
         return self.model.predict(pixels.float().div_(255.0)).float().cpu().numpy()
 
 

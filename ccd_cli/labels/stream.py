@@ -96,7 +96,8 @@ class LabelStream:
             if path in self.bad:
                 continue
             try:
-                return self._views(sample, sample.photo(), rng, needed)
+                made = self._views(sample, sample.photo(), rng, needed)
+                return made.flipped() if self.augmentation.flips(self.seed, position) else made
             except ImageError as error:
                 self.mark_bad(path, error.message)
         raise CcdError("None of the labels' photos can be read.", "See skipped.jsonl in the run folder.")

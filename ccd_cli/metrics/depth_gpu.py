@@ -20,7 +20,6 @@ from ccd_cli.metrics.alignment import (
     NO_LIMITS,
     SUBSAMPLED,
     Aligned,
-    Fit,
     Floats,
     Limits,
     Method,
@@ -78,75 +77,93 @@ def _score(
     kind: Kind,
     limits: Limits,
 ) -> tuple[Aligned, dict[str, float]]:
-    values, true, told = (torch.from_numpy(np.ascontiguousarray(part)).to(device) for part in (pred, gt, mask))
+    """Masks instead of chosen pixels, whose number the host would have to ask for: everything comes back in one copy."""
+    values, true, told = (
+        torch.from_numpy(np.ascontiguousarray(part)).to(device, non_blocking=True) for part in (pred, gt, mask)
+    )
     values, true = values.double(), true.double()
     disparity = name in IN_DISPARITY
     if disparity and kind != "disparity":
         values = 1.0 / values
-    valid = told & (true > 0) & true.isfinite()
-    if not valid.any():
-        raise CcdError("There is no valid pixel to align to.", "Check the mask and the depth range of the set.")
+    known = (true > 0) & true.isfinite()
+    valid = told & known
     usable = valid & values.isfinite()
-    if not usable.any():
-        raise CcdError("The prediction has no finite value on the valid pixels.")
-    (scale, shift), fitted = _fit(name, values, true, usable, limits)
+    scale, shift, fitted = _fit(name, values, true, usable, limits)
     values = values * scale + shift
     if disparity:
-        farthest = float(true[valid].max()) if limits.floor == "image" else float("inf")
-        values = 1.0 / values.clamp(min=disparity_floor(name, limits, farthest))
+        if limits.floor == "image":
+            floor = 1.0 / torch.where(valid, true, 0.0).amax()
+        else:
+            floor = true.new_full((), disparity_floor(name, limits, float("inf")))
+        values = 1.0 / values.clamp(min=floor)
     values = values.clamp(*(max(end, LOWEST_DEPTH) for end in limits.depth_range))
-    scores = _metrics(values[told], true[told])
-    return Aligned(values.cpu().numpy(), scale, shift, "disparity" if disparity else "depth", name, fitted), scores
-
-
-def _fit(name: Method, values: Tensor, true: Tensor, usable: Tensor, limits: Limits) -> tuple[Fit, int]:
-    """Return ((scale, shift), fitted pixels): the least-squares line in the method's space."""
-    if name in SUBSAMPLED and limits.max_res is not None:
-        columns = torch.from_numpy(kept_columns(values.shape[0], values.shape[1], limits.max_res)).to(values.device)
-        values, true, usable = values[:, columns], true[:, columns], usable[:, columns]
-    if positive_only(name, limits):
-        usable = usable & (values > 0)
-    x, y = values[usable], true[usable]
-    if name == "none":
-        return (1.0, 0.0), x.numel()
-    if not x.numel():
-        return (0.0, 0.0), 0
-    y = 1.0 / y if name in IN_DISPARITY else y
-    center, middle = x.mean(), y.mean()
-    dx = x - center
-    sums = torch.stack([dx @ dx, x @ x, dx @ y, center, middle]).tolist()  # one wait for the device
-    spread, square, product, mean_x, mean_y = sums
-    if not spread > 1e-24 * square:
-        return (0.0, mean_y), x.numel()
-    return (product / spread, mean_y - product / spread * mean_x), x.numel()
-
-
-def _metrics(p: Tensor, g: Tensor) -> dict[str, float]:
-    """Return `image_metrics` of vectors float64."""
-    if not bool(((g > 0) & g.isfinite()).all()):
+    counts = torch.stack([valid.sum(), usable.sum(), (told & ~known).sum(), told.sum(), fitted]).double()
+    line = torch.stack([scale, shift])
+    found = torch.cat([counts, line, _sums(values, true, told), values.flatten()]).cpu().numpy()
+    (valid_count, usable_count, wrong, told_count, fitted_count), rest = found[:5], found[5:]
+    if not valid_count:
+        raise CcdError("There is no valid pixel to align to.", "Check the mask and the depth range of the set.")
+    if not usable_count:
+        raise CcdError("The prediction has no finite value on the valid pixels.")
+    if wrong:
         raise CcdError(
             "A valid pixel has ground-truth depth that is not positive.", "Leave such pixels out of the mask."
         )
-    finite = p.isfinite()
-    count = p.numel()
-    p, g = p[finite], g[finite]
-    if not p.numel():
-        raise CcdError("The prediction has no finite value on the valid pixels.")
-    missing = 0.0 if p.numel() == count else 1.0 - p.numel() / count
+    fit = (float(rest[0]), float(rest[1]))
+    scores = _metrics(rest[2 : 2 + SUMS].tolist(), int(told_count))
+    depth = rest[2 + SUMS :].reshape(pred.shape)
+    return Aligned(depth, *fit, "disparity" if disparity else "depth", name, int(fitted_count)), scores
+
+
+def _fit(name: Method, values: Tensor, true: Tensor, usable: Tensor, limits: Limits) -> tuple[Tensor, Tensor, Tensor]:
+    """Return (scale, shift, number of fitted pixels), scalars on the device: the least-squares line in the method's space."""
+    if name in SUBSAMPLED and limits.max_res is not None:
+        columns = torch.from_numpy(kept_columns(values.shape[0], values.shape[1], limits.max_res))
+        columns = columns.to(values.device, non_blocking=True)
+        values, true, usable = values[:, columns], true[:, columns], usable[:, columns]
+    if positive_only(name, limits):
+        usable = usable & (values > 0)
+    count = usable.sum()
+    if name == "none":
+        return values.new_ones(()), values.new_zeros(()), count
+    x = torch.where(usable, values, 0.0).flatten()
+    y = torch.where(usable, 1.0 / true if name in IN_DISPARITY else true, 0.0).flatten()
+    some = count.clamp(min=1)
+    center, middle = x.sum() / some, y.sum() / some
+    dx = torch.where(usable.flatten(), x - center, 0.0)
+    spread = dx @ dx
+    sloped = spread > 1e-24 * (x @ x)
+    scale = torch.where(sloped, dx @ y / torch.where(sloped, spread, 1.0), 0.0)
+    return scale, middle - scale * center, count
+
+
+SUMS = 11
+"""Sums over pixels that `_metrics` needs."""
+
+
+def _sums(p: Tensor, g: Tensor, told: Tensor) -> Tensor:
+    """Return [SUMS]: the number of predicted pixels among those of the mask, then sums over them, of maps float64."""
+    seen = told & p.isfinite()
+    p, g = (torch.where(seen, part, 1.0).flatten() for part in (p, g))  # elsewhere a right prediction: it adds nothing
     error = p - g
     relative = error / g
     positive = p.clamp(min=LOWEST)
     log = (positive / g).log()
     inverse = 1.0 / positive - 1.0 / g
     p32, g32 = p.float(), g.float()
-    ratio = torch.maximum(p32 / g32, g32 / p32)
-    ratio[p32 <= 0] = torch.inf
-    n = p.numel()
-    sums = [relative.abs().sum(), relative @ error, error @ error, log.sum(), log @ log, log.abs().sum()]
-    sums += [inverse @ inverse, *((ratio < 1.25**k).sum().double() for k in (1, 2, 3))]
-    absolute, square, squares, log_sum, log_squares, log_absolute, inverses, *right = (
-        value / n for value in torch.stack(sums).tolist()
-    )
+    ratio = torch.where(p32 > 0, torch.maximum(p32 / g32, g32 / p32), torch.inf)
+    right = [((ratio < 1.25**k) & seen.flatten()).sum().double() for k in (1, 2, 3)]
+    sums = [seen.sum().double(), relative.abs().sum(), relative @ error, error @ error, log.sum(), log @ log]
+    return torch.stack([*sums, log.abs().sum(), inverse @ inverse, *right])
+
+
+def _metrics(sums: list[float], told: int) -> dict[str, float]:
+    """Return `image_metrics` from `_sums` and the number of the mask's pixels."""
+    n = sums[0]
+    if not n:
+        raise CcdError("The prediction has no finite value on the valid pixels.")
+    missing = 0.0 if n == told else 1.0 - n / told
+    absolute, square, squares, log_sum, log_squares, log_absolute, inverses, *right = (value / n for value in sums[1:])
     return {
         "abs_rel": absolute,
         "sq_rel": square,

@@ -107,7 +107,7 @@ def test_keyword_types_name_the_options_of_the_settings():
     for typed, settings, others in (
         (CloudOptions, CloudSettings, {"reference"}),
         (EvalOptions, EvalSettings, {"models", "suite", "out"}),
-        (AnalyzeOptions, AnalyzeSettings, {"suite", "model", "out"}),
+        (AnalyzeOptions, AnalyzeSettings, {"suite", "models", "out"}),
         (VideoOptions, PredictSettings, {"out", "full_size", "shard"}),
     ):
         names = {each.name for each, _ in options_of(settings)}

@@ -1,16 +1,11 @@
-"""What labeling costs: seconds per image, teacher and crop by stage, and bytes per map; or, with --plan, the same for many
-images on many GPUs.
+"""What labeling costs: seconds per image, teacher and crop by stage, and bytes per map.
 
     python tests/benchmarks/bench_label.py [--size 560] [--patches 4] [--photos 6] [--device cpu] [--threads 1]
-    python tests/benchmarks/bench_label.py --plan --teacher 0.012 --teacher 0.012 --crops 5
 
-The first one labels enlarged example photos with the built-in teachers and with the architecture of Depth Anything V2 small
-and random weights (time does not depend on them; the bytes of its maps mean nothing). Seconds are processor time
-of one thread, but for a GPU and the disk, which are timed by the clock. `--device cuda` measures a GPU;
-`--arch depth-anything-v1-large` another network.
-
-The second one measures nothing: it multiplies the seconds per crop of each teacher (repeat --teacher) by the images,
-divides by the GPUs, and says how many CPU cores a GPU needs beside it to decode, encode, compare and write.
+Labels enlarged example photos with the built-in teachers and with the architecture of Depth Anything V2 small and random weights
+(time does not depend on them; the bytes of its maps mean nothing). Seconds are processor time of one thread, but for a GPU and the
+disk, which are timed by the clock. `--device cuda` measures a GPU; `--arch depth-anything-v1-large` another network.
+`scale_table.py` calculates many images from what this measured.
 """
 
 from __future__ import annotations
@@ -37,8 +32,6 @@ from ccd_cli.models.arch import get_arch
 from ccd_cli.models.depth_net import DepthNet
 from ccd_cli.teachers.adapters.native import NativeTeacher
 from ccd_cli.teachers.load import load_teacher
-
-DAY = 86_400.0
 
 
 def enlarged(folder: Path, count: int, side: int) -> list[Path]:
@@ -121,32 +114,8 @@ def measure(args: argparse.Namespace) -> None:
     print(f"write          {once['write'] / photos:.4f} s per megabyte, part and shard together, flushed to disk")
 
 
-def plan_table(args: argparse.Namespace) -> None:
-    """Print the table of a calculation; nothing is measured."""
-    teachers, crops = len(args.teacher), args.crops
-    gpu = crops * sum(args.teacher)
-    maps, pairs = crops * teachers, teachers * (teachers - 1) // 2
-    megabytes = (maps * args.map_bytes + args.photo_bytes) / 1e6
-    cpu = teachers * args.decode + maps * args.encode + crops * pairs * args.compare + megabytes * args.write
-    print(
-        f"{gpu:.3f} GPU seconds and {cpu:.3f} CPU-core seconds per image: {cpu / gpu:.1f} cores beside each GPU keep up"
-    )
-    print(
-        f"{megabytes:.2f} MB per image: {maps} maps of {args.map_bytes / 1e3:.0f} kB, image file {args.photo_bytes / 1e3:.0f} kB"
-    )
-    print("\n| images | GPU hours | 1 GPU | 8 GPUs | 64 GPUs | CPU core hours | shards |")
-    print("|---|---|---|---|---|---|---|")
-    for photos in args.photos_planned:
-        days = [photos * gpu / DAY / count for count in (1, 8, 64)]
-        times = " | ".join(f"{d:.1f} days" if d >= 2 else f"{24 * d:.1f} h" for d in days)
-        print(
-            f"| {photos / 1e6:g} M | {photos * gpu / 3600:,.0f} | {times} | {photos * cpu / 3600:,.0f} "
-            f"| {photos * megabytes / 1e6:,.1f} TB |"
-        )
-
-
 def main() -> None:
-    """Measure, or plan."""
+    """Read the options and measure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=560)
     parser.add_argument("--patches", type=int, default=4)
@@ -155,34 +124,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--threads", type=int, default=1)
-    plan = parser.add_argument_group("--plan")
-    plan.add_argument("--plan", action="store_true", help="calculate instead of measuring")
-    plan.add_argument("--teacher", type=float, action="append", help="GPU seconds per crop; once for each teacher")
-    plan.add_argument("--crops", type=int, default=5)
-    plan.add_argument("--map-bytes", type=float, default=DEFAULTS["map_bytes"])
-    plan.add_argument("--photo-bytes", type=float, default=DEFAULTS["photo_bytes"])
-    plan.add_argument("--decode", type=float, default=DEFAULTS["decode"], help="seconds per image")
-    plan.add_argument("--encode", type=float, default=DEFAULTS["encode"], help="seconds per map")
-    plan.add_argument(
-        "--compare", type=float, default=DEFAULTS["compare"], help="seconds per crop and pair of teachers"
-    )
-    plan.add_argument("--write", type=float, default=DEFAULTS["write"], help="seconds per megabyte")
-    plan.add_argument("--photos-planned", type=int, nargs="+", default=[1_000_000, 11_000_000], metavar="N")
-    args = parser.parse_args()
-    if args.plan and not args.teacher:
-        parser.error("--plan needs the GPU seconds per crop of each teacher: --teacher S --teacher S")
-    plan_table(args) if args.plan else measure(args)
-
-
-DEFAULTS = {
-    "map_bytes": 440e3,
-    "photo_bytes": 500e3,
-    "decode": 0.012,
-    "encode": 0.046,
-    "compare": 0.019,
-    "write": 0.010,
-}
-"""What the first form measured on one core (see docs/scale.md); the size of an image file is assumed."""
+    measure(parser.parse_args())
 
 
 if __name__ == "__main__":

@@ -213,6 +213,10 @@ def analysis(folder: Path) -> None:
     jpeg("example", folder / "out/example.png", 1000)
     jpeg("noise", folder / "out/noise.png", 900)
     jpeg("figure2", folder / "out/figure2.png", 900)
+    teachers = ("--model", "builtin:sharp", "--model", "builtin:global")
+    ccd("analyze", *teachers, "--images", 24, "--out", folder / "teachers")
+    jpeg("landing", folder / "teachers/landing.png", 900)
+    jpeg("closeups", folder / "teachers/closeups.png", 900)
 
 
 def alignment(folder: Path) -> None:

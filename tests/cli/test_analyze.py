@@ -33,7 +33,8 @@ def make_pairs(root: Path, count: int = 3, sparse: bool = False) -> Path:
         code = np.round(depth * 1000).astype(np.uint16)
         code[rng.random(SIZE) < (0.8 if sparse else 0.1)] = 0
         Image.fromarray(code).save(root / f"{i}.depth.png")
-        Image.fromarray(rng.integers(0, 255, (*SIZE, 3), np.uint8)).save(root / f"{i}.jpg")
+        noise = rng.integers(0, 100, (*SIZE, 3))  # near is bright: `make_teacher`'s seeds 0 and 9 see that, by chance
+        Image.fromarray((150 / depth[..., None] + noise).astype(np.uint8)).save(root / f"{i}.jpg")
     path = root / "pairs.yaml"
     path.write_text(yaml.safe_dump({"name": "own", "image": "*.jpg", "depth": "*.depth.png", "scale": 0.001}))
     return path
@@ -42,8 +43,8 @@ def make_pairs(root: Path, count: int = 3, sparse: bool = False) -> Path:
 @pytest.fixture
 def no_plots(monkeypatch):
     """Plots take most of the time of a small run: for tests that do not look at them."""
-    for name in ("plot_noise", "plot_both_sides", "plot_example", "plot_figure2"):
-        monkeypatch.setattr(f"ccd_cli.analyze.report.{name}", lambda *args: args[-1].write_bytes(PNG))
+    for name in ("noise", "both_sides", "example", "landing", "closeups", "second", "figure2"):
+        monkeypatch.setattr(f"ccd_cli.analyze.report.plot_{name}", lambda *args: args[-1].write_bytes(PNG))
 
 
 def rows(made: dict) -> dict:
@@ -68,7 +69,8 @@ def test_the_default_run_writes_tables_plots_and_a_page(ccd_here, tmp_path):
         "example.png",
     }
     assert all((out / name).read_bytes().startswith(PNG) for name in ("noise.png", "both_sides.png", "example.png"))
-    assert set(made) == {"protocol", "noise", "figure2", "skipped"} and made["figure2"] is None
+    assert set(made) == {"protocol", "noise", "figure2", "models", "skipped"}
+    assert made["figure2"] is None and made["models"] is None
     assert len(made["noise"]) == 8 * 9 and {r["images"] for r in made["noise"]} == {2}
     found = rows(made)
     whole, hybrid = (found["outliers", 0.2, *s, False] for s in (("global", None), ("hybrid", "range")))
@@ -103,7 +105,7 @@ def test_the_same_seed_is_the_same_bytes_and_another_is_not(ccd_here, tmp_path, 
     assert (tmp_path / "a" / "analysis.json").read_bytes() == (tmp_path / "b" / "analysis.json").read_bytes()
 
 
-def test_a_model_on_pairs_of_ones_own_gives_figure_2(ccd_here, make_teacher, tmp_path):
+def test_a_model_on_pairs_of_ones_own_gives_figure_2(ccd_here, make_teacher, tmp_path, no_plots):
     model = make_teacher("first")
     result = ccd_here("analyze", "--suite", make_pairs(tmp_path), "--model", model, "--resolution", 64, "--json")
     assert result.exit_code == 0, result.output
@@ -114,7 +116,7 @@ def test_a_model_on_pairs_of_ones_own_gives_figure_2(ccd_here, make_teacher, tmp
     for key in ("whole_abs_rel", "crop_abs_rel", "whole_delta1", "crop_delta1"):
         assert row[key] == pytest.approx(np.mean([image[key] for image in images]))
     assert row["crop_better"] == sum(image["whole_abs_rel"] > image["crop_abs_rel"] for image in images)
-    assert made["protocol"]["model"]["alignment"] == "least-squares-disparity"
+    assert made["protocol"]["models"][0]["alignment"] == "least-squares-disparity"
     assert (tmp_path / "analyze-out" / "figure2.png").read_bytes().startswith(PNG)
     assert len((tmp_path / "analyze-out" / "figure2.csv").read_text().splitlines()) == 4
     assert "Figure 2" in result.stderr
@@ -122,6 +124,79 @@ def test_a_model_on_pairs_of_ones_own_gives_figure_2(ccd_here, make_teacher, tmp
     assert again.exit_code == 0 and again.stderr == ""
     assert not (tmp_path / "analyze-out" / "figure2.png").exists()
     assert not (tmp_path / "analyze-out" / "figure2.csv").exists()
+
+
+def test_two_models_answer_three_questions_and_are_not_asked_again(
+    ccd_here, make_teacher, tmp_path, monkeypatch, no_plots
+):
+    pairs = make_pairs(tmp_path, 7)
+    names = ("--model", make_teacher("first"), "--model", make_teacher("other", seed=9), "--resolution", 64)
+    few = ccd_here("analyze", "--suite", pairs, *names, "--draws", 1, "--images", 1, "--json")
+    assert few.exit_code == 0, few.output
+    said = json.loads(few.stdout)["models"]["verdicts"]
+    assert {each["verdict"] for each in said} == {"not shown"} and "1 image, a verdict needs 6" in few.stderr
+
+    asked = []
+    predict = "ccd_cli.benchmarks.predictors.ModelSource.predict"
+    from ccd_cli.benchmarks.predictors import ModelSource
+
+    own = ModelSource.predict
+    monkeypatch.setattr(predict, lambda self, *a: asked.append(self.label) or own(self, *a))
+    result = ccd_here("analyze", "--suite", pairs, *names, "--draws", 1, "--json")
+    assert result.exit_code == 0, result.output
+    assert sorted(asked) == ["first"] * 6 + ["other"] * 6  # one image is known
+    made = json.loads(result.stdout)
+    models = made["models"]
+    assert {(v["question"], v["subject"]) for v in models["verdicts"]} == {
+        *((question, model) for question in ("landing", "closeups") for model in ("first", "other")),
+        ("second", "first, other"),
+    }
+    for verdict in models["verdicts"]:
+        assert verdict["sentence"] in result.stderr.replace("\n", " ")
+    assert [row["images"] for row in models["closeups"]["rows"]] == [7, 7] and len(models["second"]["images"]) == 7
+    (row,) = models["second"]["rows"]
+    differences = [
+        each["mean_abs_rel"] - each["first_abs_rel" if row["best"] == "first" else "second_abs_rel"]
+        for each in models["second"]["images"]
+    ]
+    assert row["mean_minus_best"] == pytest.approx(np.mean(differences))
+    assert row["mean_minus_best_low"] <= row["mean_minus_best"] <= row["mean_minus_best_high"]
+    out = tmp_path / "analyze-out"
+    for name in ("landing", "closeups", "second"):
+        assert (out / f"{name}.png").read_bytes().startswith(PNG)
+        assert len((out / f"{name}.csv").read_text().splitlines()) == 1 + len(models[name]["images"])
+    page = Page(out / "analysis.html")
+    assert all(verdict["sentence"] in page.all_words for verdict in models["verdicts"])
+
+    asked.clear()
+    again = ccd_here("analyze", "--suite", pairs, *names, "--draws", 1, "--json")
+    assert json.loads(again.stdout) == made and not asked
+    without = ccd_here("analyze", "--suite", pairs, *names, "--draws", 1, "--patches", 0, "--json")
+    document = json.loads(without.stdout)["models"]
+    assert document["closeups"]["rows"] == [] and len(asked) == 14
+    assert not (out / "closeups.png").exists() and not (out / "closeups.csv").exists()
+
+
+def test_the_same_weights_twice_are_told_and_correlate_by_one(ccd_here, make_teacher, tmp_path, no_plots):
+    first, pairs = make_teacher("first"), make_pairs(tmp_path)
+    twin = tmp_path / "twin.safetensors"
+    twin.write_bytes(first.read_bytes())
+    names = ("--model", first, "--model", twin, "--resolution", 64, "--patches", 0, "--draws", 1)
+    result = ccd_here("analyze", "--suite", pairs, *names, "--json")
+    assert result.exit_code == 0 and "are the same weights" in result.stderr
+    (row,) = json.loads(result.stdout)["models"]["second"]["rows"]
+    assert row["correlation"] == pytest.approx(1) and row["mean_minus_best"] == pytest.approx(0, abs=1e-5)
+
+
+def test_a_pair_without_any_ground_truth_is_named_and_the_others_are_used(ccd_here, make_teacher, tmp_path, no_plots):
+    pairs = make_pairs(tmp_path)
+    Image.fromarray(np.zeros(SIZE, np.uint16)).save(tmp_path / "1.depth.png")
+    names = ("--model", make_teacher("first"), "--resolution", 64, "--patches", 1, "--draws", 1)
+    result = ccd_here("analyze", "--suite", pairs, *names, "--json")
+    assert result.exit_code == 0 and "own 1.jpg: skipped: " in result.stderr
+    made = json.loads(result.stdout)
+    assert {entry["image"] for entry in made["skipped"]} == {"1.jpg"}
+    assert made["models"]["closeups"]["rows"][0]["images"] == 2
 
 
 def test_the_whole_fit_is_that_of_eval(ccd_here, make_teacher, tmp_path, no_plots):
@@ -139,7 +214,7 @@ def test_the_whole_fit_is_that_of_eval(ccd_here, make_teacher, tmp_path, no_plot
     assert row["whole_abs_rel"] == pytest.approx(scored["abs_rel"], rel=1e-9)
     assert row["crop_abs_rel"] == pytest.approx(scored["abs_rel"], rel=1e-9)
     assert row["whole_delta1"] == pytest.approx(scored["delta1"], rel=1e-9)
-    assert made["noise"] == [] and len(made["skipped"]) == 3  # a quarter of the pixels is too little for noise
+    assert made["noise"] == [] and {e["stage"] for e in made["skipped"]} == {"noise"}  # too few pixels for it
 
 
 def test_damaged_and_sparse_images_are_named_and_skipped(ccd_here, tmp_path, no_plots):
@@ -161,6 +236,8 @@ def test_damaged_and_sparse_images_are_named_and_skipped(ccd_here, tmp_path, no_
         (("--suite", "missing.yaml"), 2, "missing.yaml"),
         (("--arch", "depth-anything-v2-small"), 2, "--model"),
         (("--model", "no-such-model"), 2, "no-such-model"),
+        (("--model", "builtin:tiny", "--model", "builtin:tiny"), 2, "builtin:tiny is given 2 times"),
+        (("--model", "builtin:tiny", "--patches", 65), 2, "--patches"),
         (("--images", 0), 2, "--images"),
         (("--draws", 0), 2, "--draws"),
         (("--seed", -1), 2, "--seed"),
@@ -181,10 +258,11 @@ def test_the_page_needs_nothing_and_names_cannot_break_out(ccd_here, make_teache
     (tmp_path / "0.jpg").rename(tmp_path / image)
     (tmp_path / "1.depth.png").write_bytes(b"nothing")
     model = make_teacher("""<b>'name'""")
-    result = ccd_here("analyze", "--suite", pairs, "--model", model, "--resolution", 64)
+    models = ("--model", model, "--model", make_teacher("other", seed=9), "--resolution", 64, "--draws", 1)
+    result = ccd_here("analyze", "--suite", pairs, *models)
     assert result.exit_code == 0, result.output
     page = Page(tmp_path / "analyze-out" / "analysis.html")
-    assert page.needs_nothing_else() and len(page.images) == page.tags.count("img") == 4
+    assert page.needs_nothing_else() and len(page.images) == page.tags.count("img") == 7
     assert image in page.all_words and "<b>'name'" in page.all_words
     assert "1.jpg" in page.all_words and "standard error" in page.all_words
 

@@ -18,11 +18,13 @@ from ccd_cli.teachers.registry import CARDS, card
 SHIPPED = {
     recipe.name: recipe for recipe in shipped() if not recipe.name.startswith("label/")
 }  # tests/cli/test_label.py
-PERMISSIVE = ("quickstart", "indoor", "outdoor", "indoor-diffusion")
+PERMISSIVE = ("quickstart", "indoor", "outdoor", "indoor-diffusion", "mobile-cnn")
 
 
 def test_the_walk_finds_them():
-    assert {"indoor", "outdoor", "indoor-diffusion", *(f"paper/table{i}" for i in range(1, 6))} <= set(SHIPPED)
+    assert {"indoor", "outdoor", "indoor-diffusion", "mobile-cnn", *(f"paper/table{i}" for i in range(1, 6))} <= set(
+        SHIPPED
+    )
 
 
 @pytest.mark.parametrize("name", SHIPPED)

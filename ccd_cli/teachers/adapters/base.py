@@ -1,11 +1,14 @@
-"""What the adapters of one network share: its facts, its device, and the answers of those without patch features."""
+"""What the adapters of one network share: facts, device, copies from it, and the answers of those without patch features."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self, get_args
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ccd_cli.core.errors import UsageProblem
@@ -22,6 +25,15 @@ class TeacherFacts:
     kind: Kind
     license: str = "unknown"
     checkpoint_sha256: str = ""
+
+
+def to_host(tensors: Sequence[Tensor]) -> list[NDArray[np.float32]]:
+    """Return tensors float32 of one device as arrays of their shapes, in one copy: the host waits for a GPU once."""
+    if len(tensors) == 1 or tensors[0].device.type == "cpu":
+        return [each.cpu().numpy() for each in tensors]
+    whole = torch.cat([each.flatten() for each in tensors]).cpu().numpy()
+    ends = np.cumsum([each.numel() for each in tensors])[:-1]
+    return [part.reshape(each.shape) for part, each in zip(np.split(whole, ends), tensors, strict=True)]
 
 
 class FrozenTeacher:

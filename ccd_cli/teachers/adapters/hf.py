@@ -20,7 +20,7 @@ from torch import Tensor
 from ccd_cli.core.errors import UsageProblem, first_line
 from ccd_cli.geometry.depth_map import Camera, DepthMap, checked
 from ccd_cli.models.files import sha256_file
-from ccd_cli.teachers.adapters.base import FrozenTeacher, TeacherFacts
+from ccd_cli.teachers.adapters.base import FrozenTeacher, TeacherFacts, to_host
 from ccd_cli.teachers.adapters.hf_folder import kind_of, load_folder, read_config, weights_file
 from ccd_cli.teachers.adapters.native import autocast
 from ccd_cli.teachers.adapters.preprocess import check_photo, same_sizes
@@ -79,7 +79,7 @@ class TransformersTeacher(FrozenTeacher):
         field of view that it sees in the crop.
         """
         size = (int(rgb.shape[-2]), int(rgb.shape[-1]))
-        pixels = self._prepare(rgb.to(self.device, torch.float32), self.resolution)
+        pixels = self._prepare(rgb.to(self.device, torch.float32, non_blocking=True), self.resolution)
         depth, fov = self._run(pixels)
         maps = torch.stack([self._finish(depth[i : i + 1], _at(fov, i), size) for i in range(len(depth))])
         possible = maps.isfinite() & (maps > 0) if self.kind == "metric" else maps.isfinite()
@@ -104,12 +104,15 @@ class TransformersTeacher(FrozenTeacher):
         told = focals or [None] * len(photos)
         maps: dict[int, DepthMap] = {}
         for group in same_sizes([p.numpy() for p in pixels]):
-            depth, fov = self._run(torch.cat([pixels[i] for i in group]).to(self.device))
+            depth, fov = self._run(torch.cat([pixels[i] for i in group]).to(self.device, non_blocking=True))
+            made = []
             for row, i in enumerate(group):
-                height, width = photos[i].shape[:2]
-                camera, seen = _camera(told[i], _at(fov, row), height, width)
-                values = self._finish(depth[row : row + 1], seen, (height, width)).cpu().numpy()
-                maps[i] = checked(values, self.kind, camera=camera)
+                size = (photos[i].shape[0], photos[i].shape[1])
+                made.append(self._finish(depth[row : row + 1], _seen(told[i], _at(fov, row), size[1]), size))
+            *found, degrees = to_host([*made, depth.new_zeros(len(group)) if fov is None else fov])
+            for row, i in enumerate(group):
+                seen = None if fov is None else float(degrees[row])
+                maps[i] = checked(found[row], self.kind, camera=_camera(told[i], seen, *photos[i].shape[:2]))
         return [maps[i] for i in range(len(photos))]
 
     def _prepare(self, images: Tensor, resolution: int | None) -> Tensor:
@@ -132,7 +135,7 @@ class TransformersTeacher(FrozenTeacher):
             pixels = pixels.clamp(0, 1)
             if processor.do_normalize:
                 mean, std = (
-                    torch.tensor(v, device=pixels.device).view(3, 1, 1)
+                    torch.tensor(v).view(3, 1, 1).to(pixels.device, non_blocking=True)
                     for v in (processor.image_mean, processor.image_std)
                 )
                 pixels = (pixels - mean) / std
@@ -185,16 +188,20 @@ def _at(values: Tensor | None, index: int) -> Tensor | None:
     return None if values is None else values[index : index + 1]
 
 
-def _camera(focal: float | None, fov: Tensor | None, height: int, width: int) -> tuple[Camera | None, Tensor | None]:
-    """(camera of a photo, field of view in degrees [1] to use): from the focal length in pixels, else as predicted."""
+def _seen(focal: float | None, fov: Tensor | None, width: int) -> Tensor | None:
+    """The field of view in degrees [1] to use, None for networks without: from the focal length in pixels, else as predicted."""
+    if fov is None or focal is None:
+        return fov
+    return torch.full_like(fov, math.degrees(2 * math.atan(width / (2 * focal))))
+
+
+def _camera(focal: float | None, fov: float | None, height: int, width: int) -> Camera | None:
+    """The camera of a photo: from the focal length in pixels, else from the predicted field of view in degrees."""
     if fov is None:
-        return None, None
-    if focal is not None:
-        camera = Camera(focal, focal, width / 2, height / 2)
-        degrees = math.degrees(2 * math.atan(width / (2 * focal)))
-        return camera, torch.full_like(fov, degrees)
-    half = math.radians(float(fov)) / 2
-    if not 0 < half < math.pi / 2:  # nonsense, whose map comes out at its bounds
-        return None, fov
-    focal = width / 2 / math.tan(half)
-    return Camera(focal, focal, width / 2, height / 2), fov
+        return None
+    if focal is None:
+        half = math.radians(fov) / 2
+        if not 0 < half < math.pi / 2:  # nonsense, whose map comes out at its bounds
+            return None
+        focal = width / 2 / math.tan(half)
+    return Camera(focal, focal, width / 2, height / 2)

@@ -26,7 +26,7 @@ from ccd_cli.geometry.depth_map import Camera, DepthMap, checked
 from ccd_cli.geometry.kinds import Kind
 from ccd_cli.models.files import check_file, sha256_file
 from ccd_cli.models.strict import load_strict
-from ccd_cli.teachers.adapters.base import FrozenTeacher, TeacherFacts
+from ccd_cli.teachers.adapters.base import FrozenTeacher, TeacherFacts, to_host
 from ccd_cli.teachers.adapters.native import autocast
 from ccd_cli.teachers.adapters.preprocess import check_photo
 
@@ -122,8 +122,9 @@ class MogeTeacher(FrozenTeacher):
             cameras: list[Camera | None] = [Camera(f, f, width / 2, height / 2) for f in known]
             fov = [math.degrees(2 * math.atan(width / (2 * f))) for f in known]
             depth, intrinsics = self._infer(rgb, side, torch.tensor(fov) if fov else None)
-            cameras = cameras or [_camera(matrix, height, width) for matrix in intrinsics.cpu().double().numpy()]
-            for i, values, camera in zip(group, depth.cpu().numpy(), cameras, strict=True):
+            made, matrices = to_host([depth, intrinsics])
+            cameras = cameras or [_camera(matrix, height, width) for matrix in matrices.astype(np.float64)]
+            for i, values, camera in zip(group, made, cameras, strict=True):
                 maps[i] = checked(values, self.kind, camera=camera)
         return [maps[i] for i in range(len(photos))]
 
@@ -138,7 +139,7 @@ class MogeTeacher(FrozenTeacher):
         Unknown depth is NaN; intrinsics are in parts of the photo's width and height.
         """
         tokens = self._tokens(int(rgb.shape[-2]), int(rgb.shape[-1]), resolution)
-        rgb = rgb.to(self.device, torch.float32)
+        rgb = rgb.to(self.device, torch.float32, non_blocking=True)
         try:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message=".*autocast")  # it asks for a float32 one, which is none

@@ -36,7 +36,7 @@ def infer(model: DepthNet, images: Tensor, precision: str = "fp32") -> tuple[Ten
 
 
 def _placed(images: Tensor, device: torch.device) -> Tensor:
-    images = images.to(device)
+    images = images.to(device, non_blocking=True)
     return images.contiguous(memory_format=torch.channels_last)
 
 
@@ -57,7 +57,7 @@ def predict_photos(
     """
 
     def run(images: NDArray[np.float32]) -> NDArray[np.float32]:
-        tensor = torch.from_numpy(images).to(network.mean.device)
+        tensor = torch.from_numpy(images).to(network.mean.device, non_blocking=True)
         made: NDArray[np.float32] = infer(network, network.normalize(tensor), precision)[0].cpu().numpy()
         return made
 
@@ -163,7 +163,7 @@ class NativeTeacher(FrozenTeacher):
         return depth_maps(self.model.arch, maps, side, focals)
 
     def _fit(self, rgb: Tensor) -> Tensor:
-        rgb = rgb.to(self.device, torch.float32)
+        rgb = rgb.to(self.device, torch.float32, non_blocking=True)
         height, width = rgb.shape[-2:]
         arch = self.model.arch
         if self.resolution is None:

@@ -80,6 +80,7 @@ def test_metric_maps_are_fitted_in_depth():
 def test_rows_are_means_and_count_wins():
     images = [
         {
+            "model": "m",
             "dataset": name,
             "image": "x",
             "pixels": 200,
@@ -96,3 +97,5 @@ def test_rows_are_means_and_count_wins():
     assert first["gain"] == pytest.approx(0) and first["crop_better"] == 1
     assert both["n"] == 3 and both["crop_better"] == 2 and both["gain"] == pytest.approx(0.2 / 3)
     assert len(summarize(images[:2])) == 1
+    two = summarize([*images, *({**image, "model": "n"} for image in images[:2])])
+    assert [(row["model"], row["dataset"]) for row in two[2:]] == [("m", "all images"), ("n", "a")]

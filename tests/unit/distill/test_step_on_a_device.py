@@ -21,6 +21,7 @@ from ccd_cli.losses.distillation import distillation_loss, whole_batch
 from ccd_cli.models.arch import timm_arch
 from ccd_cli.models.depth_net import DepthNet
 from ccd_cli.teachers.adapters.native import NativeTeacher
+from tests.no_values import NoValues
 from tests.unit.losses.test_segments import Counter
 
 SIZE, IMAGES, PATCHES = 64, 2, 2
@@ -112,6 +113,18 @@ def test_the_numbers_of_a_step_are_read_at_once():
     with OneRead() as read:
         metrics.reduce(torch.ones(()), False, 0)
     assert read.reads == ["tolist"]
+
+
+def test_a_step_crosses_to_the_host_once():
+    """From labels to the numbers of the log, with the conversion to float64 that a sum of them needs."""
+    state, teachers = training("meta"), ensemble("meta", "average")
+    with NoValues() as device:
+        norm, metrics = step(state, teachers, config("hybrid"), -1, "meta")
+        assert device.transfers == device.blocking == []
+        metrics.compute, names = Compute("meta", "fp32"), list(metrics._sums)
+        found, events = metrics.reduce(norm, False, 0)
+    assert device.transfers == [((len(names) + 3,), torch.float64)] and device.blocking == []
+    assert list(found) == names and events.gradient_norm == device.fill
 
 
 @pytest.mark.parametrize("normalization", NORMALIZATIONS)

@@ -5,9 +5,11 @@ import pytest
 import torch
 
 from ccd_cli.core.errors import CcdError, UsageProblem
+from ccd_cli.metrics import depth_gpu
 from ccd_cli.metrics.alignment import Limits, align
 from ccd_cli.metrics.depth import image_metrics
-from ccd_cli.metrics.depth_gpu import PORTED, score_on, scores_on
+from ccd_cli.metrics.depth_gpu import PORTED, SUMS, score_on, scores_on
+from tests.no_values import DEVICE, LeftBehind, NoValues, Waited
 
 CPU = torch.device("cpu")
 RANGE = (1e-3, 10.0)
@@ -74,6 +76,38 @@ def test_a_gpu_scores_as_the_cpu_does(case):
     agree(torch.device("cuda"), *case)
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_everything_comes_back_in_one_copy(case):
+    """Scoring on a device without values: it asks for none before, and nothing is left on the CPU."""
+    method, kind, *rest = case
+    pred, gt, mask = maps(kind)
+    limits = Limits(rest[1], rest[0], *rest[2:])
+    with (
+        NoValues(wide=True) as device,
+        pytest.raises(CcdError, match="not positive"),
+    ):  # one pixel, as it counts everything
+        score_on(torch.device(DEVICE), method, pred, gt, mask, kind, limits)
+    assert device.transfers == [((5 + 2 + SUMS + gt.size,), torch.float64)]
+    assert device.uploads[:3] == [gt.shape] * 3 and len(device.uploads) <= 4
+    assert device.blocking == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error"),
+    [
+        (lambda values: values * float(values.sum() > 0), Waited),
+        (lambda values: values[values > 0], NotImplementedError),
+        (lambda values: values + torch.ones(values.shape), LeftBehind),
+    ],
+)
+def test_a_wait_in_scoring_is_found(monkeypatch, wrong, error):
+    real = depth_gpu._sums
+    monkeypatch.setattr(depth_gpu, "_sums", lambda p, g, told: real(wrong(p), g, told))
+    pred, gt, mask = maps("depth")
+    with NoValues(wide=True), pytest.raises(error):
+        score_on(torch.device(DEVICE), "auto", pred, gt, mask, "depth", LIMITS)
+
+
 def test_flat_and_negative_predictions():
     gt, mask, _ = scene()
     for values, kind in ((np.ones_like(gt), "depth"), (-np.ones_like(gt), "disparity")):
@@ -89,6 +123,7 @@ def test_the_same_is_refused():
         (gt, np.zeros_like(mask), "depth", "no valid pixel"),
         (np.full_like(gt, np.nan), mask, "depth", "no finite value"),
         (gt[:-1], mask, "depth", "one size"),
+        (gt, mask | np.isnan(gt), "depth", "not positive"),
     ):
         with pytest.raises(CcdError, match=word):
             score_on(CPU, "auto", pred, gt, valid, kind, LIMITS)

@@ -1,0 +1,82 @@
+"""A model's map as the label of a pair: fitted to the ground truth in 1 / depth, with its error at every pixel.
+
+Labels are disparity, as in training: depth and metric maps become 1 / depth before the fit. Affine depth has no disparity of
+its own and is fitted in depth. The fit is least squares over all valid pixels, per image, as `eval.pairs` of a recipe has it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ccd_cli.benchmarks import Prediction, Sample, Spec
+from ccd_cli.benchmarks.prediction_files import resized
+from ccd_cli.core.errors import CcdError
+from ccd_cli.geometry.kinds import Kind
+from ccd_cli.metrics.alignment import Aligned, Method, align, describe
+
+MIN_PIXELS = 500
+"""Pixels with ground truth that an image needs; sparse LiDAR has tens of thousands."""
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Label:
+    """The label of one image; maps [h, w] of the ground truth's size.
+
+    `disparity`: 1 / unit of the ground truth, the fitted map without any floor. `depth`: the same as depth, ended where `ccd eval`
+    ends it. `known`: where there is ground truth and a prediction; `error`: abs(depth - gt) / gt there, else NaN.
+    """
+
+    disparity: NDArray[np.float64]
+    depth: NDArray[np.float64]
+    known: Mask
+    error: NDArray[np.float64]
+
+
+def method_for(kind: Kind) -> Method:
+    """Return how maps of a kind are fitted: in 1 / depth, affine depth in depth."""
+    return "least-squares" if kind == "affine-depth" else "least-squares-disparity"
+
+
+def in_words(kind: Kind, spec: Spec) -> str:
+    """Return the fit in words."""
+    return describe(method_for(kind), replace(spec, floor="image").limits())
+
+
+def fit(prediction: Prediction, gt: NDArray[Any], mask: Mask, spec: Spec) -> Aligned:
+    """Return a map [h, w] fitted to ground-truth depth on `mask`. Raises CcdError where nothing can be fitted."""
+    kind: Kind = prediction.kind or "disparity"
+    values = np.where(prediction.known, prediction.values, np.float32("nan"))
+    if kind in ("depth", "metric"):
+        values = np.where(values > 0, values, np.float32("nan"))  # has no 1 / depth
+    return align(method_for(kind), values, gt, mask, kind, replace(spec, floor="image").limits())
+
+
+def make_label(prediction: Prediction, sample: Sample, spec: Spec) -> Label:
+    """Return the label that a prediction is. Raises CcdError with too little ground truth, and for a map that runs against it."""
+    valid = sample.mask & (sample.depth > 0)
+    if (count := int(np.count_nonzero(valid))) < MIN_PIXELS:
+        raise CcdError(f"{count} pixels have ground truth, {MIN_PIXELS} are needed")
+    kind: Kind = prediction.kind or "disparity"
+    prediction = resized(prediction, sample.depth.shape)
+    fitted = fit(prediction, sample.depth, valid, spec)
+    if not fitted.scale > 0:
+        raise CcdError("the map is constant or runs against the ground truth (its fitted scale is not positive)")
+    if fitted.space == "disparity":
+        values = prediction.values.astype(np.float64)
+        with np.errstate(divide="ignore"):
+            values = values if kind == "disparity" else 1.0 / np.where(values > 0, values, np.nan)
+        disparity = fitted.scale * values + fitted.shift
+    else:
+        disparity = 1.0 / fitted.depth
+    known = valid & prediction.known & np.isfinite(disparity) & np.isfinite(fitted.depth)
+    if (count := int(np.count_nonzero(known))) < MIN_PIXELS:
+        raise CcdError(f"{count} pixels have ground truth and a prediction, {MIN_PIXELS} are needed")
+    error = np.full(known.shape, np.nan)
+    error[known] = np.abs(fitted.depth[known] / sample.depth[known] - 1.0)
+    return Label(disparity, fitted.depth, known, error)
