@@ -188,6 +188,13 @@ def has_bf16() -> bool:
     return bool(torch.cuda.is_bf16_supported(including_emulation=False))
 
 
+def empty_cache() -> None:
+    """Give back the GPU memory that torch keeps for itself once what was in it is gone; does nothing where no GPU is in use."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+
+
 @contextmanager
 def plain_memory_errors() -> Iterator[None]:
     """Turn an exhausted memory inside the block into the plain error that `memory_error` makes."""

@@ -77,9 +77,10 @@ def _drawn_first(run: Run, state: TrainState) -> Samples | None:
 
 @torch.no_grad()
 def student_maps(network: DepthNet, views: list[Tensor]) -> np.ndarray:
-    """Return the network's disparity of each view, float32 [N,S,S]; its mode stays as it was."""
-    was_training = network.training
+    """Return the network's disparity of each view, float32 [N,S,S]; the mode of each of its modules stays as it was."""
+    modes = [(module, module.training) for module in network.modules()]  # frozen batch normalization is one of its own
     network.eval()
     maps = [network(network.normalize(view)).float().cpu() for view in views]
-    network.train(was_training)
+    for module, mode in modes:
+        module.training = mode
     return torch.cat(maps).numpy()
