@@ -193,6 +193,19 @@ class Guards(Section):
     """Stop after this many consecutive steps with a non-finite loss or gradient; each of them is skipped and counted."""
 
 
+class ComputeKeys(Section):
+    """How steps are computed: time and memory, not results, rounding apart."""
+
+    teacher_batch: Literal["auto"] | Count = "auto"
+    """Largest number of views in one pass of a teacher; `auto`: all of a micro-step's, halved whenever memory runs out."""
+    ahead: Literal["auto", "never", "always"] = "auto"
+    """Whether teachers label the next step while the student trains on this one: `auto`: where one of them has a `device` of its
+    own. On one device it needs memory for both at once."""
+    compile: Literal["none", "student", "teachers", "both"] = "none"
+    """What torch.compile translates for this machine before the first step: minutes, and a C++ compiler (CUDA: Triton), for faster
+    steps. Of the teachers, those of ccd's own architectures."""
+
+
 class Eval(Section):
     """Evaluation during training, on your own pairs or on held-out scenes; the best checkpoint is retained."""
 
@@ -287,6 +300,8 @@ class DistillRecipe(Section):
     """Optimizer, length and checkpoints."""
     guards: Guards = Guards()
     """Stopping conditions."""
+    compute: ComputeKeys = ComputeKeys()
+    """Time and memory of a step."""
     eval: Eval = Eval()
     """Evaluation during training."""
     log: Log = Log()

@@ -26,14 +26,14 @@ from ccd_cli.data.augment import Augmentation
 from ccd_cli.data.source import Source
 from ccd_cli.data.views import PhotoStream, Stream, ViewConfig
 from ccd_cli.distill import checkpoint
-from ccd_cli.distill.ensemble import TeacherEnsemble
 from ccd_cli.distill.guards import Guard, check_unreadable
 from ccd_cli.distill.optimizer import make_optimizer
-from ccd_cli.distill.precomputed import PrecomputedLabels
 from ccd_cli.distill.run_folder import RunFolder
 from ccd_cli.distill.state import Run, TrainState
 from ccd_cli.distill.student import build_student, find_student, first_license
-from ccd_cli.distill.teachers import find_teachers, label_columns, load_ensemble, open_labels
+from ccd_cli.distill.teaching.ensemble import TeacherEnsemble
+from ccd_cli.distill.teaching.precomputed import PrecomputedLabels
+from ccd_cli.distill.teaching.teachers import find_teachers, label_columns, load_ensemble, open_labels
 from ccd_cli.distill.trackers.feeds import openers
 from ccd_cli.distill.validation import Validation, open_validation
 from ccd_cli.labels.format import old_format_note

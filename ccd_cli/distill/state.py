@@ -14,10 +14,10 @@ from ccd_cli.core.compute import Compute, full_precision
 from ccd_cli.core.seeding import Draw, step_seed
 from ccd_cli.data.batch import StudentViews, network_input
 from ccd_cli.data.views import Stream
-from ccd_cli.distill.ensemble import TeacherEnsemble
 from ccd_cli.distill.guards import Guard
 from ccd_cli.distill.run_folder import RunFolder
 from ccd_cli.distill.step_lines import StepLines
+from ccd_cli.distill.teaching.ensemble import TeacherEnsemble
 from ccd_cli.distill.validation import Validation
 from ccd_cli.losses.distillation import Prediction
 from ccd_cli.models.depth_net import DepthNet

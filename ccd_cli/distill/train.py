@@ -39,7 +39,7 @@ from ccd_cli.distill.run_folder import RunFolder, choose_folder
 from ccd_cli.distill.samples import prepare_samples
 from ccd_cli.distill.setup import prepare, worker_count
 from ccd_cli.distill.state import Run, TrainState
-from ccd_cli.distill.teachers import follow_labels
+from ccd_cli.distill.teaching.teachers import follow_labels
 from ccd_cli.losses.distillation import distillation_loss, whole_batch
 
 PARTS = ("data", "teacher", "student", "loss", "backward", "optimizer", "log")

@@ -13,10 +13,10 @@ from ccd_cli.config.settings import DistillSettings
 from ccd_cli.core.report import Report
 from ccd_cli.core.signals import Signals
 from ccd_cli.data.views import batches
-from ccd_cli.distill.ensemble import AVERAGE
 from ccd_cli.distill.run_folder import choose_folder
 from ccd_cli.distill.setup import worker_count
 from ccd_cli.distill.state import Run, TrainState
+from ccd_cli.distill.teaching.ensemble import AVERAGE
 from ccd_cli.distill.train import PARTS
 from ccd_cli.rehearsal.counting import Count, Kept, counting
 from ccd_cli.rehearsal.steps import rehearsal, walk

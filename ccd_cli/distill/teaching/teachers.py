@@ -17,8 +17,8 @@ from ccd_cli.core.compute import Compute
 from ccd_cli.core.errors import CcdError, RecipeError, UsageProblem
 from ccd_cli.core.paths import expand_home
 from ccd_cli.core.report import Report
-from ccd_cli.distill.ensemble import Member, TeacherEnsemble, reference_for
-from ccd_cli.distill.precomputed import PrecomputedLabels, ground_truth
+from ccd_cli.distill.teaching.ensemble import Member, TeacherEnsemble, reference_for
+from ccd_cli.distill.teaching.precomputed import PrecomputedLabels, ground_truth
 from ccd_cli.geometry.kinds import Kind
 from ccd_cli.labels.format import Index
 from ccd_cli.labels.shards import ShardReader, read_index

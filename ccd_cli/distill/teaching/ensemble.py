@@ -14,7 +14,7 @@ from ccd_cli.core.errors import TeacherError
 from ccd_cli.core.seeding import Draw, step_seed
 from ccd_cli.data.batch import Batch, TeacherViews, network_input
 from ccd_cli.data.corruptions import corrupt_labels, replace_wrong, rescale
-from ccd_cli.distill.precomputed import PrecomputedLabels
+from ccd_cli.distill.teaching.precomputed import PrecomputedLabels
 from ccd_cli.losses.disparity import fit_affine_depth, to_disparity
 from ccd_cli.losses.distillation import LabelMaps, Labels
 from ccd_cli.losses.masks import flat_maps, saturated_mask
