@@ -47,6 +47,11 @@ class ViewConfig:
         """Whether teachers see the first view too, and not its patches alone."""
         return self.shared or self.features or self.region_labels
 
+    @property
+    def teacher_views(self) -> int:
+        """How many views of an image teachers see."""
+        return self.labels_whole + self.patches * self.local_global
+
 
 def make_views(
     photo: np.ndarray,

@@ -50,8 +50,9 @@ FREE_TO_CHANGE = (
     "images.max_skipped",
     "labels.verify",
     "student.checkpointing",
+    "compute.",
 )
-"""Recipe keys that may differ on resume: they do not touch the weights."""
+"""Recipe keys that may differ on resume, and teachers' `device`: they do not touch the weights, rounding apart."""
 
 
 class _GuardState(Section):
@@ -201,13 +202,22 @@ def check_same_recipe(folder: RunFolder, recipe: dict[str, Any]) -> None:
         raise CcdError(f"{folder.recipe} is damaged.", "Start over with --overwrite.") from error
     if not isinstance(old, dict):
         raise CcdError(f"{folder.recipe} is damaged: it holds no recipe.", "Start over with --overwrite.")
-    changed = [d for d in differences(old, recipe) if not d[0].startswith(FREE_TO_CHANGE)]
+    changed = [d for d in differences(_placeless(old), _placeless(recipe)) if not d[0].startswith(FREE_TO_CHANGE)]
     if changed:
         rows = "; ".join(f"{key}: {a} then, {b} now" for key, a, b in changed[:8])
         raise UsageProblem(
             f"{folder.path} was begun with another recipe ({rows}).",
             "Resume with the same recipe, or start over with --overwrite or another --out.",
         )
+
+
+def _placeless(recipe: dict[str, Any]) -> dict[str, Any]:
+    """Return a recipe without where its teachers run."""
+    teachers = recipe.get("teachers")
+    if not isinstance(teachers, list):
+        return recipe
+    kept = [{k: v for k, v in each.items() if k != "device"} if isinstance(each, dict) else each for each in teachers]
+    return {**recipe, "teachers": kept}
 
 
 def check_same_images(saved: dict[str, Any], images: Source | ShardReader) -> None:

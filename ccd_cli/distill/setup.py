@@ -26,6 +26,7 @@ from ccd_cli.data.augment import Augmentation
 from ccd_cli.data.source import Source
 from ccd_cli.data.views import PhotoStream, Stream, ViewConfig
 from ccd_cli.distill import checkpoint
+from ccd_cli.distill.compiled import compile_networks
 from ccd_cli.distill.guards import Guard, check_unreadable
 from ccd_cli.distill.optimizer import make_optimizer
 from ccd_cli.distill.run_folder import RunFolder
@@ -33,7 +34,14 @@ from ccd_cli.distill.state import Run, TrainState
 from ccd_cli.distill.student import build_student, find_student, first_license
 from ccd_cli.distill.teaching.ensemble import TeacherEnsemble
 from ccd_cli.distill.teaching.precomputed import PrecomputedLabels
-from ccd_cli.distill.teaching.teachers import find_teachers, label_columns, load_ensemble, open_labels
+from ccd_cli.distill.teaching.teachers import (
+    check_devices,
+    find_teachers,
+    label_columns,
+    load_ensemble,
+    open_labels,
+    try_out,
+)
 from ccd_cli.distill.trackers.feeds import openers
 from ccd_cli.distill.validation import Validation, open_validation
 from ccd_cli.labels.format import old_format_note
@@ -75,6 +83,7 @@ def prepare(
     The first process holds the folder's lock until `stack` closes. A dry folder is neither made nor written.
     """
     inputs = find_inputs(recipe, folder)
+    check_devices(recipe, compute)
     openers(recipe.log)  # what is missing is said now
     for warning in inputs.not_read.warnings():
         report.warn(warning)
@@ -97,6 +106,8 @@ def prepare(
 
     report.note(f"{_how_many(inputs.images)}; student {inputs.arch.name}; {compute.describe()}")
     ensemble = load_ensemble(recipe, inputs.teachers, inputs.fits, compute, report)
+    if not folder.dry:  # the steps of a rehearsal try them
+        try_out(ensemble, recipe.crops.size, compute)
     hashes = {t.name: t.checkpoint_sha256 for t in ensemble.networks} | _hash_of(inputs.weights)
     if saved is not None:
         checkpoint.check_same_weights(saved, hashes)
@@ -126,6 +137,7 @@ def prepare(
     if saved is not None:
         checkpoint.restore(state, run.stream, saved)
         report.note(f"Continuing after step {state.step} of {recipe.optim.steps}")
+    compile_networks(run, state, report)
     if compute.main and not folder.dry:
         _write_again(run, state, report)
     return run, state

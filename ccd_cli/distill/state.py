@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -63,7 +63,8 @@ class TrainState:
 
     `ema` is the exponential moving average of the student's weights, `projection` the learned map of the feature term,
     `best` and `history` hold scores, `best_weights` (on the CPU) are those of the best scores, `lines` those of `metrics.jsonl`,
-    `first_samples` [N,S,S] the untrained student's maps in the sample grid.
+    `first_samples` [N,S,S] the untrained student's maps in the sample grid, `forward` (not saved) the student's
+    `forward_with_features` for steps, where that is compiled.
     """
 
     student: DepthNet
@@ -78,6 +79,7 @@ class TrainState:
     best_weights: dict[str, Tensor] | None = None
     lines: StepLines = field(default_factory=StepLines)
     first_samples: Tensor | None = None
+    forward: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None
 
     @property
     def evaluated(self) -> DepthNet:
@@ -86,7 +88,9 @@ class TrainState:
 
     def predict(self, views: StudentViews) -> Prediction:
         """Return what the student predicts for its views; with gradients, under the caller's autocast."""
-        maps, tokens = self.student.forward_with_features(self.student.normalize(network_input(views.stack())))
+        maps, tokens = (self.forward or self.student.forward_with_features)(
+            self.student.normalize(network_input(views.stack()))
+        )
         shared, local_global = views.split(maps.float())
         tokens = tokens[: len(shared)]
         if self.projection is not None:

@@ -110,15 +110,11 @@ class TeacherEnsemble:
         errors = [member.errors for member in self.members if member.errors is not None]
         return [*(member.teacher for member in self.members), *{net.name: net for net in errors}.values()]
 
-    def compile(self, views: int, size: int) -> list[str]:
-        """Compile the networks for the passes that `views` of `size` pixels come to; returns the names of those that cannot be.
-
-        Raises CcdError where this machine has no compiler.
-        """
-        networks = [
-            each for each in [*self._passes, *self._errors.values()] if not isinstance(each.teacher, PrecomputedLabels)
-        ]
-        return [each.teacher.name for each in networks if not each.compile(views, size)]
+    @property
+    def passes(self) -> list[Passes]:
+        """Return what asks the networks; for trials before the first step."""
+        every = [*self._passes, *self._errors.values()]
+        return [each for each in every if not isinstance(each.teacher, PrecomputedLabels)]
 
     def draw(self, step: int) -> int:
         """Return the index of the teacher of a step, by weight, or AVERAGE when labels are means of all."""

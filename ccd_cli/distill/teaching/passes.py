@@ -52,8 +52,8 @@ class Passes:
         """Return patch features of all views, or None where the teacher has none."""
         return self._all(lambda teacher, part, _: (None, teacher.features(part)), views)[1]
 
-    def compile(self, views: int, size: int) -> bool:
-        """Compile the network for passes of the size that `views` of `size` pixels come to; passes of other sizes stay as they are.
+    def compile(self, views: Tensor) -> bool:
+        """Compile the network for the passes that `views` [N,3,H,W] come to, and ask it; passes of other sizes are not compiled.
 
         Returns False where it is not one of ccd's own architectures. Raises CcdError where this machine cannot compile.
         """
@@ -61,12 +61,12 @@ class Passes:
             return False
         compiled = self.teacher.compiled()
         with plain_compile_errors("Set compute.compile to none."):
-            while True:
-                count = self._pass_size(views)
-                self._compiled = count, compiled
-                self._all(lambda teacher, part, _: (teacher.predict(part), None), torch.zeros(count, 3, size, size))
-                if self._pass_size(views) == count:  # else memory ran out
-                    return True
+            while self._compiled is None or self._compiled[0] != self._pass_size(
+                len(views)
+            ):  # again where memory ran out
+                self._compiled = self._pass_size(len(views)), compiled
+                self.predict(views)
+        return True
 
     def _pass_size(self, views: int) -> int:
         passes = math.ceil(views / (self.most or views))
