@@ -1,4 +1,4 @@
-"""`ccd distill --dry-run`: what a step costs, counted and measured in two steps of the run's own loop."""
+"""`ccd distill --dry-run`: what a step costs, counted in steps of the run's own loop."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ccd_cli.config.distill import DistillRecipe
 from ccd_cli.config.settings import DistillSettings
+from ccd_cli.core.errors import Interrupted, first_line
 from ccd_cli.core.report import Report
 from ccd_cli.core.signals import Signals
 from ccd_cli.data.views import batches
@@ -20,19 +21,32 @@ from ccd_cli.distill.teaching.ensemble import AVERAGE
 from ccd_cli.distill.train import PARTS
 from ccd_cli.rehearsal.counting import Count, Kept, counting
 from ccd_cli.rehearsal.steps import rehearsal, walk
+from ccd_cli.rehearsal.valueless import valueless
 
 COUNTED = PARTS[1:-1]
 """The parts of a step that compute."""
 
 
 def dry_run(recipe: DistillRecipe, settings: DistillSettings, report: Report) -> dict[str, Any]:
-    """Load everything as a run would, do two steps and return what a step costs as JSON values (see `cost`).
+    """Load everything as a run would and return what a step costs as JSON values (see `cost`).
 
-    Nothing is written. Raises what a run raises before its first step, for its folder and its disk too.
+    On a CPU the networks are counted without being computed; where one of them cannot be, and on GPUs, steps are done. Nothing
+    is written, nothing compiled. Raises what a run raises before its first step, for its folder and its disk too.
     """
+    plain = recipe.compute.model_copy(update={"ahead": "never", "compile": "none"})
+    recipe = recipe.model_copy(update={"compute": plain})
     folder = choose_folder(recipe.name, settings.out or recipe.out, settings.resume, settings.overwrite)
     with rehearsal(recipe, settings, folder.path, report) as (run, state, signals):
-        report.note("Two steps, to count and to measure")
+        if run.compute.type == "cpu" and run.compute.world == 1:
+            try:
+                with valueless(run, state) as (bare, bare_state):
+                    return cost(bare, bare_state, signals)
+            except Interrupted:
+                raise
+            except Exception as error:  # whatever a network that looks at values raises where there are none
+                report.note(f"Real steps are counted, which takes longer: {first_line(error)}")
+        else:
+            report.note("Two steps, to count and to measure")
         return cost(run, state, signals)
 
 
