@@ -117,7 +117,7 @@ def _teachers(run: Run, drawn: Count) -> list[dict[str, Any]]:
     Networks that others are fitted to, or whose features are asked for, count with those that need them.
     """
     ensemble, recipe = run.ensemble, run.recipe
-    if ensemble.draw(1) == AVERAGE or recipe.labels is not None:
+    if ensemble.draw(1) == AVERAGE or recipe.labels is not None or len(ensemble.networks) == 1:
         sizes = [_parameters(each) for each in ensemble.networks]
         name = " + ".join(member.teacher.name for member in ensemble.members)
         known = [size for size in sizes if size is not None]

@@ -88,6 +88,7 @@ def _one_ahead(run: Run, steps: range, groups: Iterator[Batch], mark: Mark) -> I
 
 def _as_here(compute: Compute, threads: int) -> None:
     """Begin a thread that computes as this one does: both settings are a thread's own."""
+    torch.get_num_threads()  # a thread takes what others chose last when it is first asked, and would do so after this
     torch.set_num_threads(threads)
     if compute.type == "cuda":
         torch.cuda.set_device(compute.device)

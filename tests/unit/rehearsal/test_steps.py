@@ -79,7 +79,7 @@ def test_what_is_counted_without_values_is_what_real_steps_count(tiny_recipe, tm
     for a, b in zip(bare["teachers"], real["teachers"], strict=True):
         assert a.pop("operations") == pytest.approx(b.pop("operations"), rel=0.02)
         assert a == b
-    assert bare["memory_bytes"] == real["memory_bytes"]
+    assert bare["memory_bytes"] == pytest.approx(real["memory_bytes"], rel=0.02)
     assert bare["parameters"] == real["parameters"]
 
 
