@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -130,13 +131,8 @@ def test_a_signal_ends_it(tiny_recipe, tmp_path):
 
 
 def test_auto_is_where_a_teacher_has_a_device_of_its_own(tiny_recipe, tmp_path):
-    for device, ahead, wanted in (
-        ("cuda:1", "auto", True),
-        ("cpu", "auto", False),
-        (None, "auto", False),
-        ("cuda:1", "never", False),
-    ):
-        with rehearsal(recipe(tiny_recipe, ahead), SETTINGS, tmp_path / "none", Silent()) as (run, _, __):
-            member = run.ensemble.members[0]
-            object.__setattr__(member, "device", device)
-            assert feed.labels_ahead(run) == wanted
+    cases = (("cuda:1", "auto", True), ("cpu", "auto", False), (None, "auto", False), ("cuda:1", "never", False))
+    with rehearsal(recipe(tiny_recipe, "auto"), SETTINGS, tmp_path / "none", Silent()) as (run, _, __):
+        for device, ahead, wanted in cases:
+            object.__setattr__(run.ensemble.members[0], "device", device)
+            assert feed.labels_ahead(replace(run, recipe=recipe(tiny_recipe, ahead))) == wanted

@@ -21,8 +21,9 @@ SIZE = 64
 class Small:
     """A teacher that has memory for `most` views at once; it keeps the sizes of its passes."""
 
-    def __init__(self, teacher, most=10**9, error=torch.OutOfMemoryError("CUDA out of memory")):
-        self.inner, self.most, self.error, self.seen = teacher, most, error, []
+    def __init__(self, teacher, most=10**9, error=None):
+        self.inner, self.most, self.seen = teacher, most, []
+        self.error = error or torch.OutOfMemoryError("CUDA out of memory")
 
     def __getattr__(self, name):
         return getattr(self.inner, name)
@@ -100,15 +101,21 @@ def test_what_cannot_be_halved_is_said(teacher, views):
 
 
 def test_a_teacher_elsewhere_gets_its_views_and_its_labels_come_back(teacher, views):
-    """The other device is `meta`: views that had stayed here would meet its weights, maps that had stayed there are seen."""
-    there = Passes(NativeTeacher(DepthNet(teacher.arch).to("meta"), "there"), device="meta")
-    seen = []
-    there.teacher.predict = lambda rgb: seen.append(rgb.device.type) or torch.ones(len(rgb), SIZE, SIZE)
-    assert there.predict(views).device.type == "cpu"
-    assert seen == ["meta"]
-    back = Passes(Small(teacher), device="cpu")
-    back.teacher.predict = lambda rgb: torch.ones(len(rgb), SIZE, SIZE)
-    assert back.predict(views.to("meta")).device.type == "meta"
+    """The other device is `meta`, from which no values come back: one way is seen here, the other at its end."""
+    there = NativeTeacher(DepthNet(teacher.arch).to("meta"), "there")
+    seen, real = [], there.predict
+    there.predict = lambda rgb: seen.append((rgb.device.type, rgb.dtype)) or real(rgb)
+    with pytest.raises(NotImplementedError, match="meta"):
+        Passes(there, device="meta").predict(views)
+    assert seen == [("meta", torch.float32)]
+
+    class Exported(Small):
+        """It answers on the CPU wherever the views are."""
+
+        def predict(self, rgb):
+            return torch.ones(len(rgb), SIZE, SIZE)
+
+    assert Passes(Exported(teacher)).predict(views.to("meta")).device.type == "meta"
 
 
 def test_a_device_gets_the_runs_precision_where_it_computes_in_it(monkeypatch):

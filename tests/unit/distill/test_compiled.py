@@ -1,0 +1,64 @@
+"""torch.compile of both sides of a step: the same training up to rounding, and nothing of it in what is saved."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ccd_cli.config.load import check_recipe
+from ccd_cli.config.settings import DistillSettings
+from ccd_cli.core.errors import CcdError
+from ccd_cli.core.report import Silent
+from ccd_cli.rehearsal.steps import rehearsal, walk
+
+SETTINGS = DistillSettings(device="cpu", threads=1)
+
+
+def recipe(values, compiled):
+    (teacher,) = values["teachers"][1:]
+    small = {
+        "student": {"arch": "timm", "encoder": "test_vit", "features": 16, "init": "scratch"},
+        "teachers": [teacher],
+    }
+    optim = values["optim"] | {"schedule": "constant", "warmup": 0, "batch": 3}
+    return check_recipe(values | small | {"optim": optim, "compute": {"compile": compiled}}, "test")
+
+
+@pytest.mark.slow
+def test_a_compiled_run_trains_as_a_plain_one_and_compiles_once(tiny_recipe, tmp_path):
+    left = {}
+    for compiled in ("none", "both"):
+        with rehearsal(recipe(tiny_recipe, compiled), SETTINGS, tmp_path / "none", Silent()) as (run, state, signals):
+            assert (state.forward is None) == (compiled == "none")
+            made = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+            walk(run, state, signals, 3, lambda part: None)
+            for view in (torch.rand(1, 3, 64, 64), torch.rand(2, 3, 96, 96)):  # validation and samples see other shapes
+                run.ensemble.label_views(view, 0)
+                state.evaluated(view)
+            walk(run, state, signals, 2, lambda part: None)
+            assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == made, (
+                "nothing is compiled after the first step"
+            )
+            left[compiled] = state.state_dict()
+    assert (torch._dynamo.utils.counters["stats"]["unique_graphs"]) > 0
+    for name in ("student", "ema"):
+        plain, other = left["none"][name], left["both"][name]
+        assert list(plain) == list(other)
+        for key, value in plain.items():
+            torch.testing.assert_close(other[key], value, rtol=1e-2, atol=2e-3, msg=key)
+
+
+@pytest.mark.parametrize("compiled", ["student", "teachers"])
+def test_without_a_compiler_a_run_says_so_before_its_first_step(tiny_recipe, tmp_path, monkeypatch, compiled):
+    def none(*_, **__):
+        raise RuntimeError("No working C++ compiler found")
+
+    monkeypatch.setattr(torch._inductor.compile_fx, "compile_fx", none)
+    monkeypatch.setattr(torch._inductor.cpp_builder, "get_cpp_compiler", none)
+    with (
+        pytest.raises(CcdError, match=r"cannot be compiled here: .*compiler found") as caught,
+        rehearsal(recipe(tiny_recipe, compiled), SETTINGS, tmp_path / "none", Silent()),
+    ):
+        pass
+    assert "compute.compile" in caught.value.hint
+    torch._dynamo.reset()
