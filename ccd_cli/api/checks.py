@@ -103,11 +103,17 @@ def _models(recipe: DistillRecipe | LabelRecipe) -> list[tuple[str, str | None]]
 
 
 def _student_problems(recipe: DistillRecipe) -> list[Fault]:
-    from ccd_cli.models.arch import check_crop_size, get_arch
+    from ccd_cli.models.arch import check_crop_size, get_arch, timm_arch
 
-    if recipe.student.arch == "timm":
-        return []
-    return _tried("student.arch", lambda: check_crop_size(get_arch(recipe.student.arch), recipe.crops.size))
+    student = recipe.student
+    try:
+        if student.arch == "timm" and student.encoder:
+            arch = timm_arch(student.encoder, student.features)
+        else:
+            arch = get_arch(student.arch)
+    except CcdError as error:
+        return [("student.arch", error)]
+    return [] if recipe.labels is not None else _tried("crops.size", lambda: check_crop_size(arch, recipe.crops.size))
 
 
 def _tried(key: str, check: Callable[[], object]) -> list[Fault]:

@@ -85,6 +85,10 @@ class Spec:
     """Smallest disparity after a fit in 1 / depth (see `Limits`)."""
     extras: tuple[str, ...] = ()
     """What else samples carry and is scored: `edges`, `planes`, `segments`."""
+    bins: tuple[float, ...] = ()
+    """Rising depths in meters between ranges whose errors are scored by themselves."""
+    clouds: bool = False
+    """Whether Chamfer distance and F-score are scored."""
 
     def limits(self, max_res: int | None = None) -> Limits:
         """Return what the set says about a fit; `max_res`: the columns that the fit sees."""

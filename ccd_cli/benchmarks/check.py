@@ -9,11 +9,12 @@ from pathlib import Path
 
 from ccd_cli.benchmarks.base import Benchmark
 from ccd_cli.benchmarks.clip import ClipBenchmark
-from ccd_cli.benchmarks.custom import CustomBenchmark
 from ccd_cli.benchmarks.da2k import PAIRS, PHOTOS, SCENES, Da2kSet
 from ccd_cli.benchmarks.layouts import Layout
 from ccd_cli.benchmarks.members import TarMembers
 from ccd_cli.benchmarks.moge.bundle import MogeSet
+from ccd_cli.benchmarks.own.doubts import LOOKED_AT, doubts, facts, look
+from ccd_cli.benchmarks.own.sets import CustomBenchmark
 from ccd_cli.benchmarks.suites import BUILTIN, SETS, SUITES, open_set, open_suite
 from ccd_cli.benchmarks.zero_shot import ZeroShotSet
 from ccd_cli.core.errors import CcdError, ImageError
@@ -38,6 +39,8 @@ class Checked:
     """Whether the digest is the published one."""
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)
+    """What is odd about a user's own pairs: no problem for certain."""
 
     @property
     def good(self) -> bool:
@@ -172,6 +175,22 @@ def _check_reading(benchmark: Benchmark, result: Checked, report: Report | None)
             report.end()
     if bad:
         result.problems.append(f"{len(bad)} samples cannot be scored: {_few(bad)}")
+    if isinstance(benchmark, CustomBenchmark):
+        _look_at(benchmark, result, report)
+
+
+def _look_at(benchmark: CustomBenchmark, result: Checked, report: Report | None) -> None:
+    """Measure what the numbers are like, and say what is odd about them."""
+    if report:
+        report.begin(f"comparing edges of {benchmark.spec.name}", min(len(benchmark), LOOKED_AT))
+    try:
+        seen = look(benchmark, report.advance if report else lambda done: None)
+    finally:
+        if report:
+            report.end()
+    if said := facts(benchmark, seen):
+        result.notes.append(said)
+    result.doubts += doubts(benchmark, seen)
 
 
 def _unreadable(benchmark: Benchmark, index: int, name: str) -> list[str]:

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccd_cli.benchmarks.base import Sample, Spec
-from ccd_cli.benchmarks.custom import CustomBenchmark
-from ccd_cli.benchmarks.custom_files import file_fingerprint, find
-from ccd_cli.benchmarks.custom_schema import CustomClip
+from ccd_cli.benchmarks.own.files import file_fingerprint, find
+from ccd_cli.benchmarks.own.schema import CustomClip
+from ccd_cli.benchmarks.own.sets import CustomBenchmark
 from ccd_cli.benchmarks.poses import read_poses
 from ccd_cli.benchmarks.zero_shot import same_size
 from ccd_cli.core.errors import CcdError, ImageError

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ccd_cli.benchmarks import Benchmark, Prediction, Sample, Source
 from ccd_cli.benchmarks.base import camera_at
-from ccd_cli.benchmarks.custom_files import file_fingerprint
+from ccd_cli.benchmarks.own.files import file_fingerprint
 from ccd_cli.core.errors import CcdError, ImageError, UsageProblem
 from ccd_cli.geometry.kinds import KINDS, Kind
 from ccd_cli.media.depth_files.raw import read_raw

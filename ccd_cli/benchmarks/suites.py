@@ -7,10 +7,10 @@ from pathlib import Path
 from ccd_cli.benchmarks import da2k
 from ccd_cli.benchmarks.base import Benchmark
 from ccd_cli.benchmarks.clip import open_clip
-from ccd_cli.benchmarks.custom import open_custom
-from ccd_cli.benchmarks.custom_schema import CustomClip, CustomSet, read_suite
 from ccd_cli.benchmarks.layouts import LAYOUTS, ZERO_SHOT
 from ccd_cli.benchmarks.moge.bundle import BUNDLE, open_moge
+from ccd_cli.benchmarks.own.schema import CustomClip, CustomSet, read_suite
+from ccd_cli.benchmarks.own.sets import open_custom
 from ccd_cli.benchmarks.zero_shot import open_layout
 from ccd_cli.core.errors import CcdError, UsageProblem
 from ccd_cli.core.nearest import did_you_mean

@@ -77,8 +77,9 @@ def check(suite: str, settings: CheckSettings, screen: JsonScreen) -> None:
     """Check that a suite (zero-shot, moge, da-2k, builtin), a single dataset or the pairs and clips of a YAML file are
     complete and match the published split.
 
-    Counts samples and compares the sha256 of the sorted image paths with that of the published split. Exit code 1 if
-    anything is missing, damaged or different.
+    Counts samples and compares the sha256 of the sorted image paths with that of the published split. With --read, pairs of
+    your own are also measured: units out of any sense and depth beside its image are doubtful. Exit code 1 if anything is missing,
+    damaged or different.
 
     Example: ccd data check nyuv2 --data-root /data/eval
     """
@@ -176,5 +177,7 @@ def _show_checked(one: "Checked") -> None:
     click.echo(f"  sha256 of the sorted image paths: {one.digest}")
     for text in one.problems:
         click.echo(f"  problem: {text}")
+    for text in one.doubts:
+        click.echo(f"  doubtful: {text}")
     for text in one.notes:
         click.echo(f"  note: {text}")

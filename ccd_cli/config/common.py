@@ -64,7 +64,7 @@ class Scenes(Section):
 
 
 class Images(Section):
-    """The unlabeled images. `images: DIR` is short for `images: {paths: [DIR]}`."""
+    """Unlabeled images. `images: DIR` is short for `images: {paths: [DIR]}`."""
 
     paths: list[str] = []
     """Folders (searched recursively), globs, single files or `.txt` lists, relative to the current folder;
@@ -125,7 +125,7 @@ class Noise(Section):
 
 
 class TeacherEntry(Section):
-    """One teacher. A bare name is short for `{model: NAME}`. The first teacher is the primary one."""
+    """One teacher; a bare name is short for `{model: NAME}`."""
 
     model: str
     """A catalog name, a run folder written by `ccd distill`, a checkpoint file, or `ground-truth`: the exact depth of

@@ -72,7 +72,7 @@ class Context(Section):
 
 
 class LocalGlobal(Context):
-    """The local-global context, with the unit of its labels."""
+    """Local-global term: the student sees the crop, the teacher patches of it (paper: lambda 1 = 0.5)."""
 
     unit: Literal["patch", "region"] = "patch"
     """What the labels of patches are divided by: each `patch`'s own mean absolute deviation, or that of the `region` that they
@@ -110,24 +110,20 @@ class Anchor(Section):
 
 
 class Loss(Section):
-    """L = shared + lambda1 local_global + lambda2 feature + lambda3 gradient (+ anchor) (paper, eq. 9)."""
+    """Loss terms: L = shared + lambda1 local_global + lambda2 feature + lambda3 gradient (+ anchor) (paper, eq. 9)."""
 
     shared: Context = Context()
     """Shared-context term: teacher and student see the same crop."""
     local_global: LocalGlobal = LocalGlobal(weight=0.5)
-    """Local-global term: the student sees the crop, the teacher patches of it (paper: lambda 1 = 0.5)."""
     feature: Feature = Feature()
-    """Feature alignment with the primary teacher's encoder."""
     gradient: Gradient = Gradient()
-    """Gradient matching."""
     anchor: Anchor = Anchor()
-    """Scale anchor."""
     drop_worst: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     """Fraction of pixels with the largest loss that is ignored in each map (Depth Anything V2: 0.1)."""
 
 
 class Masks(Section):
-    """Label pixels that are excluded from the loss."""
+    """Label pixels that are excluded (masked) from the loss."""
 
     saturated: bool = True
     """Mask saturated pixels: plateaus at a label's exact nearest value (clipped near), and for depth and metric teachers at
@@ -277,11 +273,9 @@ class DistillRecipe(Section):
     out: str | None = None
     """Output folder; default: `runs/NAME`."""
     images: Images = Images()
-    """Training images."""
     labels: PrecomputedLabelsSection | None = None
     """Train on precomputed labels instead of running teachers during training."""
     student: Student = Student()
-    """The network to train."""
     teachers: list[TeacherEntry] = Field(default=[])
     """Teachers; the first is the primary teacher. With `labels`: which of their teachers to use, by the names stored there;
     default: all, at equal weight."""
@@ -289,23 +283,14 @@ class DistillRecipe(Section):
     """`select`: one teacher per step, drawn by weight (paper); `average`: mean of the normalized maps, per pixel by weight and
     agreement; `average-raw`: mean of the maps as the teachers give them, in disparity, by weight (ablations)."""
     crops: Crops = Crops()
-    """Crops of an image."""
     loss: Loss = Loss()
-    """Loss terms and weights."""
     masks: Masks = Masks()
-    """Masked label pixels."""
     augment: Augment = Augment()
-    """Student-side augmentation."""
     optim: Optim = Optim()
-    """Optimizer, length and checkpoints."""
     guards: Guards = Guards()
-    """Stopping conditions."""
     compute: ComputeKeys = ComputeKeys()
-    """Time and memory of a step."""
     eval: Eval = Eval()
-    """Evaluation during training."""
     log: Log = Log()
-    """Sample grids and events."""
 
     @field_validator("teachers", mode="before")
     @classmethod

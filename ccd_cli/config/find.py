@@ -48,6 +48,13 @@ def find_recipe(source: str) -> Path:
     if bare in by_name:
         return by_name[bare]
     near = nearest(bare, by_name)
-    hint = f"nearest shipped recipes: {', '.join(near)}" if near else "`ccd recipes list` shows those that ship"
+    beside = [f"{source}{end}" for end in (".yaml", ".yml") if exists(path) or not path.suffix]
+    beside = [name for name in beside if exists(Path(name)) and Path(name).is_file()]
+    if beside:
+        hint = f"did you mean {beside[0]}?"
+    elif near:
+        hint = f"nearest shipped recipes: {', '.join(near)}"
+    else:
+        hint = "`ccd recipes list` shows those that ship"
     what = "is a folder, not a recipe file" if exists(path) else "no such file or shipped recipe"
     raise RecipeError(source[:200], [("file", f"{what}; {hint}")])

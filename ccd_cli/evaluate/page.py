@@ -12,18 +12,12 @@ from ccd_cli.evaluate.results import Results, Scored
 from ccd_cli.media.colorize import DEFAULT
 from ccd_cli.metrics.depth import METRICS
 from ccd_cli.reports.html import human, number, render
-from ccd_cli.scoring.names import NAMES, display_name
+from ccd_cli.scoring.names import MEANING, NAMES, display_name
 from ccd_cli.scoring.protocol import in_words
 from ccd_cli.scoring.rows import HEADLINES, NOT_SCORES, Record, headline, mean_ranks
 
 FITS = {"metric": "after a shift", "scale": "after a scale", "affine": "after a scale and a shift"}
 """What points are aligned by, in the names of their metrics and in words."""
-MEANING = {
-    "abs_rel": "AbsRel: mean relative error, lower is better. δ1: fraction of pixels within 25 %, higher is better.",
-    "pair_accuracy": "Pair accuracy: fraction of pairs whose closer point is predicted closer, higher is better; chance is 0.5.",
-    "tae": "TAE: temporal alignment error, lower is better; 0 where the frames of a clip agree with each other.",
-}
-"""What metrics mean, where a table holds them."""
 
 
 def page(results: Results, references: Sequence[Published], origin: dict[str, str]) -> str:

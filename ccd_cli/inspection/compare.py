@@ -17,9 +17,10 @@ from ccd_cli.core.files import write_text
 from ccd_cli.distill.plots import curves_figure, smooth
 from ccd_cli.distill.run_folder import RunFolder
 from ccd_cli.inspection.found import Inspected, Row
-from ccd_cli.inspection.training_run import RunFacts, read_run, scored_words, statistics
+from ccd_cli.inspection.training_run import DRIFT, RunFacts, read_run, scored_words, statistics
 from ccd_cli.reports.html import human, render
 from ccd_cli.reports.plotting import inline
+from ccd_cli.scoring.names import MEANING, NAMES
 from ccd_cli.scoring.rows import HEADLINES
 
 PAGE = "compare.html"
@@ -55,6 +56,7 @@ def inspect(folders: Sequence[Path], target: Path) -> Inspected:
         scores=found.filled()["Scores"],
         best=_best(scores) if comparable else {},
         comparable=comparable,
+        meanings=[*([MEANING["abs_rel"]] if any(run.history for run in runs.values()) else []), DRIFT],
         scored_on={name: run.scored_on() for name, run in runs.items() if run.history},
         curves=_curves(runs),
         samples=[(name, run.samples()) for name, run in runs.items()],
@@ -129,8 +131,6 @@ def _best(rows: list[Row]) -> dict[str, float]:
         values = [row[key] for row in rows if row[key] is not None and math.isfinite(row[key])]
         if len(values) > 1:
             found[key] = max(values) if HEADLINES.get(key, -1) > 0 else min(values)
-    from ccd_cli.scoring.names import NAMES
-
     return {NAMES[key]: value for key, value in found.items()}
 
 

@@ -20,9 +20,11 @@ from ccd_cli.inspection.found import Inspected, Tables
 from ccd_cli.reports.contact_sheet import Panel, panel_uri, sheet, write_sheet
 from ccd_cli.reports.html import human, render
 from ccd_cli.reports.plotting import inline
+from ccd_cli.scoring.names import MEANING
 
 CONTACT, PAGE = "contact.png", "inspect.html"
 PLOTS = ("loss", "scores", "drift", "samples")  # in this order, others after them
+DRIFT = "Drift: log of the student's mean absolute deviation (MAD) over the labels'; 0 means the labels' scale."
 WIDTH = 900  # pixels of a run's contact sheet
 SAMPLES = 1600  # pixels of the longer side of a sample grid on a page
 
@@ -80,6 +82,7 @@ def inspect(folder: Path, target: Path) -> Inspected:
         summary=found.lines(),
         resume=None if finished else run.folder.resume_command,
         scored=scored_words(run) if run.scores.get("best") else "",
+        meaning=MEANING["abs_rel"],
         scored_on=run.scored_on(),
         scores={name: tables.pop(name) for name in ("Comparison", "Best validation") if name in tables},
         tables=tables,
@@ -102,8 +105,7 @@ def curves(run: RunFacts) -> list[tuple[str, Markup]]:
     if run.history:
         drawn.append((f"Scores during training, on {run.scores.get('pairs')}.", scores_figure(run.history)))
     if run.lines:
-        about = "Drift: log of the student's MAD over the labels' MAD; 0 means the labels' scale."
-        drawn.append((about, drift_figure(run.lines)))
+        drawn.append((DRIFT, drift_figure(run.lines)))
     return [(caption, inline(figure)) for caption, figure in drawn]
 
 

@@ -35,13 +35,21 @@ def gradient_loss(
     with full_precision(pred.device):
         student = normalize_map(pred, mask)[0]
         difference = student - normalize_map(label.detach(), mask)[0].to(student.dtype)
-        counts = gradient_counts(mask, scales, form) if counts is None else counts
-        total = difference.new_zeros(())
-        for k in range(scales):
-            r, (_, across, down) = difference[:, :: 2**k, :: 2**k], _pairs(mask, k)
-            steps = ((r[:, :, 1:] - r[:, :, :-1]).abs() * across).sum() + ((r[:, 1:] - r[:, :-1]).abs() * down).sum()
-            total = total + divided(steps, counts[k])
-        return total if form == "sum" else divided(total, (counts > 0).sum())
+        return matched_gradients(difference, mask, scales, form, counts)
+
+
+def matched_gradients(residual: Tensor, mask: Tensor, scales: int, form: Form, counts: Tensor | None) -> Tensor:
+    """Absolute differences of a residual [B,H,W] between neighbors that are both valid, summed over scales as `gradient_loss` says.
+
+    The residual is finite everywhere.
+    """
+    counts = gradient_counts(mask, scales, form) if counts is None else counts
+    total = residual.new_zeros(())
+    for k in range(scales):
+        r, (_, across, down) = residual[:, :: 2**k, :: 2**k], _pairs(mask, k)
+        steps = ((r[:, :, 1:] - r[:, :, :-1]).abs() * across).sum() + ((r[:, 1:] - r[:, :-1]).abs() * down).sum()
+        total = total + divided(steps, counts[k])
+    return total if form == "sum" else divided(total, (counts > 0).sum())
 
 
 def gradient_counts(mask: Tensor, scales: int = 4, form: Form = "sum") -> Tensor:

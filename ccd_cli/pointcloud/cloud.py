@@ -12,8 +12,8 @@ from ccd_cli.core.errors import CcdError
 from ccd_cli.geometry.camera import ABOUT, GUESSED_FOV, Source, camera_doubts
 from ccd_cli.geometry.depth_map import Camera, DepthMap
 from ccd_cli.geometry.metric_scale import ToDepth, to_depth_by_range, to_depth_by_reference, value_quantiles
+from ccd_cli.geometry.open3d_library import load_open3d
 from ccd_cli.geometry.unproject import flying_pixels, normals_from_depth, unproject
-from ccd_cli.pointcloud.open3d_library import load_open3d
 from ccd_cli.pointcloud.settings import CloudSettings
 
 AXES = "x right, y down, z forward (camera coordinates, as in OpenCV)"

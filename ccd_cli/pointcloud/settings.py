@@ -52,7 +52,7 @@ class CloudSettings:
         if near >= far:
             raise UsageProblem(f"--near ({near:g} m) must be less than --far ({far:g} m).")
         if self.voxel is not None or self.outliers:
-            from ccd_cli.pointcloud.open3d_library import load_open3d
+            from ccd_cli.geometry.open3d_library import load_open3d
 
             load_open3d()  # its absence is reported now, not at every image
 

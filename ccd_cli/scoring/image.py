@@ -12,12 +12,15 @@ from numpy.typing import NDArray
 
 from ccd_cli.benchmarks import Prediction, Sample, Spec
 from ccd_cli.benchmarks.prediction_files import resized
+from ccd_cli.geometry.unproject import unproject
 from ccd_cli.metrics.alignment import Aligned
 from ccd_cli.metrics.boundary import depth_pro_f1, moge_f1
+from ccd_cli.metrics.clouds import cloud_metrics
 from ccd_cli.metrics.depth_gpu import score_on, scores_on
 from ccd_cli.metrics.methods import CameraChoice
 from ccd_cli.metrics.score import as_published, score_map
 from ccd_cli.scoring.alignment import Alignment
+from ccd_cli.scoring.distance import bin_scores
 from ccd_cli.scoring.geometry import geometry_scores
 from ccd_cli.scoring.points import point_scores
 
@@ -59,10 +62,18 @@ def score(
 
 
 def more_scores(spec: Spec, sample: Sample, depth: NDArray[np.float64]) -> dict[str, float]:
-    """Return what else is scored of an aligned depth [h, w]: boundary scores on sets with sharp ground truth, and the geometry
-    errors of iBims where a sample knows edges or planes.
+    """Return what else is scored of an aligned depth [h, w]: boundary scores on sets with sharp ground truth, the geometry
+    errors of iBims where a sample knows edges or planes, errors by distance and of clouds where the set asks for them.
+
+    Raises CcdError where a cloud is asked for and Open3D is missing, or nothing of it is predicted.
     """
     scores = geometry_scores(sample, depth)
+    scores |= bin_scores(depth, sample, spec.bins)
+    if spec.clouds and (camera := sample.depth_camera) is not None:
+        pred, true = (
+            unproject(np.where(sample.mask, each, np.nan).astype(np.float32), camera) for each in (depth, sample.depth)
+        )
+        scores |= cloud_metrics(pred, true)
     if spec.boundary:
         scores["boundary_f1"] = depth_pro_f1(depth, sample.depth, sample.mask)
         scores["moge_boundary_f1"] = moge_f1(depth, sample.depth, sample.mask)

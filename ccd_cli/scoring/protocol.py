@@ -10,6 +10,8 @@ import ccd_cli
 from ccd_cli.benchmarks import Benchmark, Spec
 from ccd_cli.geometry.kinds import DIRECTION
 from ccd_cli.metrics.alignment import IN_DISPARITY, SUBSAMPLED, UNCLIPPED, Limits, Method, describe, floor_in_words
+from ccd_cli.metrics.clouds import THRESHOLD
+from ccd_cli.scoring.distance import FEWEST
 from ccd_cli.scoring.points import ABOUT
 
 HELD_OUT_SCENES = "eval.scenes"
@@ -111,6 +113,19 @@ def _more(made: dict[str, Any], tasks: set[str]) -> list[str]:
     if not with_points:
         extras.discard("segments")
     lines += [EXTRA_SCORES[key] for key in EXTRA_SCORES if key in extras]
+    for rules in made["datasets"].values():
+        if rules.get("bins"):
+            edges = ", ".join(f"{edge:g}" for edge in rules["bins"])
+            lines.append(
+                f"{rules['title']}, ranges of the true distance divided at {edges} m: AbsRel, RMSE and δ1 of the pixels of each, "
+                f"mean over images that have at least {FEWEST} of them."
+            )
+    if any(rules.get("clouds") for rules in made["datasets"].values()):
+        lines.append(
+            "Clouds: aligned depth and ground truth unprojected with the set's camera on the scored pixels; Chamfer distance (both "
+            f"mean nearest distances together, meters) and F-score (within {THRESHOLD:g} m), as the Monocular Depth Estimation "
+            "Challenge has them."
+        )
     if "clip" in tasks:
         lines.append(
             "Clips: one scale and one shift for all frames. TAE, the temporal alignment error (Video Depth Anything): depth "
@@ -133,6 +148,8 @@ def _rules(spec: Spec) -> dict[str, Any]:
         "metric": spec.metric,
         "floor": spec.floor,
         "extras": list(spec.extras),
+        "bins": list(spec.bins),
+        "clouds": spec.clouds,
     }
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ccd_cli.metrics.depth import METRICS
+from ccd_cli.scoring.distance import is_of_bin
 from ccd_cli.scoring.geometry import EDGES, PLANES
 
 Record = dict[str, Any]
@@ -15,7 +16,7 @@ Record = dict[str, Any]
 
 PAIRS, TAE = "pair_accuracy", "tae"
 OPTIONAL = frozenset({*EDGES, *PLANES, "local_points_rel", "local_points_delta1"})
-"""Scores that an image need not have: their mean is over the images that do."""
+"""Scores that an image need not have, as those of a range of distances: their mean is over the images that do."""
 NOT_SCORES = frozenset({"model", "dataset", "n", "alignment"})
 """Keys of a row that are no scores."""
 HEADLINES: dict[str, int] = {"abs_rel": -1, "delta1": 1, PAIRS: 1, TAE: -1}
@@ -37,7 +38,7 @@ def summary_row(model: str, dataset: str, records: Sequence[Record], alignment: 
     extra = [key for key in dict.fromkeys(key for r in records for key in r["scores"]) if key not in METRICS]
     for key in (*METRICS, *(key for key in extra if key not in (PAIRS, TAE))):
         values = np.array([record["scores"].get(key, np.nan) for record in records], np.float64)
-        if key in OPTIONAL:
+        if key in OPTIONAL or is_of_bin(key):
             values = values[np.isfinite(values)]
         row[key] = float(values.mean()) if values.size else float("nan")
     if PAIRS in extra:

@@ -33,6 +33,7 @@ class RichReport:
         self._progress: Progress | None = None
         self._task: TaskID | None = None
         self._what, self._total, self._started, self._first, self._last_line = "", 0, 0.0, 0, 0.0
+        self._unsaid = ""  # the latest count, where the last line shows an earlier one
 
     def note(self, text: str) -> None:
         """Print one line."""
@@ -52,6 +53,7 @@ class RichReport:
         """Start a progress bar (or its lines)."""
         self._what, self._total, self._first = what, total, done
         self._started = self._last_line = time.monotonic()
+        self._unsaid = ""
         if self.quiet or not self.console.is_terminal:
             return
         bar = min(
@@ -79,15 +81,22 @@ class RichReport:
             self._progress.update(self._task, completed=done, figures=text)
             return
         now = time.monotonic()
-        if not self.quiet and now - self._last_line >= self._pause:
-            self._last_line = now
+        if self.quiet:
+            return
+        if now - self._last_line >= self._pause:
+            self._last_line, self._unsaid = now, ""
             units = done - self._first
             left = (now - self._started) / max(1, units) * (self._total - done)
             eta = f"ETA {_clock(left)}" if units > 0 else ""  # before the first unit is done nobody knows
             self.console.print("  ".join(part for part in (f"{self._what} {done}/{self._total}", text, eta) if part))
+        elif self._last_line > self._started:
+            self._unsaid = "  ".join(part for part in (f"{self._what} {done}/{self._total}", text) if part)
 
     def end(self) -> None:
-        """Stop the bar, leaving its last state."""
+        """Stop the bar, leaving its last state; where lines were printed, the last one says how far it came."""
+        if self._unsaid:
+            self.console.print(self._unsaid)
+            self._unsaid = ""
         if self._progress is not None:
             self._progress.stop()
             self._progress = self._task = None

@@ -22,8 +22,8 @@ import numpy as np
 import yaml
 
 from ccd_cli.benchmarks import Benchmark
-from ccd_cli.benchmarks.custom import open_custom
-from ccd_cli.benchmarks.custom_schema import CustomSet
+from ccd_cli.benchmarks.own.schema import CustomSet
+from ccd_cli.benchmarks.own.sets import open_custom
 from ccd_cli.benchmarks.predictors import from_map
 from ccd_cli.distill.validation import ALIGNMENT, Validation
 from ccd_cli.media.colorize import color_range, colorize

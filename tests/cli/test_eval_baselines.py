@@ -129,7 +129,9 @@ class Impatient(Silent):
             os.kill(os.getpid(), signal.SIGINT)
 
 
-@pytest.mark.parametrize("where", ["mean map of nyuv2, ground truth", "mean map on nyuv2"])
+@pytest.mark.parametrize(
+    "where", ["mean map of nyuv2, ground truth", pytest.param("mean map on nyuv2", marks=pytest.mark.slow)]
+)
 def test_a_stopped_run_goes_on_with_the_same_scores(tmp_path, where):
     common = {
         "data_root": make_nyu(tmp_path / "data", count=6),

@@ -146,3 +146,48 @@ def test_the_camera_is_the_sets_or_the_models_own(ccd_here, own, make_teacher, t
     maps = predict(tmp_path / "maps", "own", lambda d: d)
     refused = ccd_here("eval", "--suite", own, "--predictions", maps, "--prediction-kind", "metric", "--camera", "own")
     assert refused.exit_code == 2 and "--camera own" in refused.stderr
+
+
+def test_errors_by_distance_and_of_clouds(own, ccd_here, tmp_path):
+    """A map in meters that is 10 % too far from 3 m on: near is perfect, far is not; points are as far off."""
+    suite = describe(tmp_path, intrinsics=LENS, bins=[3.0, 4.0], clouds=True)
+    predict(tmp_path / "maps", "own", lambda d: np.where(d < 3, d, 1.1 * d))
+    done = ccd_here(
+        *("eval", "--suite", suite, "--predictions", tmp_path / "maps", "--prediction-kind", "metric", "--json")
+    )
+    assert done.exit_code == 0, done.output
+    row = rows(done)["own"]
+    assert row["abs_rel_under_3_m"] == pytest.approx(0, abs=1e-6) and row["delta1_under_3_m"] == 1
+    assert row["abs_rel_3_to_4_m"] == pytest.approx(0.1, rel=1e-4)
+    assert row["abs_rel_over_4_m"] == pytest.approx(0.1, rel=1e-4) and row["rmse_over_4_m"] > row["rmse_3_to_4_m"] > 0.3
+    y, x = np.mgrid[:60, :80]
+    rays = np.stack([(x + 0.5 - 40) / 60, (y + 0.5 - 30) / 60, np.ones((60, 80))], -1)
+    expected = []
+    for i in range(2):
+        true = (rays * depth(i)[..., None]).reshape(-1, 3)
+        made = (rays * np.where(depth(i) < 3, 1, 1.1)[..., None] * depth(i)[..., None]).reshape(-1, 3)
+        near = [[np.linalg.norm(b - p, axis=1).min() for p in a[::7]] for a, b in ((made, true), (true, made))]
+        expected.append(sum(np.mean(each) for each in near))
+    assert row["chamfer"] == pytest.approx(np.mean(expected), rel=0.05) and 0 < row["f_score"] < 1
+    words = " ".join(document(done)["protocol"]["in_words"])
+    assert "divided at 3, 4 m" in words and "Chamfer" in words
+    page = (tmp_path / "eval-out/report.html").read_text()
+    assert "AbsRel 3 to 4 m" in page and "F-score (0.1 m)" in page
+    perfect = predict(tmp_path / "right", "own", lambda d: d)
+    row = rows(
+        ccd_here(*("eval", "--suite", suite, "--predictions", perfect, "--prediction-kind", "metric", "--json"))
+    )["own"]
+    assert row["f_score"] == 1 and row["chamfer"] < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("keys", "word"),
+    [
+        ({"bins": [4.0, 3.0]}, "each must be above the one before"),
+        ({"bins": [3.0], "kind": "disparity"}, "need depth in meters"),
+        ({"clouds": True}, "need intrinsics and depth in meters"),
+    ],
+)
+def test_ranges_and_clouds_that_cannot_be(own, ccd_here, tmp_path, keys, word):
+    done = ccd_here("eval", "--suite", describe(tmp_path, **keys), "--predictions", tmp_path)
+    assert done.exit_code == 2 and word in done.stderr, done.output

@@ -40,12 +40,12 @@ def whole(tmp_path_factory, photos, make_teacher):
 @pytest.mark.parametrize(
     "moment",
     [
-        ".lock",
+        pytest.param(".lock", marks=pytest.mark.slow),
         "label.json",
-        "recipe.yaml",
-        "parts/teacher-0/part-000003.tar",
+        pytest.param("recipe.yaml", marks=pytest.mark.slow),
+        pytest.param("parts/teacher-0/part-000003.tar", marks=pytest.mark.slow),
         "parts/teacher-1/part-000005.tar",
-        "parts/quality",
+        pytest.param("parts/quality", marks=pytest.mark.slow),
         MARK,
     ],
 )

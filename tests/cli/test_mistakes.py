@@ -220,6 +220,14 @@ def test_no_estimate_before_the_first_unit_is_done(capsys):
     lines = capsys.readouterr().err.splitlines()
     assert "ETA" not in lines[0]
     assert "ETA" in lines[1]
+    report.advance(10, loss=0.5)
+    report.end()
+    report.end()
+    assert capsys.readouterr().err.splitlines() == ["Working 10/10  loss 0.5"], "the last line says how far it came"
+    report.begin("Short", 2)
+    report.advance(2)
+    report.end()
+    assert capsys.readouterr().err == "", "work without a line ends without one"
 
 
 def test_verify_tells_of_weights_placed_by_hand(ccd_here, tmp_path):

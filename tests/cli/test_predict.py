@@ -277,8 +277,12 @@ def long_video(tmp_path_factory, model):
 
 
 @pytest.mark.parametrize(
-    "moment", [".v.json.parts/00000.json", "v.color.mp4", "v/000000.ply"]
-)  # frames, joining, clouds
+    "moment",  # frames, joining, clouds
+    [
+        *(pytest.param(name, marks=pytest.mark.slow) for name in (".v.json.parts/00000.json", "v.color.mp4")),
+        "v/000000.ply",
+    ],
+)
 def test_a_killed_video_goes_on_and_ends_the_same(long_video, tmp_path, model, moment):
     shutil.copytree(long_video, tmp_path, dirs_exist_ok=True)
     process = subprocess.Popen(long_run(model, "cut"), cwd=tmp_path, stderr=subprocess.DEVNULL)

@@ -56,11 +56,27 @@ def test_new_writes_a_recipe_and_its_schema(ccd_here, tmp_path):
     }
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ccd-distill.schema.json", "mine.yaml"]
     assert ccd_here("recipes", "check", "mine.yaml").exit_code == 0
-    resolved = [yaml.safe_load(ccd_here("distill", name, "--dry-run").stdout) for name in ("quickstart", "mine.yaml")]
+    resolved = [
+        yaml.safe_load(
+            ccd_here("distill", name, "--set", "images.paths=[none]", "--dry-run").stdout
+        )  # no costs: in no time
+        for name in ("quickstart", "mine.yaml")
+    ]
     assert resolved[1] == resolved[0] | {"name": "mine"}
     again = ccd_here("recipes", "new", "mine")
     assert again.exit_code == 1
     assert "not overwritten" in again.stderr
+    assert "Training" not in (tmp_path / "mine.yaml").read_text().partition("images:")[0], "a section is explained once"
+    ending = ccd_here("distill", "mine")
+    assert (ending.exit_code, "did you mean mine.yaml?" in ending.stderr) == (2, True), ending.stderr
+
+
+@pytest.mark.parametrize("base", ["quickstart", "indoor"])
+def test_check_knows_what_the_student_needs(ccd_here, base):
+    """A size that a run would refuse: of a timm encoder, and of a published architecture."""
+    done = ccd_here("recipes", "check", base, "--set", "crops.size=100")
+    assert done.exit_code == 2, done.output
+    assert "crops.size 100 is not a multiple of" in done.stderr
 
 
 @pytest.mark.parametrize("columns", ["40", "80", "200"])

@@ -112,7 +112,8 @@ def test_run_folder_holds_what_the_contract_says(whole, tiny_recipe):
     assert "MIT" in (folder / "card.md").read_text()
 
 
-@pytest.mark.parametrize("step", [2, 7])  # before the first saved state, and after it
+# before the first saved state, and after it
+@pytest.mark.parametrize("step", [pytest.param(2, marks=pytest.mark.slow), 7])
 def test_killed_at_any_step_and_resumed_gives_the_same_bits(whole, ccd, ccd_here, tmp_path, step):
     recipe, folder = whole
     process = start(tmp_path, str(recipe), "--out", "cut", "--threads", "1")
@@ -135,7 +136,9 @@ def test_killed_at_any_step_and_resumed_gives_the_same_bits(whole, ccd, ccd_here
         assert (tmp_path / "cut" / "metrics.jsonl").read_bytes().split(b"\n")[:5] == before
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
+)
 def test_signals_save_and_say_how_to_go_on(tiny_recipe, write_recipe, tmp_path, number, code):
     tiny_recipe["optim"]["steps"] = 400
     tiny_recipe["optim"]["checkpoint_every"] = 1000

@@ -76,7 +76,7 @@ def _big_endian_tiff(codes: np.ndarray) -> bytes:
 
 
 def map_readers(folder: Path) -> list[Reader]:
-    from ccd_cli.benchmarks.custom_files import read_values
+    from ccd_cli.benchmarks.own.files import read_values
     from ccd_cli.benchmarks.prediction_files import read_prediction
     from ccd_cli.media.map_read import Meaning, read_map, read_reference
     from ccd_cli.media.outputs import is_result, read_sidecar

@@ -9,7 +9,7 @@ import yaml
 from PIL import Image
 
 from ccd_cli.benchmarks import open_suite
-from ccd_cli.benchmarks.custom_schema import CustomSet, read_suite
+from ccd_cli.benchmarks.own.schema import CustomSet, read_suite
 from ccd_cli.core.checksums import checksum, seal
 from ccd_cli.core.errors import CcdError, ImageError, RecipeError
 from ccd_cli.core.paths import shipped_folder

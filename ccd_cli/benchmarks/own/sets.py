@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccd_cli.benchmarks.base import Sample, Spec
-from ccd_cli.benchmarks.custom_files import file_fingerprint, match_files, read_values
-from ccd_cli.benchmarks.custom_schema import EXTRAS, CustomSet
 from ccd_cli.benchmarks.decode import FloatMap, known
+from ccd_cli.benchmarks.own.files import file_fingerprint, match_files, read_values
+from ccd_cli.benchmarks.own.schema import EXTRAS, CustomSet
 from ccd_cli.benchmarks.zero_shot import same_size
 from ccd_cli.core.errors import CcdError, ImageError
 from ccd_cli.core.paths import expand_home
@@ -61,6 +61,8 @@ class CustomBenchmark:
             about=rule.about or f"{len(self.files)} pairs; {rule.min:g} < {self._value()} < {rule.max:g}",
             floor="image" if rule.cap is None else "range",
             extras=tuple(self.extras),
+            bins=tuple(rule.bins),
+            clouds=rule.clouds,
         )
 
     def __len__(self) -> int:

@@ -92,6 +92,11 @@ class CustomSet(Section):
     """Side in pixels at which models see photos, as `--resolution`; default: the model's own."""
     boundary: bool = False
     """Whether the ground truth is sharp enough for boundary scores."""
+    bins: list[Positive] = Field(default_factory=list, max_length=8)
+    """Rising depths in meters that divide near from far, for instance `[3, 10]`: adds the errors of each range."""
+    clouds: bool = False
+    """Adds Chamfer distance and F-score of the points, in meters; needs `intrinsics` and depth in meters, takes about a second an
+    image."""
     edges: str | None = None
     """Glob of maps of true depth edges (pixels that are not 0): adds the depth boundary errors of iBims-1."""
     planes: str | None = None
@@ -210,6 +215,12 @@ def _contradictions(rule: CustomSet) -> Iterator[str]:
         yield "intrinsics: fx and fy are in pixels of the photo; these look like shares of its size"
     if rule.cap is not None and rule.depth_range[0] >= rule.cap:
         yield f"cap: {rule.cap:g} is not beyond the nearest valid depth, {rule.depth_range[0]:g}"
+    if rule.bins != sorted(set(rule.bins)):
+        yield "bins: each must be above the one before"
+    if rule.bins and not rule.metric:
+        yield "bins: need depth in meters (baseline)"
+    if rule.clouds and (rule.intrinsics is None or not rule.metric):
+        yield "clouds: need intrinsics and depth in meters (baseline)"
     for key in ("planes", "segments"):
         if getattr(rule, key) is not None and rule.intrinsics is None:
             yield f"{key}: needs intrinsics"

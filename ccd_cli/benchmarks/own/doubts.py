@@ -1,0 +1,155 @@
+"""What is odd about a user's own pairs: units out of any sense, depth beside its image, maps in another order than the images.
+
+Nothing here is certain: each doubt says what was measured, and what to look at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ccd_cli.benchmarks.base import Sample, spread
+from ccd_cli.benchmarks.own.sets import CustomBenchmark
+from ccd_cli.core.errors import ImageError
+from ccd_cli.metrics.registration import REACH, SIDE, Shift, Surface, edge_agreement, shift_of
+
+LOOKED_AT = 64
+"""Images of a set that are compared, spread evenly."""
+FEWEST = 3
+"""Images below which nothing is said about all of them."""
+NEAR, FAR = 0.05, 300.0
+"""Meters: a median depth outside of these is no photo of a room, a street or a landscape that depth cameras measure."""
+UNITS = {1000.0: "millimeters", 100.0: "centimeters", 256.0: "meters times 256", 5000.0: "meters times 5000"}
+"""Units of whole numbers in files, by how many of them are a meter."""
+STEPS = (-2, -1, 1, 2)
+"""Places by which the order of maps may be wrong."""
+BETTER = 1.15
+"""How much better edges fit the map of another image before its order is doubted."""
+
+
+@dataclass
+class Seen:
+    """What was measured of a set's images: median depth, share of pixels with ground truth, agreement of edges."""
+
+    medians: list[float] = field(default_factory=list)
+    densities: list[float] = field(default_factory=list)
+    surfaces: list[Surface] = field(default_factory=list)
+    orders: dict[int, list[tuple[float, float]]] = field(default_factory=dict)
+    """(agreement with its own map, with that of the image so many places on) by that number."""
+
+
+def look(benchmark: CustomBenchmark, advance: Callable[[int], None] = lambda done: None) -> Seen:
+    """Measure the images of a set, at most LOOKED_AT; those that cannot be read are left out."""
+    seen = Seen()
+    wanted = spread(len(benchmark), LOOKED_AT)
+    for done, index in enumerate(wanted, 1):
+        sample = _read(benchmark, index)
+        if sample is not None:
+            depth = np.where(sample.mask, sample.depth, np.nan)
+            seen.medians.append(float(np.nanmedian(depth)))
+            seen.densities.append(float(sample.mask.mean()))
+            surface = edge_agreement(sample.rgb, depth)
+            if surface is not None:
+                seen.surfaces.append(surface)
+                _compare_order(benchmark, index, sample, surface, seen)
+        advance(done)
+    return seen
+
+
+def doubts(benchmark: CustomBenchmark, seen: Seen) -> Iterator[str]:
+    """Yield what is odd about a set, as sentences."""
+    if seen.medians and benchmark.spec.metric:
+        yield from _units(benchmark, float(np.median(seen.medians)))
+    if len(seen.surfaces) < FEWEST:
+        return
+    if wrong := _order(seen):
+        yield wrong
+    elif (shift := shift_of(seen.surfaces)).certain:
+        yield _beside(shift, len(seen.surfaces))
+
+
+def facts(benchmark: CustomBenchmark, seen: Seen) -> str:
+    """Return what was measured, as a sentence; empty where nothing could be read."""
+    if not seen.medians:
+        return ""
+    unit = " m" if benchmark.spec.metric else " (unknown unit)"
+    low, middle, high = np.quantile(seen.medians, (0.05, 0.5, 0.95))
+    text = f"median depth {middle:.3g}{unit} (5 to 95 % of the images: {low:.3g} to {high:.3g}); "
+    text += f"ground truth on {100 * np.mean(seen.densities):.3g} % of the pixels"
+    if len(seen.surfaces) >= FEWEST:
+        text += f"; edges of image and depth correlate {np.mean([s[REACH, REACH] for s in seen.surfaces]):.2f}"
+    return text
+
+
+def _units(benchmark: CustomBenchmark, median: float) -> Iterator[str]:
+    if NEAR <= median <= FAR:
+        return
+    rule = benchmark.rule
+    now = 1.0 / rule.scale if rule.divisor is None else rule.divisor
+    said = f"half of the images have a median depth {'over' if median > FAR else 'under'} {median:.3g} m"
+    fitting = [f"divisor: {per:g} ({name})" for per, name in UNITS.items() if NEAR <= median * now / per <= FAR]
+    if NEAR <= median * now <= FAR:
+        fitting.insert(0, "scale: 1 (meters)")
+    if rule.kind == "disparity":
+        yield f"{said}: are `baseline` (meters), `focal` (pixels) and `divisor` right?"
+    elif fitting:
+        yield f"{said}: the unit looks wrong; it would make sense as {', or '.join(fitting)}"
+    else:
+        yield f"{said}: the unit looks wrong"
+
+
+def _compare_order(benchmark: CustomBenchmark, index: int, sample: Sample, own: Surface, seen: Seen) -> None:
+    """Compare an image's edges with the maps of its neighbors in the list."""
+    for step in STEPS:
+        other = index + step
+        if not 0 <= other < len(benchmark):
+            continue
+        try:
+            depth, mask = benchmark.ground_truth(other, (sample.rgb.shape[0], sample.rgb.shape[1]))
+        except ImageError:
+            continue
+        surface = edge_agreement(sample.rgb, np.where(mask, depth, np.nan))
+        if surface is not None:
+            seen.orders.setdefault(step, []).append((_peak(own), _peak(surface)))
+
+
+def _order(seen: Seen) -> str:
+    """A sentence where the maps of other images fit better than their own."""
+    for step, found in sorted(seen.orders.items(), key=lambda item: abs(item[0])):
+        own, other = np.array(found).T
+        if len(found) < FEWEST or other.mean() < BETTER * own.mean():
+            continue
+        rng = np.random.default_rng(0)
+        draws = rng.integers(0, len(found), (1000, len(found)))
+        if np.quantile((other - own)[draws].mean(1), 0.05) > 0:
+            return (
+                f"edges fit the ground truth of the image {abs(step)} {'after' if step > 0 else 'before'} it better "
+                f"({other.mean():.2f}) than its own ({own.mean():.2f}): is every image paired with its map? See `pair: match`"
+            )
+    return ""
+
+
+def _beside(shift: Shift, count: int) -> str:
+    words = [
+        f"{100 * abs(value):.1f} % of the longer side {word[value < 0]}"
+        for value, word in ((shift.right, ("right", "left")), (shift.down, ("down", "up")))
+        if abs(value) * SIDE >= 1
+    ]
+    return (
+        f"ground truth lies about {' and '.join(words)} of where the edges of its image are ({count} images; edges fit "
+        f"{min(shift.gain, 99):.1f} times as well there): is it registered to this camera, and of the same moment?"
+    )
+
+
+def _peak(surface: Surface) -> float:
+    """The agreement close to no shift: a pixel or two of it are nobody's fault."""
+    return float(surface[REACH - 2 : REACH + 3, REACH - 2 : REACH + 3].max())
+
+
+def _read(benchmark: CustomBenchmark, index: int) -> Sample | None:
+    try:
+        return benchmark.read(index)
+    except ImageError:
+        return None

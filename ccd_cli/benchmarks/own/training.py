@@ -1,0 +1,184 @@
+"""A user's own pairs as training images: opened from suite files, split into what trains and what validates."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from ccd_cli.benchmarks.own.sets import CustomBenchmark
+from ccd_cli.benchmarks.suites import open_pairs
+from ccd_cli.config.pairs import Pairs, Split
+from ccd_cli.core.errors import CcdError, RecipeError, UsageProblem
+from ccd_cli.core.parse import read_text
+from ccd_cli.core.paths import expand_home
+from ccd_cli.data.truth import Truth
+
+SHOWN = 3
+
+
+@dataclass(frozen=True)
+class PairSource:
+    """Images with ground truth, by number: those of several sets, some of them more than once. See `data.truth.Pairs`."""
+
+    sets: list[CustomBenchmark]
+    order: list[tuple[int, int]]
+    """(set, index in it) of each number."""
+
+    @cached_property
+    def paths(self) -> list[Path]:
+        """Return the files of the images."""
+        return [self.sets[place].root / self.sets[place].files[index][0] for place, index in self.order]
+
+    def read(self, number: int) -> tuple[np.ndarray, Truth]:
+        """Return (uint8 RGB (H,W,3), its truth); raises ImageError, as `CustomBenchmark.read`."""
+        place, index = self.order[number]
+        benchmark = self.sets[place]
+        sample = benchmark.read(index)
+        depth = np.where(sample.mask, sample.depth, np.float32(np.nan)).astype(np.float32)
+        return sample.rgb, Truth(depth, benchmark.spec.metric, sample.camera.fx if sample.camera else None)
+
+    @cached_property
+    def digest(self) -> str:
+        """Return a sha256 over the pairs and what their numbers mean."""
+        rules = [benchmark.rule.model_dump_json() for benchmark in self.sets]
+        names = [f"{place} {self.sets[place].files[index]}" for place, index in self.order]
+        return hashlib.sha256("\n".join([*rules, *names]).encode(errors="surrogateescape")).hexdigest()
+
+
+@dataclass(frozen=True)
+class OpenPairs:
+    """What a recipe's pairs are: those that train, and the sets that validate (none where nothing is held out)."""
+
+    train: PairSource
+    validation: list[CustomBenchmark]
+
+
+def open_training_pairs(section: Pairs, seed: int) -> OpenPairs:
+    """Open the pairs of a recipe and split them.
+
+    Raises RecipeError with the problems of all files at once, UsageProblem for a split that leaves a side empty or that would put
+    frames of one folder on both.
+    """
+    sets: list[CustomBenchmark] = []
+    repeats: list[int] = []
+    problems: list[tuple[str, str]] = []
+    for number, each in enumerate(section.files):
+        try:
+            found = [one for one in open_pairs(expand_home(each.file)) if isinstance(one, CustomBenchmark)]
+        except RecipeError as error:
+            problems += [(f"images.pairs.files.{number}: {key}", text) for key, text in error.problems]
+        except CcdError as error:
+            problems.append((f"images.pairs.files.{number}", str(error)))
+        else:
+            sets += found
+            repeats += [each.repeat] * len(found)
+    if problems:
+        raise RecipeError("images.pairs", problems)
+    held = held_out(sets, section.validation, seed)
+    train = [
+        (place, index)
+        for place, benchmark in enumerate(sets)
+        for index in range(len(benchmark))
+        for _ in range(repeats[place])
+        if (place, index) not in held
+    ]
+    if not train:
+        raise UsageProblem("images.pairs.validation: every image validates and none trains.", "Hold out fewer.")
+    kept = [
+        [index for index in range(len(benchmark)) if (place, index) in held] for place, benchmark in enumerate(sets)
+    ]
+    validation = [_part(benchmark, indices) for benchmark, indices in zip(sets, kept, strict=True) if indices]
+    source = PairSource(sets, train)
+    check_apart(source.paths, [each.root / files[0] for each in validation for files in each.files])
+    return OpenPairs(source, validation)
+
+
+def held_out(sets: Sequence[CustomBenchmark], split: Split, seed: int) -> set[tuple[int, int]]:
+    """Return the (set, index) pairs that validate; a pure function of the images' names and the seed.
+
+    Groups (folders or single images) go by the hash of their names until the fraction is reached, at least one where the fraction
+    is above 0. Raises UsageProblem where folders cannot be told apart, or a name in the list matches nothing.
+    """
+    names = {(place, index): name for place, one in enumerate(sets) for index, name in enumerate(one.names())}
+    if split.images:
+        return _listed(names, split.images)
+    if not split.fraction:
+        return set()
+    groups: dict[tuple[str, str], list[tuple[int, int]]] = {}
+    for key, name in names.items():
+        root = str(sets[key[0]].root.resolve())
+        group = (root, name if split.by == "image" else PurePosixPath(name).parent.as_posix())
+        groups.setdefault(group, []).append(key)
+    if len(groups) < 2:
+        one = "image" if split.by == "image" else "folder"
+        raise UsageProblem(
+            f"images.pairs.validation: all images lie in one {one}, so {split.fraction:g} of them cannot be held out by {one}.",
+            "If they are not frames of one clip, say `by: image`; else name what validates in `images`, or give eval.pairs.",
+        )
+    ranked = sorted(groups, key=lambda group: hashlib.sha256(f"{seed} {group[1]} {group[0]}".encode()).digest())
+    chosen: set[tuple[int, int]] = set()
+    for group in ranked[:-1]:  # one trains in any case
+        if len(chosen) >= split.fraction * len(names) and chosen:
+            break
+        chosen |= set(groups[group])
+    return chosen
+
+
+def check_apart(train: Sequence[Path], validation: Sequence[Path]) -> None:
+    """Raise UsageProblem where images validate that are trained on too: the same file, or a copy of it under another name."""
+    sizes: dict[int, dict[Path, Path]] = {}
+    for path in train:
+        if path.exists():
+            sizes.setdefault(path.stat().st_size, {})[path.resolve()] = path
+    hashes: dict[Path, bytes] = {}
+
+    def content(path: Path) -> bytes:
+        if path not in hashes:
+            hashes[path] = hashlib.sha256(path.read_bytes()).digest()
+        return hashes[path]
+
+    both = []
+    for path in dict.fromkeys(validation):
+        same_size = sizes.get(path.stat().st_size, {}) if path.exists() else {}
+        if path.resolve() in same_size or any(content(path) == content(other) for other in same_size):
+            both.append(path)
+    if both:
+        shown = ", ".join(map(str, both[:SHOWN])) + (", ..." if len(both) > SHOWN else "")
+        raise UsageProblem(
+            f"{len(both)} images validate and are trained on: {shown}.",
+            "Scores on them say nothing. Take them out of one of the two.",
+        )
+
+
+def _listed(names: dict[tuple[int, int], str], wanted: Sequence[str]) -> set[tuple[int, int]]:
+    """The images that globs, folders or lists of them name; UsageProblem for a word that names none."""
+    words: list[str] = []
+    for word in wanted:
+        if word.endswith(".txt"):
+            lines = read_text(expand_home(word)).splitlines()
+            words += [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+        else:
+            words.append(word)
+    chosen: set[tuple[int, int]] = set()
+    for word in words:
+        plain = word.rstrip("/")
+        found = {key for key, name in names.items() if fnmatchcase(name, word) or name.startswith(f"{plain}/")}
+        if not found:
+            raise UsageProblem(
+                f"images.pairs.validation.images: '{word}' names none of the {len(names)} images.",
+                f"Their names are like {next(iter(names.values()))}.",
+            )
+        chosen |= found
+    return chosen
+
+
+def _part(benchmark: CustomBenchmark, indices: list[int]) -> CustomBenchmark:
+    """The set with some of its samples."""
+    extras = {key: [files[index] for index in indices] for key, files in benchmark.extras.items()}
+    return replace(benchmark, files=[benchmark.files[index] for index in indices], extras=extras)

@@ -1,0 +1,153 @@
+"""A user's own pairs as training images: what trains, what validates, and what is refused before any time is spent."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+from pydantic import ValidationError
+
+from ccd_cli.benchmarks.own.training import check_apart, open_training_pairs
+from ccd_cli.config.pairs import Pairs
+from ccd_cli.core.errors import RecipeError, UsageProblem
+
+
+@pytest.fixture
+def pairs(tmp_path, monkeypatch):
+    """Return a function that writes a set of `count` images in each folder, and its file; depth in millimeters is 1000 + number."""
+    monkeypatch.chdir(tmp_path)
+
+    def write(name="mine", folders=("a", "b", "c", "d"), count=5, **keys):
+        rng = np.random.default_rng(len(name))
+        for number in range(len(folders) * count):
+            place = tmp_path / name / folders[number // count]
+            place.mkdir(parents=True, exist_ok=True)
+            pixels = rng.integers(0, 255, (24, 32, 3), np.uint8)
+            Image.fromarray(pixels).save(place / f"{number:03d}.png")
+            Image.fromarray(np.full((24, 32), 1000 + number, np.uint16)).save(place / f"{number:03d}.depth.png")
+        rules = {"name": name, "root": name, "image": "*/???.png", "depth": "*/*.depth.png", "divisor": 1000, **keys}
+        (tmp_path / f"{name}.yaml").write_text("\n".join(f"{key}: {value!r}" for key, value in rules.items()))
+        return f"{name}.yaml"
+
+    return write
+
+
+def names(source):
+    return [path.as_posix().rpartition("/")[0].rpartition("/")[2] + "/" + path.name for path in source.paths]
+
+
+def test_an_image_and_its_truth(pairs):
+    opened = open_training_pairs(
+        Pairs.model_validate({"files": [pairs(intrinsics=[20.0, 21.0, 8.0, 6.0])], "validation": {"fraction": 0.0}}), 0
+    )
+    assert len(opened.train.paths) == 20 and not opened.validation
+    rgb, truth = opened.train.read(7)
+    assert rgb.shape == (24, 32, 3) and truth.metric and truth.focal == 20.0
+    assert truth.depth == pytest.approx(np.full((24, 32), 1.007))
+
+
+def test_whole_folders_validate(pairs):
+    section = Pairs.model_validate({"files": [pairs()], "validation": {"fraction": 0.3}})
+    for seed in range(6):
+        opened = open_training_pairs(section, seed)
+        (held,) = opened.validation
+        sides = (
+            {name.partition("/")[0] for name in names(opened.train)},
+            {name.partition("/")[0] for name in held.names()},
+        )
+        assert not sides[0] & sides[1] and len(sides[1]) == 2, "10 of 20 reach .3 of them, 5 do not"
+        again = open_training_pairs(section, seed)
+        assert (again.train.digest, again.validation[0].names()) == (opened.train.digest, held.names())
+    assert len({tuple(open_training_pairs(section, seed).validation[0].names()) for seed in range(12)}) > 2
+
+
+def test_more_images_keep_the_order_in_which_folders_are_drawn(pairs):
+    """What validated before validates still, or what validates now did before: no folder changes places with another."""
+    for seed in range(6):
+        section = Pairs.model_validate(
+            {"files": [pairs(folders=("a", "b", "c", "d"))], "validation": {"fraction": 0.25}}
+        )
+        before = set(open_training_pairs(section, seed).validation[0].names())
+        pairs(folders=("a", "b", "c", "d", "e"))
+        after = {n for n in open_training_pairs(section, seed).validation[0].names() if not n.startswith("e/")}
+        assert before <= after or after <= before
+        shutil.rmtree("mine")
+
+
+def test_single_images_only_where_asked(pairs):
+    file = pairs(folders=("only",), count=20)
+    with pytest.raises(UsageProblem, match="all images lie in one folder"):
+        open_training_pairs(Pairs.model_validate(file), 0)
+    opened = open_training_pairs(
+        Pairs.model_validate({"files": [file], "validation": {"by": "image", "fraction": 0.2}}), 0
+    )
+    assert len(opened.validation[0]) == 4 and len(opened.train.paths) == 16
+    assert not set(names(opened.train)) & {f"only/{name.rpartition('/')[2]}" for name in opened.validation[0].names()}
+
+
+def test_a_list_of_what_validates(pairs, tmp_path):
+    (tmp_path / "val.txt").write_text("# held out\nb\na/00[01].png\n")
+    for images in (["val.txt"], ["b/", "a/000.png", "a/001.png"], ["b/*", "a/00[01].png"]):
+        opened = open_training_pairs(Pairs.model_validate({"files": [pairs()], "validation": {"images": images}}), 0)
+        assert sorted(opened.validation[0].names()) == [
+            "a/000.png",
+            "a/001.png",
+            *(f"b/{i:03d}.png" for i in range(5, 10)),
+        ]
+    with pytest.raises(UsageProblem, match="'z' names none of the 20 images"):
+        open_training_pairs(Pairs.model_validate({"files": [pairs()], "validation": {"images": ["b", "z"]}}), 0)
+    with pytest.raises(UsageProblem, match="none trains"):
+        open_training_pairs(Pairs.model_validate({"files": [pairs()], "validation": {"images": ["*"]}}), 0)
+
+
+def test_several_files_and_repeats(pairs):
+    files = [pairs("one", count=2), {"file": pairs("two", folders=("x",), count=3), "repeat": 4}]
+    opened = open_training_pairs(Pairs.model_validate({"files": files, "validation": {"fraction": 0.0}}), 0)
+    assert len(opened.train.paths) == 8 + 12
+    assert names(opened.train).count("x/001.png") == 4
+    assert opened.train.read(19)[1].depth[0, 0] == pytest.approx(1.002)
+
+
+def test_all_problems_of_all_files_at_once(pairs, tmp_path):
+    good = pairs()
+    (tmp_path / "typo.yaml").write_text("name: t\nroot: mine\nimage: '*/???.png'\ndepht: 'x'\n")
+    (tmp_path / "none.yaml").write_text("name: n\nroot: mine\nimage: '*.jpg'\ndepth: '*/*.depth.png'\n")
+    for extra in (tmp_path / "mine/a").glob("000.depth.png"):
+        extra.unlink()  # an image without depth
+    with pytest.raises(RecipeError) as caught:
+        open_training_pairs(Pairs.model_validate([good, "typo.yaml", "none.yaml", "absent.yaml"]), 0)
+    text = str(caught.value)
+    for word in (
+        "files.0",
+        "20 match",
+        "19 match",
+        "files.1",
+        "depht",
+        "files.2",
+        "nothing matches '*.jpg'",
+        "files.3",
+    ):
+        assert word in text, (word, text)
+
+
+def test_a_copy_of_a_training_image_does_not_validate(pairs, tmp_path):
+    opened = open_training_pairs(Pairs.model_validate({"files": [pairs()], "validation": {"images": ["b"]}}), 0)
+    train = opened.train.paths
+    check_apart(train, [tmp_path / "mine/b/005.png"])
+    copy = tmp_path / "elsewhere.png"
+    copy.write_bytes(train[3].read_bytes())
+    (tmp_path / "link.png").symlink_to(train[4])
+    for path in (copy, tmp_path / "link.png", train[5]):
+        with pytest.raises(UsageProblem, match="1 images validate and are trained on"):
+            check_apart(train, [tmp_path / "mine/b/005.png", path])
+
+
+def test_contradictions(pairs):
+    with pytest.raises(ValidationError, match="listed twice"):
+        Pairs.model_validate(["a.yaml", "a.yaml"])
+    with pytest.raises(ValidationError, match="or a fraction"):
+        Pairs.model_validate({"files": ["a.yaml"], "validation": {"images": ["x"], "by": "image"}})
+    with pytest.raises(ValidationError):
+        Pairs.model_validate({"files": []})
