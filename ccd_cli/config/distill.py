@@ -194,6 +194,19 @@ class Guards(Section):
     """Stop after this many consecutive steps with a non-finite loss or gradient; each of them is skipped and counted."""
 
 
+class ComputeKeys(Section):
+    """How steps are computed: time and memory, not results, rounding apart."""
+
+    teacher_batch: Literal["auto"] | Count = "auto"
+    """Largest number of views in one pass of a teacher; `auto`: all of a micro-step's, halved whenever memory runs out."""
+    ahead: Literal["auto", "never", "always"] = "auto"
+    """Whether teachers label the next step while the student trains on this one: `auto`: where one of them has a `device` of its
+    own. On one device it needs memory for both at once."""
+    compile: Literal["none", "student", "teachers", "both"] = "none"
+    """What torch.compile translates for this machine before the first step: minutes, and a C++ compiler (CUDA: Triton), for faster
+    steps. Of the teachers, those of ccd's own architectures."""
+
+
 class Eval(Section):
     """Evaluation during training, on your own pairs or on held-out scenes; the best checkpoint is retained."""
 
@@ -280,6 +293,7 @@ class DistillRecipe(Section):
     augment: Augment = Augment()
     optim: Optim = Optim()
     guards: Guards = Guards()
+    compute: ComputeKeys = ComputeKeys()
     eval: Eval = Eval()
     log: Log = Log()
 

@@ -17,7 +17,7 @@ from pydantic import ConfigDict, ValidationError
 
 import ccd_cli
 from ccd_cli.config.common import Count, Section
-from ccd_cli.config.load import differences, recipe_hash
+from ccd_cli.config.load import check_recipe, differences, recipe_hash
 from ccd_cli.config.yaml_loader import read_yaml
 from ccd_cli.core.compute import Compute
 from ccd_cli.core.errors import CcdError, RecipeError, UsageProblem, first_line
@@ -51,8 +51,9 @@ FREE_TO_CHANGE = (
     "labels.verify",
     "student.checkpointing",
     "student.sharded",
+    "compute.",
 )
-"""Recipe keys that may differ on resume: they do not touch the weights (`student.sharded`: but for rounding)."""
+"""Recipe keys that may differ on resume, and teachers' `device`: they do not touch the weights, rounding apart."""
 
 
 class _GuardState(Section):
@@ -204,18 +205,29 @@ def _is_sealed(path: Path) -> bool:
 def check_same_recipe(folder: RunFolder, recipe: dict[str, Any]) -> None:
     """Raise UsageProblem listing every key in which a resumed run's recipe differs from the one it began with."""
     try:
-        old = read_yaml(folder.recipe)
+        old = check_recipe(read_yaml(folder.recipe), str(folder.recipe)).model_dump(
+            mode="json"
+        )  # new keys as they were
     except RecipeError as error:
-        raise CcdError(f"{folder.recipe} is damaged.", "Start over with --overwrite.") from error
-    if not isinstance(old, dict):
-        raise CcdError(f"{folder.recipe} is damaged: it holds no recipe.", "Start over with --overwrite.")
-    changed = [d for d in differences(old, recipe) if not d[0].startswith(FREE_TO_CHANGE)]
+        raise CcdError(
+            f"{folder.recipe} is damaged, or of a version with other keys.", "Start over with --overwrite."
+        ) from error
+    changed = [d for d in differences(_placeless(old), _placeless(recipe)) if not d[0].startswith(FREE_TO_CHANGE)]
     if changed:
         rows = "; ".join(f"{key}: {a} then, {b} now" for key, a, b in changed[:8])
         raise UsageProblem(
             f"{folder.path} was begun with another recipe ({rows}).",
             "Resume with the same recipe, or start over with --overwrite or another --out.",
         )
+
+
+def _placeless(recipe: dict[str, Any]) -> dict[str, Any]:
+    """Return a recipe without where its teachers run."""
+    teachers = recipe.get("teachers")
+    if not isinstance(teachers, list):
+        return recipe
+    kept = [{k: v for k, v in each.items() if k != "device"} if isinstance(each, dict) else each for each in teachers]
+    return {**recipe, "teachers": kept}
 
 
 def check_same_images(saved: dict[str, Any], images: Source | ShardReader) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,14 +17,17 @@ from ccd_cli.core.compute import Compute, full_precision
 from ccd_cli.core.seeding import Draw, step_seed
 from ccd_cli.data.batch import StudentViews, network_input
 from ccd_cli.data.views import Stream
-from ccd_cli.distill.ensemble import TeacherEnsemble
 from ccd_cli.distill.guards import Guard
 from ccd_cli.distill.run_folder import RunFolder
 from ccd_cli.distill.step_lines import StepLines
+from ccd_cli.distill.teaching.ensemble import TeacherEnsemble
 from ccd_cli.distill.validation import Validation
 from ccd_cli.losses.distillation import Prediction
 from ccd_cli.models.depth_net import DepthNet
 from ccd_cli.models.parallel import is_shard, like, whole
+
+Forward = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""Normalized images -> (maps, tokens), as `DepthNet.forward_with_features`."""
 
 
 @dataclass(frozen=True)
@@ -67,10 +70,11 @@ class Trained(nn.Module):
     def __init__(self, student: DepthNet, projection: nn.Module | None) -> None:
         super().__init__()
         self.student, self.projection = student, projection
+        self.maps_and_tokens: Forward = student.forward_with_features  # or the same compiled
 
     def forward(self, images: Tensor, count: int | None = None) -> tuple[Tensor, Tensor]:
         """Normalized images [B,3,S,S] -> (maps [B,S,S], tokens [count,N,C] of the first `count` images (None: all))."""
-        maps, tokens = self.student.forward_with_features(images)
+        maps, tokens = self.maps_and_tokens(images)
         tokens = tokens[:count]
         if self.projection is not None:
             with full_precision(tokens.device):

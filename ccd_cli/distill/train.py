@@ -6,8 +6,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 
@@ -21,7 +20,6 @@ from ccd_cli.core.errors import CcdError, TrainingStopped
 from ccd_cli.core.processes import by_first, leave, mean, plain_process_errors
 from ccd_cli.core.report import Report, Silent
 from ccd_cli.core.signals import Signals
-from ccd_cli.data.views import batches
 from ccd_cli.distill import checkpoint
 from ccd_cli.distill.guards import check_unreadable, share_unreadable
 from ccd_cli.distill.metrics_log import MetricsLog, StepMetrics
@@ -37,15 +35,14 @@ from ccd_cli.distill.optimizer import (
 from ccd_cli.distill.results import Result, at_intervals, finish, finished_result
 from ccd_cli.distill.run_folder import RunFolder, choose_folder
 from ccd_cli.distill.samples import prepare_samples
-from ccd_cli.distill.setup import prepare, worker_count
+from ccd_cli.distill.setup import prepare
 from ccd_cli.distill.state import Run, TrainState
-from ccd_cli.distill.teachers import follow_labels
+from ccd_cli.distill.teaching.feed import Mark, labeled_steps
+from ccd_cli.distill.teaching.teachers import follow_labels
 from ccd_cli.losses.distillation import distillation_loss, whole_batch
 
 PARTS = ("data", "teacher", "student", "loss", "backward", "optimizer", "log")
 """The parts of a step in their order; the first five come several times where a step has several micro-steps."""
-Mark = Callable[[str], None]
-"""Hears of every part of a step when it has ended."""
 
 
 def run(recipe: DistillRecipe, settings: DistillSettings, report: Report) -> Result:
@@ -95,22 +92,13 @@ def train(run: Run, state: TrainState, signals: Signals, report: Report, mark: M
     schedule = Schedule(optim.steps, optim.warmup, optim.schedule, optim.final_lr_ratio)
     metrics = StepMetrics(compute, optim.accumulate, len(run.stream.bad))
     samples = prepare_samples(run, state)
-    with MetricsLog(run, state, report) as log:
-        feed = batches(run.stream, run.positions(state.step), worker_count(recipe), prefetch=2)
+    with MetricsLog(run, state, report) as log, closing(labeled_steps(run, state.step, mark)) as feed:
         for step in range(state.step + 1, optim.steps + 1):
             began = time.perf_counter()
             torch.manual_seed(run.seed(step))
             lr = set_learning_rate(state.optimizer, schedule(step))
-            teacher = run.ensemble.draw(step)  # one teacher a step (paper, 3.2), or the average of all
             buffers = snapshot_buffers(state.student)
-            parts = []
-            for micro_step in range(optim.accumulate):
-                batch = next(feed).to(compute.device)
-                mark("data")
-                parts.append(
-                    (batch, run.ensemble.label(batch, teacher, run.features, run.noise_seed(step, micro_step)))
-                )
-                mark("teacher")
+            parts = next(feed)
             whole = None
             if len(parts) * compute.world > 1:
                 whole = whole_batch([labels for _, labels in parts], recipe.loss, partial(mean, compute=compute))
