@@ -205,9 +205,10 @@ def _is_sealed(path: Path) -> bool:
 def check_same_recipe(folder: RunFolder, recipe: dict[str, Any]) -> None:
     """Raise UsageProblem listing every key in which a resumed run's recipe differs from the one it began with."""
     try:
-        old = check_recipe(read_yaml(folder.recipe), str(folder.recipe)).model_dump(
-            mode="json"
-        )  # new keys as they were
+        raw = read_yaml(folder.recipe)
+        if not isinstance(raw, dict):
+            raise RecipeError(str(folder.recipe), [("file", "holds no recipe")])
+        old = check_recipe(raw, str(folder.recipe)).model_dump(mode="json")  # keys that it lacks had their defaults
     except RecipeError as error:
         raise CcdError(
             f"{folder.recipe} is damaged, or of a version with other keys.", "Start over with --overwrite."

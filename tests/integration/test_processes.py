@@ -66,7 +66,11 @@ def children(process):
     return [ranks[rank] for rank in sorted(ranks)]
 
 
-def test_two_processes_and_two_micro_steps_train_as_one(recipe, write_recipe, tmp_path):
+@pytest.mark.parametrize(
+    "others",
+    [["two"], pytest.param(["micro"], marks=pytest.mark.slow), pytest.param(["sharded"], marks=pytest.mark.slow)],
+)
+def test_two_processes_and_two_micro_steps_train_as_one(recipe, write_recipe, tmp_path, others):
     recipe["optim"] |= {"lr": 1e-5, "encoder_lr": 1e-5}  # Adam's first steps are signs: rounding grows with the rate
     recipe |= {"eval": {"scenes": 2, "every": 2, "compare": False}, "log": {"samples": 1, "tensorboard": False}}
     path = write_recipe(recipe)
@@ -74,13 +78,13 @@ def test_two_processes_and_two_micro_steps_train_as_one(recipe, write_recipe, tm
     micro = write_recipe(recipe, "micro.yaml")
     runs = {"one": (path,), "two": (path, "--processes", 2), "micro": (micro,)}
     runs["sharded"] = (micro, "--processes", 2, "--set", "student.sharded=true")
-    for name, arguments in runs.items():
-        done = distill(tmp_path, *arguments, "--out", name)
+    for name in ("one", *others):
+        done = distill(tmp_path, *runs[name], "--out", name)
         assert done.returncode == 0, done.stderr
         assert done.stderr.count("Done: 4 steps") == 1
     first = lines(tmp_path / "one")
     best = json.loads((tmp_path / "one" / "eval.json").read_text())["best"]["abs_rel"]
-    for name in ("two", "micro", "sharded"):
+    for name in others:
         assert json.loads((tmp_path / name / "eval.json").read_text())["best"]["abs_rel"] == pytest.approx(
             best, rel=1e-3
         )

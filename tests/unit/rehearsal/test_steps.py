@@ -104,6 +104,7 @@ def test_a_teacher_that_cannot_be_counted_without_values_is_computed(tiny_recipe
     assert slow["parts"]["teacher"]["flops"] == quick["parts"]["teacher"]["flops"]
 
 
+@pytest.mark.slow
 def test_counts_grow_with_the_batch_and_accumulation(tiny_recipe):
     one, two, twice = cost_of(tiny_recipe, batch=2), cost_of(tiny_recipe, batch=4), cost_of(tiny_recipe, accumulate=2)
     for part in ("teacher", "student", "backward"):
