@@ -198,6 +198,7 @@ def test_a_killed_sharded_run_resumes_sharded_then_whole_then_sharded(recipe, wr
     assert all(v.isfinite().all() for v in load_file(run / "student.safetensors").values())
 
 
+@pytest.mark.slow
 def test_a_stop_is_agreed_and_another_number_of_processes_continues(recipe, write_recipe, tmp_path):
     recipe["optim"]["steps"] = 300
     path = write_recipe(recipe)

@@ -124,6 +124,7 @@ def results():
         yield dict(found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STUDENTS)
 def test_two_processes_step_as_one(results, name):
     for rank in (0, 1):
@@ -135,6 +136,7 @@ def test_two_processes_step_as_one(results, name):
     assert first["evaluated"] and first["unused"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STUDENTS)
 def test_a_state_of_one_process_continues_in_two(results, name):
     assert results[f"{name} 0"]["same"], "bit for bit"
@@ -143,6 +145,7 @@ def test_a_state_of_one_process_continues_in_two(results, name):
         assert two == pytest.approx(one, rel=FIRST[name])
 
 
+@pytest.mark.slow
 def test_shards_are_half_of_everything_and_copies_are_all_of_it(results):
     for rank in (0, 1):
         assert results[f"copies {rank}"]["sharded"] == 1
