@@ -24,7 +24,7 @@ VERBS = {
 }
 FLOORS = (
     {"core"},
-    {"config"},
+    {"config", "cluster"},
     {"geometry"},
     {"losses", "metrics"},
     {"media", "models", "runtimes", "scenes", "data"},

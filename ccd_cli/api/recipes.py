@@ -14,9 +14,10 @@ from ccd_cli.api.reporting import plain_errors, report_for
 from ccd_cli.config.distill import DistillRecipe
 from ccd_cli.config.label import LabelRecipe
 from ccd_cli.config.load import load_label_recipe, load_recipe
-from ccd_cli.config.settings import DistillSettings, EngineName, LabelSettings, RehearsalSettings
+from ccd_cli.config.settings import DistillSettings, LabelSettings, RehearsalSettings
 from ccd_cli.core.errors import UsageProblem
 from ccd_cli.core.report import Report
+from ccd_cli.core.settings import EngineName
 
 if TYPE_CHECKING:
     from ccd_cli.distill.results import Result as DistillResult

@@ -26,9 +26,9 @@ from ccd_cli.core.errors import Interrupted
 from ccd_cli.core.report import Report, Silent
 from ccd_cli.core.signals import Signals
 from ccd_cli.data.batch import collate
-from ccd_cli.distill.ensemble import Member, TeacherEnsemble
 from ccd_cli.distill.optimizer import finish_gradients, optimizer_step
 from ccd_cli.distill.state import Run, TrainState
+from ccd_cli.distill.teaching.ensemble import Member, TeacherEnsemble
 from ccd_cli.distill.train import PARTS
 from ccd_cli.rehearsal.cost import count_step
 from ccd_cli.rehearsal.profile import Clock
@@ -178,7 +178,7 @@ def plain_step(run: Run, state: TrainState, signals: Signals, clock: Clock) -> N
         state.scaler.scale(loss).backward()
         total += float(loss.detach())
         clock.mark("backward")
-    norm = finish_gradients(state, run.recipe.optim.clip, run.compute)
+    norm = finish_gradients(state, run.recipe.optim.clip)
     optimizer_step(state, total, float(norm))
     state.step = step
     clock.mark("optimizer")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from ccd_cli.cli.complete import files
 from ccd_cli.cli.options import Command, options_from
 from ccd_cli.cli.screen import JsonScreen
 from ccd_cli.core.report import Report
-from ccd_cli.core.settings import DeviceSettings, RuntimeSettings
+from ccd_cli.core.settings import DeviceSettings, EngineSettings, RuntimeSettings
 from ccd_cli.predict.settings import ModelSettings, Settings
 
 ROWS_SHOWN = 12
@@ -23,7 +24,7 @@ FAILURES_SHOWN = 30
 
 
 @dataclass(frozen=True, kw_only=True)
-class Hardware(RuntimeSettings, DeviceSettings):
+class Hardware(EngineSettings, RuntimeSettings, DeviceSettings):
     """Where and how the network runs."""
 
 
@@ -48,7 +49,9 @@ def command(
       ccd predict video.mp4 --pointcloud
       ccd predict IMAGES --model depth-anything-v2-base --save npy,side --out maps
       ccd predict photo.jpg --model runs/indoor --model depth-anything-v2-small --save side
+      ccd predict IMAGES --out maps --engine ray
     """
+    hardware.refuse_shard(settings.shard)
     if network.offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
     from ccd_cli.media.find import find_media, list_lines
@@ -73,18 +76,27 @@ def command(
     from ccd_cli.predict.run import run
     from ccd_cli.teachers.model import load
 
-    compute = choose_compute(hardware.device, hardware.precision, hardware.threads)
     downloads = screen.download_report()
-    more = (network.arch, network.resolution, compute, downloads, network.compiled, hardware.runtime)
-    if len(named) > 1:
-        from ccd_cli.predict.compare import compare
+    with ExitStack() as stack:
+        pool = None
+        if hardware.engine == "ray":
+            from ccd_cli.cluster.pool import Pool
+            from ccd_cli.predict.remote import choose_pool_compute
 
-        several = {labels[word]: load(word, *more) for word in network.models}
-        outcome = compare(several, settings, compute, report, (*found, not_read))
-    else:
-        loaded = load(next(iter(network.models), None), *more)
-        named = [loaded.about.name]
-        outcome = run(inputs, loaded, settings, compute, report, lines, (*found, not_read))
+            pool = stack.enter_context(Pool(hardware.workers, screen.verbose, report))
+            compute = choose_pool_compute(pool, hardware)
+        else:
+            compute = choose_compute(hardware.device, hardware.precision, hardware.threads)
+        more = (network.arch, network.resolution, compute, downloads, network.compiled, hardware.runtime)
+        if len(named) > 1:
+            from ccd_cli.predict.compare import compare
+
+            several = {labels[word]: load(word, *more) for word in network.models}
+            outcome = compare(several, settings, compute, report, (*found, not_read), pool)
+        else:
+            loaded = load(next(iter(network.models), None), *more)
+            named = [loaded.about.name]
+            outcome = run(inputs, loaded, settings, compute, report, (*found, not_read), pool)
     failed, not_read = _reasons(outcome.failed), outcome.not_read
     screen.document({**_named(named), "done": outcome.done, "failed": failed, "not_read": not_read.as_json()})
     made = [record for record in outcome.done if not record["skipped"]]

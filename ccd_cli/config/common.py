@@ -137,6 +137,8 @@ class TeacherEntry(Section):
     theirs)."""
     resolution: Annotated[int, Field(ge=14)] | None = None
     """Input resolution of the teacher in pixels, rounded to a multiple of its patch size; default: the size of the crop."""
+    device: Annotated[str, Field(pattern=r"^(cpu|mps|cuda(:[0-9]{1,3})?)$")] | None = None
+    """Where it runs while the student trains elsewhere: `cpu`, `cuda:1`, ...; default: the student's device."""
     fit_to: str | None = None
     """For an affine-invariant depth teacher: the `model` of the depth or metric teacher whose prediction sets scale and shift
     on each crop; default: the first such teacher of the recipe."""

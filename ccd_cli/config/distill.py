@@ -53,6 +53,9 @@ class Student(Section):
     checkpointing: bool = False
     """Activation checkpointing of the encoder: less memory for its activations, which the backward pass computes again (about a
     third more time in the encoder); losses and gradients stay the same."""
+    sharded: bool = False
+    """With several processes: each holds a part of the weights, gradients, moments and EMA in place of all of them (FSDP), and
+    the parts are exchanged while a step computes. For students that do not fit a GPU otherwise; others are faster without."""
     batch_norm: Literal["local", "synchronized", "frozen"] = "local"
     """Statistics of batch normalization, where the network has it: `local`: of what one process sees in one micro-step;
     `synchronized`: over processes (CUDA); `frozen`: those of the initial weights."""
@@ -214,6 +217,19 @@ class Guards(Section):
     """Stop after this many consecutive steps with a non-finite loss or gradient; each of them is skipped and counted."""
 
 
+class ComputeKeys(Section):
+    """How steps are computed: time and memory, not results, rounding apart."""
+
+    teacher_batch: Literal["auto"] | Count = "auto"
+    """Largest number of views in one pass of a teacher; `auto`: all of a micro-step's, halved whenever memory runs out."""
+    ahead: Literal["auto", "never", "always"] = "auto"
+    """Whether teachers label the next step while the student trains on this one: `auto`: where one of them has a `device` of its
+    own. On one device it needs memory for both at once."""
+    compile: Literal["none", "student", "teachers", "both"] = "none"
+    """What torch.compile translates for this machine before the first step: minutes, and a C++ compiler (CUDA: Triton), for faster
+    steps. Of the teachers, those of ccd's own architectures."""
+
+
 class Eval(Section):
     """Evaluation during training, on your own pairs or on held-out scenes; the best checkpoint is retained."""
 
@@ -300,6 +316,7 @@ class DistillRecipe(Section):
     augment: Augment = Augment()
     optim: Optim = Optim()
     guards: Guards = Guards()
+    compute: ComputeKeys = ComputeKeys()
     eval: Eval = Eval()
     log: Log = Log()
 

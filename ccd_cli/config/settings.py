@@ -1,14 +1,18 @@
 """What `ccd distill` and `ccd label` are asked for beside their recipes; each option typed once."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 from ccd_cli.core.errors import UsageProblem
 from ccd_cli.core.options import option
-from ccd_cli.core.settings import DeviceSettings, RuntimeSettings, ShardSettings, out_option, overwrite_option
+from ccd_cli.core.settings import (
+    DeviceSettings,
+    EngineSettings,
+    RuntimeSettings,
+    ShardSettings,
+    out_option,
+    overwrite_option,
+)
 from ccd_cli.core.shard import refuse_overwrite
-
-EngineName = Literal["local", "ray"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +64,7 @@ class ProcessSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelSettings(ShardSettings, RuntimeSettings, DeviceSettings):
+class LabelSettings(EngineSettings, ShardSettings, RuntimeSettings, DeviceSettings):
     """Where labels go and what runs the teachers. Raises UsageProblem for contradictions."""
 
     out: str | None = out_option(None, "Folder of the labels.", default_text="labels/<recipe name>")
@@ -71,24 +75,9 @@ class LabelSettings(ShardSettings, RuntimeSettings, DeviceSettings):
     threads: int | None = option(
         None, "Number of CPU threads.", "Runtime", metavar="N", range=(1, 1024), default_text="the recipe's `threads`"
     )
-    engine: EngineName = option(
-        "local",
-        "Run teachers in this process (local) or on a Ray cluster (ray; at RAY_ADDRESS, else a new one).",
-        "Runtime",
-    )
-    workers: int | None = option(
-        None,
-        "Number of Ray workers, each with its own copy of the teacher.",
-        "Runtime",
-        metavar="N",
-        range=(1, 4096),
-        default_text="one per GPU, else as many as the cores allow",
-    )
 
     def __post_init__(self) -> None:
         """Check what a shard cannot be combined with."""
+        super().__post_init__()
         refuse_overwrite(self.shard, self.overwrite)
-        if self.shard is not None and self.engine == "ray":
-            raise UsageProblem(
-                "--shard is for --engine local: a Ray cluster divides the work itself.", "Leave one of the two out."
-            )
+        self.refuse_shard(self.shard)

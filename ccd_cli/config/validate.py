@@ -57,6 +57,8 @@ def contradictions(recipe: DistillRecipe) -> list[tuple[str, str]]:
             found.append((f"teachers.{i}.model", f"'{teacher.model}' is listed twice"))
         if teacher.fit_to is not None and (teacher.fit_to == teacher.model or teacher.fit_to not in names):
             found.append((f"teachers.{i}.fit_to", f"'{teacher.fit_to}' is not another teacher of this recipe"))
+        if teacher.model == GROUND_TRUTH and teacher.device is not None:
+            found.append((f"teachers.{i}.device", f"`{GROUND_TRUTH}` is no network: it runs nowhere"))
         if teacher.noise.errors_of is None and (teacher.noise.errors_over or teacher.noise.errors_resolution):
             found.append((f"teachers.{i}.noise", "`errors_over` and `errors_resolution` need `errors_of`"))
         for key in ("scale_jitter", "shift_jitter"):
@@ -97,10 +99,14 @@ def _beside_labels(recipe: DistillRecipe) -> list[tuple[str, str]]:
         found.append(("crops.region", "precomputed labels need `shared` crops"))
     if recipe.teachers and sum(teacher.weight for teacher in recipe.teachers) <= 0:
         found.append(("teachers", "all weights are 0"))
+    if recipe.compute.ahead == "always" or recipe.compute.teacher_batch != "auto":
+        found.append(("compute", "`ahead` and `teacher_batch` have no effect with `labels`: no teacher runs"))
+    if recipe.compute.compile in ("teachers", "both"):
+        found.append(("compute.compile", f"`{recipe.compute.compile}` needs live teachers, and there are `labels`"))
     for i, teacher in enumerate(recipe.teachers):
         if teacher.model == GROUND_TRUTH:
             found.append((f"teachers.{i}.model", f"`{GROUND_TRUTH}` is available for synthetic scenes only"))
-        for key in ("arch", "resolution"):
+        for key in ("arch", "resolution", "device"):
             if getattr(teacher, key) is not None:
                 found.append((f"teachers.{i}.{key}", "is fixed by the precomputed labels"))
         if teacher.noise.errors_of is not None:

@@ -120,9 +120,9 @@ def choose_compute(device: str = "auto", precision: str = "auto", threads: int |
     kind = place.partition(":")[0]
     if precision == "auto":
         precision = EXACT if kind != "cuda" else "bf16" if has_bf16() else "fp16"
-    if precision == "fp16" and kind != "cuda":
+    if precision == "fp16" and not computes(kind, precision):
         raise UsageProblem(f"--precision fp16 needs CUDA, not {kind}.", "Use fp32 or bf16.")
-    if precision == "bf16" and kind == "cpu" and not cpu_has_bf16():
+    if precision == "bf16" and not computes(kind, precision):
         raise UsageProblem(
             "--precision bf16: this processor has neither AVX512-BF16 nor AMX, without which it is a hundred times slower.",
             "Use --precision fp32.",
@@ -169,6 +169,13 @@ def may_have_gpu() -> bool:
     return sys.platform != "linux" or any(Path(path).exists() for path in _GPU_FILES)
 
 
+def computes(kind: str, precision: str) -> bool:
+    """Return whether devices of a kind (cpu, cuda, mps) compute in a precision themselves, at its own speed."""
+    if precision == "fp16":
+        return kind == "cuda"
+    return precision != "bf16" or kind != "cpu" or cpu_has_bf16()
+
+
 def cpu_has_bf16() -> bool:
     """Return whether the processor itself computes bfloat16: AVX512-BF16, AMX, or ARM's bf16."""
     try:
@@ -186,6 +193,13 @@ def has_bf16() -> bool:
     import torch
 
     return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+
+
+def empty_cache() -> None:
+    """Give back the GPU memory that torch keeps for itself once what was in it is gone; does nothing where no GPU is in use."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
 
 
 @contextmanager

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
 import torch
@@ -72,7 +73,30 @@ def _together(exchange: Callable[[], object]) -> None:
     try:
         exchange()
     except RuntimeError as error:  # torch's own classes for the backends are among them
-        raise CcdError(
-            "Another process of this run has ended or does not answer.",
-            "Its own message says why. Continue from the last saved state with --resume.",
-        ) from error
+        raise _gone() from error
+
+
+@contextmanager
+def plain_process_errors() -> Iterator[None]:
+    """Turn a failed exchange with other processes inside the block, as torch makes them by itself, into a plain error."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not _of_an_exchange(error):
+            raise
+        raise _gone() from error
+
+
+def _of_an_exchange(error: RuntimeError) -> bool:
+    """Whether an error is one of the backends; gloo's have no class of their own."""
+    text = str(error).lower()
+    return isinstance(error, torch.distributed.DistError) or any(
+        words in text for words in ("gloo", "nccl", "connection closed by peer", "connection reset by peer")
+    )
+
+
+def _gone() -> CcdError:
+    return CcdError(
+        "Another process of this run has ended or does not answer.",
+        "Its own message says why. Continue from the last saved state with --resume.",
+    )

@@ -4,12 +4,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from ccd_cli.core.errors import UsageProblem
 from ccd_cli.core.options import option
 from ccd_cli.core.shard import Shard
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 DEVICES = ("auto", "cpu", "cuda", "mps")
 RuntimeChoice = Literal["auto", "torch", "openvino", "onnxruntime"]
+EngineName = Literal["local", "ray"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +54,37 @@ class ShardSettings:
         parser="shard",
         default_text="all of it",
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineSettings:
+    """Whether this process does the work, or a Ray cluster. Raises UsageProblem for contradictions."""
+
+    engine: EngineName = option(
+        "local",
+        "Run models in this process (local) or on a Ray cluster (ray; at RAY_ADDRESS, else a new one).",
+        "Runtime",
+    )
+    workers: int | None = option(
+        None,
+        "Number of Ray workers, each with its own copy of the model.",
+        "Runtime",
+        metavar="N",
+        range=(1, 4096),
+        default_text="one per GPU, else as many as the cores allow",
+    )
+
+    def __post_init__(self) -> None:
+        """Check that workers are those of a cluster."""
+        if self.workers is not None and self.engine != "ray":
+            raise UsageProblem("--workers is for --engine ray.", "Add it, or leave --workers out.")
+
+    def refuse_shard(self, shard: Shard | None) -> None:
+        """Raise UsageProblem where the work is divided twice."""
+        if shard is not None and self.engine == "ray":
+            raise UsageProblem(
+                "--shard is for --engine local: a Ray cluster divides the work itself.", "Leave one of the two out."
+            )
 
 
 def arch_option() -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -48,6 +48,11 @@ class ViewConfig:
     def labels_whole(self) -> bool:
         """Whether teachers see the first view too, and not its patches alone."""
         return self.shared or self.features or self.region_labels
+
+    @property
+    def teacher_views(self) -> int:
+        """How many views of an image teachers see."""
+        return self.labels_whole + self.patches * self.local_global
 
 
 def make_views(
@@ -198,7 +203,7 @@ class PhotoStream:
         raise CcdError("None of the photos can be read.", "See skipped.jsonl in the run folder.")
 
 
-def batches(stream: Stream, groups: Iterator[list[int]], workers: int, prefetch: int) -> Iterator[Batch]:
+def batches(stream: Stream, groups: Iterator[list[int]], workers: int, prefetch: int) -> Generator[Batch]:
     """Yield one Batch for each group of positions, in order, while `workers` threads prepare up to `prefetch` groups.
 
     Threads suffice: decoding, cropping and resizing release the interpreter's lock.

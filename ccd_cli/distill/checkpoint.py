@@ -17,7 +17,7 @@ from pydantic import ConfigDict, ValidationError
 
 import ccd_cli
 from ccd_cli.config.common import Count, Section
-from ccd_cli.config.load import differences, recipe_hash
+from ccd_cli.config.load import check_recipe, differences, recipe_hash
 from ccd_cli.config.yaml_loader import read_yaml
 from ccd_cli.core.compute import Compute
 from ccd_cli.core.errors import CcdError, RecipeError, UsageProblem, first_line
@@ -26,7 +26,7 @@ from ccd_cli.core.report import Report
 from ccd_cli.data.source import Source
 from ccd_cli.data.views import Stream
 from ccd_cli.distill.run_folder import RunFolder
-from ccd_cli.distill.state import Run, TrainState
+from ccd_cli.distill.state import Run, TrainState, whole_student
 from ccd_cli.geometry.kinds import DIRECTION, UNIT
 from ccd_cli.labels.format import Natural
 from ccd_cli.labels.shards import ShardReader
@@ -50,8 +50,10 @@ FREE_TO_CHANGE = (
     "images.max_skipped",
     "labels.verify",
     "student.checkpointing",
+    "student.sharded",
+    "compute.",
 )
-"""Recipe keys that may differ on resume: they do not touch the weights."""
+"""Recipe keys that may differ on resume, and teachers' `device`: they do not touch the weights, rounding apart."""
 
 
 class _GuardState(Section):
@@ -85,12 +87,19 @@ class _Saved(Section):
 
 
 def save(run: Run, state: TrainState) -> None:
-    """Save all state for `--resume`, and the student as it is now unless a scored one is the best; first process only.
+    """Save all state for `--resume`, and the student as it is now unless a scored one is the best.
 
-    Nothing is saved of a run in a dry folder.
+    The first process writes; all of them take part. Nothing is saved of a run in a dry folder.
     """
-    if not run.compute.main or run.folder.dry:
+    if run.folder.dry:
         return
+    values = state.state_dict()
+    with whole_student(run, state):
+        if run.compute.main:
+            _write_state(run, state, values)
+
+
+def _write_state(run: Run, state: TrainState, values: dict[str, Any]) -> None:
     surroundings = {
         "bad": [(str(path), reason) for path, reason in sorted(run.stream.bad.items())],
         "threads": torch.get_num_threads(),
@@ -103,7 +112,7 @@ def save(run: Run, state: TrainState) -> None:
         "recipe_hash": recipe_hash(run.recipe),
         "version": ccd_cli.__version__,
     }
-    write(run.folder.state, state.state_dict() | surroundings)
+    write(run.folder.state, values | surroundings)
     if state.best is None:
         save_student(run, state)
 
@@ -132,7 +141,7 @@ def restore(state: TrainState, stream: Stream, saved: dict[str, Any]) -> None:
     """Take up a saved state, and the images that could not be read by then; raises CcdError for one of another student."""
     try:
         state.load_state_dict(saved)
-    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, zlib.error) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, zlib.error) as error:
         raise CcdError(
             f"The saved state does not fit the run ({first_line(error)[:200]}).", "Start over with --overwrite."
         ) from error
@@ -196,18 +205,30 @@ def _is_sealed(path: Path) -> bool:
 def check_same_recipe(folder: RunFolder, recipe: dict[str, Any]) -> None:
     """Raise UsageProblem listing every key in which a resumed run's recipe differs from the one it began with."""
     try:
-        old = read_yaml(folder.recipe)
+        raw = read_yaml(folder.recipe)
+        if not isinstance(raw, dict):
+            raise RecipeError(str(folder.recipe), [("file", "holds no recipe")])
+        old = check_recipe(raw, str(folder.recipe)).model_dump(mode="json")  # keys that it lacks had their defaults
     except RecipeError as error:
-        raise CcdError(f"{folder.recipe} is damaged.", "Start over with --overwrite.") from error
-    if not isinstance(old, dict):
-        raise CcdError(f"{folder.recipe} is damaged: it holds no recipe.", "Start over with --overwrite.")
-    changed = [d for d in differences(old, recipe) if not d[0].startswith(FREE_TO_CHANGE)]
+        raise CcdError(
+            f"{folder.recipe} is damaged, or of a version with other keys.", "Start over with --overwrite."
+        ) from error
+    changed = [d for d in differences(_placeless(old), _placeless(recipe)) if not d[0].startswith(FREE_TO_CHANGE)]
     if changed:
         rows = "; ".join(f"{key}: {a} then, {b} now" for key, a, b in changed[:8])
         raise UsageProblem(
             f"{folder.path} was begun with another recipe ({rows}).",
             "Resume with the same recipe, or start over with --overwrite or another --out.",
         )
+
+
+def _placeless(recipe: dict[str, Any]) -> dict[str, Any]:
+    """Return a recipe without where its teachers run."""
+    teachers = recipe.get("teachers")
+    if not isinstance(teachers, list):
+        return recipe
+    kept = [{k: v for k, v in each.items() if k != "device"} if isinstance(each, dict) else each for each in teachers]
+    return {**recipe, "teachers": kept}
 
 
 def check_same_images(saved: dict[str, Any], images: Source | ShardReader) -> None:

@@ -10,9 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ccd_cli.core.compute import Compute
-from ccd_cli.core.processes import average
 from ccd_cli.distill.state import TrainState
+from ccd_cli.models.parallel import is_shard
 
 
 def make_optimizer(
@@ -66,15 +65,15 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, scale: float) -> float:
     return float(optimizer.param_groups[0]["lr"])
 
 
-def finish_gradients(state: TrainState, clip: float, compute: Compute) -> Tensor:
-    """Average gradients over processes and clip them to the norm `clip` (0: not clipped); returns that norm, a scalar.
+def finish_gradients(state: TrainState, clip: float) -> Tensor:
+    """Clip gradients to the norm `clip` (0: not clipped) and return that norm, a scalar, the same in all processes.
 
     It stays on its device: nothing waits here.
     """
     parameters = [p for group in state.optimizer.param_groups for p in group["params"] if p.grad is not None]
-    average([p.grad for p in parameters if p.grad is not None], compute)
     state.scaler.unscale_(state.optimizer)
-    return torch.nn.utils.clip_grad_norm_(parameters, clip or math.inf)
+    norm: Any = torch.nn.utils.clip_grad_norm_(parameters, clip or math.inf)
+    return norm.full_tensor() if is_shard(norm) else norm
 
 
 def optimizer_step(state: TrainState, loss: float, norm: float) -> float | None:

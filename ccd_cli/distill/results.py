@@ -16,7 +16,7 @@ from ccd_cli.distill.plots import plot_metrics, plot_scores
 from ccd_cli.distill.run_files import read_metrics, read_scores
 from ccd_cli.distill.run_folder import RunFolder
 from ccd_cli.distill.samples import Samples
-from ccd_cli.distill.state import Run, TrainState
+from ccd_cli.distill.state import Run, TrainState, whole_student
 from ccd_cli.distill.validation import compare
 
 
@@ -32,14 +32,18 @@ class Result:
 
 
 def at_intervals(run: Run, state: TrainState, samples: Samples | None, log: MetricsLog) -> None:
-    """Score, draw and save where the recipe says so; the last step is left to `finish`."""
+    """Score, draw and save where the recipe says so, in the first process; the last step is left to `finish`."""
     recipe, step = run.recipe, state.step
-    if not run.compute.main or step == recipe.optim.steps:
+    if step == recipe.optim.steps:
         return
-    if run.validation is not None and step % recipe.eval.every == 0:
-        score(run, state, log)
-    if samples is not None and step % recipe.log.samples_every == 0:
-        log.events({"samples": samples.draw(run, state)}, step)
+    scores = run.validation is not None and step % recipe.eval.every == 0
+    draws = recipe.log.samples > 0 and step % recipe.log.samples_every == 0
+    if scores or draws:
+        with whole_student(run, state):
+            if scores and run.compute.main:
+                score(run, state, log)
+            if draws and samples is not None:
+                log.events({"samples": samples.draw(run, state)}, step)
     if step % recipe.optim.checkpoint_every == 0:
         checkpoint.save(run, state)
 
@@ -80,23 +84,31 @@ def is_better(scores: dict[str, float], best: dict[str, float] | None) -> bool:
 
 
 def finish(run: Run, state: TrainState, samples: Samples | None, log: MetricsLog) -> Result:
-    """Score, save, draw and write the card; returns the run's result."""
-    if run.compute.main:
-        if run.validation is not None and (not state.history or state.history[-1]["step"] < state.step):
+    """Score, save, draw and write the card, in the first process; returns the run's result."""
+    with whole_student(run, state):
+        scored = bool(state.history) and state.history[-1]["step"] == state.step
+        if run.compute.main and run.validation is not None and not scored:
             score(run, state, log)
-        checkpoint.save(run, state)
-        checkpoint.save_student(run, state)  # whatever happened to an earlier one since it was written
-        state.lines.restore(run.folder.metrics)
-        if samples is not None:
-            log.events({"samples": samples.draw(run, state)}, state.step)
-        plot_metrics(read_json_lines(run.folder.metrics), run.folder.plots)
-        if state.history:
-            plot_scores(state.history, run.folder.plots)
-        comparison = _comparison(run, state, log)
-        write_scores(run, state, comparison)
-        card = model_card(run, state, log.last_loss, comparison)
-        run.folder.finish(card)
+    checkpoint.save(run, state)
+    with whole_student(run, state):
+        if run.compute.main:
+            _write_the_rest(run, state, samples, log)
     return Result(run.folder.path, state.step, log.last_loss, state.best or {}, len(run.stream.bad))
+
+
+def _write_the_rest(run: Run, state: TrainState, samples: Samples | None, log: MetricsLog) -> None:
+    """Write what a finished run has beside its state."""
+    checkpoint.save_student(run, state)  # whatever happened to an earlier one since it was written
+    state.lines.restore(run.folder.metrics)
+    if samples is not None:
+        log.events({"samples": samples.draw(run, state)}, state.step)
+    plot_metrics(read_json_lines(run.folder.metrics), run.folder.plots)
+    if state.history:
+        plot_scores(state.history, run.folder.plots)
+    comparison = _comparison(run, state, log)
+    write_scores(run, state, comparison)
+    card = model_card(run, state, log.last_loss, comparison)
+    run.folder.finish(card)
 
 
 def finished_result(folder: RunFolder) -> Result:

@@ -12,7 +12,7 @@ from torch import Tensor
 from ccd_cli.core.errors import ImageError
 from ccd_cli.data.views import Sample
 from ccd_cli.distill.plots import plot_samples
-from ccd_cli.distill.state import Run, TrainState
+from ccd_cli.distill.state import Run, TrainState, whole_student
 from ccd_cli.models.depth_net import DepthNet
 
 
@@ -36,10 +36,17 @@ class Samples:
 def prepare_samples(run: Run, state: TrainState) -> Samples | None:
     """Take squares of the first readable images and every teacher's maps of them; None where none are wanted.
 
-    The untrained student's maps become part of the state. Only the first process draws.
+    The untrained student's maps become part of the state. Only the first process draws; all of them take part.
     """
+    if not run.recipe.log.samples:
+        return None
+    with whole_student(run, state):
+        return _drawn_first(run, state) if run.compute.main else None
+
+
+def _drawn_first(run: Run, state: TrainState) -> Samples | None:
     found: list[Sample] = []
-    for index in range(len(run.stream) if run.compute.main else 0):
+    for index in range(len(run.stream)):
         if len(found) == run.recipe.log.samples:
             break
         with contextlib.suppress(ImageError):
@@ -70,9 +77,10 @@ def prepare_samples(run: Run, state: TrainState) -> Samples | None:
 
 @torch.no_grad()
 def student_maps(network: DepthNet, views: list[Tensor]) -> np.ndarray:
-    """Return the network's disparity of each view, float32 [N,S,S]; its mode stays as it was."""
-    was_training = network.training
+    """Return the network's disparity of each view, float32 [N,S,S]; the mode of each of its modules stays as it was."""
+    modes = [(module, module.training) for module in network.modules()]  # frozen batch normalization is one of its own
     network.eval()
     maps = [network(network.normalize(view)).float().cpu() for view in views]
-    network.train(was_training)
+    for module, mode in modes:
+        module.training = mode
     return torch.cat(maps).numpy()

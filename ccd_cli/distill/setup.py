@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +10,6 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ccd_cli.config.common import GROUND_TRUTH
 from ccd_cli.config.distill import DistillRecipe
 from ccd_cli.config.load import to_yaml
 from ccd_cli.config.settings import DistillSettings
@@ -20,32 +17,37 @@ from ccd_cli.core.compute import Compute
 from ccd_cli.core.errors import UsageProblem
 from ccd_cli.core.files import check_free_space, write_text
 from ccd_cli.core.lock import exclusive_lock
+from ccd_cli.core.processes import plain_process_errors
 from ccd_cli.core.report import Report
 from ccd_cli.core.seeding import Draw, step_seed
-from ccd_cli.data.augment import Augmentation
 from ccd_cli.data.source import Source
-from ccd_cli.data.views import PhotoStream, Stream, ViewConfig
 from ccd_cli.distill import checkpoint
-from ccd_cli.distill.ensemble import TeacherEnsemble
+from ccd_cli.distill.compiled import compile_networks
 from ccd_cli.distill.guards import Guard, check_unreadable
+from ccd_cli.distill.images import how_many, open_images, open_stream, worker_count
 from ccd_cli.distill.optimizer import make_optimizer
-from ccd_cli.distill.precomputed import PrecomputedLabels
 from ccd_cli.distill.run_folder import RunFolder
-from ccd_cli.distill.state import Run, TrainState
+from ccd_cli.distill.state import Run, Trained, TrainState, whole_student
 from ccd_cli.distill.student import build_student, find_student, first_license
-from ccd_cli.distill.teachers import find_teachers, label_columns, load_ensemble, open_labels
+from ccd_cli.distill.teaching.ensemble import TeacherEnsemble
+from ccd_cli.distill.teaching.precomputed import PrecomputedLabels
+from ccd_cli.distill.teaching.teachers import (
+    check_devices,
+    find_teachers,
+    load_ensemble,
+    open_labels,
+    try_out,
+)
 from ccd_cli.distill.trackers.feeds import openers
 from ccd_cli.distill.validation import Validation, open_validation
 from ccd_cli.labels.format import old_format_note
 from ccd_cli.labels.shards import ShardReader
-from ccd_cli.labels.stream import LabelChoice, LabelStream
-from ccd_cli.media.find import list_photos
 from ccd_cli.media.not_read import NotRead
 from ccd_cli.media.photos import bad_headers
 from ccd_cli.models.arch import Arch
 from ccd_cli.models.checkpointing import checkpoint_encoder
 from ccd_cli.models.depth_net import DepthNet
-from ccd_cli.scenes.source import SceneSource
+from ccd_cli.models.parallel import replicate, shard
 from ccd_cli.teachers.load import ModelRef
 
 
@@ -75,6 +77,7 @@ def prepare(
     The first process holds the folder's lock until `stack` closes. A dry folder is neither made nor written.
     """
     inputs = find_inputs(recipe, folder)
+    check_devices(recipe, compute)
     openers(recipe.log)  # what is missing is said now
     for warning in inputs.not_read.warnings():
         report.warn(warning)
@@ -83,10 +86,19 @@ def prepare(
             f"optim.batch {recipe.optim.batch} cannot be shared by {compute.world} processes.",
             "Use a multiple of their number.",
         )
+    if compute.world > 1 and recipe.compute.compile in ("student", "both"):
+        raise UsageProblem(
+            f"compute.compile: {recipe.compute.compile} is for one process: several train the student through wrappers of torch's.",
+            "Use none or teachers.",
+        )
     if recipe.student.batch_norm == "synchronized" and compute.type != "cuda":
         raise UsageProblem(
             f"student.batch_norm: synchronized needs CUDA, and this run is on {compute.type}.", "Use local or frozen."
         )
+    if recipe.student.sharded and compute.world == 1:
+        report.warn("student.sharded has no effect: one process holds the whole student.")
+    elif recipe.student.sharded and folder.dry:
+        report.warn("student.sharded: counted and timed as if each process held the whole student.")
     weights = inputs.weights.path if inputs.weights else None
     student = build_student(inputs.arch, recipe.student.init, weights, step_seed(recipe.seed, Draw.INITIAL_WEIGHTS))
     _take_folder(folder, student, 2 + (recipe.optim.ema > 0) + (inputs.validation is not None), compute, stack)
@@ -95,8 +107,10 @@ def prepare(
         checkpoint.check_same_images(saved, inputs.images)
         checkpoint.match_machine(saved, compute, settings.threads, report)
 
-    report.note(f"{_how_many(inputs.images)}; student {inputs.arch.name}; {compute.describe()}")
+    report.note(f"{how_many(inputs.images)}; student {inputs.arch.name}; {compute.describe()}")
     ensemble = load_ensemble(recipe, inputs.teachers, inputs.fits, compute, report)
+    if not folder.dry:  # the steps of a rehearsal try them
+        try_out(ensemble, recipe.crops.size, compute)
     hashes = {t.name: t.checkpoint_sha256 for t in ensemble.networks} | _hash_of(inputs.weights)
     if saved is not None:
         checkpoint.check_same_weights(saved, hashes)
@@ -126,19 +140,11 @@ def prepare(
     if saved is not None:
         checkpoint.restore(state, run.stream, saved)
         report.note(f"Continuing after step {state.step} of {recipe.optim.steps}")
-    if compute.main and not folder.dry:
-        _write_again(run, state, report)
+    compile_networks(run, state, report)
+    with whole_student(run, state):
+        if compute.main and not folder.dry:
+            _write_again(run, state, report)
     return run, state
-
-
-def _how_many(images: Source | ShardReader) -> str:
-    """The number of images in words, generated scenes apart."""
-    if isinstance(images, ShardReader):
-        return f"{len(images)} labeled images"
-    if images.files == len(images):
-        return f"{len(images)} photos"
-    scenes = len(images) - images.files
-    return f"{images.files} photos and {scenes} generated scenes" if images.files else f"{scenes} generated scenes"
 
 
 def _silent(photo: Path, reason: str) -> None:
@@ -172,10 +178,13 @@ def find_inputs(recipe: DistillRecipe, folder: RunFolder) -> Inputs:
     return Inputs(images, teachers, fits, arch, weights, open_validation(recipe), not_read)
 
 
+@plain_process_errors()
 def begin(run: Run, student: DepthNet) -> TrainState:
     """Move the student to its device and return it with all that trains it, before the first step."""
     recipe, optim, device = run.recipe, run.recipe.optim, run.compute.device
-    student = student.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    sharded = recipe.student.sharded and run.compute.world > 1 and not run.folder.dry
+    layout = torch.contiguous_format if sharded else torch.channels_last  # shards are cut from contiguous tensors
+    student = student.to(device, memory_format=layout)  # type: ignore[call-overload]
     for parameter in student.encoder_parameters():
         parameter.requires_grad_(not recipe.student.freeze_encoder)
     student.train()
@@ -196,15 +205,24 @@ def begin(run: Run, student: DepthNet) -> TrainState:
             step_seed(recipe.seed, Draw.PROJECTION)
         )  # its weights follow from the recipe, not from what ran before
         projection = nn.Linear(student.feature_width, width, bias=False).to(device)
+    ema = copy.deepcopy(student).eval().requires_grad_(False) if optim.ema else None
+    network: nn.Module = Trained(student, projection)
+    if sharded:
+        shard(network, run.compute)
+        if ema is not None:
+            shard(ema, run.compute)
+    elif run.compute.world > 1:
+        network = replicate(network, torch.zeros(1, 3, recipe.crops.size, recipe.crops.size, device=device))
     head = [*student.head_parameters(), *(projection.parameters() if projection else ())]
     guards = recipe.guards
     return TrainState(
         student=student,
-        ema=copy.deepcopy(student).eval().requires_grad_(False) if optim.ema else None,
+        ema=ema,
         projection=projection,
         optimizer=make_optimizer(head, student.encoder_parameters(), optim.lr, optim.encoder_lr, optim.weight_decay),
         scaler=torch.amp.GradScaler(device.type, enabled=run.compute.precision == "fp16"),
         guard=Guard(guards.drift_limit, guards.drift_window, guards.nonfinite_limit),
+        network=network,
     )
 
 
@@ -251,66 +269,3 @@ def _unreadable(recipe: DistillRecipe, images: Source | ShardReader, report: Rep
     bad = bad_headers(images.photos, recipe.seed, worker_count(recipe), report) if isinstance(images, Source) else []
     check_unreadable(len(bad), images.files, recipe.images.max_skipped)
     return bad
-
-
-def open_images(recipe: DistillRecipe, not_read: NotRead | None = None) -> Source:
-    """Return the recipe's images, and in `not_read` what is passed over; raises CcdError where a folder holds none."""
-    images = recipe.images
-    photos = list_photos(images.paths, not_read) if images.paths else []
-    scenes = images.scenes
-    if scenes is None:
-        return Source(photos)
-    cache = scenes.cache_mb * 1_000_000
-    return Source(photos, SceneSource(scenes.count, scenes.height, scenes.width, scenes.family, scenes.first, cache))
-
-
-def open_stream(
-    recipe: DistillRecipe,
-    images: Source | ShardReader,
-    ensemble: TeacherEnsemble,
-    on_bad: Callable[[Path, str], None],
-    bad: list[tuple[Path, str]],
-) -> Stream:
-    """Return the stream of views of photos, or of labels made earlier, of which it reads those of each step's teacher alone.
-
-    Photos known to be `bad` are skipped from the start; `on_bad` hears of them, too.
-    """
-    crops, augmentation = view_config(recipe), Augmentation(**recipe.augment.model_dump())
-    if isinstance(images, Source):
-        stream = PhotoStream(images, recipe.seed, crops, augmentation, on_bad)
-        for path, reason in bad:
-            stream.mark_bad(path, reason)
-        return stream
-    assert recipe.labels is not None
-    images_per_step = recipe.optim.batch * recipe.optim.accumulate
-
-    def needed(position: int) -> list[int]:
-        return ensemble.needed(ensemble.draw(position // images_per_step + 1))
-
-    choice = LabelChoice(label_columns(recipe, images.index), needed)
-    recorded = recipe.labels.order == "recorded"
-    return LabelStream(images, recipe.seed, recorded, crops, augmentation, choice, on_bad)
-
-
-def view_config(recipe: DistillRecipe) -> ViewConfig:
-    """Return how a recipe's views are drawn."""
-    crops, loss = recipe.crops, recipe.loss
-    ground_truth = [i for i, entry in enumerate(recipe.teachers) if entry.model == GROUND_TRUTH]
-    return ViewConfig(
-        size=crops.size,
-        min_side=crops.min_side,
-        patches=crops.patches,
-        patch_min=crops.patch_min,
-        patch_max=crops.patch_max,
-        own_region=crops.region == "own" and loss.local_global.weight > 0,
-        shared=loss.shared.weight > 0,
-        local_global=loss.local_global.weight > 0,
-        features=loss.feature.weight > 0,
-        region_labels=loss.local_global.unit == "region",
-        ground_truth_teacher=ground_truth[0] if ground_truth else None,
-    )
-
-
-def worker_count(recipe: DistillRecipe) -> int:
-    """Return the number of threads that prepare images."""
-    return recipe.images.workers or min(16, os.cpu_count() or 1)

@@ -6,8 +6,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 
@@ -18,10 +17,9 @@ from ccd_cli.config.distill import DistillRecipe
 from ccd_cli.config.settings import DistillSettings
 from ccd_cli.core.compute import choose_compute, plain_memory_errors
 from ccd_cli.core.errors import CcdError, TrainingStopped
-from ccd_cli.core.processes import by_first, leave, mean
+from ccd_cli.core.processes import by_first, leave, mean, plain_process_errors
 from ccd_cli.core.report import Report, Silent
 from ccd_cli.core.signals import Signals
-from ccd_cli.data.views import batches
 from ccd_cli.distill import checkpoint
 from ccd_cli.distill.guards import check_unreadable, share_unreadable
 from ccd_cli.distill.metrics_log import MetricsLog, StepMetrics
@@ -37,15 +35,14 @@ from ccd_cli.distill.optimizer import (
 from ccd_cli.distill.results import Result, at_intervals, finish, finished_result
 from ccd_cli.distill.run_folder import RunFolder, choose_folder
 from ccd_cli.distill.samples import prepare_samples
-from ccd_cli.distill.setup import prepare, worker_count
+from ccd_cli.distill.setup import prepare
 from ccd_cli.distill.state import Run, TrainState
-from ccd_cli.distill.teachers import follow_labels
+from ccd_cli.distill.teaching.feed import Mark, labeled_steps
+from ccd_cli.distill.teaching.teachers import follow_labels
 from ccd_cli.losses.distillation import distillation_loss, whole_batch
 
 PARTS = ("data", "teacher", "student", "loss", "backward", "optimizer", "log")
 """The parts of a step in their order; the first five come several times where a step has several micro-steps."""
-Mark = Callable[[str], None]
-"""Hears of every part of a step when it has ended."""
 
 
 def run(recipe: DistillRecipe, settings: DistillSettings, report: Report) -> Result:
@@ -88,34 +85,26 @@ def _choose_folder(recipe: DistillRecipe, settings: DistillSettings, report: Rep
     return str(folder.path), False
 
 
+@plain_process_errors()
 def train(run: Run, state: TrainState, signals: Signals, report: Report, mark: Mark = lambda part: None) -> Result:
     """The distillation loop: from the state's step to the recipe's last; `mark` may raise to leave it."""
     recipe, optim, compute = run.recipe, run.recipe.optim, run.compute
     schedule = Schedule(optim.steps, optim.warmup, optim.schedule, optim.final_lr_ratio)
     metrics = StepMetrics(compute, optim.accumulate, len(run.stream.bad))
     samples = prepare_samples(run, state)
-    with MetricsLog(run, state, report) as log:
-        feed = batches(run.stream, run.positions(state.step), worker_count(recipe), prefetch=2)
+    with MetricsLog(run, state, report) as log, closing(labeled_steps(run, state.step, mark)) as feed:
         for step in range(state.step + 1, optim.steps + 1):
             began = time.perf_counter()
             torch.manual_seed(run.seed(step))
             lr = set_learning_rate(state.optimizer, schedule(step))
-            teacher = run.ensemble.draw(step)  # one teacher a step (paper, 3.2), or the average of all
             buffers = snapshot_buffers(state.student)
-            parts = []
-            for micro_step in range(optim.accumulate):
-                batch = next(feed).to(compute.device)
-                mark("data")
-                parts.append(
-                    (batch, run.ensemble.label(batch, teacher, run.features, run.noise_seed(step, micro_step)))
-                )
-                mark("teacher")
+            parts = next(feed)
             whole = None
             if len(parts) * compute.world > 1:
                 whole = whole_batch([labels for _, labels in parts], recipe.loss, partial(mean, compute=compute))
                 mark("loss")
             for batch, labels in parts:
-                with compute.autocast():
+                with compute.autocast(), state.exchanging(batch is parts[-1][0]):
                     prediction = state.predict(batch.student)
                 mark("student")
                 losses = distillation_loss(prediction, labels, batch.boxes, recipe.loss, whole)
@@ -123,7 +112,7 @@ def train(run: Run, state: TrainState, signals: Signals, report: Report, mark: M
                 state.scaler.scale(losses["loss"] / optim.accumulate).backward()
                 mark("backward")
                 metrics.add(losses)
-            norm = finish_gradients(state, optim.clip, compute)
+            norm = finish_gradients(state, optim.clip)
             now, events = metrics.reduce(norm, signals.received is not None, len(run.stream.bad))
             grad_norm = optimizer_step(state, now["loss"], events.gradient_norm)
             after_step(state, step, buffers, grad_norm, optim.ema)

@@ -16,8 +16,8 @@ from ccd_cli.config.common import HELD_OUT, Scenes
 from ccd_cli.config.distill import DistillRecipe
 from ccd_cli.core.errors import CcdError
 from ccd_cli.core.paths import expand_home
-from ccd_cli.distill.ensemble import TeacherEnsemble
-from ccd_cli.distill.precomputed import PrecomputedLabels
+from ccd_cli.distill.teaching.ensemble import TeacherEnsemble
+from ccd_cli.distill.teaching.precomputed import PrecomputedLabels
 from ccd_cli.geometry.depth_map import checked
 from ccd_cli.metrics.alignment import Method
 from ccd_cli.models.depth_net import DepthNet

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import torch
 
-from ccd_cli.core.compute import choose_compute
+from ccd_cli.core.compute import choose_compute, empty_cache
 from ccd_cli.label.job import LabelJob
 from ccd_cli.label.stages import Answer, Progress, Stage
 from ccd_cli.label.threads import ImageThreads
@@ -51,7 +51,7 @@ class LocalEngine:
                 yield stage.run(stage.unit(shard), threads, progress)
         finally:
             threads.shutdown(wait=True, cancel_futures=True)
-            release(stage)
+            _release(stage)
 
     def describe(self) -> str:
         """See `Engine`."""
@@ -70,9 +70,8 @@ def resolve_device(device: str, precisions: Sequence[str], threads: int) -> tupl
     return str(runtimes[0].device), [compute.precision for compute in runtimes]
 
 
-def release(stage: Stage) -> None:
+def _release(stage: Stage) -> None:
     """Free what a stage has loaded: a teacher's memory is free before the next one loads."""
     stage.release()
     gc.collect()
-    if torch.cuda.is_initialized():
-        torch.cuda.empty_cache()
+    empty_cache()

@@ -16,7 +16,7 @@ from pathlib import Path
 from shlex import quote
 
 from ccd_cli.config.label import LabelRecipe
-from ccd_cli.core.errors import CcdError, UsageProblem
+from ccd_cli.core.errors import CcdError
 from ccd_cli.core.files import json_line, write_text
 from ccd_cli.core.report import Report
 from ccd_cli.core.shard import FINISH, Shard, part_of
@@ -105,8 +105,6 @@ def run(
     Raises CcdError subclasses: before any time is spent for a bad folder, list of images, teacher or disk; later
     TrainingStopped for too many unreadable images and Interrupted after a signal, both with all finished parts kept.
     """
-    if engine.workers is not None and engine.name != "ray":
-        raise UsageProblem("--workers is for --engine ray.", "Threads that read images: --set images.workers=N.")
     folder = choose_label_folder(recipe, out, overwrite, engine.only)
     if not overwrite and is_finished(folder, verify):
         report.note(f"{folder.path} is finished: nothing to do (--overwrite starts over)")

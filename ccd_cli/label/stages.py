@@ -40,6 +40,20 @@ class Unit:
     images: list[Path] = field(default_factory=list)
     lines: dict[str, Line] = field(default_factory=dict)
 
+    @property
+    def title(self) -> str:
+        """See `cluster.pool.Item`."""
+        return f"shard-{self.shard:06d}"
+
+    @property
+    def words(self) -> str:
+        """See `cluster.pool.Item`."""
+        return f"Shard {self.shard}"
+
+    def split(self) -> list[Unit]:
+        """See `cluster.pool.Item`: a shard is one file."""
+        return [self]
+
 
 @dataclass(frozen=True)
 class Answer:

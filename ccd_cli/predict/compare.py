@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import ccd_cli
+from ccd_cli.cluster.pool import Pool
 from ccd_cli.core.compute import Compute
 from ccd_cli.core.concurrency import BackgroundWork
 from ccd_cli.core.errors import CcdError, Unwritable
@@ -72,11 +73,13 @@ def compare(
     compute: Compute,
     report: Report,
     found: tuple[list[Media], list[tuple[str, str]], NotRead],
+    pool: Pool | None = None,
 ) -> Outcome:
     """Predict what `found` holds (see `find_media`) with every one of `models`, {name: model}; each is dropped when it is done.
 
     The results of a model go into a folder of its name in `settings.out`. With `side` among the outputs each photo gets
-    `<stem>.side.png` there, of the models' colored maps; videos fail then. Raises what `predict.run.run` raises.
+    `<stem>.side.png` there, of the models' colored maps; videos fail then. `pool` and what is raised are those of
+    `predict.run.run`.
     """
     inputs, failed, not_read = found
     outcome = Outcome(failed=[*failed], not_read=not_read)
@@ -95,7 +98,7 @@ def compare(
             del job  # and with it the model
         for one in ones:
             model = models.pop(one.label)
-            job = Job(model, replace(own, out=one.folder), compute, report, signals, Outcome(), inputs)
+            job = Job(model, replace(own, out=one.folder), compute, report, signals, Outcome(), inputs, pool=pool)
             predict_media(media, job)
             _merge(outcome, one, job.outcome)
             raise_if_stopped(signals)

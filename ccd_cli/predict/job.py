@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import ccd_cli
+from ccd_cli.cluster.pool import Pool
 from ccd_cli.core.checksums import is_intact, is_sealed
 from ccd_cli.core.compute import Compute
 from ccd_cli.core.errors import CcdError, Interrupted, Unwritable
@@ -44,7 +45,7 @@ class Job:
     """One run of `ccd predict`: the model, the settings, the compute, and where progress and results are reported.
 
     `inputs` are all of the run, those of other shards too. `passes` counts what the network does for them, where shards do that
-    together: all of them choose one runtime.
+    together: all of them choose one runtime. `pool` None: this process predicts.
     """
 
     model: Model
@@ -55,6 +56,7 @@ class Job:
     outcome: Outcome
     inputs: list[Media]
     passes: Callable[[], int] | None = None
+    pool: Pool | None = None
 
     def batch(self, gpu_default: int) -> int:
         """Return the batch size: the user's, else 1 on a CPU and `gpu_default` on a GPU."""

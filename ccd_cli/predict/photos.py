@@ -6,7 +6,7 @@ How many are under way is bounded, and so is the memory that they need together:
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -46,100 +46,135 @@ WORKING_BYTES = 36
 """Bytes a pixel at the peak of predicting and writing one image (measured: 7.9 GB for 225 megapixels)."""
 
 
+Taken = dict[str, Any] | CcdError
+"""What comes of an image: its record, or why there is none."""
+
+
+class Tally:
+    """Records what comes of images in the job's outcome and tells the notes on them, each once and at the end how often."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._reported: set[str] = set()
+        self._counted: Counter[str] = Counter()
+
+    def take(self, item: Media, made: Taken, notes: Sequence[str] = ()) -> None:
+        """Record one image, with notes that do not name it; re-raises an error that is not specific to it."""
+        if isinstance(made, CcdError):
+            self._job.fail(item, made)
+            return
+        for note in notes:
+            self.note(note)
+        for note in made["notes"]:
+            self._counted[note] += 1
+            if self._counted[note] == 1:
+                self._job.report.note(f"{item.path}: {note}")
+        self._job.outcome.done.append(made)
+
+    def note(self, text: str) -> None:
+        """Say something, once."""
+        if text not in self._reported:
+            self._reported.add(text)
+            self._job.report.note(text)
+
+    def close(self) -> None:
+        """Say how often notes came."""
+        for note, count in self._counted.items():
+            if count > 1:
+                self._job.report.note(f"{count} images: {note}")
+
+
 def predict_images(items: list[Media], job: Job, frames: Callable[[], int] = lambda: 0) -> None:
     """Predict `items` and write their results; records and reasons of failure go to `job.outcome`.
 
     `frames()` tells how many frames of videos follow, from which the model's runtime is chosen too. Raises Unwritable where the
     output cannot be written, and what loading the model raises.
     """
-    pending = _pending(items, job)
+    pending = pending_images(items, job)
     if not pending:
         return
     job.begin(len(pending), frames)
-    report, outcome = job.report, job.outcome
-    batch = job.batch(GPU_BATCH)
-    reported: set[str] = set()
-    counted: Counter[str] = Counter()
-    limits = Limits(None if job.settings.full_size else WORKING_PIXELS, WORKING_BYTES)
+    tally, report = Tally(job), job.report
 
+    def take(item: Media, made: Taken, notes: Sequence[str] = ()) -> None:
+        tally.take(item, made, notes)
+        report.advance(len(job.outcome.done) - job.outcome.skipped)
+
+    report.begin("Images", len(pending))
+    try:
+        predict_pending(pending, job, take)
+    finally:
+        report.end()
+    tally.close()
+
+
+def predict_pending(
+    pending: dict[Media, Fingerprints], job: Job, take: Callable[..., None], warned: bool = False
+) -> None:
+    """Predict images and write their results, each as `pending` says; the model is loaded. `take(item, made, notes)` gets what
+    comes of each. `warned`: what the first pass will cost is known. Raises Unwritable where the output cannot be written.
+    """
+    report = job.report
+    batch = job.batch(GPU_BATCH)
+    limits = Limits(None if job.settings.full_size else WORKING_PIXELS, WORKING_BYTES)
     memory, held = MemoryBudget(SMALL), dict[Media, int]()
 
     def written(result: Any) -> None:
-        item, made = result
+        item, made, notes = result
         memory.remove(held.pop(item))
-        if isinstance(made, CcdError):
-            job.fail(item, made)
-            return
-        record, notes = made
-        for note in (n for n in notes if n not in reported):
-            reported.add(note)
-            report.note(note)
-        for note in record["notes"]:
-            counted[note] += 1
-            if counted[note] == 1:
-                report.note(f"{item.path}: {note}")
-        outcome.done.append(record)
-        report.advance(len(outcome.done) - outcome.skipped)
+        take(item, made, notes)
 
-    report.begin("Images", len(pending))
-    warned = False
     reading: deque[tuple[Media, Future[Photo]]] = deque()
-    try:
-        with ThreadPoolExecutor(READERS) as readers, ThreadPoolExecutor(WRITERS) as writers:
-            writing = BackgroundWork(writers, 2 * WRITERS + batch, written)
-            ready: list[tuple[Any, ...]] = []
+    with ThreadPoolExecutor(READERS) as readers, ThreadPoolExecutor(WRITERS) as writers:
+        writing = BackgroundWork(writers, 2 * WRITERS + batch, written)
+        ready: list[tuple[Any, ...]] = []
 
-            def write() -> None:
-                """Have what is ready written; where the network needs every core, before its next pass."""
-                for arguments in ready:
-                    writing.add(_try_write, *arguments)
-                ready.clear()
-                if job.compute.takes_all_cores:
-                    writing.finish()
+        def write() -> None:
+            """Have what is ready written; where the network needs every core, before its next pass."""
+            for arguments in ready:
+                writing.add(_try_write, *arguments)
+            ready.clear()
+            if job.compute.takes_all_cores:
+                writing.finish()
 
-            def predict() -> None:
-                """Predict the oldest batch, and have it written."""
-                nonlocal warned
-                chunk = [reading.popleft() for _ in range(min(batch, len(reading)))]
-                readable = _readable(chunk, job)
-                if readable and not warned:
-                    warned = True
-                    rgb = readable[0][1].rgb
-                    warn_of_cost(job.model, job.compute, (rgb.shape[0], rgb.shape[1]), len(readable), report)
-                predicted = _predict_batch(readable, job)
-                for item in {item for item, _ in chunk} - {item for item, *_ in predicted}:
-                    memory.remove(held.pop(item))
-                for item, photo, depth_map in predicted:
-                    ready.append((item, photo, depth_map, job.model, job.settings, pending[item]))
-                if len(ready) >= WRITERS or not job.compute.takes_all_cores:
-                    write()
+        def predict() -> None:
+            """Predict the oldest batch, and have it written."""
+            nonlocal warned
+            chunk = [reading.popleft() for _ in range(min(batch, len(reading)))]
+            readable = _readable(chunk, take)
+            if readable and not warned:
+                warned = True
+                rgb = readable[0][1].rgb
+                warn_of_cost(job.model, job.compute, (rgb.shape[0], rgb.shape[1]), len(readable), report)
+            predicted = _predict_batch(readable, job, take)
+            for item in {item for item, _ in chunk} - {item for item, *_ in predicted}:
+                memory.remove(held.pop(item))
+            for item, photo, depth_map in predicted:
+                ready.append((item, photo, depth_map, job.model, job.settings, pending[item]))
+            if len(ready) >= WRITERS or not job.compute.takes_all_cores:
+                write()
 
-            for item in pending:
-                needed = photo_memory(item.path, limits)
-                while not memory.fits(needed) and (reading or ready or writing.wait()):
-                    if reading:
-                        predict()
-                    else:
-                        write()
-                if job.signals.received is not None:
-                    break
-                held[item] = needed
-                memory.add(needed)
-                reading.append((item, readers.submit(load_photo, item.path, limits)))
-                if len(reading) >= READERS + batch:
+        for item in pending:
+            needed = photo_memory(item.path, limits)
+            while not memory.fits(needed) and (reading or ready or writing.wait()):
+                if reading:
                     predict()
-            while reading and job.signals.received is None:
+                else:
+                    write()
+            if job.signals.received is not None:
+                break
+            held[item] = needed
+            memory.add(needed)
+            reading.append((item, readers.submit(load_photo, item.path, limits)))
+            if len(reading) >= READERS + batch:
                 predict()
-            write()
-            writing.finish()
-    finally:
-        report.end()
-    for note, count in counted.items():
-        if count > 1:
-            report.note(f"{count} images: {note}")
+        while reading and job.signals.received is None:
+            predict()
+        write()
+        writing.finish()
 
 
-def _pending(items: list[Media], job: Job) -> dict[Media, Fingerprints]:
+def pending_images(items: list[Media], job: Job) -> dict[Media, Fingerprints]:
     """The items to predict and their fingerprints. Those with results of the same fingerprint are skipped, those with results
     of another model or other settings fail.
     """
@@ -173,20 +208,22 @@ def _pending(items: list[Media], job: Job) -> dict[Media, Fingerprints]:
     return pending
 
 
-def _readable(chunk: list[tuple[Media, Future[Photo]]], job: Job) -> list[tuple[Media, Photo]]:
+def _readable(chunk: list[tuple[Media, Future[Photo]]], take: Callable[..., None]) -> list[tuple[Media, Photo]]:
     """The images of a batch that could be read; the others fail."""
     read = []
     for item, future in chunk:
         try:
             read.append((item, future.result()))
         except CcdError as error:
-            job.fail(item, error)
+            take(item, error)
         except MemoryError:
-            job.fail(item, CcdError(f"{item.path}: does not fit into memory."))
+            take(item, CcdError(f"{item.path}: does not fit into memory."))
     return read
 
 
-def _predict_batch(images: list[tuple[Media, Photo]], job: Job) -> list[tuple[Media, Photo, DepthMap]]:
+def _predict_batch(
+    images: list[tuple[Media, Photo]], job: Job, take: Callable[..., None]
+) -> list[tuple[Media, Photo, DepthMap]]:
     """Predict a batch; images for which the model fails, or whose camera contradicts them, are recorded as failed."""
     ready: list[tuple[Media, Photo]] = []
     focals = []
@@ -195,13 +232,13 @@ def _predict_batch(images: list[tuple[Media, Photo]], job: Job) -> list[tuple[Me
             focals.append(known_focal(*_camera(item, photo, None, job.settings)))
             ready.append((item, photo))
         except CcdError as error:
-            job.fail(item, error)
+            take(item, error)
     rgbs = [photo.rgb for _, photo in ready]
     results = predict_each(job.model.teacher, rgbs, job.model.asked, focals) if ready else []
     predicted = []
     for (item, photo), result in zip(ready, results, strict=True):
         if isinstance(result, CcdError):
-            job.fail(item, result)
+            take(item, result)
         else:
             predicted.append((item, photo, result))
     return predicted
@@ -211,14 +248,14 @@ def _camera(item: Media, photo: Photo, depth_map: DepthMap | None, settings: Set
     return photo_camera(photo, item.path, depth_map, settings.intrinsics, settings.fov)
 
 
-def _try_write(item: Media, *rest: Any) -> tuple[Media, tuple[dict[str, Any], list[str]] | CcdError]:
-    """Write one image's results; return the record and notes, or the error where it concerns this image alone."""
+def _try_write(item: Media, *rest: Any) -> tuple[Media, Taken, list[str]]:
+    """Write one image's results; return the record, or the error where it concerns this image alone, and notes."""
     try:
-        return item, _write(item, *rest)
+        return item, *_write(item, *rest)
     except Unwritable:
         raise
     except CcdError as error:
-        return item, error
+        return item, error, []
 
 
 def _write(

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
+from ccd_cli.cluster.pool import Pool
 from ccd_cli.core.compute import Compute
 from ccd_cli.core.errors import CcdError, UsageProblem
 from ccd_cli.core.files import sweep_again
@@ -22,6 +23,7 @@ from ccd_cli.media.not_read import NotRead
 from ccd_cli.media.outputs import claim, read_sidecar, write_failures
 from ccd_cli.predict.job import Job, Outcome
 from ccd_cli.predict.photos import predict_images
+from ccd_cli.predict.remote import place_in, predict_in_pool
 from ccd_cli.predict.settings import Settings
 from ccd_cli.predict.video import count_frames, predict_video
 from ccd_cli.teachers.model import Model
@@ -33,24 +35,25 @@ def run(
     settings: Settings,
     compute: Compute,
     report: Report,
-    lines: Sequence[str] = (),
     found: tuple[list[Media], list[tuple[str, str]], NotRead] | None = None,
+    pool: Pool | None = None,
 ) -> Outcome:
-    """Predict all images and videos that `inputs` (and for `-` the list `lines`) name; see `find_media`.
+    """Predict all images and videos that `inputs` name; see `find_media`.
 
-    `found` is what `find_media` returned where the caller has looked already. With `settings.shard` one shard of them is predicted.
+    `found` is what `find_media` returned where the caller has looked already. With `settings.shard` one shard of them is
+    predicted, with a `pool` its workers predict.
 
     Raises Unwritable where the output cannot be written, UsageProblem for one reference file with several inputs, and
     Interrupted after Ctrl-C, with finished results in place.
     """
     outcome = Outcome()
     if found is None:
-        media, outcome.failed = find_media(inputs, lines, settings.out, outcome.not_read)
+        media, outcome.failed = find_media(inputs, (), settings.out, outcome.not_read)
     else:
         media, outcome.failed, outcome.not_read = found
     check_media(media, settings, outcome, report)
     with Signals() as signals:
-        job = Job(model, settings, compute, report, signals, outcome, media)
+        job = Job(model, settings, compute, report, signals, outcome, media, pool=pool)
         predict_media(shard_of(media, settings.shard), job)
         raise_if_stopped(signals)
     note_shard(job)
@@ -95,19 +98,23 @@ def check_media(media: list[Media], settings: Settings, outcome: Outcome, report
 def predict_media(media: list[Media], job: Job) -> None:
     """Predict images and videos with one model, until a signal comes; what comes of them goes to `job.outcome`."""
     media = claimed(media, job)
-    clips = [m for m in media if m.video]
+    images, clips = [m for m in media if not m.video], [m for m in media if m.video]
     if job.settings.shard is not None:
         job = replace(job, passes=partial(_passes, job))
-    predict_images([m for m in media if not m.video], job, partial(_frames, clips, job))
-    for place, clip in enumerate(clips):
-        if job.signals.received is None:
-            predict_video(clip, job, partial(_frames, clips[place:], job))
+    if job.pool is not None:
+        predict_in_pool(images, clips, job, job.pool, partial(_frames, clips, job))
+    else:
+        predict_images(images, job, partial(_frames, clips, job))
+        for place, clip in enumerate(clips):
+            if job.signals.received is None:
+                predict_video(clip, job, partial(_frames, clips[place:], job))
     if job.settings.shard is not None:
         return  # no file is of two processes: without --shard, inputs that fail are tried again and listed
     there = {
         str(m.path) for m in media if read_sidecar(job.settings.out / m.stem)
     }  # also of earlier runs, which are kept
-    write_failures(job.settings.out, ((name, why) for name, why in job.outcome.failed if name not in there), there)
+    failed = sorted(job.outcome.failed, key=place_in(job.inputs))
+    write_failures(job.settings.out, ((name, why) for name, why in failed if name not in there), there)
 
 
 def raise_if_stopped(signals: Signals) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,6 @@ from ccd_cli.core.compute import memory_error
 from ccd_cli.core.concurrency import BackgroundWork, chunks, prefetched
 from ccd_cli.core.errors import CcdError, Interrupted, Unwritable
 from ccd_cli.core.files import write_json
-from ccd_cli.core.lock import exclusive_lock
 from ccd_cli.geometry.depth_map import DepthMap, checked
 from ccd_cli.media.colorize import ClipRange, colorize, nearness, side_by_side
 from ccd_cli.media.find import Media
@@ -36,15 +34,16 @@ from ccd_cli.media.map_write import (
     write_npz,
 )
 from ccd_cli.media.outputs import drop_frames, read_sidecar, settle
-from ccd_cli.media.video.read import READER, Frame, Video, open_video
+from ccd_cli.media.video.read import Frame, Video, open_video
 from ccd_cli.media.video.write import ClipWriter, Track, parts_folder
 from ccd_cli.predict.camera import known_focal
 from ccd_cli.predict.cost import warn_of_cost
 from ccd_cli.predict.earlier import earlier_results
-from ccd_cli.predict.job import Fingerprints, Job, existing_results, fingerprints_of, origin
+from ccd_cli.predict.finished import mode_of, skip_finished
+from ccd_cli.predict.job import Fingerprints, Job, origin
 from ccd_cli.predict.letterbox import Letterbox, letterbox_of
-from ccd_cli.predict.temporal import Mode, Stabilizer, default_mode
-from ccd_cli.predict.video_clouds import CloudFrames, discard_frames, preview_of
+from ccd_cli.predict.temporal import Mode, Stabilizer
+from ccd_cli.predict.video_clouds import CloudFrames, preview_of
 
 PREFETCHED_FRAMES = 4
 QUEUED_FRAMES = 4
@@ -99,35 +98,28 @@ def predict_video(item: Media, job: Job, frames: Callable[[], int] = lambda: 1) 
     what loading the model raises.
     """
     settings = job.settings
-    base, mode = settings.out / item.stem, settings.temporal or default_mode(job.model.about.kind)
-    span = (settings.start, settings.end, settings.stride)
     unloaded: CcdError | None = None
     try:
-        facts = {"temporal": mode, "start": settings.start, "end": settings.end, "stride": settings.stride}
-        fingerprints = fingerprints_of(item, job, facts, READER)
-        if not settings.overwrite and (found := existing_results(base, fingerprints.all, job)):
-            _remove_leftovers(base)
-            job.skip(item)
-            job.report.note(f"{item.path}: has results with the same settings and is skipped (--overwrite redoes it)")
-            problems = [found.get("video", {}).get("truncated")]
-        else:
-            video = open_video(item.path)
-            video.frames(*span)  # raises for an invalid span
-            earlier = earlier_results(item, fingerprints, job)
-            if earlier.kept:
-                raise CcdError(*earlier.refusal())
-            letterbox = letterbox_of(video)
-            for note in filter(None, (earlier.replaced, *video.notes, letterbox.note)):
-                job.report.note(f"{item.path}: {note}")
-            try:
-                job.begin(0, frames)
-            except CcdError as error:
-                unloaded = error
-                raise
-            record, problems = _predict(_Source(item, video, mode, base, fingerprints, letterbox), job)
-            job.outcome.done += [record] if record else []
+        if (fingerprints := skip_finished(item, job)) is None:
+            return
+        video = open_video(item.path)
+        video.frames(settings.start, settings.end, settings.stride)  # raises for an invalid span
+        earlier = earlier_results(item, fingerprints, job)
+        if earlier.kept:
+            raise CcdError(*earlier.refusal())
+        letterbox = letterbox_of(video)
+        for note in filter(None, (earlier.replaced, *video.notes, letterbox.note)):
+            job.report.note(f"{item.path}: {note}")
+        try:
+            job.begin(0, frames)
+        except CcdError as error:
+            unloaded = error
+            raise
+        source = _Source(item, video, mode_of(job), settings.out / item.stem, fingerprints, letterbox)
+        record, problems = _predict(source, job)
+        job.outcome.done += [record] if record else []
         for problem in filter(None, problems):
-            job.fail(item, CcdError(f"{problem}"))
+            job.fail(item, CcdError(problem))
     except CcdError as error:
         if error is unloaded:  # not the fault of this video
             raise
@@ -140,17 +132,6 @@ def count_frames(item: Media, job: Job) -> int:
         return _expected_frames(open_video(item.path), job)
     except CcdError:
         return 0
-
-
-def _remove_leftovers(base: Path) -> None:
-    """Remove the unfinished work of a run that was killed between its sidecar and its end, unless a run is at work there."""
-    parts = parts_folder(with_suffix(base, ".json"))
-    try:
-        with exclusive_lock(parts, "") if parts.is_dir() else nullcontext():
-            discard_frames(base)
-            shutil.rmtree(parts, ignore_errors=True)
-    except CcdError:
-        return
 
 
 def _predict(source: _Source, job: Job) -> tuple[dict[str, Any] | None, list[str | None]]:

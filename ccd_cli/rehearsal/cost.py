@@ -1,4 +1,4 @@
-"""`ccd distill --dry-run`: what a step costs, counted and measured in two steps of the run's own loop."""
+"""`ccd distill --dry-run`: what a step costs, counted in steps of the run's own loop."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from torch import Tensor, nn
 
 from ccd_cli.config.distill import DistillRecipe
 from ccd_cli.config.settings import DistillSettings
+from ccd_cli.core.errors import Interrupted, first_line
 from ccd_cli.core.report import Report
 from ccd_cli.core.signals import Signals
 from ccd_cli.data.views import batches
-from ccd_cli.distill.ensemble import AVERAGE
+from ccd_cli.distill.images import worker_count
 from ccd_cli.distill.run_folder import choose_folder
-from ccd_cli.distill.setup import worker_count
 from ccd_cli.distill.state import Run, TrainState
+from ccd_cli.distill.teaching.ensemble import AVERAGE
 from ccd_cli.distill.train import PARTS
 from ccd_cli.rehearsal.counting import Count, Kept, counting
 from ccd_cli.rehearsal.steps import rehearsal, walk
@@ -26,13 +27,27 @@ COUNTED = PARTS[1:-1]
 
 
 def dry_run(recipe: DistillRecipe, settings: DistillSettings, report: Report) -> dict[str, Any]:
-    """Load everything as a run would, do two steps and return what a step costs as JSON values (see `cost`).
+    """Load everything as a run would and return what a step costs as JSON values (see `cost`).
 
-    Nothing is written. Raises what a run raises before its first step, for its folder and its disk too.
+    On a CPU the networks are counted without being computed; where one of them cannot be, and on GPUs, steps are done. Nothing
+    is written, nothing compiled. Raises what a run raises before its first step, for its folder and its disk too.
     """
+    plain = recipe.compute.model_copy(update={"ahead": "never", "compile": "none"})
+    recipe = recipe.model_copy(update={"compute": plain})
     folder = choose_folder(recipe.name, settings.out or recipe.out, settings.resume, settings.overwrite)
     with rehearsal(recipe, settings, folder.path, report) as (run, state, signals):
-        report.note("Two steps, to count and to measure")
+        if run.compute.type == "cpu" and run.compute.world == 1:
+            try:
+                from ccd_cli.rehearsal.valueless import valueless  # on private parts of torch, which a version may lack
+
+                with valueless(run, state) as (bare, bare_state):
+                    return cost(bare, bare_state, signals)
+            except Interrupted:
+                raise
+            except Exception as error:  # whatever a network that looks at values raises where there are none
+                report.note(f"Real steps are counted, which takes longer: {first_line(error)}")
+        else:
+            report.note("Two steps, to count and to measure")
         return cost(run, state, signals)
 
 
@@ -103,7 +118,7 @@ def _teachers(run: Run, drawn: Count) -> list[dict[str, Any]]:
     Networks that others are fitted to, or whose features are asked for, count with those that need them.
     """
     ensemble, recipe = run.ensemble, run.recipe
-    if ensemble.draw(1) == AVERAGE or recipe.labels is not None:
+    if ensemble.draw(1) == AVERAGE or recipe.labels is not None or len(ensemble.networks) == 1:
         sizes = [_parameters(each) for each in ensemble.networks]
         name = " + ".join(member.teacher.name for member in ensemble.members)
         known = [size for size in sizes if size is not None]

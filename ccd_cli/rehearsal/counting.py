@@ -39,9 +39,9 @@ class _Operations(TorchDispatchMode):
         self.count = 0
 
     def __torch_dispatch__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        self.count += 1
+        self.count += func.namespace != "prim"  # what asks a tensor without values for its device
         return func(*args, **(kwargs or {}))
 
 
@@ -81,7 +81,7 @@ class Kept:
     """
 
     def __init__(self, own: Iterator[Tensor]) -> None:
-        self._own = {tensor.untyped_storage().data_ptr() for tensor in own}
+        self._own = {tensor.untyped_storage()._cdata for tensor in own}  # of tensors without values, too
         self._now: dict[int, int] = {}
         self.most = 0
         self._hooks = torch.autograd.graph.saved_tensors_hooks(self._keep, lambda tensor: tensor)
@@ -95,8 +95,8 @@ class Kept:
 
     def _keep(self, tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in self._own:
-            self._now[storage.data_ptr()] = storage.nbytes()
+        if storage._cdata not in self._own:
+            self._now[storage._cdata] = storage.nbytes()
         return tensor.detach()  # an output that kept itself would never be freed
 
     def passed(self) -> None:

@@ -10,7 +10,7 @@ from ccd_cli.config.distill import DistillRecipe
 from ccd_cli.config.settings import DistillSettings
 from ccd_cli.core.report import Report
 from ccd_cli.core.signals import Signals
-from ccd_cli.distill.setup import worker_count
+from ccd_cli.distill.images import worker_count
 from ccd_cli.distill.state import Run, TrainState
 from ccd_cli.distill.train import PARTS
 from ccd_cli.rehearsal.steps import rehearsal, wait, walk

@@ -20,8 +20,9 @@ from ccd_cli.distill.guards import Guard
 from ccd_cli.distill.run_folder import RunFolder
 from ccd_cli.distill.setup import prepare
 from ccd_cli.distill.state import Run, TrainState
-from ccd_cli.distill.teachers import follow_labels
-from ccd_cli.distill.train import PARTS, Mark, train
+from ccd_cli.distill.teaching.feed import Mark
+from ccd_cli.distill.teaching.teachers import follow_labels
+from ccd_cli.distill.train import PARTS, train
 
 NEVER = 10**9
 

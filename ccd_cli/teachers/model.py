@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
@@ -46,8 +47,11 @@ class Model:
     """A teacher, the side in pixels that the user asked for (None: the model's own), and what its own is (None: the photo's).
 
     `teacher` is a loaded one, or with `about` what loads one for an amount of work, when it is first needed. `computed` tells
-    maps of different precision apart (`core.compute.computed_by`); "" where the caller knows the precision.
+    maps of different precision apart (`core.compute.computed_by`); "" where the caller knows the precision. `loading` loads it in
+    another process; None where `load` did not make it.
     """
+
+    loading: Loading | None = None
 
     def __init__(
         self,
@@ -136,29 +140,65 @@ def load(
     ref = check_runnable(resolve_model(word, arch))
     if runtime is None:
         runtime = "torch" if ref.exported is None else "auto"
-    if compiled and runtime not in ("auto", "torch"):
-        raise UsageProblem(f"--compile: {runtime} compiles every network itself.", "Run without --compile.")
-    if compiled and (ref.network is None or ref.exported is not None):
-        raise UsageProblem(f"--compile: {ref.name} does not run as a network of torch here.", "Run without --compile.")
-    if compiled:
-        runtime = "torch"
-    choose_runtime(ref, runtime, compute, Work())  # refuses what cannot be, before anything is read
-    network, mark = ref.network, computed(ref, runtime, compute)
+    return Loading(ref, resolution, compute, compiled, runtime).model(report)
 
-    def made(work: Work) -> Teacher:
-        report.note(f"Loading {ref.name} ({ref.kind}, {ref.license})")
-        return load_for(ref, runtime, compute, report, work, compiled)
 
-    if network is None and ref.card is not None and ref.card.adapter not in ("transformers", "diffusers", "moge"):
-        return Model(
-            made(Work()), resolution, ref.card.resolution, computed=mark
-        )  # a package: it says itself what it is
-    size = None if ref.exported is None else ref.exported.size
-    if ref.exported is not None:
-        check_resolution(ref.exported, resolution)
-    own = network.resolution if network else ref.card.resolution if ref.card else None
-    about = About(ref.name, network.kind if network else ref.kind, ref.license, ref.sha256, network, size)
-    return Model(made, resolution, min(size) if size else own, about, mark)
+@dataclass(frozen=True)
+class Loading:
+    """What loads a model that was found, also in another process: `runtime` stands for the software that runs it."""
+
+    ref: ModelRef
+    resolution: int | None
+    compute: Compute
+    compiled: bool
+    runtime: str
+
+    def model(self, report: Report) -> Model:
+        """Return the model; raises what `load` raises."""
+        ref, runtime, compute = self.ref, self.runtime, self.compute
+        if self.compiled and runtime not in ("auto", "torch"):
+            raise UsageProblem(f"--compile: {runtime} compiles every network itself.", "Run without --compile.")
+        if self.compiled and (ref.network is None or ref.exported is not None):
+            raise UsageProblem(
+                f"--compile: {ref.name} does not run as a network of torch here.", "Run without --compile."
+            )
+        if self.compiled:
+            runtime = "torch"
+        choose_runtime(ref, runtime, compute, Work())  # refuses what cannot be, before anything is read
+        made = self._made(runtime, report)
+        made.loading = self
+        return made
+
+    def in_worker(self, about: About, report: Report) -> Model:
+        """Return the model in a process of another machine.
+
+        Raises what `load` raises, and CcdError where its files there are not those that `about` was read from.
+        """
+        model = replace(self, ref=replace(self.ref)).model(report)  # a new reference: its hash is read here
+        if model.about != about:
+            raise CcdError(
+                f"{self.ref.path} on {platform.node()} is not what it is where the run began.",
+                "All machines need the same models at the same paths.",
+            )
+        return model
+
+    def _made(self, runtime: str, report: Report) -> Model:
+        ref, compute, resolution = self.ref, self.compute, self.resolution
+        network, mark = ref.network, computed(ref, runtime, compute)
+
+        def made(work: Work) -> Teacher:
+            report.note(f"Loading {ref.name} ({ref.kind}, {ref.license})")
+            return load_for(ref, runtime, compute, report, work, self.compiled)
+
+        if network is None and ref.card is not None and ref.card.adapter not in ("transformers", "diffusers", "moge"):
+            # a package: it says itself what it is
+            return Model(made(Work()), resolution, ref.card.resolution, computed=mark)
+        size = None if ref.exported is None else ref.exported.size
+        if ref.exported is not None:
+            check_resolution(ref.exported, resolution)
+        own = network.resolution if network else ref.card.resolution if ref.card else None
+        about = About(ref.name, network.kind if network else ref.kind, ref.license, ref.sha256, network, size)
+        return Model(made, resolution, min(size) if size else own, about, mark)
 
 
 def load_for(

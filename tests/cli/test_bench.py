@@ -29,6 +29,7 @@ TIMED = {
 }
 
 
+@pytest.mark.slow
 def test_every_installed_runtime_is_measured(tmp_path):
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")

@@ -125,6 +125,7 @@ def test_runs_side_by_side(ccd_here, train, tmp_path):
     assert not any((tmp_path / each).exists() for each in ("a/run/inspect.html", "a/run/compare.html"))
 
 
+@pytest.mark.slow
 def test_runs_that_were_scored_on_different_images_have_no_best(ccd_here, train, tmp_path):
     train("a", steps=2)
     train("b", steps=2, eval={"scenes": 3, "every": 2})

@@ -10,77 +10,16 @@ import json
 import os
 import shutil
 import signal
-import tempfile
 import time
 from pathlib import Path
 
 import pytest
 
 from ccd_cli.config.load import check_label_recipe
-from ccd_cli.core.errors import CcdError
 from ccd_cli.core.report import Silent
-from ccd_cli.label import ray_cluster
-from ccd_cli.label.ray import RayEngine
-from ccd_cli.label.ray_cluster import Node
 from ccd_cli.label.run import run
+from tests.on_ray import addresses, gone, on_a_cluster, ray_processes, titles, traces
 from tests.tiny_labels import content, recipe_values, start, wait_for
-
-LINUX = Path("/proc/self/stat").exists()
-
-
-def on_a_cluster(test):
-    """Mark a test that starts a cluster, and skip it where it cannot."""
-    missing = importlib.util.find_spec("ray") is None
-    test = pytest.mark.skipif(missing, reason='ray is not installed: pip install -e ".[ray]"')(test)
-    test = pytest.mark.skipif(not LINUX, reason="processes are found by /proc, which is not here")(test)
-    return pytest.mark.ray(test)
-
-
-def ray_processes() -> set[int]:
-    """Every process of Ray on this machine."""
-    found = set()
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            try:
-                words = (folder / "cmdline").read_bytes()
-            except OSError:
-                continue
-            if b"ray::" in words or b"/ray/" in words:
-                found.add(int(folder.name))
-    return found
-
-
-def traces() -> set[str]:
-    """Every process of Ray and every folder of its files."""
-    return {str(pid) for pid in ray_processes()} | {p.name for p in Path(tempfile.gettempdir()).glob("ccd-ray-*")}
-
-
-def gone(before: set[str]) -> bool:
-    """Whether all traces of Ray that were not there before vanish within a few seconds."""
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        if not traces() - before:
-            return True
-        time.sleep(0.2)
-    return False
-
-
-def addresses(pids: set[int]) -> set[str]:
-    """The local addresses, in /proc's hexadecimal, on which processes listen."""
-    sockets = set()
-    for pid in pids:
-        for link in Path(f"/proc/{pid}/fd").glob("*"):
-            try:
-                sockets.add(link.readlink().name)
-            except OSError:
-                continue
-    found = set()
-    for table in ("tcp", "tcp6"):
-        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
-            words = line.split()
-            if words[3] == "0A" and f"socket:[{words[9]}]" in sockets:
-                found.add(words[1].split(":")[0])
-    return found
 
 
 def begin(tmp_path, path, *args):
@@ -106,19 +45,6 @@ def kill_the_worker_of(folder: Path, shard: str = "") -> str | None:
     return None
 
 
-def titles(prefix: str) -> list[tuple[int, str]]:
-    """Process and title, sorted, of the processes whose title begins so: Ray names a process after its task."""
-    found = []
-    for pid in ray_processes():
-        try:
-            words = (Path("/proc") / str(pid) / "cmdline").read_bytes().split(b"\0")[0].decode()
-        except OSError:
-            continue
-        if words.startswith(prefix):
-            found.append((pid, words))
-    return sorted(found)
-
-
 @pytest.fixture
 def slow_values(photos, make_teacher):
     """A recipe of eight shards on which a worker is at work for a while."""
@@ -133,10 +59,10 @@ def locally(values, folder: Path) -> dict[str, bytes]:
 
 @on_a_cluster
 def test_a_killed_worker_changes_nothing(write_recipe, slow_values, tmp_path):
-    before, path, folder = traces(), write_recipe(slow_values), tmp_path / "labels"
+    path, folder = write_recipe(slow_values), tmp_path / "labels"
     process = begin(tmp_path, path, "--json")
     wait_for(process, folder / "parts/teacher-0/part-000001.tar")
-    listening = addresses({pid for pid in ray_processes() if str(pid) not in before})
+    listening = addresses(ray_processes())
     killed = None
     while killed is None and process.poll() is None and not (folder / "parts/teacher-1").exists():
         killed = kill_the_worker_of(folder)
@@ -151,7 +77,7 @@ def test_a_killed_worker_changes_nothing(write_recipe, slow_values, tmp_path):
     assert {p.name for p in folder.iterdir()} == {p.name for p in (tmp_path / "local").iterdir()}
     assert listening
     assert all(a == "0100007F" or a == "0000000000000000FFFF00000100007F" for a in listening), listening
-    assert gone(before)
+    assert gone()
 
 
 @on_a_cluster
@@ -160,25 +86,25 @@ def test_a_killed_worker_changes_nothing(write_recipe, slow_values, tmp_path):
     [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow), (signal.SIGKILL, -9)],
 )
 def test_stopped_it_leaves_no_process_and_the_local_engine_goes_on(write_recipe, slow_values, tmp_path, number, code):
-    before, path, folder = traces(), write_recipe(slow_values), tmp_path / "labels"
+    path, folder = write_recipe(slow_values), tmp_path / "labels"
     process = begin(tmp_path, path)
     wait_for(process, folder / "parts/teacher-0/part-000001.tar")
     process.send_signal(number)
     output = process.communicate(timeout=60)[0]
     assert process.returncode == code, output
     assert "Traceback" not in output
-    assert gone(before), traces() - before
+    assert gone(), traces()
     there = sorted((folder / "parts/teacher-0").glob("part-*.tar"))
     assert there, "finished parts are kept"
     if number == signal.SIGINT:
-        assert "Resume with the same command" in output
+        assert "Continue with: ccd label labels/recipe.yaml --out labels" in output
         assert locally(slow_values, folder) == locally(slow_values, tmp_path / "local")
 
 
 @on_a_cluster
 @pytest.mark.slow
 def test_begun_locally_it_goes_on_with_ray(write_recipe, slow_values, tmp_path):
-    before, path, folder = traces(), write_recipe(slow_values), tmp_path / "labels"
+    path, folder = write_recipe(slow_values), tmp_path / "labels"
     process = start(tmp_path, str(path), "--out", "labels")
     wait_for(process, folder / "parts/teacher-1/part-000003.tar")
     process.kill()
@@ -187,12 +113,12 @@ def test_begun_locally_it_goes_on_with_ray(write_recipe, slow_values, tmp_path):
     output = process.communicate(timeout=240)[0]
     assert process.returncode == 0, output
     assert content(folder) == locally(slow_values, tmp_path / "local")
-    assert gone(before)
+    assert gone()
 
 
 @on_a_cluster
 def test_a_shard_that_kills_every_worker_ends_in_a_plain_error(write_recipe, slow_values, tmp_path):
-    before, path, folder = traces(), write_recipe(slow_values), tmp_path / "labels"
+    path, folder = write_recipe(slow_values), tmp_path / "labels"
     process = begin(tmp_path, path)
     deadline = time.monotonic() + 240
     while process.poll() is None and time.monotonic() < deadline:
@@ -203,12 +129,12 @@ def test_a_shard_that_kills_every_worker_ends_in_a_plain_error(write_recipe, slo
     assert "Shard 5: 3 workers died over it" in output
     assert "Traceback" not in output
     assert list((folder / "parts/teacher-0").glob("part-*.tar")), "finished work is kept"
-    assert gone(before)
+    assert gone()
 
 
 @on_a_cluster
 def test_an_error_in_a_worker_is_one_plain_line(write_recipe, photos, make_teacher, tmp_path):
-    before, weights, folder = traces(), tmp_path / "weights.safetensors", tmp_path / "labels"
+    weights, folder = tmp_path / "weights.safetensors", tmp_path / "labels"
     shutil.copy(make_teacher("first", 1), weights)
     values = {**recipe_values(photos, make_teacher), "teachers": [{"model": str(weights), "batch": 4}]}
     locally(values, folder)
@@ -219,7 +145,7 @@ def test_an_error_in_a_worker_is_one_plain_line(write_recipe, photos, make_teach
     assert process.returncode == 2, output
     assert output.splitlines()[-1].startswith("ccd: error: The weights of weights have changed since labeling began.")
     assert "Traceback" not in output
-    assert gone(before)
+    assert gone()
 
 
 def test_without_ray_one_line_names_the_extra(ccd_here, write_recipe, photos, make_teacher, monkeypatch, tmp_path):
@@ -243,43 +169,3 @@ def test_options_that_contradict_the_engine(ccd_here, write_recipe, photos, make
     assert done.exit_code == 2
     assert "CUDA_VISIBLE_DEVICES" in done.stderr
     assert ccd_here("label", path, "--engine", "spark").exit_code == 2
-
-
-def test_which_cluster(monkeypatch, tmp_path):
-    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    assert ray_cluster.cluster_address() == ""
-    monkeypatch.setattr(ray_cluster, "_answers", lambda address: address.endswith(":1"))
-    (tmp_path / "ray").mkdir()
-    (tmp_path / "ray/ray_current_cluster").write_text("10.0.0.1:1")
-    assert ray_cluster.cluster_address() == "10.0.0.1:1"
-    monkeypatch.setenv("RAY_ADDRESS", "local")
-    assert ray_cluster.cluster_address() == ""
-    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.2:1")
-    assert ray_cluster.cluster_address() == "10.0.0.2:1"
-    for dead in ("10.0.0.2:2", "auto"):
-        (tmp_path / "ray/ray_current_cluster").write_text("10.0.0.1:2")
-        monkeypatch.setenv("RAY_ADDRESS", dead)
-        with pytest.raises(CcdError, match=f"RAY_ADDRESS={dead}"):
-            ray_cluster.cluster_address()
-    monkeypatch.delenv("RAY_ADDRESS")
-    assert ray_cluster.cluster_address() == "", "a cluster that is gone is no cluster"
-
-
-@pytest.mark.parametrize(
-    ("wanted", "nodes", "threads", "expected"),
-    [
-        (None, [(8, 0)], 4, (2, 4.0, 0.0)),
-        (None, [(2, 0)], 4, (1, 2.0, 0.0)),
-        (5, [(2, 0)], 1, (5, 1.0, 0.0)),
-        (None, [(16, 8), (16, 8)], 4, (16, 1.0, 1.0)),
-        (3, [(16, 8)], 4, (3, 1.0, 1.0)),
-        (16, [(16, 8)], 4, (16, 1.0, 0.5)),
-        (9, [(16, 8)], 4, (9, 1.0, 0.5)),
-    ],
-)
-def test_how_many_workers_and_what_they_claim(monkeypatch, wanted, nodes, threads, expected):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: object())
-    engine = RayEngine(wanted, False, lambda: None, Silent())
-    engine._allot([Node(float(cpus), float(gpus)) for cpus, gpus in nodes], threads)
-    assert (engine.workers, engine._cpus, engine._gpus) == expected

@@ -41,10 +41,10 @@ def whole(tmp_path_factory, photos, make_teacher):
     "moment",
     [
         pytest.param(".lock", marks=pytest.mark.slow),
-        "label.json",
+        pytest.param("label.json", marks=pytest.mark.slow),
         pytest.param("recipe.yaml", marks=pytest.mark.slow),
         pytest.param("parts/teacher-0/part-000003.tar", marks=pytest.mark.slow),
-        "parts/teacher-1/part-000005.tar",
+        pytest.param("parts/teacher-1/part-000005.tar", marks=pytest.mark.slow),
         pytest.param("parts/quality", marks=pytest.mark.slow),
         MARK,
     ],

@@ -205,6 +205,7 @@ def test_photos_that_are_gone_are_skipped_and_listed(here, ccd_here, photos):
     assert {row["reason"].split(": ")[1].split(" ")[0] for row in listed} == {"removed", "changed"}
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_labels(here):
     environment = {**os.environ, "CCD_HOME": str(here / "home"), "NO_COLOR": "1", "OMP_NUM_THREADS": "1"}
     run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]

@@ -96,6 +96,7 @@ def quick(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_quick_makes_a_table_and_a_plot(quick):
     text = (quick / "page.md").read_text()
     assert text.startswith("Before\n")

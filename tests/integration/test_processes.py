@@ -15,6 +15,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from ccd_cli.core.launch import GRACE, STILL
+
 SEEN = {**os.environ, "HF_HUB_OFFLINE": "1", "NO_COLOR": "1", "COLUMNS": "160", "OMP_NUM_THREADS": "1"}
 
 
@@ -64,23 +66,38 @@ def children(process):
     return [ranks[rank] for rank in sorted(ranks)]
 
 
-def test_two_processes_and_two_micro_steps_train_as_one(recipe, write_recipe, tmp_path):
+@pytest.mark.parametrize(
+    "others",
+    [["two"], pytest.param(["micro"], marks=pytest.mark.slow), pytest.param(["sharded"], marks=pytest.mark.slow)],
+)
+def test_two_processes_and_two_micro_steps_train_as_one(recipe, write_recipe, tmp_path, others):
     recipe["optim"] |= {"lr": 1e-5, "encoder_lr": 1e-5}  # Adam's first steps are signs: rounding grows with the rate
+    recipe |= {"eval": {"scenes": 2, "every": 2, "compare": False}, "log": {"samples": 1, "tensorboard": False}}
     path = write_recipe(recipe)
     recipe["optim"] |= {"batch": 2, "accumulate": 2}
     micro = write_recipe(recipe, "micro.yaml")
     runs = {"one": (path,), "two": (path, "--processes", 2), "micro": (micro,)}
-    for name, arguments in runs.items():
-        done = distill(tmp_path, *arguments, "--out", name)
+    runs["sharded"] = (micro, "--processes", 2, "--set", "student.sharded=true")
+    for name in ("one", *others):
+        done = distill(tmp_path, *runs[name], "--out", name)
         assert done.returncode == 0, done.stderr
         assert done.stderr.count("Done: 4 steps") == 1
     first = lines(tmp_path / "one")
-    for name in ("two", "micro"):
+    best = json.loads((tmp_path / "one" / "eval.json").read_text())["best"]["abs_rel"]
+    for name in others:
+        assert json.loads((tmp_path / name / "eval.json").read_text())["best"]["abs_rel"] == pytest.approx(
+            best, rel=1e-3
+        )
+        assert (tmp_path / name / "plots" / "samples.png").exists()
         for a, b in zip(first, lines(tmp_path / name), strict=True):
             for key in ("loss", "shared", "local_global", "gradient", "drift", "gradient_norm"):
-                assert b[key] == pytest.approx(a[key], rel=1e-3), (name, a["step"], key)
+                near = 1e-2 if (name, key) == ("sharded", "gradient_norm") else 1e-3
+                assert b[key] == pytest.approx(a[key], rel=near), (name, a["step"], key)
         assert lines(tmp_path / name)[0]["loss"] == pytest.approx(first[0]["loss"], rel=1e-5)
-        assert lines(tmp_path / name)[0]["gradient_norm"] == pytest.approx(first[0]["gradient_norm"], rel=1e-5)
+        near = (
+            1e-3 if name == "sharded" else 1e-5
+        )  # convolutions of another memory format; one process moves as far with it
+        assert lines(tmp_path / name)[0]["gradient_norm"] == pytest.approx(first[0]["gradient_norm"], rel=near)
 
 
 @pytest.fixture
@@ -140,6 +157,48 @@ def test_a_killed_process_ends_the_other_and_the_run_resumes(recipe, write_recip
     assert said.count("the state is saved") == 1
 
 
+@pytest.mark.slow
+def test_a_process_that_the_system_stops_ends_the_other(recipe, write_recipe, tmp_path):
+    recipe["optim"]["steps"] = 1000
+    process = distill(tmp_path, write_recipe(recipe), "--processes", 2, "--out", "run", wait=False)
+    wait_for_lines(process, tmp_path / "run", 3)
+    ranks = children(process)
+    os.kill(ranks[1], signal.SIGSTOP)
+    began = time.monotonic()
+    _, said = process.communicate(timeout=90)
+    assert STILL <= time.monotonic() - began < STILL + GRACE + 15
+    assert process.returncode == 1
+    assert "Process 2 of 2 was stopped by the system and did not continue." in " ".join(said.split())
+    assert "Traceback" not in said and "This is a bug" not in said
+    assert all(not Path(f"/proc/{pid}").exists() for pid in ranks)
+
+
+@pytest.mark.slow
+def test_a_killed_sharded_run_resumes_sharded_then_whole_then_sharded(recipe, write_recipe, tmp_path):
+    recipe["optim"] |= {"steps": 1000, "checkpoint_every": 2}
+    recipe |= {"eval": {"scenes": 2, "every": 3}, "log": {"samples": 1, "samples_every": 2, "tensorboard": False}}
+    path, run = write_recipe(recipe), tmp_path / "run"
+    sharded = ("--processes", 2, "--set", "student.sharded=true")
+    process = distill(tmp_path, path, *sharded, "--out", "run", wait=False)
+    wait_for_lines(process, run, 4)
+    os.kill(children(process)[1], signal.SIGKILL)
+    _, said = process.communicate(timeout=60)
+    assert (process.returncode, "Process 2 of 2 was killed (SIGKILL)" in " ".join(said.split())) == (1, True)
+    assert "Traceback" not in said and "This is a bug" not in said
+    for arguments in (sharded, (), sharded):
+        reached = torch.load(run / "checkpoints" / "last.pt", weights_only=True)["step"]
+        more = distill(tmp_path, path, *arguments, "--out", "run", "--resume", wait=False)
+        wait_for_lines(more, run, reached + 3)
+        more.send_signal(signal.SIGINT)
+        _, said = more.communicate(timeout=60)
+        assert more.returncode == 130, said
+        steps = [row["step"] for row in lines(run)]
+        assert steps == list(range(1, len(steps) + 1)) and len(steps) >= reached + 3
+        assert all(row["loss"] is not None and "skipped" not in row for row in lines(run))
+    assert all(v.isfinite().all() for v in load_file(run / "student.safetensors").values())
+
+
+@pytest.mark.slow
 def test_a_stop_is_agreed_and_another_number_of_processes_continues(recipe, write_recipe, tmp_path):
     recipe["optim"]["steps"] = 300
     path = write_recipe(recipe)

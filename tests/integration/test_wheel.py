@@ -80,6 +80,7 @@ def test_the_page_of_a_package_index_has_no_link_into_the_repository(metadata, b
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_the_quick_start_runs_from_it_in_an_empty_folder(unpacked, tmp_path):
     env = {**os.environ, "PYTHONPATH": str(unpacked), "CCD_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1"}
     code = "import ccd_cli; print(ccd_cli.__file__)"

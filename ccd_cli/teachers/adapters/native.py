@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Self
@@ -12,10 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from ccd_cli.core.compute import memory_error
-from ccd_cli.core.errors import CcdError, first_line
 from ccd_cli.geometry.depth_map import DepthMap
 from ccd_cli.models.arch import Arch
+from ccd_cli.models.compiling import plain_compile_errors
 from ccd_cli.models.depth_net import DepthNet, fill_sky
 from ccd_cli.models.dpt import resize
 from ccd_cli.teachers.adapters.base import FrozenTeacher, TeacherFacts
@@ -119,15 +119,16 @@ class NativeTeacher(FrozenTeacher):
         """
         self.model.forward_all = torch.compile(self.model.forward_all)  # type: ignore[method-assign]
         side = network_size(self.model.arch, 256, 256, self.resolution or self.model.arch.resolution)[0]
-        try:
+        with plain_compile_errors("Leave --compile out."):
             self.predict(torch.zeros(1, 3, side, side, device=self.device))
-        except Exception as error:  # whatever a compiler raises
-            if memory_error(error) is not None:
-                raise
-            raise CcdError(
-                f"The network cannot be compiled here: {first_line(error)}.", "Leave --compile out."
-            ) from error
         return self
+
+    def compiled(self) -> Self:
+        """Return a teacher of the same weights whose maps torch.compile makes, at its first pass, for that one shape."""
+        other = copy.copy(self)
+        other.model = copy.copy(self.model)
+        other.model.forward_all = torch.compile(self.model.forward_all, dynamic=False)  # type: ignore[method-assign]
+        return other
 
     def predict(self, rgb: Tensor) -> Tensor:
         """RGB [B, 3, H, W] in 0..1 -> map [B, H, W] float32 at the same size.

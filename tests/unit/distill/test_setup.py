@@ -18,7 +18,7 @@ def projection(seed, before):
     teacher = SimpleNamespace(feature_width=student.feature_width + 3)
     run = SimpleNamespace(
         recipe=recipe,
-        compute=SimpleNamespace(device=torch.device("cpu"), precision="fp32"),
+        compute=SimpleNamespace(device=torch.device("cpu"), precision="fp32", world=1),
         ensemble=SimpleNamespace(members=[SimpleNamespace(teacher=teacher)]),
         features=True,
     )

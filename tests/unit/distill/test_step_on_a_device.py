@@ -13,10 +13,10 @@ from ccd_cli.config.common import Noise
 from ccd_cli.config.distill import Loss
 from ccd_cli.core.compute import Compute
 from ccd_cli.data.batch import Batch, StudentViews, TeacherViews
-from ccd_cli.distill.ensemble import Member, TeacherEnsemble
 from ccd_cli.distill.metrics_log import StepMetrics
 from ccd_cli.distill.optimizer import finish_gradients, make_optimizer, snapshot_buffers, update_ema
 from ccd_cli.distill.state import TrainState
+from ccd_cli.distill.teaching.ensemble import Member, TeacherEnsemble
 from ccd_cli.losses.distillation import distillation_loss, whole_batch
 from ccd_cli.models.arch import timm_arch
 from ccd_cli.models.depth_net import DepthNet
@@ -73,7 +73,7 @@ def step(state, teachers, rule, index, device, accumulate=2):
         losses = distillation_loss(state.predict(each.student), labels, each.boxes, rule, whole)
         (losses["loss"] / accumulate).backward()
         metrics.add(losses)
-    norm = finish_gradients(state, 1.0, Compute("cpu", "fp32"))
+    norm = finish_gradients(state, 1.0)
     update_ema(state.ema, state.student, 0.99, 1)
     return norm, metrics
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,9 +14,11 @@ from ccd_cli.config.settings import DistillSettings
 from ccd_cli.core.errors import Interrupted, UsageProblem
 from ccd_cli.core.report import Silent
 from ccd_cli.distill import train
-from ccd_cli.rehearsal.cost import cost_table, dry_run
+from ccd_cli.rehearsal.cost import cost, cost_table, dry_run
 from ccd_cli.rehearsal.profile import PARTS, profile, profile_table
 from ccd_cli.rehearsal.steps import rehearsal, walk
+from ccd_cli.rehearsal.valueless import valueless
+from ccd_cli.teachers.adapters.native import NativeTeacher
 
 SETTINGS = DistillSettings(device="cpu", threads=1)
 
@@ -52,6 +55,56 @@ def test_a_dry_run_counts_a_step_and_writes_nothing(tiny_recipe, tmp_path):
     assert rows[-1]["part"] == "a step"
 
 
+@pytest.mark.parametrize("change", ["checkpointing and EMA", "projection"])
+def test_what_is_counted_without_values_is_what_real_steps_count(tiny_recipe, tmp_path, change):
+    if change == "projection":
+        tiny_recipe["loss"] = {"feature": {"projection": True}}
+        tiny_recipe["teachers"] = tiny_recipe["teachers"][::-1]
+    else:
+        tiny_recipe["student"]["checkpointing"] = True
+        tiny_recipe["loss"] = {"shared": {"normalization": "global"}, "local_global": {"normalization": "none"}}
+    with rehearsal(check_recipe(tiny_recipe, "test"), SETTINGS, tmp_path / "none", Silent()) as (run, state, signals):
+        before = {name: value.clone() for name, value in state.student.state_dict().items()}
+        with valueless(run, state) as (bare, bare_state):
+            bare = cost(bare, bare_state, signals)
+        assert all(torch.equal(before[name], value) for name, value in state.student.state_dict().items())
+        real = cost(run, state, signals)
+    assert (change == "projection") == (
+        real["parameters"]["student"] > sum(p.numel() for p in state.student.parameters())
+    )
+    for name, part in real["parts"].items():
+        close = 0.1 if name in ("loss", "backward") else 0.02  # a loss looks at values, and these are random
+        assert bare["parts"][name]["flops"] == part["flops"]
+        assert bare["parts"][name]["operations"] == pytest.approx(part["operations"], rel=close)
+    for a, b in zip(bare["teachers"], real["teachers"], strict=True):
+        assert a.pop("operations") == pytest.approx(b.pop("operations"), rel=0.02)
+        assert a == b
+    assert bare["memory_bytes"] == pytest.approx(real["memory_bytes"], rel=0.02)
+    assert bare["parameters"] == real["parameters"]
+
+
+def test_a_teacher_that_cannot_be_counted_without_values_is_computed(tiny_recipe, monkeypatch):
+    notes = []
+    report = SimpleNamespace(
+        **{name: lambda *a, **k: None for name in ("warn", "begin", "advance", "end")}, note=notes.append
+    )
+    recipe = check_recipe(tiny_recipe, "test")
+    quick = dry_run(recipe, SETTINGS, report)
+    assert not any("Real steps" in note for note in notes)
+    real = NativeTeacher.predict_with_features
+
+    def looks(self, rgb):
+        made = real(self, rgb)
+        assert made[0].numpy().size
+        return made
+
+    monkeypatch.setattr(NativeTeacher, "predict_with_features", looks)
+    slow = dry_run(recipe, SETTINGS, report)
+    assert any(note.startswith("Real steps are counted") for note in notes)
+    assert slow["parts"]["teacher"]["flops"] == quick["parts"]["teacher"]["flops"]
+
+
+@pytest.mark.slow
 def test_counts_grow_with_the_batch_and_accumulation(tiny_recipe):
     one, two, twice = cost_of(tiny_recipe, batch=2), cost_of(tiny_recipe, batch=4), cost_of(tiny_recipe, accumulate=2)
     for part in ("teacher", "student", "backward"):

@@ -38,6 +38,7 @@ def run_page(**values):
         "tables": {HOSTILE: ROWS},
         "resume": None,
         "scored": "",
+        "meaning": HOSTILE,
         "scores": {},
         "scored_on": [],
         "curves": [],
@@ -56,8 +57,8 @@ def test_every_value_is_escaped_wherever_it_stands(tmp_path):
     path.write_text(run_page(curves=[(HOSTILE, inline(figure))], resume=HOSTILE, scored=HOSTILE), encoding="utf-8")
     page = Page(path)
     assert page.needs_nothing_else() and "pre" not in page.tags and page.tags.count("svg") == 1
-    # title and heading, to resume, name and value, what was scored, curve: axis, legend, caption; table: title, head, cell; text
-    assert page.all_words.count(HOSTILE) == 13
+    # title and heading, to resume, name and value, what was scored and its meaning; curve: axis, legend, caption; table; text
+    assert page.all_words.count(HOSTILE) == 14
     assert "&amp;lt;" not in page.text and "&amp;#" not in page.text, "escaped once"
 
 

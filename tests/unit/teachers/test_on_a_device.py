@@ -8,8 +8,8 @@ import torch
 
 from ccd_cli.config.common import Noise
 from ccd_cli.data.batch import TeacherViews
-from ccd_cli.distill.ensemble import Member, TeacherEnsemble
-from ccd_cli.distill.precomputed import ground_truth
+from ccd_cli.distill.teaching.ensemble import Member, TeacherEnsemble
+from ccd_cli.distill.teaching.precomputed import ground_truth
 from ccd_cli.label.parts import LoadedTeacher
 from ccd_cli.models.arch import timm_arch
 from ccd_cli.models.depth_net import DepthNet

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import cast, get_args
 
@@ -13,12 +14,12 @@ from ccd_cli.config.distill import DistillRecipe
 from ccd_cli.config.label import LabelRecipe
 from ccd_cli.config.load import check_label_recipe, differences
 from ccd_cli.config.yaml_loader import read_yaml
-from ccd_cli.core.compute import Compute
+from ccd_cli.core.compute import EXACT, Compute, computes
 from ccd_cli.core.errors import CcdError, RecipeError, UsageProblem
 from ccd_cli.core.paths import expand_home
 from ccd_cli.core.report import Report
-from ccd_cli.distill.ensemble import Member, TeacherEnsemble, reference_for
-from ccd_cli.distill.precomputed import PrecomputedLabels, ground_truth
+from ccd_cli.distill.teaching.ensemble import Member, TeacherEnsemble, reference_for
+from ccd_cli.distill.teaching.precomputed import PrecomputedLabels, ground_truth
 from ccd_cli.geometry.kinds import Kind
 from ccd_cli.labels.format import Index
 from ccd_cli.labels.shards import ShardReader, read_index
@@ -115,17 +116,19 @@ def load_ensemble(
     compute: Compute,
     report: Report,
 ) -> TeacherEnsemble:
-    """Load the teachers, each tried once, so that one that cannot run fails before the first step."""
+    """Load the teachers, each onto its own device; see `try_out`."""
     members = []
+    batch = None if recipe.compute.teacher_batch == "auto" else recipe.compute.teacher_batch
     for entry, source, fit in zip(recipe.teachers, found, fits, strict=True):
+        its = own_compute(entry, compute)
         teacher: Teacher
         if isinstance(source, PrecomputedLabels):
             teacher = source
         else:
             report.note(f"Loading teacher {source.name} ({source.kind}, {source.license})")
-            teacher = load_teacher(source, None, compute.device, compute.precision, entry.resolution)
-            teacher.predict(torch.zeros(1, 3, recipe.crops.size, recipe.crops.size, device=compute.device))
-        members.append(Member(teacher, entry.weight, fit, entry.noise, _errors(entry, compute, report)))
+            teacher = load_teacher(source, None, its.device, its.precision, entry.resolution)
+        errors = _errors(entry, its, report)
+        members.append(Member(teacher, entry.weight, fit, entry.noise, errors, entry.device, batch))
     masks = recipe.masks
     return TeacherEnsemble(
         members,
@@ -135,6 +138,42 @@ def load_ensemble(
         recipe.seed,
         recipe.loss.local_global.unit == "region",
     )
+
+
+def own_compute(entry: TeacherEntry, compute: Compute) -> Compute:
+    """Return where a teacher runs and how: as the student does, or on its own device, in fp32 where that lacks the precision."""
+    if entry.device is None:
+        return compute
+    kind = entry.device.partition(":")[0]
+    return replace(
+        compute, place=entry.device, precision=compute.precision if computes(kind, compute.precision) else EXACT
+    )
+
+
+def check_devices(recipe: DistillRecipe, compute: Compute) -> None:
+    """Raise UsageProblem for a teacher's device that is not there, or that all processes would fill."""
+    for i, entry in enumerate(recipe.teachers):
+        if entry.device is None or entry.device == "cpu":
+            continue
+        device = torch.device(entry.device)
+        if device.type == "cuda":
+            count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+            here, what = (device.index or 0) < count, f"this machine shows {count} CUDA devices"
+        else:
+            here, what = torch.backends.mps.is_available(), "not available here"
+        if not here:
+            raise UsageProblem(f"teachers.{i}.device {entry.device}: {what}.", "Take another, or leave the key out.")
+        if compute.world > 1:
+            raise UsageProblem(
+                f"teachers.{i}.device {entry.device}: the teachers of all {compute.world} processes would fill that one device.",
+                "Leave the key out, so that each process keeps its own, or use cpu.",
+            )
+
+
+def try_out(ensemble: TeacherEnsemble, size: int, compute: Compute) -> None:
+    """Ask every network once for a view of `size` pixels, so that one that cannot run fails before the first step."""
+    for passes in ensemble.passes:
+        passes.predict(torch.zeros(1, 3, size, size, device=compute.device))
 
 
 def _find_errors(entry: TeacherEntry) -> ModelRef | None:

@@ -12,9 +12,10 @@ from torch import Tensor
 from ccd_cli.config.common import Noise
 from ccd_cli.core.errors import TeacherError
 from ccd_cli.core.seeding import Draw, step_seed
-from ccd_cli.data.batch import Batch, TeacherViews, network_input
+from ccd_cli.data.batch import Batch, TeacherViews
 from ccd_cli.data.corruptions import corrupt_labels, replace_wrong, rescale
-from ccd_cli.distill.precomputed import PrecomputedLabels
+from ccd_cli.distill.teaching.passes import Passes
+from ccd_cli.distill.teaching.precomputed import PrecomputedLabels
 from ccd_cli.losses.disparity import fit_affine_depth, to_disparity
 from ccd_cli.losses.distillation import LabelMaps, Labels
 from ccd_cli.losses.masks import flat_maps, saturated_mask
@@ -45,7 +46,7 @@ class ViewLabels:
 class Member:
     """A loaded teacher, its weight, for affine depth the index of the teacher it is fitted to, and noise for its labels.
 
-    `errors` is the network whose errors `noise.errors_of` puts there.
+    `errors` is the network whose errors `noise.errors_of` puts there. `device` and `batch`: see `Passes`.
     """
 
     teacher: Teacher
@@ -53,6 +54,8 @@ class Member:
     fit_to: int | None = None
     noise: Noise = field(default_factory=Noise)
     errors: Teacher | None = None
+    device: str | None = None
+    batch: int | None = None
 
 
 def reference_for(kinds: Sequence[str], index: int, names: Sequence[str], fit_to: str | None) -> int | None:
@@ -91,6 +94,12 @@ class TeacherEnsemble:
         `region_unit` divides labels of patches by the deviation of their region's.
         """
         self.members, self.mixing, self.region_unit = list(members), mixing, region_unit
+        self._passes = [Passes(member.teacher, member.device, member.batch) for member in members]
+        self._errors = {
+            i: Passes(member.errors, member.device, member.batch)
+            for i, member in enumerate(members)
+            if member.errors is not None
+        }
         self.saturated_fraction, self.drop_flat, self.seed = saturated_fraction, drop_flat, seed
         weights = np.array([member.weight for member in self.members], np.float64)
         self.fractions = weights / weights.sum()
@@ -100,6 +109,12 @@ class TeacherEnsemble:
         """Return all that labels come from: the teachers, then networks whose errors they get; for licenses and hashes."""
         errors = [member.errors for member in self.members if member.errors is not None]
         return [*(member.teacher for member in self.members), *{net.name: net for net in errors}.values()]
+
+    @property
+    def passes(self) -> list[Passes]:
+        """Return what asks the networks; for trials before the first step."""
+        every = [*self._passes, *self._errors.values()]
+        return [each for each in every if not isinstance(each.teacher, PrecomputedLabels)]
 
     def draw(self, step: int) -> int:
         """Return the index of the teacher of a step, by weight, or AVERAGE when labels are means of all."""
@@ -118,7 +133,7 @@ class TeacherEnsemble:
         """Label a batch with teacher `index` or AVERAGE; see `label_views`. `features`: those of the shared views."""
         images, patches = batch.boxes.shape[:2]
         made = self.label_views(
-            None if batch.teacher is None else network_input(batch.teacher.stack()),
+            None if batch.teacher is None else batch.teacher.stack(),
             index,
             images if features else 0,
             {teacher: maps.stack() for teacher, maps in batch.precomputed.items()},
@@ -143,7 +158,7 @@ class TeacherEnsemble:
         noise_seed: int = 0,
         regions: int = 0,
     ) -> ViewLabels:
-        """Label views [N,3,H,W] in 0..1 with teacher `index`, or with the mean of all of them for AVERAGE.
+        """Label views [N,3,H,W], uint8 or in 0..1, with teacher `index`, or with the mean of all of them for AVERAGE.
 
         The primary teacher's features of the first `feature_views` views come along; they cost nothing where the primary
         teacher labels, else one encoder pass over those views. precomputed holds the maps [N,H,W] of the teachers (by
@@ -167,7 +182,7 @@ class TeacherEnsemble:
             )
             name = self.members[index].teacher.name
             if feature_views and index != 0 and views is not None:
-                tokens = self.members[0].teacher.features(views[:feature_views])
+                tokens = self._passes[0].features(views[:feature_views])
         if self.drop_flat:
             valid = valid & ~flat_maps(raw, valid)[:, None, None]
         _, median, mad = normalize_map(raw, valid)
@@ -192,9 +207,10 @@ class TeacherEnsemble:
         if member.fit_to is not None:
             label, kind = fit_affine_depth(label, self._ask(member.fit_to, views, 0, precomputed)[0]), "depth"
         values, valid = to_disparity(label, kind)
-        if member.errors is not None:
+        if index in self._errors:
             assert views is not None, "the errors of a network need views"
-            values = replace_wrong(values, valid, member.errors.predict(views).to(values), member.noise.errors_over)
+            wrong = self._errors[index].predict(views).to(values)
+            values = replace_wrong(values, valid, wrong, member.noise.errors_over)
         values = corrupt_labels(values, valid, noise_seed + index, member.noise.outliers, member.noise.blur)
         if self.saturated_fraction is not None:
             valid = saturated_mask(values, valid, self.saturated_fraction, far_limit=kind != "disparity")
@@ -210,10 +226,7 @@ class TeacherEnsemble:
                 raise TeacherError(f"The maps of the teacher `{teacher.name}` are not known for these images.")
             return precomputed[index], None
         assert views is not None, "a network needs views"
-        if not feature_views:
-            return teacher.predict(views), None
-        label, tokens = teacher.predict_with_features(views)
-        return label, None if tokens is None else tokens[:feature_views]
+        return self._passes[index].predict_with_features(views, feature_views)
 
 
 def _average(maps: list[Tensor], valid: list[Tensor], fractions: np.ndarray) -> tuple[Tensor, Tensor]:

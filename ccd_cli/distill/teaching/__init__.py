@@ -1,0 +1,1 @@
+"""Teachers beside the student: found, loaded, asked in passes that fit their device, and drawn step by step as labels."""
