@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ccd_cli.analyze.estimate import column, estimate
 from ccd_cli.analyze.labels import Label
-from ccd_cli.analyze.noise import Scheme
+from ccd_cli.analyze.noise import BY_RANGE, Scheme
 from ccd_cli.benchmarks import Sample
 from ccd_cli.losses.contexts import MIN_PIXELS
 from ccd_cli.losses.normalize import statistics
@@ -29,13 +29,6 @@ JUDGED = 0.2
 AS_IS, GROSS = "as it is", "gross errors only"
 LABELS = (AS_IS, GROSS)
 """The label: the model's map, or the ground truth with the model's errors over the threshold alone."""
-SCHEMES = (
-    Scheme("global"),
-    Scheme("hybrid", "range"),
-    Scheme("local", "range"),
-    Scheme("none"),
-    Scheme("none", unit=True),
-)
 MAX_PIXELS = 65_536
 """Valid pixels that losses are computed on, about: more are subsampled by an integer stride."""
 
@@ -87,7 +80,7 @@ def summarize(images: Sequence[Row]) -> list[Row]:
     for row in images:
         key = (row["model"], row["label"], row["threshold"], row["normalization"], row["unit_scale"])
         groups.setdefault(key, []).append(row)
-    order = {(s.normalization, s.unit): i for i, s in enumerate(SCHEMES)}
+    order = {(s.normalization, s.unit): i for i, s in enumerate(BY_RANGE)}
     models = list(dict.fromkeys(row["model"] for row in images))
     made = []
     for key in sorted(groups, key=lambda k: (models.index(k[0]), LABELS.index(k[1]), k[2], order[k[3:]])):
@@ -117,7 +110,7 @@ def _landed(true: Any, labels: Any, known: Any, device: torch.device) -> dict[Sc
     label = torch.from_numpy(labels.astype(np.float32)).to(device)
     scale = statistics(student, valid)[2]
     valid, label = valid.expand_as(label).contiguous(), label / scale
-    return {scheme: _pull(scheme, (student / scale).expand_as(label), label, valid) for scheme in SCHEMES}
+    return {scheme: _pull(scheme, (student / scale).expand_as(label), label, valid) for scheme in BY_RANGE}
 
 
 def _pull(scheme: Scheme, student: Tensor, label: Tensor, valid: Tensor) -> tuple[Any, Any]:

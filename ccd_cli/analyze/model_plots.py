@@ -11,7 +11,8 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from ccd_cli.analyze.landing import AS_IS, GROSS, LABELS, SCHEMES, THRESHOLDS
+from ccd_cli.analyze.landing import AS_IS, GROSS, LABELS, THRESHOLDS
+from ccd_cli.analyze.noise import BY_RANGE
 from ccd_cli.analyze.plots import COLORS, DPI, STYLE
 from ccd_cli.reports.plotting import literal, save, subplots
 
@@ -32,7 +33,7 @@ def plot_landing(rows: Sequence[Row], path: Path) -> None:
         figure, axes = subplots(2, len(models), figsize=size, sharey=True, squeeze=False, layout="constrained")
         for line, label in zip(axes, LABELS, strict=True):
             for cell, model in zip(line, models, strict=True):
-                for i, scheme in enumerate(SCHEMES):
+                for i, scheme in enumerate(BY_RANGE):
                     found = [cells.get((model, label, t, scheme.normalization, scheme.unit)) for t in THRESHOLDS]
                     height, errors = _heights(found, "loss_on_clean")
                     color, hatch = COLORS[scheme.normalization], "//" if scheme.unit else None
@@ -86,7 +87,7 @@ def plot_second(rows: Sequence[Row], images: Sequence[Row], path: Path) -> None:
     with mpl.rc_context(STYLE):
         figure, (left, right) = subplots(1, 2, figsize=(16, 8), layout="constrained")
         groups, most = [], 0
-        for row, color in zip(rows, DOTS, strict=False):
+        for row, color in zip(rows[: len(DOTS)], DOTS[: len(rows)], strict=True):
             mine = [each for each in images if (each["model"], each["other"]) == (row["model"], row["other"])]
             values = [v for each in mine if (v := each["correlation"]) is not None and math.isfinite(v)]
             name = f"{row['model']}, {row['other']}"
@@ -152,7 +153,7 @@ def _against(
     low, high = 0.8 * every.min(), 1.25 * every.max()
     cell.fill_between([low, high], [low, high], low, color="#0072B2", alpha=0.08, linewidth=0)
     cell.plot([low, high], [low, high], color="#595959", linewidth=1.2)
-    for (name, x, y), color in zip(groups, DOTS, strict=False):
+    for (name, x, y), color in zip(groups[: len(DOTS)], DOTS[: len(groups)], strict=True):
         dots = {"s": 90, "color": color, "edgecolor": "white", "zorder": 3, "alpha": 1.0 if len(groups) == 1 else 0.8}
         cell.scatter(np.maximum(x, 1e-6), np.maximum(y, 1e-6), label=literal(name, 50), **dots)
     cell.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high), aspect="equal")

@@ -77,6 +77,8 @@ SCHEMES: tuple[Scheme, ...] = (
     Scheme("none"),
     Scheme("none", unit=True),
 )
+BY_RANGE: tuple[Scheme, ...] = tuple(scheme for scheme in SCHEMES if scheme.contexts in (None, "range"))
+"""Those with the paper's family of contexts alone."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.colors import to_rgb
 from matplotlib.ticker import MaxNLocator
 
-from ccd_cli.analyze.noise import SCHEMES, Example, Scheme
+from ccd_cli.analyze.noise import BY_RANGE, SCHEMES, Example, Scheme
 from ccd_cli.media.colorize import colorize
 from ccd_cli.reports.plotting import literal, save, subplots
 
@@ -21,13 +21,6 @@ COLORS = {"global": "#D55E00", "hybrid": "#0072B2", "local": "#009E73", "none": 
 """Okabe and Ito's palette."""
 SHADES = {"range": 1.0, "quantile": 0.7, "grid": 0.45, None: 1.0}
 NAMES = {"outliers": "outliers in {:g} %", "affine": "wrong affine in {:g} %", "blur": "blurred edges, {:g} %"}
-SHOWN = (
-    Scheme("global"),
-    Scheme("hybrid", "range"),
-    Scheme("local", "range"),
-    Scheme("none"),
-    Scheme("none", unit=True),
-)
 EXAMPLES = (("outliers", 0.2, "outliers, 20 %"), ("blur", 0.03, "blurred edges"), ("jitter", 20.0, "scale jitter"))
 MAX_LOSS = 1.0  # MADs at the end of the color map of losses
 DPI = 100
@@ -88,7 +81,7 @@ def plot_example(examples: Mapping[Any, Example], name: str, path: Path) -> None
     with mpl.rc_context({**STYLE, "font.size": 13, "axes.titlesize": 14}):
         height, width = next(iter(examples.values())).label.shape
         size = (16, 1.0 + len(EXAMPLES) * (0.35 + 2.3 * height / width))
-        figure, axes = subplots(len(EXAMPLES), 1 + len(SHOWN), figsize=size, squeeze=False, layout="constrained")
+        figure, axes = subplots(len(EXAMPLES), 1 + len(BY_RANGE), figsize=size, squeeze=False, layout="constrained")
         painted = None
         for line, (kind, amount, title) in zip(axes, EXAMPLES, strict=True):
             for cell in line:
@@ -100,13 +93,13 @@ def plot_example(examples: Mapping[Any, Example], name: str, path: Path) -> None
                 continue
             line[0].imshow(colorize(made.label, made.mask, "disparity"))
             clean = made.mask & ~made.noisy
-            for cell, scheme in zip(line[1:], SHOWN, strict=True):
+            for cell, scheme in zip(line[1:], BY_RANGE, strict=True):
                 loss = np.where(clean, made.losses[scheme], np.nan)
                 cell.set_facecolor("#9a9a9a")
                 painted = cell.imshow(np.ma.masked_invalid(loss), cmap="viridis", vmin=0, vmax=MAX_LOSS)
                 cell.set_xlabel(f"clean: {np.nanmean(loss):.3f}" if clean.any() else "all corrupted")
         axes[0, 0].set_title("label")
-        for cell, scheme in zip(axes[0, 1:], SHOWN, strict=True):
+        for cell, scheme in zip(axes[0, 1:], BY_RANGE, strict=True):
             cell.set_title(_title(scheme))
         if painted is not None:
             bar = figure.colorbar(painted, ax=axes, shrink=0.9, extend="max", aspect=30, pad=0.015)

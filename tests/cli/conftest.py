@@ -1,5 +1,8 @@
 """A tiny set of photos with depth and `ccd eval` on it; a tiny random network and `ccd predict` with it."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -34,3 +37,28 @@ def model(tmp_path_factory) -> str:
 @pytest.fixture
 def predict(ccd_here, model):
     return lambda *args, **kw: ccd_here("predict", *map(str, args), "--model", model, "--threads", "1", **kw)
+
+
+@pytest.fixture
+def begin(tmp_path):
+    """Return a function that starts the real command in the test's folder, both outputs in one; no process is left."""
+    started = []
+
+    def start(*args, **options):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "ccd_cli", *map(str, args)],
+            cwd=tmp_path,
+            env={**os.environ, "CCD_HOME": str(tmp_path / "home"), "NO_COLOR": "1", "COLUMNS": "200"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            **options,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()

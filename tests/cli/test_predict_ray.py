@@ -9,8 +9,6 @@ import importlib.util
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
@@ -34,42 +32,15 @@ def inputs(tmp_path):
 
 
 @pytest.fixture
-def begin(tmp_path, model):
-    """Return a function that starts the real command on the inputs, in a process group of its own, and leave no process."""
-    started = []
+def begin_predict(begin, model):
+    """Return a function that starts `ccd predict` on the inputs, in a process group of its own."""
+    usual = ("--device", "cpu", "--threads", "1", "--resolution", "320", "--save", "color,npy,png16")
 
     def start(*args, ray=True):
-        command = [
-            sys.executable,
-            "-m",
-            "ccd_cli",
-            "predict",
-            "in",
-            "--model",
-            model,
-            "--device",
-            "cpu",
-            "--threads",
-            "1",
-        ]
-        command += ["--resolution", "320", "--save", "color,npy,png16", *args]
-        process = subprocess.Popen(
-            [*command, *(("--engine", "ray", "--workers", "2") if ray else ())],
-            cwd=tmp_path,
-            env={**os.environ, "CCD_HOME": str(tmp_path / "home"), "NO_COLOR": "1", "COLUMNS": "200"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-        started.append(process)
-        return process
+        engine = ("--engine", "ray", "--workers", "2") if ray else ()
+        return begin("predict", "in", "--model", model, *usual, *args, *engine, start_new_session=True)
 
-    yield start
-    for process in started:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
+    return start
 
 
 def kill_the_worker_of(name: str) -> bool:
@@ -91,11 +62,11 @@ def kill_the_worker_of(name: str) -> bool:
 
 
 @on_a_cluster
-def test_killed_workers_change_nothing(begin, inputs, tmp_path):
-    whole = begin("--out", "whole", ray=False)
+def test_killed_workers_change_nothing(begin_predict, inputs, tmp_path):
+    whole = begin_predict("--out", "whole", ray=False)
     said = whole.communicate(timeout=240)[0]
     assert whole.returncode == 1 and "7 done, 0 skipped, 1 failed" in said, said
-    process = begin("--out", "ray", "--json")
+    process = begin_predict("--out", "ray", "--json")
     wait_for(process, tmp_path / "ray/.clip.json.parts")
     assert kill_the_worker_of("clip"), "nothing was killed in the middle"
     said = process.communicate(timeout=240)[0]
@@ -114,8 +85,8 @@ def test_killed_workers_change_nothing(begin, inputs, tmp_path):
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
 )
-def test_stopped_it_leaves_whole_results_and_one_process_goes_on(begin, inputs, tmp_path, number, code):
-    process = begin("--out", "ray")
+def test_stopped_it_leaves_whole_results_and_one_process_goes_on(begin_predict, inputs, tmp_path, number, code):
+    process = begin_predict("--out", "ray")
     wait_for(process, tmp_path / "ray/02.json")
     os.killpg(process.pid, number)  # as a terminal does
     said = process.communicate(timeout=60)[0]
@@ -124,18 +95,18 @@ def test_stopped_it_leaves_whole_results_and_one_process_goes_on(begin, inputs, 
     assert gone(), traces()
     there = {path: path.stat().st_mtime_ns for path in (tmp_path / "ray").glob("*.json")}
     assert 1 <= len(there) < 8
-    again = begin("--out", "ray", ray=False)
+    again = begin_predict("--out", "ray", ray=False)
     said = again.communicate(timeout=240)[0]
     assert again.returncode == 1 and f"{7 - len(there)} done, {len(there)} skipped, 1 failed" in said, said
     assert all(path.stat().st_mtime_ns == then for path, then in there.items())
-    whole = begin("--out", "whole", ray=False)
+    whole = begin_predict("--out", "whole", ray=False)
     whole.communicate(timeout=240)
     assert tree(tmp_path / "ray") == tree(tmp_path / "whole"), "half of a file would differ"
 
 
 @on_a_cluster
-def test_an_image_that_kills_every_worker_fails_and_the_others_are_done(begin, inputs, tmp_path):
-    process = begin("--out", "ray")
+def test_an_image_that_kills_every_worker_fails_and_the_others_are_done(begin_predict, inputs, tmp_path):
+    process = begin_predict("--out", "ray")
     killed, deadline = 0, time.monotonic() + 240
     while process.poll() is None and time.monotonic() < deadline:
         if killed or (tmp_path / "ray/01.json").exists():  # something is done
@@ -150,13 +121,13 @@ def test_an_image_that_kills_every_worker_fails_and_the_others_are_done(begin, i
 
 @on_a_cluster
 @pytest.mark.slow
-def test_several_models_and_batches_in_turn(begin, inputs, make_teacher, tmp_path):
+def test_several_models_and_batches_in_turn(begin_predict, inputs, make_teacher, tmp_path):
     damaged, clip = tmp_path / "in/03.png", tmp_path / "in/clip.mp4"
     damaged.unlink()
     clip.unlink()
     more = ("--model", str(make_teacher("second", 2)), "--save", "side,npy", "--batch", "3")
     for out, ray in (("whole", False), ("ray", True)):
-        process = begin("--out", out, *more, ray=ray)
+        process = begin_predict("--out", out, *more, ray=ray)
         said = process.communicate(timeout=240)[0]
         assert process.returncode == 0, said
     assert tree(tmp_path / "ray") == tree(tmp_path / "whole")

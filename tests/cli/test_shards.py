@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -29,30 +26,6 @@ def tree(folder: Path) -> dict[str, bytes]:
     """Every file below a folder, without locks."""
     paths = (p for p in folder.rglob("*") if p.is_file() and not p.name.startswith(".lock"))
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in paths}
-
-
-@pytest.fixture
-def begin(tmp_path):
-    """Return a function that starts the real command, and leave no process."""
-    started = []
-
-    def start(*args):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "ccd_cli", *map(str, args)],
-            cwd=tmp_path,
-            env={**os.environ, "CCD_HOME": str(tmp_path / "home"), "NO_COLOR": "1", "COLUMNS": "200"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
 
 
 @pytest.mark.parametrize("text", WRONG[:5])
