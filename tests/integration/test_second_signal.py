@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +18,12 @@ from PIL import Image
 from tests.tiny_labels import recipe_values
 
 SIDE = "4096"  # the tiny network's pass takes half a minute at it
+IN_THE_PASS = 1.3e9  # bytes: libraries take 0.8e9, the pass three times as much
+
+
+def resident(process: subprocess.Popen[str]) -> int:
+    """Return the bytes of memory that a process holds."""
+    return int(Path(f"/proc/{process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 @pytest.fixture
@@ -72,8 +79,11 @@ def test_a_second_signal_ends_it_in_a_long_pass(commands, tmp_path, command, num
     while line not in seen and (more := process.stderr.readline()):
         seen += more
     assert line in seen
-    time.sleep(8)
+    latest = time.monotonic() + 120
+    while process.poll() is None and resident(process) < IN_THE_PASS and time.monotonic() < latest:
+        time.sleep(0.2)
     assert process.poll() is None, seen + process.stderr.read()
+    assert resident(process) >= IN_THE_PASS, "the pass has begun"
     process.send_signal(numbers[0])
     time.sleep(2)
     assert process.poll() is None, "the first signal waits for the work at hand"
