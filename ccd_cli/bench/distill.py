@@ -28,7 +28,8 @@ from ccd_cli.core.signals import Signals
 from ccd_cli.data.batch import collate
 from ccd_cli.distill.optimizer import finish_gradients, optimizer_step
 from ccd_cli.distill.state import Run, TrainState
-from ccd_cli.distill.teaching.ensemble import Member, TeacherEnsemble
+from ccd_cli.distill.teaching.ensemble import TeacherEnsemble
+from ccd_cli.distill.teaching.members import Member
 from ccd_cli.distill.train import PARTS
 from ccd_cli.rehearsal.cost import count_step
 from ccd_cli.rehearsal.profile import Clock

@@ -7,13 +7,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-Positive = Annotated[float, Field(gt=0.0)]
-Weight = Annotated[float, Field(ge=0.0)]
-Count = Annotated[int, Field(ge=1)]
-
+from ccd_cli.config.pairs import Pairs
+from ccd_cli.config.section import Count, Fraction, Positive, Section, Weight
 
 RENAMED = {
     "saturated_share": "saturated_fraction",
@@ -24,22 +21,9 @@ RENAMED = {
 }
 """Keys of earlier versions and what they are called now; a recipe that has one is refused with the new name."""
 GROUND_TRUTH = "ground-truth"
-"""The teacher that is no network: the exact depth of rendered scenes."""
+"""The teacher that is no network: the exact depth of rendered scenes, and what was measured of one's own pairs."""
 HELD_OUT = 2**40
 """Scene seeds from here on are reserved for evaluation."""
-
-
-class Section(BaseModel):
-    """A group of recipe keys: unknown keys are errors and values are never converted silently."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        strict=True,
-        frozen=True,
-        use_attribute_docstrings=True,
-        allow_inf_nan=False,
-        validate_default=True,
-    )
 
 
 Family = Literal["mixed", "room", "ground", "table", "close", "yard", "varied"]
@@ -64,13 +48,16 @@ class Scenes(Section):
 
 
 class Images(Section):
-    """Unlabeled images. `images: DIR` is short for `images: {paths: [DIR]}`."""
+    """The images: unlabeled, generated scenes, pairs with ground truth. `images: DIR` is short for `images: {paths: [DIR]}`."""
 
-    paths: list[str] = []
+    paths: list[str] = Field(default=[])
     """Folders (searched recursively), globs, single files or `.txt` lists, relative to the current folder;
     `builtin:photos` are the example images that ship with ccd."""
     scenes: Scenes | None = None
     """Synthetic scenes in addition to the images, or instead of them."""
+    pairs: Pairs | None = None
+    """Images with ground truth, which the teacher `ground-truth` gives: one's own RGB-D, LiDAR or stereo (see
+    `docs/fine-tuning.md`)."""
     max_skipped: Fraction = 0.01
     """Largest fraction of unreadable images before the run stops; they are listed in `skipped.jsonl` either way."""
     workers: Annotated[int, Field(ge=0)] = 0
@@ -115,6 +102,8 @@ class Noise(Section):
     Normalized losses are invariant to it: only normalization `none` and the anchor are affected."""
     shift_jitter: Weight = 0.0
     """Inconsistent shift between labels: U(-x, x) is added to each one at unit scale, in mean absolute deviations."""
+    missing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Fraction of the pixels of every label that are unknown, drawn anew for each: 0.99 leaves as much as a sparse sensor does."""
     errors_of: str | None = None
     """The errors of a real network instead of invented ones: where this model's map of the same view, fitted to the label by
     scale and shift, is wrong, the label is its map. They are the same whenever the view is the same."""
@@ -124,12 +113,35 @@ class Noise(Section):
     """With `errors_of`: that model's input resolution in pixels; default: the size of the crop."""
 
 
+class Fill(Section):
+    """A network that fills the holes of ground truth with its map of each crop, fitted to what was measured there. `fill: NAME` is
+    short for `{model: NAME}`."""
+
+    model: str
+    """A catalog name, a run folder or a checkpoint file."""
+    arch: str | None = None
+    """Architecture of a checkpoint file that cannot be identified by its keys."""
+    resolution: Annotated[int, Field(ge=14)] | None = None
+    """Input resolution in pixels, rounded to a multiple of its patch size; default: the size of the crop."""
+    weight: Fraction = 1.0
+    """Weight of a filled pixel in the losses; a measured one has 1."""
+    min_points: Annotated[int, Field(ge=16)] = 50
+    """Fewest measured pixels of a crop for a fit; a crop with fewer stays as it was measured."""
+    max_error: Positive = 0.2
+    """Largest median of |fitted / measured - 1| for a fit to be used; a crop above it stays as it was measured."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, value: Any) -> Any:
+        return {"model": value} if isinstance(value, str) else value
+
+
 class TeacherEntry(Section):
     """One teacher; a bare name is short for `{model: NAME}`."""
 
     model: str
     """A catalog name, a run folder written by `ccd distill`, a checkpoint file, or `ground-truth`: the exact depth of
-    synthetic scenes, with which the built-in teachers were trained."""
+    synthetic scenes, with which the built-in teachers were trained, or what was measured of `images.pairs`."""
     weight: Weight = 1.0
     """Probability of being drawn for a step (`select`), or weight in the mean (`average`); normalized over the teachers."""
     arch: str | None = None
@@ -142,6 +154,11 @@ class TeacherEntry(Section):
     fit_to: str | None = None
     """For an affine-invariant depth teacher: the `model` of the depth or metric teacher whose prediction sets scale and shift
     on each crop; default: the first such teacher of the recipe."""
+    fill: Fill | None = None
+    """For `ground-truth`: a network that fills its holes. What was measured always wins."""
+    full_weight_to: Positive | None = None
+    """For `ground-truth`: depth in meters up to which a pixel counts fully; beyond, its weight is (this / depth)^2. The error of
+    stereo in proportion to depth grows with depth."""
     noise: Noise = Noise()
     """Synthetic noise on its labels, for experiments; determined by the recipe's seed and the step. Default: none."""
 

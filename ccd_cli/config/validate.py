@@ -14,8 +14,9 @@ def contradictions(recipe: DistillRecipe) -> list[tuple[str, str]]:
     if recipe.labels is not None:
         found += _beside_labels(recipe)
     else:
-        if not recipe.images.paths and recipe.images.scenes is None:
-            found.append(("images", "needs `paths`, `scenes` or both (or use `labels`)"))
+        images = recipe.images
+        if not images.paths and images.scenes is None and images.pairs is None:
+            found.append(("images", "needs `paths`, `scenes` or `pairs` (or use `labels`)"))
         if not recipe.teachers:
             found.append(("teachers", "is required: the models that label the images (or use `labels`)"))
         elif sum(teacher.weight for teacher in recipe.teachers) <= 0:
@@ -23,7 +24,13 @@ def contradictions(recipe: DistillRecipe) -> list[tuple[str, str]]:
     if recipe.eval.pairs is not None and recipe.eval.scenes:
         found.append(("eval.scenes", "is not used with eval.pairs"))
     if recipe.images.paths and any(teacher.model == GROUND_TRUTH for teacher in recipe.teachers):
-        found.append(("teachers", f"`{GROUND_TRUTH}` is available for synthetic scenes only: remove images.paths"))
+        found.append(
+            (
+                "teachers",
+                f"`{GROUND_TRUTH}` is available for `images.pairs` and `images.scenes` only: remove images.paths",
+            )
+        )
+    found += _beside_pairs(recipe)
     student, crops, loss = recipe.student, recipe.crops, recipe.loss
     if (student.arch == "timm") != (student.encoder is not None):
         found.append(("student.encoder", "is required with `arch: timm`, and only allowed there"))
@@ -57,13 +64,39 @@ def contradictions(recipe: DistillRecipe) -> list[tuple[str, str]]:
             found.append((f"teachers.{i}.model", f"'{teacher.model}' is listed twice"))
         if teacher.fit_to is not None and (teacher.fit_to == teacher.model or teacher.fit_to not in names):
             found.append((f"teachers.{i}.fit_to", f"'{teacher.fit_to}' is not another teacher of this recipe"))
-        if teacher.model == GROUND_TRUTH and teacher.device is not None:
+        if teacher.model != GROUND_TRUTH:
+            found += [
+                (f"teachers.{i}.{key}", f"is for `{GROUND_TRUTH}`")
+                for key in ("fill", "full_weight_to")
+                if getattr(teacher, key) is not None
+            ]
+        elif teacher.device is not None and teacher.fill is None:
             found.append((f"teachers.{i}.device", f"`{GROUND_TRUTH}` is no network: it runs nowhere"))
         if teacher.noise.errors_of is None and (teacher.noise.errors_over or teacher.noise.errors_resolution):
             found.append((f"teachers.{i}.noise", "`errors_over` and `errors_resolution` need `errors_of`"))
         for key in ("scale_jitter", "shift_jitter"):
             if recipe.mixing != "select" and getattr(teacher.noise, key):
                 found.append((f"teachers.{i}.noise.{key}", f"has no effect with `mixing: {recipe.mixing}`"))
+        weighted = teacher.full_weight_to is not None or (teacher.fill is not None and teacher.fill.weight < 1)
+        if weighted and loss.drop_worst:
+            found.append(("loss.drop_worst", "does not go with pixels of different weights"))
+        if recipe.mixing != "select" and (teacher.fill is not None or teacher.full_weight_to is not None):
+            found.append((f"teachers.{i}", f"`fill` and `full_weight_to` need `mixing: select`, not {recipe.mixing}"))
+    return found
+
+
+def _beside_pairs(recipe: DistillRecipe) -> list[tuple[str, str]]:
+    """Return what contradicts images with ground truth."""
+    pairs = recipe.images.pairs
+    if pairs is None or recipe.labels is not None:
+        return []
+    found = []
+    if not any(teacher.model == GROUND_TRUTH for teacher in recipe.teachers):
+        found.append(("images.pairs", f"are learned from by the teacher `{GROUND_TRUTH}`, which the recipe lacks"))
+    if recipe.eval.scenes:
+        found.append(("eval.scenes", "is not used with images.pairs, a part of which validates (`validation`)"))
+    if recipe.eval.pairs is not None and "validation" in pairs.model_fields_set:
+        found.append(("images.pairs.validation", "is not used with eval.pairs, which validate"))
     return found
 
 
@@ -85,6 +118,15 @@ def _kind_of(recipe: DistillRecipe) -> list[tuple[str, str]]:
         return found
     if not loss.depth.weight:
         found.append(("loss.depth.weight", f"must be above 0 for `kind: {student.kind}`: no other term fixes its unit"))
+    for key, context in (("shared", loss.shared), ("local_global", loss.local_global)):
+        if context.weight and context.normalization == "none":
+            found.append(
+                (f"loss.{key}.normalization", f"`none` is for disparity: `kind: {student.kind}` has a unit of its own")
+            )
+    if recipe.mixing != "select":
+        found.append(("mixing", f"`{recipe.mixing}` gives maps without a unit, and `kind: {student.kind}` learns one"))
+    if recipe.labels is not None and student.canonical_focal is not None:
+        found.append(("student.canonical_focal", "needs live images: `labels` do not hold focal lengths"))
     if loss.anchor.weight:
         found.append(("loss.anchor.weight", f"is for disparity: `kind: {student.kind}` has a unit of its own"))
     return found
@@ -93,8 +135,8 @@ def _kind_of(recipe: DistillRecipe) -> list[tuple[str, str]]:
 def _beside_labels(recipe: DistillRecipe) -> list[tuple[str, str]]:
     """Return what has no effect with precomputed labels."""
     found = []
-    if recipe.images.paths or recipe.images.scenes is not None:
-        found.append(("images", "`paths` and `scenes` are not used with `labels`, which contain their images"))
+    if recipe.images.paths or recipe.images.scenes is not None or recipe.images.pairs is not None:
+        found.append(("images", "`paths`, `scenes` and `pairs` are not used with `labels`, which contain their images"))
     if recipe.crops.region != "shared":
         found.append(("crops.region", "precomputed labels need `shared` crops"))
     if recipe.teachers and sum(teacher.weight for teacher in recipe.teachers) <= 0:
@@ -104,9 +146,7 @@ def _beside_labels(recipe: DistillRecipe) -> list[tuple[str, str]]:
     if recipe.compute.compile in ("teachers", "both"):
         found.append(("compute.compile", f"`{recipe.compute.compile}` needs live teachers, and there are `labels`"))
     for i, teacher in enumerate(recipe.teachers):
-        if teacher.model == GROUND_TRUTH:
-            found.append((f"teachers.{i}.model", f"`{GROUND_TRUTH}` is available for synthetic scenes only"))
-        for key in ("arch", "resolution", "device"):
+        for key in ("arch", "resolution", "device", "fill"):
             if getattr(teacher, key) is not None:
                 found.append((f"teachers.{i}.{key}", "is fixed by the precomputed labels"))
         if teacher.noise.errors_of is not None:

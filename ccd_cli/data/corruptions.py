@@ -99,6 +99,14 @@ def corrupt_labels(values: Tensor, valid: Tensor, seed: int, outliers: float = 0
     return torch.from_numpy(maps).to(values)
 
 
+def missing_pixels(valid: Tensor, seed: int, fraction: float) -> Tensor:
+    """Return `valid` bool [N,H,W] without a fraction of all pixels, drawn at random for each map."""
+    if not fraction:
+        return valid
+    drawn = np.random.default_rng((seed, 2)).random(tuple(valid.shape), np.float32)
+    return valid & torch.from_numpy(drawn >= fraction).to(valid.device, non_blocking=True)
+
+
 def replace_wrong(values: Tensor, valid: Tensor, predicted: Tensor, over: float) -> Tensor:
     """Return disparity [N,H,W] that is another map's where that one is wrong: the errors of a real network as label noise.
 

@@ -42,12 +42,13 @@ class ViewConfig:
     local_global: bool
     features: bool = False
     region_labels: bool = False
+    depth: bool = False
     ground_truth_teacher: int | None = None
 
     @property
     def labels_whole(self) -> bool:
         """Whether teachers see the first view too, and not its patches alone."""
-        return self.shared or self.features or self.region_labels
+        return self.shared or self.features or self.region_labels or self.depth
 
     @property
     def teacher_views(self) -> int:

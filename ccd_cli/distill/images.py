@@ -6,8 +6,11 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from ccd_cli.benchmarks.own.training import OpenPairs, open_training_pairs
 from ccd_cli.config.common import GROUND_TRUTH
 from ccd_cli.config.distill import DistillRecipe
+from ccd_cli.config.pairs import Split
+from ccd_cli.core.errors import UsageProblem
 from ccd_cli.data.augment import Augmentation
 from ccd_cli.data.source import Source
 from ccd_cli.data.views import PhotoStream, Stream, ViewConfig
@@ -21,24 +24,57 @@ from ccd_cli.scenes.source import SceneSource
 
 
 def how_many(images: Source | ShardReader) -> str:
-    """Return the number of images in words, generated scenes apart."""
+    """Return the number of images in words, those with ground truth and generated scenes apart."""
     if isinstance(images, ShardReader):
         return f"{len(images)} labeled images"
-    if images.files == len(images):
-        return f"{len(images)} photos"
-    scenes = len(images) - images.files
-    return f"{images.files} photos and {scenes} generated scenes" if images.files else f"{scenes} generated scenes"
+    counts = {
+        "photos": len(images.photos),
+        "images with ground truth": images.files - len(images.photos),
+        "generated scenes": len(images) - images.files,
+    }
+    return " and ".join(f"{count} {what}" for what, count in counts.items() if count)
 
 
-def open_images(recipe: DistillRecipe, not_read: NotRead | None = None) -> Source:
-    """Return the recipe's images, and in `not_read` what is passed over; raises CcdError where a folder holds none."""
+def open_images(recipe: DistillRecipe, not_read: NotRead | None = None, pairs: OpenPairs | None = None) -> Source:
+    """Return the recipe's images, and in `not_read` what is passed over; raises CcdError where a folder holds none.
+
+    `pairs` are those of the recipe, opened.
+    """
     images = recipe.images
     photos = list_photos(images.paths, not_read) if images.paths else []
     scenes = images.scenes
-    if scenes is None:
-        return Source(photos)
-    cache = scenes.cache_mb * 1_000_000
-    return Source(photos, SceneSource(scenes.count, scenes.height, scenes.width, scenes.family, scenes.first, cache))
+    made = None
+    if scenes is not None:
+        cache = scenes.cache_mb * 1_000_000
+        made = SceneSource(scenes.count, scenes.height, scenes.width, scenes.family, scenes.first, cache)
+    return Source(photos, made, None if pairs is None else pairs.train)
+
+
+def open_pairs_of(recipe: DistillRecipe) -> OpenPairs | None:
+    """Open the recipe's images with ground truth and check that they suit the student; None where it has none.
+
+    Raises RecipeError with the problems of their files, UsageProblem for a split that makes no sense or a unit that is not known.
+    """
+    section = recipe.images.pairs
+    if section is None:
+        return None
+    if recipe.eval.pairs is not None:  # they validate, and all of these train
+        section = section.model_copy(update={"validation": Split(fraction=0.0)})
+    opened = open_training_pairs(section, recipe.seed)
+    metric = recipe.student.kind == "metric" or any(entry.full_weight_to for entry in recipe.teachers)
+    for benchmark in opened.train.sets:
+        name = benchmark.rule.name
+        if metric and not benchmark.rule.metric:
+            raise UsageProblem(
+                f"images.pairs: the depth of {name} has no unit (disparity without `baseline`), and this recipe needs meters.",
+                "Give `baseline` and `focal` in its file, or use student.kind: depth or disparity.",
+            )
+        if recipe.student.canonical_focal is not None and benchmark.rule.intrinsics is None:
+            raise UsageProblem(
+                f"student.canonical_focal needs the focal length of every image, and {name} has no `intrinsics`.",
+                "Give them in its file, or leave canonical_focal out.",
+            )
+    return opened
 
 
 def open_stream(
@@ -81,6 +117,7 @@ def view_config(recipe: DistillRecipe) -> ViewConfig:
         patch_max=crops.patch_max,
         own_region=crops.region == "own" and loss.local_global.weight > 0,
         shared=loss.shared.weight > 0,
+        depth=loss.depth.weight > 0,
         local_global=loss.local_global.weight > 0,
         features=loss.feature.weight > 0,
         region_labels=loss.local_global.unit == "region",

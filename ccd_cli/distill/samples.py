@@ -13,6 +13,7 @@ from ccd_cli.core.errors import ImageError
 from ccd_cli.data.views import Sample
 from ccd_cli.distill.plots import plot_samples
 from ccd_cli.distill.state import Run, TrainState, whole_student
+from ccd_cli.losses.disparity import disparity_of
 from ccd_cli.models.depth_net import DepthNet
 
 
@@ -63,12 +64,16 @@ def _drawn_first(run: Run, state: TrainState) -> Samples | None:
     ]
     labels = {}
     for index, member in enumerate(run.ensemble.members):
+        name = member.teacher.name
+        if member.fill is not None:
+            known = [each[index].where(torch.isfinite(each[index]), torch.nan).cpu().numpy() for each in precomputed]
+            labels[f"{name}, as measured"] = np.concatenate(known)
+            name = f"{name}, filled"
         made = [
             run.ensemble.label_views(view, index, precomputed=maps)
             for view, maps in zip(views, precomputed, strict=True)
         ]
         maps = [torch.where(m.valid, m.values, torch.nan).cpu().numpy() for m in made]
-        name = member.teacher.name
         labels[f"{name} ({index + 1})" if name in labels else name] = np.concatenate(maps)
     if state.first_samples is None:
         state.first_samples = torch.from_numpy(student_maps(state.evaluated, views)).half()
@@ -80,7 +85,7 @@ def student_maps(network: DepthNet, views: list[Tensor]) -> np.ndarray:
     """Return the network's disparity of each view, float32 [N,S,S]; the mode of each of its modules stays as it was."""
     modes = [(module, module.training) for module in network.modules()]  # frozen batch normalization is one of its own
     network.eval()
-    maps = [network(network.normalize(view)).float().cpu() for view in views]
+    maps = [disparity_of(network(network.normalize(view)).float(), network.arch.kind).cpu() for view in views]
     for module, mode in modes:
         module.training = mode
     return torch.cat(maps).numpy()

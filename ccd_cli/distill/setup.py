@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ from ccd_cli.data.source import Source
 from ccd_cli.distill import checkpoint
 from ccd_cli.distill.compiled import compile_networks
 from ccd_cli.distill.guards import Guard, check_unreadable
-from ccd_cli.distill.images import how_many, open_images, open_stream, worker_count
+from ccd_cli.distill.images import how_many, open_images, open_pairs_of, open_stream, worker_count
 from ccd_cli.distill.optimizer import make_optimizer
 from ccd_cli.distill.run_folder import RunFolder
 from ccd_cli.distill.state import Run, Trained, TrainState, whole_student
@@ -33,6 +34,7 @@ from ccd_cli.distill.teaching.ensemble import TeacherEnsemble
 from ccd_cli.distill.teaching.precomputed import PrecomputedLabels
 from ccd_cli.distill.teaching.teachers import (
     check_devices,
+    find_filler,
     find_teachers,
     load_ensemble,
     open_labels,
@@ -164,18 +166,19 @@ def _write_again(run: Run, state: TrainState, report: Report) -> None:
 def find_inputs(recipe: DistillRecipe, folder: RunFolder) -> Inputs:
     """Find what a recipe names; raises CcdError subclasses for what is missing, contradicts itself or would be lost."""
     labels = open_labels(recipe)
-    not_read = NotRead()
-    images = open_images(recipe, not_read) if labels is None else labels
+    not_read, pairs = NotRead(), open_pairs_of(recipe)
+    images = open_images(recipe, not_read, pairs) if labels is None else labels
     teachers, fits = find_teachers(recipe, labels)
     if recipe.mixing != "select" and len(teachers) == 1:
         raise UsageProblem(f"mixing: {recipe.mixing} needs more than one teacher.", "Use mixing: select.")
     arch, weights = find_student(recipe)
-    for path in [ref.path for ref in [*teachers, weights] if isinstance(ref, ModelRef)]:
+    fillers = [find_filler(entry) for entry in recipe.teachers]
+    for path in [ref.path for ref in [*teachers, *fillers, weights] if isinstance(ref, ModelRef)]:
         if path.resolve().is_relative_to(folder.path.resolve()):
             raise UsageProblem(
                 f"{path} lies in the run's own folder and would be written over.", "Choose another --out."
             )
-    return Inputs(images, teachers, fits, arch, weights, open_validation(recipe), not_read)
+    return Inputs(images, teachers, fits, arch, weights, open_validation(recipe, pairs), not_read)
 
 
 @plain_process_errors()
@@ -215,13 +218,14 @@ def begin(run: Run, student: DepthNet) -> TrainState:
         network = replicate(network, torch.zeros(1, 3, recipe.crops.size, recipe.crops.size, device=device))
     head = [*student.head_parameters(), *(projection.parameters() if projection else ())]
     guards = recipe.guards
+    limit = guards.drift_limit if recipe.student.kind == "disparity" else math.inf  # others have a unit of their own
     return TrainState(
         student=student,
         ema=ema,
         projection=projection,
         optimizer=make_optimizer(head, student.encoder_parameters(), optim.lr, optim.encoder_lr, optim.weight_decay),
         scaler=torch.amp.GradScaler(device.type, enabled=run.compute.precision == "fp16"),
-        guard=Guard(guards.drift_limit, guards.drift_window, guards.nonfinite_limit),
+        guard=Guard(limit, guards.drift_window, guards.nonfinite_limit),
         network=network,
     )
 
@@ -266,6 +270,6 @@ def _hash_of(weights: ModelRef | None) -> dict[str, str]:
 
 def _unreadable(recipe: DistillRecipe, images: Source | ShardReader, report: Report) -> list[tuple[Path, str]]:
     """Return (photo, reason) of photos whose headers are damaged; raises TrainingStopped for too many of them."""
-    bad = bad_headers(images.photos, recipe.seed, worker_count(recipe), report) if isinstance(images, Source) else []
+    bad = bad_headers(images.paths, recipe.seed, worker_count(recipe), report) if isinstance(images, Source) else []
     check_unreadable(len(bad), images.files, recipe.images.max_skipped)
     return bad

@@ -22,6 +22,7 @@ from ccd_cli.distill.run_folder import RunFolder
 from ccd_cli.distill.step_lines import StepLines
 from ccd_cli.distill.teaching.ensemble import TeacherEnsemble
 from ccd_cli.distill.validation import Validation
+from ccd_cli.losses.disparity import disparity_of
 from ccd_cli.losses.distillation import Prediction
 from ccd_cli.models.depth_net import DepthNet
 from ccd_cli.models.parallel import is_shard, like, whole
@@ -131,7 +132,9 @@ class TrainState:
         """Return what the student predicts for its views; with gradients, under the caller's autocast."""
         network = self.network or Trained(self.student, self.projection)
         maps, tokens = network(self.student.normalize(network_input(views.stack())), len(views.shared))
-        return Prediction(*views.split(maps.float()), tokens)
+        disparity = disparity_of(maps.float(), self.student.arch.kind)
+        depth = None if self.student.arch.kind == "disparity" else views.split(maps.float())[0]
+        return Prediction(*views.split(disparity), tokens, depth)
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything in tensors, numbers, lists and dicts, as `torch.load(weights_only=True)` reads them.

@@ -10,16 +10,18 @@ import numpy as np
 
 from ccd_cli.benchmarks import Benchmark, Prediction, Sample, Spec, spread
 from ccd_cli.benchmarks.generated import HeldOutScenes
+from ccd_cli.benchmarks.own.sets import CustomBenchmark
+from ccd_cli.benchmarks.own.training import OpenPairs, check_apart
 from ccd_cli.benchmarks.predictors import from_map
 from ccd_cli.benchmarks.suites import open_pairs
 from ccd_cli.config.common import HELD_OUT, Scenes
 from ccd_cli.config.distill import DistillRecipe
-from ccd_cli.core.errors import CcdError
+from ccd_cli.core.errors import CcdError, UsageProblem
 from ccd_cli.core.paths import expand_home
 from ccd_cli.distill.teaching.ensemble import TeacherEnsemble
 from ccd_cli.distill.teaching.precomputed import PrecomputedLabels
-from ccd_cli.geometry.depth_map import checked
-from ccd_cli.metrics.alignment import Method
+from ccd_cli.geometry.kinds import Kind
+from ccd_cli.metrics.alignment import AUTO, Method
 from ccd_cli.models.depth_net import DepthNet
 from ccd_cli.scenes.source import SceneSource
 from ccd_cli.scoring import baselines
@@ -28,11 +30,9 @@ from ccd_cli.scoring.image import ScoringOptions, score
 from ccd_cli.scoring.protocol import HELD_OUT_SCENES, in_words, protocol
 from ccd_cli.scoring.rows import NOT_SCORES, summary_row
 from ccd_cli.teachers.adapters.native import NativeTeacher, predict_photos
+from ccd_cli.teachers.adapters.photos import depth_maps
 from ccd_cli.teachers.base import Teacher
 
-ALIGNMENT: Method = "least-squares-disparity"
-"""What `--alignment auto` of `ccd eval` is for a student, which predicts disparity. Teachers of other kinds are fitted in
-disparity as well, so that all scores can be compared."""
 COMPARED = ("abs_rel", "rmse", "delta1", "delta2", "delta3")
 """Scores in the rows of a comparison."""
 
@@ -43,8 +43,8 @@ class Validation:
     """Samples with ground truth, of one set or several, and how predictions are scored on them.
 
     At most `max_images` samples are used, spread evenly over all. Every mean is over the same samples: what cannot be read at
-    first is left out for good. `resolution` is what networks see the photos at, for the
-    protocol; `source` says where the sets come from.
+    first is left out for good. `resolution` is what networks see the photos at, for the protocol; `source` says where the sets
+    come from. Maps are fitted as `--alignment auto` of `ccd eval` does for the student's `kind`: of metric students not at all.
     """
 
     def __init__(
@@ -54,17 +54,18 @@ class Validation:
         max_images: int | None = None,
         resolution: int | None = None,
         source: str = "",
+        kind: Kind = "disparity",
     ) -> None:
-        self.name = name
+        self.name, self.kind = name, kind
         every = [(benchmark, index) for benchmark in sets for index in range(len(benchmark))]
         self._samples = [every[i] for i in spread(len(every), max_images)]
         self.unreadable: dict[int, CcdError] = {}
         """Samples that cannot be read or scored, by number, with the reason: left out of every mean."""
         self._known = False  # which samples those are
-        self._options = ScoringOptions(Alignment(ALIGNMENT, "", None))
+        self.alignment = AUTO[kind]
         asked = {
             "suite": source,
-            "alignment": ALIGNMENT,
+            "alignment": self.alignment,
             "alignment_max_res": None,
             "resolution": resolution,
             "camera": "set",
@@ -73,7 +74,7 @@ class Validation:
         if len(sets) > 1:
             asked["limit_of"] = "all sets together"
         self.protocol: dict[str, Any] = protocol(asked, sets, [])
-        self.protocol["models"]["student"] = {"kind": "disparity", "alignment": ALIGNMENT}
+        self.protocol["models"]["student"] = {"kind": kind, "alignment": self.alignment}
         self.protocol["in_words"] = in_words(self.protocol)
 
     def __len__(self) -> int:
@@ -93,11 +94,24 @@ class Validation:
 
         The mean map of an image is the mean of the others; of a single image there is none.
         """
-        mean = baselines.MeanMap()
+        mean = baselines.MeanMap("affine-depth" if self.kind == "depth" else "disparity")
         for _, _, sample in self._readable():
             mean.add(sample)
         names = [name for name in baselines.ABOUT if name != "mean map" or mean.count > 1]
-        return [_row(name, self._means(partial(_baseline, name, mean))) for name in names]
+        fitted = self.fitted(mean.kind)
+        return [_row(name + fitted, self._means(partial(_baseline, name, mean))) for name in names]
+
+    def fitted(self, kind: Kind) -> str:
+        """Return what a row says of a map of a kind that is fitted in another way than the student's: nothing where it is not."""
+        return "" if self._method(kind) == self.alignment else f" ({kind}, fitted)"
+
+    def _method(self, kind: Kind) -> Method:
+        """Beside a student of disparity all are fitted in disparity, so that scores can be compared; else each in its own."""
+        return self.alignment if self.kind == "disparity" else AUTO[kind]
+
+    def _score(self, spec: Spec, sample: Sample, prediction: Prediction) -> dict[str, Any]:
+        options = ScoringOptions(Alignment(self._method(prediction.kind or self.kind), "", None))
+        return score(spec, sample, prediction, options)[0]
 
     def _readable(self) -> Iterator[tuple[int, Spec, Sample]]:
         """Yield (number, rules, sample) of what can be read; the same every time, else CcdError."""
@@ -123,9 +137,9 @@ class Validation:
         failed, problem = False, CcdError(f"{self.name} holds no image.")
         for number, spec, sample in self._readable():
             try:
-                records.append(score(spec, sample, predict(spec, sample), self._options)[0])
+                records.append(self._score(spec, sample, predict(spec, sample)))
             except CcdError as error:
-                if not self._known and not _can_be_scored(spec, sample, self._options):
+                if not self._known and not self._can_be_scored(spec, sample):
                     self.unreadable[number] = CcdError(f"{sample.name}: {error.message}", error.hint)
                     continue
                 failed, problem = True, error
@@ -134,27 +148,63 @@ class Validation:
             problem = next(reversed(self.unreadable.values()), problem)
         if not records:
             raise problem
-        row = summary_row("", self.name, records, ALIGNMENT)
+        row = summary_row("", self.name, records, self.alignment)
         scores = {key: float("nan") if failed else value for key, value in row.items() if key not in NOT_SCORES}
         return scores | {"images": float(len(self) - len(self.unreadable))}
 
+    def _can_be_scored(self, spec: Spec, sample: Sample) -> bool:
+        """Whether a sample's own ground truth, as a network would predict it, can be scored."""
+        depth = np.where(sample.mask, sample.depth, 1.0)
+        values = np.where(sample.mask, 1.0 / depth if self.kind == "disparity" else depth, 0.0).astype(np.float32)
+        try:
+            self._score(spec, sample, Prediction(values, self.kind, np.asarray(sample.mask)))
+        except CcdError:
+            return False
+        return True
 
-def open_validation(recipe: DistillRecipe) -> Validation | None:
-    """Return what the recipe scores its student on: `eval.pairs`, else `eval.scenes`, else None.
 
-    Raises RecipeError for bad keys of the pairs file, UsageProblem for a clip, CcdError where files are missing.
+def open_validation(recipe: DistillRecipe, pairs: OpenPairs | None = None) -> Validation | None:
+    """Return what the recipe scores its student on: `eval.pairs`, else what `images.pairs` hold out, else `eval.scenes`, else None.
+
+    `pairs` are those of the recipe, opened. Raises RecipeError for bad keys of the pairs file, UsageProblem for a clip, for images
+    that are trained on too, and for sets that do not tell what the student's kind is scored on; CcdError where files are missing.
     """
-    rule, size = recipe.eval, recipe.crops.size
+    rule, size, kind = recipe.eval, recipe.crops.size, recipe.student.kind
     if rule.pairs:
         path = expand_home(rule.pairs)
         sets = open_pairs(path)
         name = sets[0].spec.name if len(sets) == 1 else path.stem
-        return Validation(name, sets, rule.max_images, size, str(path))
+        if pairs is not None:
+            held = [one for one in sets if isinstance(one, CustomBenchmark)]
+            check_apart(pairs.train.paths, [one.root / files[0] for one in held for files in one.files])
+        _check_kind(recipe, sets)
+        return Validation(name, sets, rule.max_images, size, str(path), kind)
+    if pairs is not None and pairs.validation:
+        held = pairs.validation
+        name = held[0].spec.name if len(held) == 1 else "held-out pairs"
+        return Validation(f"{name} (held out)", held, rule.max_images, size, "images.pairs", kind)
     if not rule.scenes:
         return None
     shape = recipe.images.scenes or Scenes()
     scenes = SceneSource(min(rule.scenes, rule.max_images), shape.height, shape.width, shape.family, HELD_OUT)
-    return Validation("generated scenes", [HeldOutScenes(scenes)], None, size, HELD_OUT_SCENES)
+    return Validation("generated scenes", [HeldOutScenes(scenes)], None, size, HELD_OUT_SCENES, kind)
+
+
+def _check_kind(recipe: DistillRecipe, sets: Sequence[Benchmark]) -> None:
+    """Raise UsageProblem where a metric student cannot be scored in meters."""
+    if recipe.student.kind != "metric":
+        return
+    for one in sets:
+        if isinstance(one, CustomBenchmark) and not one.rule.metric:
+            raise UsageProblem(
+                f"eval.pairs: the depth of {one.rule.name} has no unit, and a metric student is scored in meters.",
+                "Give `baseline` and `focal` in its file, or other pairs.",
+            )
+        if isinstance(one, CustomBenchmark) and recipe.student.canonical_focal and one.rule.intrinsics is None:
+            raise UsageProblem(
+                f"eval.pairs: {one.rule.name} has no `intrinsics`, and a student with canonical_focal needs focal lengths.",
+                "Give them in its file, or leave canonical_focal out.",
+            )
 
 
 def compare(
@@ -174,21 +224,12 @@ def compare(
         teacher = member.teacher
         if not isinstance(teacher, PrecomputedLabels) and teacher.kind != "affine-depth":
             side = _side(teacher, resolution) if isinstance(teacher, NativeTeacher) else None
-            rows.append(_row(f"teacher {teacher.name}", validation.score(teacher, side)))
+            name = f"teacher {teacher.name}{validation.fitted(teacher.kind)}"
+            rows.append(_row(name, validation.score(teacher, side)))
     rows.append(_row("student, untrained", validation.score(untrained, resolution)))
     if best is not None:
         rows.append(_row("student, best checkpoint", best))
     return rows + validation.baselines()
-
-
-def _can_be_scored(spec: Spec, sample: Sample, options: ScoringOptions) -> bool:
-    """Return whether a sample's own ground truth, as the disparity that a network would predict, can be scored."""
-    values = np.where(sample.mask, 1.0 / np.where(sample.mask, sample.depth, 1.0), 0.0).astype(np.float32)
-    try:
-        score(spec, sample, Prediction(values, "disparity", np.asarray(sample.mask)), options)
-    except CcdError:
-        return False
-    return True
 
 
 def _row(model: str, scores: dict[str, float]) -> dict[str, Any]:
@@ -206,7 +247,7 @@ def _baseline(name: baselines.Baseline, mean: baselines.MeanMap, _: Spec, sample
 
 
 def _predict(network: DepthNet | Teacher, sample: Sample, side: int | None) -> Prediction:
-    if isinstance(network, DepthNet):
-        return from_map(checked(predict_photos(network, [sample.rgb], side)[0], network.arch.kind))
     focal = sample.camera.fx if sample.camera else None
+    if isinstance(network, DepthNet):
+        return from_map(depth_maps(network.arch, predict_photos(network, [sample.rgb], side), side, [focal])[0])
     return from_map(network.predict_photos([sample.rgb], side, [focal])[0])

@@ -11,6 +11,9 @@ from torch import Tensor
 
 from ccd_cli.core.errors import TeacherError
 
+LEAST_DEPTH = 1e-3
+"""Least depth of a student that is inverted, and whose logarithm is taken: a millimeter."""
+
 
 def to_disparity(label: Tensor, kind: str) -> tuple[Tensor, Tensor]:
     """Return (disparity [B,H,W], valid [B,H,W] bool) for a label of kind disparity, depth or metric.
@@ -32,20 +35,40 @@ def to_disparity(label: Tensor, kind: str) -> tuple[Tensor, Tensor]:
     return torch.where(valid, 1.0 / torch.where(valid, label, 1.0), 0.0), valid
 
 
-def fit_affine_depth(affine: Tensor, reference: Tensor, iterations: int = 16) -> Tensor:
-    """Return depth [B,H,W] = scale * affine + shift, fitted to `reference` depth [B,H,W] of the same view.
+def disparity_of(maps: Tensor, kind: str) -> Tensor:
+    """Return a student's maps [B,H,W] as disparity, with gradients: those of kind depth and metric inverted, at most 1000."""
+    return maps if kind == "disparity" else 1.0 / maps.clamp_min(LEAST_DEPTH)
 
-    Iteratively reweighted least squares on the *relative* error e = (scale * affine + shift) / reference - 1, so that the
-    far range does not dominate. The first half of the iterations uses least absolute error (weight 1 / e), the rest
-    Cauchy weights 1 / (1 + (e / c)^2) with c twice the map's median error, which suppress outliers. A map that is constant,
-    has fewer than 16 common pixels, or whose best scale is not positive (no agreement with the reference) is NaN everywhere.
+
+def fit_affine_depth(affine: Tensor, reference: Tensor) -> Tensor:
+    """Return depth [B,H,W] = scale * affine + shift, fitted to `reference` depth [B,H,W] of the same view; see `robust_affine`.
+
+    It is NaN where one of them is unknown, and everywhere in a map without a fit.
     """
-    exact = torch.float32 if affine.device.type == "mps" else torch.float64
-    x, y = affine.to(exact).flatten(1), reference.to(exact).flatten(1)
-    valid = torch.isfinite(x) & torch.isfinite(y) & (y > 0)
-    x, y = torch.where(valid, x, 0.0), torch.where(valid, y, 1.0)
+    valid = torch.isfinite(affine) & torch.isfinite(reference) & (reference > 0)
+    scale, shift, usable = robust_affine(affine, reference, valid)
+    known = usable[:, None, None] & valid
+    exact = torch.where(known, affine, 0.0).to(scale.dtype)
+    fitted = scale[:, None, None] * exact + shift[:, None, None]
+    return torch.where(known, fitted, torch.nan).float()
+
+
+def robust_affine(
+    values: Tensor, reference: Tensor, valid: Tensor, fewest: int = 16, iterations: int = 16
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return (scale [B], shift [B], usable [B] bool) of the fit scale * values + shift = `reference` > 0, maps [B,H,W].
+
+    Iteratively reweighted least squares on the *relative* error e = (scale * values + shift) / reference - 1, so that large
+    values do not dominate. The first half of the iterations uses least absolute error (weight 1 / e), the rest Cauchy weights
+    1 / (1 + (e / c)^2) with c twice the map's median error, which suppress outliers. A map that is constant, has fewer than
+    `fewest` valid pixels, or whose best scale is not positive (no agreement with the reference) is not usable.
+    """
+    exact = torch.float32 if values.device.type == "mps" else torch.float64
+    valid = valid.flatten(1)
+    x = torch.where(valid, values.flatten(1), 0.0).to(exact)
+    y = torch.where(valid, reference.flatten(1), 1.0).to(exact)
     scale = shift = torch.zeros(len(x), 1, dtype=x.dtype, device=x.device)
-    usable = valid.sum(1, keepdim=True) >= 16
+    usable = valid.sum(1, keepdim=True) >= fewest
     error = torch.ones_like(x)
     for iteration in range(iterations):
         if iteration <= iterations // 2:
@@ -61,5 +84,4 @@ def fit_affine_depth(affine: Tensor, reference: Tensor, iterations: int = 16) ->
         scale = (weight * (x - mean_x) * (y - mean_y)).sum(1, keepdim=True) / spread.clamp_min(1e-30)
         shift = mean_y - scale * mean_x
         error = ((scale * x + shift) / y - 1.0).abs()
-    depth = torch.where(usable & (scale > 0) & valid, scale * x + shift, torch.nan)
-    return depth.reshape(affine.shape).float()
+    return scale[:, 0], shift[:, 0], (usable & (scale > 0))[:, 0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ from ccd_cli.losses.terms import (
     kept_pixels,
     normalized_l1,
     reduce_loss,
+    trusted,
     usable_maps,
 )
 
@@ -43,10 +44,14 @@ class Prediction:
 
 @dataclass(frozen=True)
 class LabelMaps:
-    """Disparity at unit scale (MAD 1), and where it is valid (bool); both [B,S,S], or [B,P,S,S] of patches."""
+    """Disparity at unit scale (MAD 1), where it is valid (bool), and how much each pixel counts (None: all alike).
+
+    All [B,S,S], or [B,P,S,S] of patches.
+    """
 
     values: Tensor
     valid: Tensor
+    weights: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,7 @@ class Labels:
     `shared` [B,S,S] is None where no term needs it, `patches` [B,P,S,S]. `tokens` [B,L',C]: patch features of the primary
     teacher's encoder, if they were asked for. `median` and `mad`: means over all views of the raw label's statistics, in
     the teacher's own scale of disparity. `depth` [B,S,S]: depth of the shared crop in the unit that the student learns, where it is
-    known.
+    known. `notes`: further scalars for the log.
     """
 
     shared: LabelMaps | None
@@ -66,6 +71,7 @@ class Labels:
     median: Tensor
     mad: Tensor
     depth: LabelMaps | None = None
+    notes: dict[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -84,14 +90,14 @@ def counts(labels: Labels, config: Loss) -> dict[str, Tensor]:
     """Return what `distillation_loss` divides each term's sum by that follows from the labels alone: pixels, pairs, maps."""
     found, contexts = {}, _label_contexts(labels, config)
     for name, maps in contexts.items():
-        found[name] = kept_pixels(maps.valid, config.drop_worst).sum()
+        found[name] = kept_pixels(maps.valid, config.drop_worst, maps.weights).sum()
     main = next(iter(contexts.values()), labels.shared)
     assert main is not None, "something is labeled"
     scales, form = config.gradient.scales, config.gradient.form
     if config.gradient.weight:
-        found["gradient"] = gradient_counts(main.valid, scales, form)
-    if config.depth.weight and labels.depth is not None:
-        found |= depth_counts(labels.depth.values, labels.depth.valid, scales, form)
+        found["gradient"] = gradient_counts(trusted(main.valid, main.weights), scales, form)
+    if config.depth.weight and (depth := labels.depth) is not None:
+        found |= depth_counts(depth.values, depth.valid, scales, form, depth.weights)
     return found | {"maps": usable_maps(main.values, main.valid)}
 
 
@@ -116,22 +122,23 @@ def distillation_loss(
     """
     terms: dict[str, Tensor] = {}
     known: dict[str, Tensor] = {} if whole is None else whole.counts
-    contexts = []  # (student, label, valid), each [N,S,S]; the shared one first
+    contexts: list[tuple[Tensor, LabelMaps]] = []  # (student [N,S,S], label); the shared one first
     for name, maps in _label_contexts(labels, config).items():
         if name == "shared":
             student = prediction.shared.float()
         else:
             student = sample_boxes(prediction.local_global.float(), boxes, maps.values.shape[-1])
-        contexts.append((student, maps.values, maps.valid))
+        contexts.append((student, maps))
         context: Context = getattr(config, name)
-        terms[name] = _context_loss(*contexts[-1], context, config.drop_worst, known.get(name))
+        terms[name] = _context_loss(student, maps, context, config.drop_worst, known.get(name))
     if not contexts:  # depth alone is learned
         assert labels.shared is not None
-        contexts.append((prediction.shared.float(), labels.shared.values, labels.shared.valid))
-    main, usable = contexts[0], known.get("maps")
+        contexts.append((prediction.shared.float(), labels.shared))
+    first = contexts[0][1]
+    main, usable = (contexts[0][0], first.values, first.valid), known.get("maps")
     if config.gradient.weight:
         scales, form = config.gradient.scales, config.gradient.form
-        terms["gradient"] = gradient_loss(*main, scales=scales, form=form, counts=known.get("gradient"))
+        terms["gradient"] = gradient_loss(*main, scales, form, known.get("gradient"), first.weights)
     if config.feature.weight and prediction.tokens is not None and labels.tokens is not None:
         tokens = prediction.tokens.float()
         target = match_grid(labels.tokens.float(), tokens.shape[1])
@@ -150,7 +157,7 @@ def distillation_loss(
         "label_median": labels.median,
         "label_mad": labels.mad,
     }
-    return {"loss": loss, **terms, **statistics}
+    return {"loss": loss, **terms, **statistics, **labels.notes}
 
 
 def match_grid(tokens: Tensor, count: int) -> Tensor:
@@ -170,24 +177,27 @@ def _label_contexts(labels: Labels, config: Loss) -> dict[str, LabelMaps]:
         found["shared"] = labels.shared
     if config.local_global.weight:
         patches = labels.patches
-        found["local_global"] = LabelMaps(patches.values.flatten(0, 1), patches.valid.flatten(0, 1))
+        weights = None if patches.weights is None else patches.weights.flatten(0, 1)
+        found["local_global"] = LabelMaps(patches.values.flatten(0, 1), patches.valid.flatten(0, 1), weights)
     return found
 
 
 def _depth_loss(student: Tensor, label: LabelMaps, config: Loss, known: dict[str, Tensor]) -> Tensor:
     """The terms in the logarithm of depth that are on, together."""
     rule, maps = config.depth, (student, label.values, label.valid)
-    loss = silog_loss(*maps, rule.focus, known.get("depth_maps"))
+    loss = silog_loss(*maps, rule.focus, known.get("depth_maps"), label.weights)
     if rule.l1:
-        loss = loss + rule.l1 * log_l1_loss(*maps, known.get("depth_pixels"))
+        loss = loss + rule.l1 * log_l1_loss(*maps, known.get("depth_pixels"), label.weights)
     if rule.gradient:
         scales, form = config.gradient.scales, config.gradient.form
-        loss = loss + rule.gradient * log_gradient_loss(*maps, scales, form, known.get("depth_gradient"))
+        counts = known.get("depth_gradient")
+        loss = loss + rule.gradient * log_gradient_loss(*maps, scales, form, counts, label.weights)
     return loss
 
 
 def _context_loss(
-    student: Tensor, label: Tensor, valid: Tensor, context: Context, drop_worst: float, count: Tensor | None
+    student: Tensor, label: LabelMaps, context: Context, drop_worst: float, count: Tensor | None
 ) -> Tensor:
-    pixels = normalized_l1(student, label, valid, context.normalization, context.contexts, tuple(context.levels))
-    return reduce_loss(pixels, valid, drop_worst, count)
+    maps, levels = (student, label.values, label.valid), tuple(context.levels)
+    pixels = normalized_l1(*maps, context.normalization, context.contexts, levels)
+    return reduce_loss(pixels, label.valid, drop_worst, count, label.weights)

@@ -59,26 +59,44 @@ def normalized_l1(
         return context_l1(pred, label, mask, contexts, levels if normalization == "hybrid" else (max(levels),), variant)
 
 
-def reduce_loss(loss_map: Tensor, mask: Tensor, drop_worst: float = 0.0, count: Tensor | None = None) -> Tensor:
+def reduce_loss(
+    loss_map: Tensor,
+    mask: Tensor,
+    drop_worst: float = 0.0,
+    count: Tensor | None = None,
+    weights: Tensor | None = None,
+) -> Tensor:
     """Mean over the batch's valid pixels: a scalar; 0 (still connected to the graph) where there are none.
 
     `loss_map` [B,H,W], `mask` [B,H,W] bool. `drop_worst` in [0, 1): the fraction of each map's valid pixels, rounded down,
     with the largest losses that is excluded (0.1 in Depth Anything V2). Pixels tied at the threshold get equal fractional
-    weights, so that the result does not depend on their order. `count`: what the sum is divided by in place of this batch's
-    `kept_pixels`. Raises `ValueError` outside [0, 1).
+    weights, so that the result does not depend on their order. `weights` [B,H,W]: how much each pixel counts in the mean.
+    `count`: what the sum is divided by in place of this batch's `kept_pixels`. Raises `ValueError` outside [0, 1), and for
+    weights together with `drop_worst`.
     """
     if not 0 <= drop_worst < 1:
         raise ValueError(f"drop_worst {drop_worst} is not in [0, 1).")
-    count = kept_pixels(mask, drop_worst).sum() if count is None else count
+    count = kept_pixels(mask, drop_worst, weights).sum() if count is None else count
+    if weights is not None:
+        loss_map = loss_map * weights
     if drop_worst:
         loss_map = loss_map * _trim_weights(loss_map.detach(), mask, drop_worst)
     return divided(torch.where(mask, loss_map, 0.0).sum(), count)
 
 
-def kept_pixels(mask: Tensor, drop_worst: float) -> Tensor:
-    """Return how many pixels of each map [B,H,W] `reduce_loss` takes the mean of: [B]."""
+def kept_pixels(mask: Tensor, drop_worst: float, weights: Tensor | None = None) -> Tensor:
+    """Return how many pixels of each map [B,H,W] `reduce_loss` takes the mean of, or the sum of their weights: [B]."""
+    if weights is not None:
+        if drop_worst:
+            raise ValueError("drop_worst does not go with weights.")
+        return trusted(mask, weights).sum(dim=(1, 2))
     count = mask.sum(dim=(1, 2))
     return count - (count * drop_worst).long() if drop_worst else count
+
+
+def trusted(mask: Tensor, weights: Tensor | None) -> Tensor:
+    """Return how much each pixel of a mask [B,H,W] counts: the mask where all count alike, else its weights, 0 outside it."""
+    return mask if weights is None else torch.where(mask, weights, 0.0)
 
 
 def divided(total: Tensor, count: Tensor) -> Tensor:

@@ -26,7 +26,8 @@ from ccd_cli.data.augment import Augmentation
 from ccd_cli.data.batch import Batch, StudentViews, TeacherViews, network_input
 from ccd_cli.data.source import Source
 from ccd_cli.data.views import PhotoStream, ViewConfig
-from ccd_cli.distill.teaching.ensemble import Member, TeacherEnsemble
+from ccd_cli.distill.teaching.ensemble import TeacherEnsemble
+from ccd_cli.distill.teaching.members import Member
 from ccd_cli.losses.distillation import Prediction, distillation_loss
 from ccd_cli.models.arch import get_arch
 from ccd_cli.models.depth_net import DepthNet

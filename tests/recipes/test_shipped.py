@@ -9,7 +9,7 @@ from ccd_cli.config.common import GROUND_TRUTH
 from ccd_cli.config.find import find_recipe, shipped
 from ccd_cli.config.load import load_recipe
 from ccd_cli.core.paths import shipped_folder
-from ccd_cli.distill.teaching.ensemble import reference_for
+from ccd_cli.distill.teaching.members import reference_for
 from ccd_cli.models.arch import ARCHS
 from ccd_cli.teachers.licenses import is_commercial
 from ccd_cli.teachers.load import resolve_model

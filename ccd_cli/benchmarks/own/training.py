@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -13,10 +13,11 @@ import numpy as np
 
 from ccd_cli.benchmarks.own.sets import CustomBenchmark
 from ccd_cli.benchmarks.suites import open_pairs
-from ccd_cli.config.pairs import Pairs, Split
-from ccd_cli.core.errors import CcdError, RecipeError, UsageProblem
+from ccd_cli.config.pairs import Pairs, Sensor, Split
+from ccd_cli.core.errors import CcdError, ImageError, RecipeError, UsageProblem
 from ccd_cli.core.parse import read_text
 from ccd_cli.core.paths import expand_home
+from ccd_cli.data.sensor import without_edges, without_seen_past
 from ccd_cli.data.truth import MeasuredTruth
 
 SHOWN = 3
@@ -29,6 +30,8 @@ class PairSource:
     sets: list[CustomBenchmark]
     order: list[tuple[int, int]]
     """(set, index in it) of each number."""
+    sensors: list[Sensor] = field(default_factory=list)
+    """What is left out of each set's measurements; [] of none."""
 
     @cached_property
     def paths(self) -> list[Path]:
@@ -41,6 +44,13 @@ class PairSource:
         benchmark = self.sets[place]
         sample = benchmark.read(index)
         depth = np.where(sample.mask, sample.depth, np.float32(np.nan)).astype(np.float32)
+        if self.sensors:
+            sensor = self.sensors[place]
+            depth = without_edges(without_seen_past(depth, sensor.seen_past), sensor.edges)
+            if not np.isfinite(depth).any():
+                raise ImageError(
+                    f"{self.sets[place].files[index][1]}: `sensor` leaves no pixel of it; are `edges` and `seen_past` too wide?"
+                )
         focal = sample.camera.fx if sample.camera else None
         height, width = sample.rgb.shape[:2]
         return sample.rgb, MeasuredTruth(depth, (height, width), benchmark.spec.metric, focal)
@@ -50,7 +60,8 @@ class PairSource:
         """Return a sha256 over the pairs and what their numbers mean."""
         rules = [benchmark.rule.model_dump_json() for benchmark in self.sets]
         names = [f"{place} {self.sets[place].files[index]}" for place, index in self.order]
-        return hashlib.sha256("\n".join([*rules, *names]).encode(errors="surrogateescape")).hexdigest()
+        cut = [sensor.model_dump_json() for sensor in self.sensors]
+        return hashlib.sha256("\n".join([*rules, *names, *cut]).encode(errors="surrogateescape")).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -69,6 +80,7 @@ def open_training_pairs(section: Pairs, seed: int) -> OpenPairs:
     """
     sets: list[CustomBenchmark] = []
     repeats: list[int] = []
+    sensors: list[Sensor] = []
     problems: list[tuple[str, str]] = []
     for number, each in enumerate(section.files):
         try:
@@ -80,6 +92,7 @@ def open_training_pairs(section: Pairs, seed: int) -> OpenPairs:
         else:
             sets += found
             repeats += [each.repeat] * len(found)
+            sensors += [each.sensor] * len(found)
     if problems:
         raise RecipeError("images.pairs", problems)
     held = held_out(sets, section.validation, seed)
@@ -96,7 +109,7 @@ def open_training_pairs(section: Pairs, seed: int) -> OpenPairs:
         [index for index in range(len(benchmark)) if (place, index) in held] for place, benchmark in enumerate(sets)
     ]
     validation = [_part(benchmark, indices) for benchmark, indices in zip(sets, kept, strict=True) if indices]
-    source = PairSource(sets, train)
+    source = PairSource(sets, train, sensors)
     check_apart(source.paths, [each.root / files[0] for each in validation for files in each.files])
     return OpenPairs(source, validation)
 

@@ -9,13 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ccd_cli.config.common import Noise
 from ccd_cli.core.errors import TeacherError
 from ccd_cli.core.seeding import Draw, step_seed
 from ccd_cli.data.batch import Batch, TeacherViews
-from ccd_cli.data.corruptions import corrupt_labels, replace_wrong, rescale
+from ccd_cli.data.corruptions import corrupt_labels, missing_pixels, replace_wrong, rescale
+from ccd_cli.distill.teaching.members import DepthUnit, Member
 from ccd_cli.distill.teaching.passes import Passes
 from ccd_cli.distill.teaching.precomputed import PrecomputedLabels
+from ccd_cli.losses.completion import complete, notes_of
 from ccd_cli.losses.disparity import fit_affine_depth, to_disparity
 from ccd_cli.losses.distillation import LabelMaps, Labels
 from ccd_cli.losses.masks import flat_maps, saturated_mask
@@ -30,6 +31,7 @@ AVERAGE = -1
 class ViewLabels:
     """Labels of a stack of views: disparity [N,H,W] at unit scale (MAD 1), valid [N,H,W] bool, and who made them.
 
+    `weights` [N,H,W]: how much each pixel counts, None: all alike. `raw`: what they were made of, None for an average.
     `tokens` [T,L,C] are the primary teacher's patch features of the first T views, if they were asked for. `median` and
     `mad` (scalars) are means over the views of the raw label's statistics, in the teacher's own scale of disparity.
     """
@@ -40,42 +42,22 @@ class ViewLabels:
     teacher: str
     median: Tensor
     mad: Tensor
+    weights: Tensor | None = None
+    raw: Raw | None = None
 
 
 @dataclass(frozen=True)
-class Member:
-    """A loaded teacher, its weight, for affine depth the index of the teacher it is fitted to, and noise for its labels.
+class Raw:
+    """Disparity [N,H,W] of one teacher at its own scale, where it is valid (bool), and the patch features that came along.
 
-    `errors` is the network whose errors `noise.errors_of` puts there. `device` and `batch`: see `Passes`.
+    `weights` [N,H,W]: how much each pixel counts, None: all alike. `notes`: scalars for the log.
     """
 
-    teacher: Teacher
-    weight: float
-    fit_to: int | None = None
-    noise: Noise = field(default_factory=Noise)
-    errors: Teacher | None = None
-    device: str | None = None
-    batch: int | None = None
-
-
-def reference_for(kinds: Sequence[str], index: int, names: Sequence[str], fit_to: str | None) -> int | None:
-    """Return the index of the teacher that an affine-depth teacher is fitted to; None for other kinds.
-
-    Raises TeacherError, before any time is spent, where there is none of kind depth or metric.
-    """
-    if kinds[index] != "affine-depth":
-        if fit_to is not None:
-            raise TeacherError(f"{names[index]} has kind {kinds[index]} and needs no `fit_to`.", "Remove the key.")
-        return None
-    wanted = [i for i, kind in enumerate(kinds) if kind in ("depth", "metric") and fit_to in (None, names[i])]
-    if not wanted:
-        named = f"'{fit_to}' has kind {kinds[list(names).index(fit_to)]}" if fit_to else "the recipe has none"
-        raise TeacherError(
-            f"{names[index]} gives affine depth (unknown shift), which becomes disparity only by a fit to a teacher of kind "
-            f"depth or metric; {named}.",
-            "Add one, for instance depth-anything-3-mono-large, or use a teacher of kind disparity.",
-        )
-    return wanted[0]
+    values: Tensor
+    valid: Tensor
+    tokens: Tensor | None = None
+    weights: Tensor | None = None
+    notes: dict[str, Tensor] = field(default_factory=dict)
 
 
 class TeacherEnsemble:
@@ -89,16 +71,22 @@ class TeacherEnsemble:
         drop_flat: bool = True,
         seed: int = 0,
         region_unit: bool = False,
+        depth: DepthUnit | None = None,
     ) -> None:
         """`saturated_fraction` None keeps clipped values; `drop_flat` masks whole labels without relief; `seed` is the run's;
-        `region_unit` divides labels of patches by the deviation of their region's.
+        `region_unit` divides labels of patches by the deviation of their region's; `depth`: labels hold depth too, in that unit.
         """
-        self.members, self.mixing, self.region_unit = list(members), mixing, region_unit
+        self.members, self.mixing, self.region_unit, self.depth = list(members), mixing, region_unit, depth
         self._passes = [Passes(member.teacher, member.device, member.batch) for member in members]
         self._errors = {
             i: Passes(member.errors, member.device, member.batch)
             for i, member in enumerate(members)
             if member.errors is not None
+        }
+        self._fillers = {
+            i: Passes(member.fill.teacher, member.device, member.batch)
+            for i, member in enumerate(members)
+            if member.fill is not None
         }
         self.saturated_fraction, self.drop_flat, self.seed = saturated_fraction, drop_flat, seed
         weights = np.array([member.weight for member in self.members], np.float64)
@@ -106,14 +94,17 @@ class TeacherEnsemble:
 
     @property
     def networks(self) -> list[Teacher]:
-        """Return all that labels come from: the teachers, then networks whose errors they get; for licenses and hashes."""
-        errors = [member.errors for member in self.members if member.errors is not None]
-        return [*(member.teacher for member in self.members), *{net.name: net for net in errors}.values()]
+        """Return all that labels come from: the teachers, then networks that fill holes or whose errors they get."""
+        beside = [m.fill.teacher for m in self.members if m.fill is not None]
+        beside += [m.errors for m in self.members if m.errors is not None]
+        teachers = [member.teacher for member in self.members]
+        known = {net.name for net in teachers}
+        return [*teachers, *{net.name: net for net in beside if net.name not in known}.values()]
 
     @property
     def passes(self) -> list[Passes]:
         """Return what asks the networks; for trials before the first step."""
-        every = [*self._passes, *self._errors.values()]
+        every = [*self._passes, *self._fillers.values(), *self._errors.values()]
         return [each for each in every if not isinstance(each.teacher, PrecomputedLabels)]
 
     def draw(self, step: int) -> int:
@@ -140,13 +131,45 @@ class TeacherEnsemble:
             noise_seed,
             images if self.region_unit else 0,
         )
-        values, valid = (TeacherViews.split(each, images, patches) for each in (made.values, made.valid))
-        shared = None
-        if values.shared is not None and valid.shared is not None:
-            shared = LabelMaps(values.shared, valid.shared)
+        parts = [made.values, made.valid, *(() if made.weights is None else (made.weights,))]
+        split = [TeacherViews.split(each, images, patches) for each in parts]
+        shared = [each.shared for each in split if each.shared is not None]
         return Labels(
-            shared, LabelMaps(values.patches, valid.patches), made.tokens, made.teacher, made.median, made.mad
+            LabelMaps(*shared) if shared else None,
+            LabelMaps(*(each.patches for each in split)),
+            made.tokens,
+            made.teacher,
+            made.median,
+            made.mad,
+            self._depth(made.raw, index, images, batch.focal) if shared else None,
+            {} if made.raw is None else made.raw.notes,
         )
+
+    def _depth(self, raw: Raw | None, index: int, images: int, focal: Tensor | None) -> LabelMaps | None:
+        """The depth of the shared views, the first `images` ones, in the student's unit; None where the teacher does not know it.
+
+        `focal` [B]: focal lengths in pixels of the views, NaN where unknown. Depth up to a scale has the geometric mean 1 on each.
+        """
+        if self.depth is None or raw is None:
+            return None
+        member = self.members[index]
+        if self.depth.metric and not member.metric:
+            return None
+        if not member.metric and member.teacher.kind == "disparity":
+            return None  # its shift is unknown
+        values, valid = raw.values[:images], raw.valid[:images]
+        weights = None if raw.weights is None else raw.weights[:images]
+        valid = valid & (values > 0)
+        depth = 1.0 / torch.where(valid, values, 1.0)
+        if not self.depth.metric:
+            mean = (depth.log() * valid).sum((1, 2)) / valid.sum((1, 2)).clamp_min(1)
+            depth = depth / mean.exp()[:, None, None]
+        elif self.depth.canonical_focal is not None:
+            assert focal is not None
+            factor = (self.depth.canonical_focal / focal)[:, None, None]
+            valid = valid & torch.isfinite(factor)
+            depth = depth * torch.where(torch.isfinite(factor), factor, 1.0)
+        return LabelMaps(depth, valid, weights)
 
     @torch.no_grad()
     def label_views(
@@ -166,31 +189,30 @@ class TeacherEnsemble:
         may be None. noise_seed decides the errors of teachers that have `noise`. With `regions` R > 0 the first R views are the
         regions of the others, which follow region by region and are divided by their region's deviation.
         """
-        tokens = None
+        raw = None
         if index == AVERAGE:
             made = [
                 self._disparity(i, views, feature_views if i == 0 else 0, precomputed, noise_seed)
                 for i in range(len(self.members))
             ]
-            tokens = made[0][2]
+            tokens, weights = made[0].tokens, None
             mean = _average if self.mixing == "average" else _average_raw
-            raw, valid = mean([m[0] for m in made], [m[1] for m in made], self.fractions)
+            values, valid = mean([m.values for m in made], [m.valid for m in made], self.fractions)
             name = "average"
         else:
-            raw, valid, tokens = self._disparity(
-                index, views, feature_views if index == 0 else 0, precomputed, noise_seed
-            )
+            raw = self._disparity(index, views, feature_views if index == 0 else 0, precomputed, noise_seed)
+            values, valid, tokens, weights = raw.values, raw.valid, raw.tokens, raw.weights
             name = self.members[index].teacher.name
             if feature_views and index != 0 and views is not None:
                 tokens = self._passes[0].features(views[:feature_views])
         if self.drop_flat:
-            valid = valid & ~flat_maps(raw, valid)[:, None, None]
-        _, median, mad = normalize_map(raw, valid)
-        values = unit_scale(raw, valid) if not regions else _region_scale(raw, valid, regions)
+            valid = valid & ~flat_maps(values, valid)[:, None, None]
+        _, median, mad = normalize_map(values, valid)
+        scaled = unit_scale(values, valid) if not regions else _region_scale(values, valid, regions)
         if index != AVERAGE:
             noise = self.members[index].noise
-            values = rescale(values, noise_seed, noise.scale_jitter, noise.shift_jitter)
-        return ViewLabels(values, valid, tokens, name, median.mean(), mad.mean())
+            scaled = rescale(scaled, noise_seed, noise.scale_jitter, noise.shift_jitter)
+        return ViewLabels(scaled, valid, tokens, name, median.mean(), mad.mean(), weights, raw)
 
     def _disparity(
         self,
@@ -199,8 +221,8 @@ class TeacherEnsemble:
         feature_views: int,
         precomputed: Mapping[int, Tensor] | None,
         noise_seed: int,
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Return (disparity, valid, tokens) of one teacher at its own scale; clipped values are not valid."""
+    ) -> Raw:
+        """Return the disparity of one teacher at its own scale; clipped values are not valid, holes are filled."""
         member = self.members[index]
         label, tokens = self._ask(index, views, feature_views, precomputed)
         kind = str(member.teacher.kind)
@@ -214,7 +236,20 @@ class TeacherEnsemble:
         values = corrupt_labels(values, valid, noise_seed + index, member.noise.outliers, member.noise.blur)
         if self.saturated_fraction is not None:
             valid = saturated_mask(values, valid, self.saturated_fraction, far_limit=kind != "disparity")
-        return values, valid, tokens
+        valid = missing_pixels(valid, noise_seed + index, member.noise.missing)
+        weights, notes = None, {}
+        if member.fill is not None:
+            assert views is not None, "a network needs views"
+            filler, rule = self._fillers[index].predict(views).to(values), member.fill
+            made = complete(values, valid, filler, str(rule.teacher.kind), rule.min_points, rule.max_error)
+            notes = notes_of(made)
+            values, valid = made.values, made.valid
+            if rule.weight < 1:
+                weights = torch.where(made.measured, 1.0, rule.weight)
+        if member.full_weight_to is not None:
+            near = torch.where(values > 0, (values * member.full_weight_to).square().clamp_max(1.0), 1.0)
+            weights = near if weights is None else weights * near
+        return Raw(values, valid, tokens, weights, notes)
 
     def _ask(
         self, index: int, views: Tensor | None, feature_views: int, precomputed: Mapping[int, Tensor] | None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import cast, get_args
@@ -18,7 +19,8 @@ from ccd_cli.core.compute import EXACT, Compute, computes
 from ccd_cli.core.errors import CcdError, RecipeError, UsageProblem
 from ccd_cli.core.paths import expand_home
 from ccd_cli.core.report import Report
-from ccd_cli.distill.teaching.ensemble import Member, TeacherEnsemble, reference_for
+from ccd_cli.distill.teaching.ensemble import TeacherEnsemble
+from ccd_cli.distill.teaching.members import DepthUnit, Filler, Member, reference_for
 from ccd_cli.distill.teaching.precomputed import PrecomputedLabels, ground_truth
 from ccd_cli.geometry.kinds import Kind
 from ccd_cli.labels.format import Index
@@ -105,6 +107,7 @@ def find_teachers(
         found += [ground_truth() if entry.model == GROUND_TRUTH else next(models) for entry in recipe.teachers]
         for entry in recipe.teachers:
             _find_errors(entry)
+            find_filler(entry)
     names, kinds = [entry.model for entry in recipe.teachers], [teacher.kind for teacher in found]
     return found, [reference_for(kinds, i, names, entry.fit_to) for i, entry in enumerate(recipe.teachers)]
 
@@ -127,9 +130,14 @@ def load_ensemble(
         else:
             report.note(f"Loading teacher {source.name} ({source.kind}, {source.license})")
             teacher = load_teacher(source, None, its.device, its.precision, entry.resolution)
-        errors = _errors(entry, its, report)
-        members.append(Member(teacher, entry.weight, fit, entry.noise, errors, entry.device, batch))
-    masks = recipe.masks
+        errors, filler = _errors(entry, its, report), _filler(entry, its, report)
+        members.append(
+            Member(teacher, entry.weight, fit, entry.noise, errors, entry.device, batch, filler, entry.full_weight_to)
+        )
+    masks, student = recipe.masks, recipe.student
+    unit = DepthUnit(student.kind == "metric", student.canonical_focal) if student.kind != "disparity" else None
+    if unit is not None:
+        check_unit(unit, members)
     return TeacherEnsemble(
         members,
         recipe.mixing,
@@ -137,7 +145,19 @@ def load_ensemble(
         masks.flat,
         recipe.seed,
         recipe.loss.local_global.unit == "region",
+        unit,
     )
+
+
+def check_unit(unit: DepthUnit, members: Sequence[Member]) -> None:
+    """Raise UsageProblem where no teacher knows the depth that the student is to learn."""
+    wanted = ("metric",) if unit.metric else ("metric", "depth", "affine-depth")
+    if not any(member.metric or member.teacher.kind in wanted for member in members):
+        kinds = ", ".join(f"{member.teacher.name} ({member.teacher.kind})" for member in members)
+        raise UsageProblem(
+            f"student.kind {'metric' if unit.metric else 'depth'}: none of the teachers knows that depth: {kinds}.",
+            f"Add `{GROUND_TRUTH}` with images.pairs, or a teacher of kind {wanted[0]}; or set student.kind to disparity.",
+        )
 
 
 def own_compute(entry: TeacherEntry, compute: Compute) -> Compute:
@@ -191,6 +211,22 @@ def _errors(entry: TeacherEntry, compute: Compute, report: Report) -> Teacher | 
         return None
     report.note(f"Loading {source.name}, whose errors the labels of {entry.model} get")
     return load_teacher(source, None, compute.device, compute.precision, entry.noise.errors_resolution)
+
+
+def find_filler(entry: TeacherEntry) -> ModelRef | None:
+    """Find the network that fills the holes of an entry's ground truth; raises CcdError where it is not there."""
+    if entry.fill is None:
+        return None
+    (source,) = find_models([(entry.fill.model, entry.fill.arch)])
+    return source
+
+
+def _filler(entry: TeacherEntry, compute: Compute, report: Report) -> Filler | None:
+    if entry.fill is None or (source := find_filler(entry)) is None:
+        return None
+    report.note(f"Loading {source.name} ({source.kind}, {source.license}), which fills the holes of {entry.model}")
+    network = load_teacher(source, None, compute.device, compute.precision, entry.fill.resolution)
+    return Filler(network, entry.fill.weight, entry.fill.min_points, entry.fill.max_error)
 
 
 def _recorded(labels: ShardReader, place: int) -> PrecomputedLabels:

@@ -11,7 +11,8 @@ from ccd_cli.data.augment import Augmentation
 from ccd_cli.data.batch import collate, network_input
 from ccd_cli.data.source import Source
 from ccd_cli.data.views import PhotoStream, ViewConfig
-from ccd_cli.distill.teaching.ensemble import Member, TeacherEnsemble
+from ccd_cli.distill.teaching.ensemble import TeacherEnsemble
+from ccd_cli.distill.teaching.members import Member
 from ccd_cli.distill.teaching.precomputed import ground_truth
 from ccd_cli.labels.shards import ShardReader
 from ccd_cli.labels.stream import LabelChoice, LabelStream

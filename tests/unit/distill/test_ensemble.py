@@ -7,7 +7,8 @@ import torch
 from ccd_cli.config.common import Noise
 from ccd_cli.core.errors import TeacherError
 from ccd_cli.data.batch import Batch, StudentViews, TeacherViews
-from ccd_cli.distill.teaching.ensemble import AVERAGE, Member, TeacherEnsemble, reference_for
+from ccd_cli.distill.teaching.ensemble import AVERAGE, TeacherEnsemble
+from ccd_cli.distill.teaching.members import Member, reference_for
 from ccd_cli.distill.teaching.precomputed import ground_truth
 from ccd_cli.losses.normalize import normalize_map
 

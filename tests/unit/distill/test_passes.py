@@ -8,7 +8,8 @@ import torch
 from ccd_cli.config.common import TeacherEntry
 from ccd_cli.core.compute import Compute
 from ccd_cli.core.errors import CcdError
-from ccd_cli.distill.teaching.ensemble import Member, TeacherEnsemble
+from ccd_cli.distill.teaching.ensemble import TeacherEnsemble
+from ccd_cli.distill.teaching.members import Member
 from ccd_cli.distill.teaching.passes import Passes
 from ccd_cli.distill.teaching.teachers import own_compute
 from ccd_cli.models.arch import timm_arch

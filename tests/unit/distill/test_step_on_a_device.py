@@ -16,7 +16,8 @@ from ccd_cli.data.batch import Batch, StudentViews, TeacherViews
 from ccd_cli.distill.metrics_log import StepMetrics
 from ccd_cli.distill.optimizer import finish_gradients, make_optimizer, snapshot_buffers, update_ema
 from ccd_cli.distill.state import TrainState
-from ccd_cli.distill.teaching.ensemble import Member, TeacherEnsemble
+from ccd_cli.distill.teaching.ensemble import TeacherEnsemble
+from ccd_cli.distill.teaching.members import Member
 from ccd_cli.losses.distillation import distillation_loss, whole_batch
 from ccd_cli.models.arch import timm_arch
 from ccd_cli.models.depth_net import DepthNet

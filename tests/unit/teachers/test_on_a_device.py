@@ -8,7 +8,8 @@ import torch
 
 from ccd_cli.config.common import Noise
 from ccd_cli.data.batch import TeacherViews
-from ccd_cli.distill.teaching.ensemble import Member, TeacherEnsemble
+from ccd_cli.distill.teaching.ensemble import TeacherEnsemble
+from ccd_cli.distill.teaching.members import Member
 from ccd_cli.distill.teaching.precomputed import ground_truth
 from ccd_cli.label.parts import LoadedTeacher
 from ccd_cli.models.arch import timm_arch
