@@ -189,6 +189,9 @@ class Optim(Section):
     """Learning rate of the depth head (paper: 5e-5)."""
     encoder_lr: Positive = 5e-6
     """Learning rate of the encoder; a tenth of the head's, as in Depth Anything."""
+    layer_decay: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    """Learning rate of each layer of the encoder as a fraction of the next one's (ViT: blocks, pyramids: stages); the last has
+    `encoder_lr`. 0.65 to 0.9 keeps early layers of a pretrained encoder nearly as they are."""
     weight_decay: Weight = 0.01
     """Weight decay of AdamW; not applied to biases, norms and other vectors."""
     warmup: Annotated[int, Field(ge=0)] = 500
@@ -242,6 +245,9 @@ class Eval(Section):
     gradient, constant) on the same images."""
     every: Count = 1000
     """Steps between evaluations; the last step is always evaluated."""
+    patience: Annotated[int, Field(ge=0)] = 0
+    """Early stopping: the run ends after this many evaluations in a row without a better AbsRel; 0: it never does. The learning
+    rate follows `optim.steps` all the same."""
     max_images: Count = 200
     """Largest number of pairs per evaluation, evenly spaced over the set."""
 

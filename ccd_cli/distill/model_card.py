@@ -9,6 +9,7 @@ import ccd_cli
 from ccd_cli.config.load import recipe_hash
 from ccd_cli.distill.state import Run, TrainState
 from ccd_cli.geometry.kinds import DIRECTION, UNIT
+from ccd_cli.models.arch import Arch
 from ccd_cli.teachers.licenses import is_commercial, strictest
 
 
@@ -21,7 +22,7 @@ def model_card(run: Run, state: TrainState, last_loss: float, comparison: list[d
     lines = [
         f"# {recipe.name}",
         "",
-        f"A monocular depth model that predicts **{arch.kind}** ({DIRECTION[arch.kind]}; {UNIT[arch.kind]}), distilled with "
+        f"A monocular depth model that predicts **{arch.kind}** ({DIRECTION[arch.kind]}; {_unit(arch)}), distilled with "
         f"ccd {ccd_cli.__version__}.",
         "",
         f"* Architecture: `{arch.name}`, {parameters:.1f} M parameters, initialized: {init}",
@@ -53,11 +54,25 @@ def model_card(run: Run, state: TrainState, last_loss: float, comparison: list[d
         "",
         "## Limits",
         "",
-        "The map is relative: its scale and shift are unknown, and it inherits its teachers' errors. No score beyond those "
-        "above was measured.",
+        f"{_limits(arch)} It inherits its teachers' errors. No score beyond those above was measured.",
         "",
     ]
     return "\n".join(lines)
+
+
+def _unit(arch: Arch) -> str:
+    if arch.canonical_focal is None:
+        return UNIT[arch.kind] + (f", at most {arch.max_depth:g}" if arch.max_depth else "")
+    return f"meters are output x focal length in pixels / {arch.canonical_focal:g}; without it the scale is unknown"
+
+
+def _limits(arch: Arch) -> str:
+    if arch.canonical_focal is not None:
+        return "Meters need the focal length of the camera; without it the map is relative."
+    if arch.kind == "metric":
+        return "The map is in meters for cameras and scenes like those of its images; another field of view changes its scale."
+    unknown = "scale and shift are" if arch.kind == "disparity" else "scale is"
+    return f"The map is relative: its {unknown} unknown."
 
 
 def _teachers(run: Run) -> list[str]:
@@ -77,6 +92,11 @@ def _scores(run: Run, state: TrainState, last_loss: float) -> list[str]:
         if known := [norm for norm in norms if norm is not None]:
             share = sum(norm > clip for norm in known) / len(known)
             lines.append(f"* Gradient clipping at a norm of {clip:g} acted in {share:.0%} of the steps.")
+    if state.step < run.recipe.optim.steps:
+        lines.append(
+            f"* Stopped early, after {state.step} of {run.recipe.optim.steps} steps: no better score in "
+            f"{run.recipe.eval.patience} evaluations."
+        )
     best = state.best
     if best is None or run.validation is None:
         return [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -13,16 +14,18 @@ from torch import Tensor, nn
 from ccd_cli.distill.state import TrainState
 from ccd_cli.models.parallel import is_shard
 
+Rated = tuple[Iterable[nn.Parameter], float]
+"""Parameters and their learning rate."""
+_LAYER = re.compile(r"(?:blocks|stages|layers?)[._]?(\d+)\.")  # at the start of a parameter's name in timm's encoders
 
-def make_optimizer(
-    head: Iterable[nn.Parameter], encoder: Iterable[nn.Parameter], lr: float, encoder_lr: float, weight_decay: float
-) -> torch.optim.AdamW:
-    """Return AdamW over head and encoder; vectors (biases, norms, layer scales) are not decayed.
+
+def make_optimizer(parts: Iterable[Rated], weight_decay: float) -> torch.optim.AdamW:
+    """Return AdamW over parameters, the head's first; vectors (biases, norms, layer scales) are not decayed.
 
     Each group keeps its base rate in `base_lr`; `set_learning_rate` scales it.
     """
     groups: list[dict[str, Any]] = []
-    for parameters, rate in ((head, lr), (encoder, encoder_lr)):
+    for parameters, rate in parts:
         trained = [p for p in parameters if p.requires_grad]
         for chosen, decay in (
             ([p for p in trained if p.ndim > 1], weight_decay),
@@ -32,6 +35,23 @@ def make_optimizer(
                 groups.append({"params": chosen, "lr": rate, "base_lr": rate, "weight_decay": decay})
     fused = all(p.device.type in ("cpu", "cuda") for group in groups for p in group["params"])
     return torch.optim.AdamW(groups, betas=(0.9, 0.999), eps=1e-8, fused=fused)
+
+
+def encoder_rates(encoder: nn.Module, lr: float, decay: float) -> list[Rated]:
+    """Return the encoder's parameters and rates: `lr` for its last layer, `decay` times the next one's for each before.
+
+    Layers are the blocks of a ViT or the stages of a pyramid; what comes before them counts as the first, what follows as the
+    last (BEiT, arXiv 2106.08254, whose head has the rate that `lr` is here).
+    """
+    if decay == 1:
+        return [(encoder.parameters(), lr)]
+    layers: dict[int, list[nn.Parameter]] = {}
+    last = 0
+    for name, parameter in encoder.named_parameters():
+        if found := _LAYER.match(name):
+            last = int(found[1])
+        layers.setdefault(last, []).append(parameter)
+    return [(layers[layer], lr * decay ** (max(layers) - layer)) for layer in sorted(layers, reverse=True)]
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 from ccd_cli.core.errors import CcdError
 from ccd_cli.core.files import read_json_lines, write_json
+from ccd_cli.core.processes import by_first
 from ccd_cli.distill import checkpoint
 from ccd_cli.distill.metrics_log import MetricsLog
 from ccd_cli.distill.model_card import model_card
@@ -31,11 +32,14 @@ class Result:
     skipped: int
 
 
-def at_intervals(run: Run, state: TrainState, samples: Samples | None, log: MetricsLog) -> None:
-    """Score, draw and save where the recipe says so, in the first process; the last step is left to `finish`."""
+def at_intervals(run: Run, state: TrainState, samples: Samples | None, log: MetricsLog) -> bool:
+    """Score, draw and save where the recipe says so, in the first process; the last step is left to `finish`.
+
+    Returns whether this was the last step, by number or because scores no longer get better; the same in all processes.
+    """
     recipe, step = run.recipe, state.step
     if step == recipe.optim.steps:
-        return
+        return True
     scores = run.validation is not None and step % recipe.eval.every == 0
     draws = recipe.log.samples > 0 and step % recipe.log.samples_every == 0
     if scores or draws:
@@ -44,8 +48,14 @@ def at_intervals(run: Run, state: TrainState, samples: Samples | None, log: Metr
                 score(run, state, log)
             if draws and samples is not None:
                 log.events({"samples": samples.draw(run, state)}, step)
+    if scores and recipe.eval.patience and by_first(lambda: state.stalled(recipe.eval.patience), run.compute):
+        log.report.note(
+            f"Step {step}: no better score in {recipe.eval.patience} evaluations, so the run ends here (eval.patience)"
+        )
+        return True
     if step % recipe.optim.checkpoint_every == 0:
         checkpoint.save(run, state)
+    return False
 
 
 def score(run: Run, state: TrainState, log: MetricsLog) -> None:

@@ -26,7 +26,7 @@ from ccd_cli.distill import checkpoint
 from ccd_cli.distill.compiled import compile_networks
 from ccd_cli.distill.guards import Guard, check_unreadable
 from ccd_cli.distill.images import how_many, open_images, open_pairs_of, open_stream, worker_count
-from ccd_cli.distill.optimizer import make_optimizer
+from ccd_cli.distill.optimizer import encoder_rates, make_optimizer
 from ccd_cli.distill.run_folder import RunFolder
 from ccd_cli.distill.state import Run, Trained, TrainState, whole_student
 from ccd_cli.distill.student import build_student, find_student, first_license
@@ -223,7 +223,9 @@ def begin(run: Run, student: DepthNet) -> TrainState:
         student=student,
         ema=ema,
         projection=projection,
-        optimizer=make_optimizer(head, student.encoder_parameters(), optim.lr, optim.encoder_lr, optim.weight_decay),
+        optimizer=make_optimizer(
+            [(head, optim.lr), *encoder_rates(student.encoder, optim.encoder_lr, optim.layer_decay)], optim.weight_decay
+        ),
         scaler=torch.amp.GradScaler(device.type, enabled=run.compute.precision == "fp16"),
         guard=Guard(limit, guards.drift_window, guards.nonfinite_limit),
         network=network,

@@ -120,6 +120,12 @@ class TrainState:
         assert not any(map(is_shard, network.parameters())), "whole_student makes it whole"
         return network
 
+    def stalled(self, patience: int) -> bool:
+        """Return whether the last step was scored, and no better score came in `patience` evaluations (0: never)."""
+        if not patience or not self.history or self.history[-1]["step"] != self.step or self.best is None:
+            return False
+        return sum(row["step"] > self.best["step"] for row in self.history) >= patience
+
     def exchanging(self, last: bool) -> AbstractContextManager[Any]:
         """Return the context for the forward pass of a micro-step; gradients of copies are averaged after the `last` one alone.
 

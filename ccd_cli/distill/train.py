@@ -93,7 +93,8 @@ def train(run: Run, state: TrainState, signals: Signals, report: Report, mark: M
     metrics = StepMetrics(compute, optim.accumulate, len(run.stream.bad))
     samples = prepare_samples(run, state)
     with MetricsLog(run, state, report) as log, closing(labeled_steps(run, state.step, mark)) as feed:
-        for step in range(state.step + 1, optim.steps + 1):
+        steps = range(state.step + 1, optim.steps + 1)
+        for step in steps if not state.stalled(recipe.eval.patience) else ():
             began = time.perf_counter()
             torch.manual_seed(run.seed(step))
             lr = set_learning_rate(state.optimizer, schedule(step))
@@ -121,9 +122,11 @@ def train(run: Run, state: TrainState, signals: Signals, report: Report, mark: M
             if events.unreadable:
                 metrics.unreadable = share_unreadable(run.stream, compute)
             check_guards(run, state, now, grad_norm, metrics.unreadable, report)
-            at_intervals(run, state, samples, log)
+            last = at_intervals(run, state, samples, log)
             mark("log")
-            if events.stop and step < optim.steps:
+            if last:
+                break
+            if events.stop:
                 checkpoint.save(run, state)
                 raise signals.interruption(
                     f"Stopped after step {step} of {optim.steps}; the state is saved.",

@@ -45,7 +45,7 @@ def work(rank: int, name: str, rounds: int, port: str) -> None:
         network: nn.Module = Trained(student, None)
         if way == "within":
             network = replicate(network, pixels[:1])
-        optimizer = make_optimizer(student.head_parameters(), student.encoder_parameters(), 1e-5, 1e-5, 0.01)
+        optimizer = make_optimizer([(student.head_parameters(), 1e-5), (student.encoder_parameters(), 1e-5)], 0.01)
         ways[way] = (student, network, optimizer)
     seconds: dict[str, list[float]] = {way: [] for way in ways}
     processor: dict[str, list[float]] = {

@@ -86,9 +86,9 @@ def open_training_pairs(section: Pairs, seed: int) -> OpenPairs:
         try:
             found = [one for one in open_pairs(expand_home(each.file)) if isinstance(one, CustomBenchmark)]
         except RecipeError as error:
-            problems += [(f"images.pairs.files.{number}: {key}", text) for key, text in error.problems]
+            problems += [(f"images.pairs.files.{number} ({each.file}): {key}", text) for key, text in error.problems]
         except CcdError as error:
-            problems.append((f"images.pairs.files.{number}", str(error)))
+            problems.append((f"images.pairs.files.{number} ({each.file})", str(error)))
         else:
             sets += found
             repeats += [each.repeat] * len(found)

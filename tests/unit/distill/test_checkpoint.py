@@ -34,7 +34,7 @@ def fresh(seed):
         student=student,
         ema=copy.deepcopy(student).eval().requires_grad_(False),
         projection=projection,
-        optimizer=make_optimizer(head, student.encoder_parameters(), 1e-3, 1e-4, 0.01),
+        optimizer=make_optimizer([(head, 1e-3), (student.encoder_parameters(), 1e-4)], 0.01),
         scaler=torch.amp.GradScaler("cpu", enabled=False),
         guard=Guard(4.0, 50, 20),
     )

@@ -10,6 +10,7 @@ from torch import nn
 
 from ccd_cli.distill.optimizer import (
     Schedule,
+    encoder_rates,
     finish_gradients,
     make_optimizer,
     optimizer_step,
@@ -18,6 +19,8 @@ from ccd_cli.distill.optimizer import (
     snapshot_buffers,
     update_ema,
 )
+from ccd_cli.models.arch import timm_arch
+from ccd_cli.models.depth_net import DepthNet
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "linear", "constant"])
@@ -41,7 +44,7 @@ def test_warmup_is_at_most_a_tenth():
 def test_parts_have_their_own_rates_and_vectors_are_not_decayed():
     head, encoder = nn.Linear(3, 2), nn.Linear(4, 3)
     encoder.bias.requires_grad_(False)
-    optimizer = make_optimizer(head.parameters(), encoder.parameters(), 1e-2, 1e-3, 0.1)
+    optimizer = make_optimizer([(head.parameters(), 1e-2), (encoder.parameters(), 1e-3)], 0.1)
     rows = [(g["base_lr"], g["weight_decay"], len(g["params"])) for g in optimizer.param_groups]
     assert rows == [(1e-2, 0.1, 1), (1e-2, 0.0, 1), (1e-3, 0.1, 1)]
     assert set_learning_rate(optimizer, 0.5) == 5e-3
@@ -70,7 +73,7 @@ def state():
     model = nn.Linear(3, 2)
     return SimpleNamespace(
         student=model,
-        optimizer=make_optimizer(model.parameters(), (), 0.1, 0.1, 0.0),
+        optimizer=make_optimizer([(model.parameters(), 0.1)], 0.0),
         scaler=torch.amp.GradScaler("cpu", enabled=False),
     )
 
@@ -106,3 +109,19 @@ def test_buffers_go_back_to_their_snapshot():
     restore_buffers(network, buffers)
     assert network.num_batches_tracked == 0
     assert torch.equal(network.running_mean, torch.zeros(2))
+
+
+@pytest.mark.parametrize("encoder", ["test_vit", "mobilenetv4_conv_small"])
+def test_earlier_layers_of_an_encoder_have_lower_rates(encoder):
+    network = DepthNet(timm_arch(encoder, features=16)).encoder
+    parts = encoder_rates(network, 1e-3, 0.5)
+    names = {id(parameter): name for name, parameter in network.named_parameters()}
+    rates = {names[id(parameter)]: rate for parameters, rate in parts for parameter in parameters}
+    assert set(rates) == {name for name, _ in network.named_parameters()}, "each parameter once"
+    blocks = sorted({int(name.split(".")[1]) for name in rates if name.startswith("blocks.")})
+    for name, rate in rates.items():
+        layer = int(name.split(".")[1]) if name.startswith("blocks.") else None
+        wanted = blocks[-1] if name.startswith(("norm", "fc_norm")) else blocks[0] if layer is None else layer
+        assert rate == 1e-3 * 0.5 ** (blocks[-1] - wanted), name
+    assert len({rate for _, rate in parts}) == len(blocks) > 1
+    assert [rate for _, rate in encoder_rates(network, 1e-3, 1.0)] == [1e-3]

@@ -52,7 +52,7 @@ def training(device):
         student=student,
         ema=copy.deepcopy(student).eval().requires_grad_(False),
         projection=None,
-        optimizer=make_optimizer(student.head_parameters(), student.encoder_parameters(), 1e-3, 1e-3, 0.01),
+        optimizer=make_optimizer([(student.head_parameters(), 1e-3), (student.encoder_parameters(), 1e-3)], 0.01),
         scaler=torch.amp.GradScaler("cpu", enabled=False),
         guard=SimpleNamespace(),
     )

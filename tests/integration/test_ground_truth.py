@@ -1,0 +1,178 @@
+"""Students that learn from a user's own depth: the real command, from pairs to predictions in meters."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import yaml
+
+from ccd_cli.distill import checkpoint, train
+from tests.own_pairs import write_pairs
+
+METRIC = {"kind": "metric"}
+KINDS = {
+    "disparity": ({}, {"gradient": {"weight": 0.5}}),
+    "depth": ({"kind": "depth"}, {"depth": {"weight": 1.0}}),
+    "metric": (METRIC, {"depth": {"weight": 1.0, "l1": 0.5}}),
+    "range": ({**METRIC, "max_depth": 20.0}, {"depth": {"weight": 1.0}}),
+    "canonical": ({**METRIC, "canonical_focal": 300.0}, {"depth": {"weight": 1.0}}),
+}
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+    return write_pairs(tmp_path_factory.mktemp("own"))
+
+
+@pytest.fixture
+def recipe(pairs, tiny_recipe):
+    """Return a function that makes a recipe for a kind of student."""
+
+    def make(kind="disparity", **changes):
+        student, loss = KINDS[kind]
+        values = {
+            **tiny_recipe,
+            "images": {"pairs": str(pairs)},
+            "teachers": ["ground-truth"],
+            "student": {**tiny_recipe["student"], **student},
+            "loss": loss,
+            "optim": {**tiny_recipe["optim"], "steps": 6, "checkpoint_every": 3},
+        }
+        return values | changes
+
+    return make
+
+
+def distill(ccd_here, write_recipe, values, *words):
+    made = ccd_here("distill", write_recipe(values), "--out", "run", "--device", "cpu", *words)
+    assert made.exit_code == 0, made.output
+    return made
+
+
+def lines(tmp_path, run="run"):
+    return [json.loads(line) for line in (tmp_path / run / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_learns_is_scored_and_predicts(ccd_here, write_recipe, recipe, pairs, tmp_path, kind):
+    distill(ccd_here, write_recipe, recipe(kind))
+    evaluated = json.loads((tmp_path / "run/eval.json").read_text())
+    wanted = {"disparity": "least-squares-disparity", "depth": "least-squares"}.get(kind, "none")
+    assert evaluated["alignment"] == wanted
+    assert evaluated["pairs"] == "mine (held out)" and evaluated["best"]["images"] == 3
+    assert all(np.isfinite(line["loss"]) for line in lines(tmp_path))
+    assert ("depth" in lines(tmp_path)[0]) == (kind != "disparity")
+    card = (tmp_path / "run/card.md").read_text()
+    assert {"disparity": "**disparity**", "depth": "**depth**"}.get(kind, "meter") in card
+    photo = pairs.parent / "clip-0/0.jpg"
+    words = ["predict", photo, "--model", "run", "--out", "out", "--resolution", 64]
+    made = ccd_here(*words, *(["--fov", "60"] if kind == "canonical" else []))
+    assert made.exit_code == 0, made.output
+    about = json.loads(next((tmp_path / "out").rglob("*.json")).read_text())
+    assert about["kind"] == {"disparity": "disparity", "depth": "depth"}.get(kind, "metric"), about
+    scored = ccd_here("eval", "--suite", pairs, "--model", "run", "--resolution", 64, "--json", "--out", "scores")
+    assert scored.exit_code == 0, scored.output
+    assert json.loads(scored.stdout)["results"][0]["alignment"] == wanted
+
+
+def test_holes_are_filled_by_a_network_that_is_fitted_and_the_log_says_how_well(
+    ccd_here, write_recipe, recipe, make_teacher, tmp_path
+):
+    teacher = {
+        "model": "ground-truth",
+        "fill": {"model": str(make_teacher("filler", 3)), "weight": 0.5, "max_error": 5.0},
+        "full_weight_to": 3.0,
+        "noise": {"missing": 0.9},
+    }
+    distill(ccd_here, write_recipe, recipe("metric", teachers=[teacher]))
+    assert all(0 <= line["filled"] <= 1 and 0 <= line["fit_refused"] <= 1 for line in lines(tmp_path))
+    assert max(line["filled"] for line in lines(tmp_path)) > 0.3
+    assert "filler" in (tmp_path / "run/card.md").read_text()
+    strict = {**teacher, "fill": {"model": str(make_teacher("filler", 3)), "max_error": 1e-6}}
+    distill(ccd_here, write_recipe, recipe("metric", teachers=[strict]), "--overwrite")
+    assert all(line["filled"] == 0 and line["fit_refused"] == 1 for line in lines(tmp_path))
+
+
+def test_cut_off_and_resumed_gives_the_same_bits(ccd_here, write_recipe, recipe, make_teacher, tmp_path, monkeypatch):
+    teacher = {"model": "ground-truth", "fill": str(make_teacher("filler", 3)), "noise": {"missing": 0.5}}
+    values = recipe("metric", teachers=[teacher, str(make_teacher("meters", 4, kind="metric"))])
+    distill(ccd_here, write_recipe, values)
+    taken = train.after_step
+
+    def cut(state, step, *rest):
+        if step == 5:
+            raise RuntimeError("the power fails")
+        taken(state, step, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "after_step", cut)
+        assert ccd_here("distill", write_recipe(values), "--out", "part", "--device", "cpu").exit_code
+    assert [line["step"] for line in lines(tmp_path, "part")] == [1, 2, 3, 4]
+    resumed = ccd_here("distill", write_recipe(values), "--out", "part", "--device", "cpu", "--resume")
+    assert resumed.exit_code == 0 and "Continuing after step 3" in resumed.output, resumed.output
+    weights = [(tmp_path / name / "student.safetensors").read_bytes() for name in ("run", "part")]
+    assert weights[0] == weights[1]
+    ignored = {"images_per_second"}
+    first, second = (
+        [{key: value for key, value in line.items() if key not in ignored} for line in lines(tmp_path, name)]
+        for name in ("run", "part")
+    )
+    assert first == second and {line["teacher"] for line in first} == {"ground-truth", "meters"}
+
+
+def test_what_makes_no_sense_is_said_before_the_first_step_and_nothing_is_written(
+    ccd_here, write_recipe, recipe, pairs, make_teacher, tmp_path
+):
+    def refused(values, *words):
+        made = ccd_here("distill", write_recipe(values), "--out", "run", "--device", "cpu")
+        assert made.exit_code == 2 and not (tmp_path / "run").exists(), made.output
+        assert all(word in made.output for word in words), made.output
+
+    stereo = write_pairs(tmp_path / "stereo", kind="disparity", divisor=None, intrinsics=None)
+    blind = write_pairs(tmp_path / "blind", intrinsics=None)
+    again = write_pairs(tmp_path / "again")
+    one = write_pairs(tmp_path / "one", clips=1)
+    refused(recipe("metric", images={"pairs": str(stereo)}), "has no unit", "baseline")
+    refused(recipe("canonical", images={"pairs": str(blind)}), "intrinsics", "canonical_focal")
+    refused(recipe("metric", teachers=[str(make_teacher("first", 1))]), "images.pairs", "ground-truth")
+    refused(recipe("disparity", eval={"pairs": str(again)}), "9 images validate and are trained on", "clip-0/0.jpg")
+    refused(recipe("disparity", images={"pairs": str(one)}), "all images lie in one folder", "by: image")
+    refused(recipe("disparity", images={"pairs": "none.yaml"}), "none.yaml")
+    refused(recipe("metric", loss={}), "loss.depth.weight")
+    refused(
+        recipe("disparity", images={"pairs": {"files": [{"file": str(pairs)}], "validation": {"images": ["x/*"]}}}),
+        "'x/*' names none of the 9 images",
+    )
+    filler = {"model": "ground-truth", "fill": "nowhere.safetensors"}
+    made = ccd_here("distill", write_recipe(recipe("metric", teachers=[filler])), "--out", "run")
+    assert made.exit_code and "nowhere.safetensors" in made.output and not (tmp_path / "run").exists()
+
+
+def test_damaged_pairs_are_skipped_and_listed(ccd_here, write_recipe, recipe, tmp_path):
+    mine = write_pairs(tmp_path / "mine")
+    (mine.parent / "clip-0/1.png").write_bytes(b"no picture")
+    values = recipe("metric", images={"pairs": str(mine), "max_skipped": 0.5}, eval={"compare": False})
+    for i, each in enumerate(("clip-1/0", "clip-2/0")):
+        (mine.parent / f"{each}.jpg").write_bytes(b"\xff\xd8 cut" * (i + 1))
+    made = ccd_here("distill", write_recipe(values), "--out", "run", "--device", "cpu")
+    assert made.exit_code == 0, made.output
+    listed = (tmp_path / "run/skipped.jsonl").read_text()
+    assert "0.jpg" in listed
+    assert yaml.safe_load((tmp_path / "run/recipe.yaml").read_text())["images"]["pairs"]["files"][0]["repeat"] == 1
+
+
+def test_a_run_stops_early_where_scores_no_longer_get_better(ccd_here, write_recipe, recipe, tmp_path, monkeypatch):
+    values = recipe("metric", eval={"every": 2, "patience": 2, "compare": False})
+    values["optim"] = {**values["optim"], "steps": 40, "lr": 1e-12, "encoder_lr": 1e-12, "ema": 0.0}
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "finish", lambda run, state, *_: checkpoint.save(run, state) or 1 / 0)  # the power fails
+        assert ccd_here("distill", write_recipe(values), "--out", "run", "--device", "cpu").exit_code
+    made = ccd_here("distill", write_recipe(values), "--out", "run", "--device", "cpu", "--resume")
+    assert made.exit_code == 0, made.output
+    assert [line["step"] for line in lines(tmp_path)][-1] == 6, "the first score is never beaten"
+    assert json.loads((tmp_path / "run/eval.json").read_text())["best"]["step"] == 2
+    assert "Stopped early, after 6 of 40 steps" in (tmp_path / "run/card.md").read_text()
+    again = ccd_here("distill", write_recipe(values), "--out", "run", "--resume")
+    assert again.exit_code == 0 and "is finished" in again.output
