@@ -80,6 +80,7 @@ def test_architectures_get_random_weights_and_a_size_that_fits(ccd_here):
     assert bench_distill.crop_size(None, 32) == 256
 
 
+@pytest.mark.slow
 def test_ctrl_c_prints_what_there_is(ccd_here, monkeypatch):
     steps = []
 

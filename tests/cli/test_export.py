@@ -210,7 +210,8 @@ def test_a_full_disk_leaves_nothing(tmp_path, make_teacher):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
-@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_in_the_middle_leaves_nothing(tmp_path, number):
     env = {**os.environ, "CCD_HOME": str(tmp_path / "home")}
     args = [sys.executable, "-m", "ccd_cli", "export", "builtin:tiny", "--format", "onnx", "--out", "here/a.onnx"]

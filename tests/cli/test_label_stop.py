@@ -71,6 +71,7 @@ def test_killed_anywhere_it_goes_on_and_ends_in_the_same_bytes(ccd_here, write_r
     assert {p.name for p in killed.iterdir()} == whole[1]
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_and_exits_130(ccd_here, write_recipe, values, tmp_path, whole):
     path = write_recipe({**values, "epochs": 6})
     process = start(tmp_path, str(path), "--out", "stopped")

@@ -304,6 +304,7 @@ def test_a_killed_video_goes_on_and_ends_the_same(long_video, tmp_path, model, m
             assert same, name
 
 
+@pytest.mark.slow
 def test_an_interrupted_batch_keeps_what_is_finished(tmp_path, model):
     for i in range(60):
         photo(tmp_path / "set" / f"{i:02d}.jpg", (640, 480), seed=i)

@@ -121,6 +121,7 @@ def test_eval_says_what_ran_and_keeps_scores_of_other_exact_runtimes(prepared, h
     np.testing.assert_allclose(*scores, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_labels_go_on_in_the_runtime_that_they_were_begun_in(prepared, photos, home, ccd_here, tmp_path, monkeypatch):
     recipe = tmp_path / "label.yaml"
     recipe.write_text(

@@ -108,6 +108,7 @@ def test_label_with_a_rule_over_all_images_and_a_part_that_is_missing(ccd_here, 
     assert content(tmp_path / "twice") == content(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_label_more_shards_than_shards_of_labels_and_other_weights(ccd_here, recipe, tmp_path, make_teacher):
     few = ("--set", "epochs=1", "--out", "few")
     done = label(ccd_here, recipe, *few, "--shard", "5/5")
@@ -128,6 +129,7 @@ def test_label_more_shards_than_shards_of_labels_and_other_weights(ccd_here, rec
     assert label(ccd_here, recipe, *few).exit_code == 0
 
 
+@pytest.mark.slow
 def test_predict_shards_at_once_one_of_them_killed(ccd_here, begin, model, tmp_path):
     for i in range(12):
         photo(tmp_path / "in" / f"{i:02d}.png", (90 + i, 60), seed=i)

@@ -252,6 +252,7 @@ def test_a_few_of_a_finished_run(finished):
     campaign(finished, [("student.safetensors", "one bit flipped", 0), ("metrics.jsonl", "emptied", 0)])
 
 
+@pytest.mark.slow
 def test_a_few_of_a_killed_run(killed):
     tries = [
         ("checkpoints/last.pt", "one bit flipped", 0),

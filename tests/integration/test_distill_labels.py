@@ -105,6 +105,7 @@ def test_the_run_says_where_its_labels_come_from(here):
     assert (here / "whole" / "plots" / "samples.png").stat().st_size > 0
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_it_gives_the_same_bits(here, ccd_here):
     process = command(here, "distill", "late.yaml", "--out", "cut", "--threads", 1)
     deadline = time.monotonic() + 240

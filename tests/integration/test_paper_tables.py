@@ -40,6 +40,7 @@ def tables(*args, **kwargs):
     )
 
 
+@pytest.mark.slow
 def test_labels_are_noisy_and_a_resumed_run_sees_the_same_noise(tmp_path):
     recipe = load_recipe("paper/tiny-table1", NOISY)
 

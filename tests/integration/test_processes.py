@@ -114,6 +114,7 @@ def damaged(photos, tmp_path):
     return folder
 
 
+@pytest.mark.slow
 def test_bad_photos_are_listed_once_and_too_many_stop_both_with_the_state_saved(
     recipe, write_recipe, damaged, tmp_path
 ):

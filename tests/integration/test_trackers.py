@@ -134,6 +134,7 @@ def wandb_records(path):
             yield record
 
 
+@pytest.mark.slow
 def test_wandb_offline_holds_the_run_and_a_resume_has_its_id(
     tiny_recipe, write_recipe, ccd_here, tmp_path, monkeypatch
 ):

@@ -37,7 +37,7 @@ def labelers():
     return [thread for thread in threading.enumerate() if thread.name.startswith("teachers")]
 
 
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("threads", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_run_learns_the_same_bits(tiny_recipe, tmp_path, monkeypatch, threads):
     """Killed in its fourth step and resumed, too: labels that were made ahead are made again."""
     left = {}

@@ -28,7 +28,7 @@ print(matplotlib.get_backend(), "matplotlib.pyplot" in sys.modules, changed)
 """
 
 
-@pytest.mark.parametrize("backend", ["svg", "pdf"])
+@pytest.mark.parametrize("backend", ["svg", pytest.param("pdf", marks=pytest.mark.slow)])
 def test_the_backend_of_a_notebook_stays(tmp_path, backend):
     env = {**os.environ, "MPLBACKEND": backend}
     done = subprocess.run(

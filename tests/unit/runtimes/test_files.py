@@ -230,6 +230,7 @@ def test_threads_that_share_a_network_get_their_own_maps(tmp_path, runtime):
         assert list(pool.map(wrong, range(1, 9))) == [0] * 8
 
 
+@pytest.mark.slow
 def test_a_clip_is_compiled_for_its_size_and_keeps_its_maps(student):
     model = load(str(student), None, None, CPU, Silent(), runtime="openvino")
     rng = np.random.default_rng(0)
