@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from ccd_cli.config.common import GROUND_TRUTH
 from ccd_cli.config.distill import DistillRecipe
@@ -24,6 +25,12 @@ def missing_inputs(recipe: DistillRecipe | LabelRecipe, *, images: bool) -> list
         from ccd_cli.media.find import list_photos
 
         found += _tried("images", lambda: list_photos(recipe.images.paths))
+    if images and recipe.images.pairs is not None:
+        from ccd_cli.benchmarks.suites import open_pairs
+
+        for i, each in enumerate(recipe.images.pairs.files):
+            file = expand_home(each.file)
+            found += _tried(f"images.pairs.files.{i} ({each.file})", partial(open_pairs, file))
     if isinstance(recipe, DistillRecipe):
         if recipe.labels is not None:
             from ccd_cli.labels.shards import read_index
@@ -44,7 +51,9 @@ def faulty_models(recipe: DistillRecipe | LabelRecipe) -> list[Fault]:
     from ccd_cli.teachers.needs import faults_of
 
     named = [teacher.model for teacher in recipe.teachers]
-    places = {name: f"teachers.{i}.model" for i, name in enumerate(named)}
+    fills = [teacher.fill for teacher in recipe.teachers]
+    places = {fill.model: f"teachers.{i}.fill" for i, fill in enumerate(fills) if fill is not None}
+    places |= {name: f"teachers.{i}.model" for i, name in enumerate(named)}
     return [(places.get(word, "student"), error) for word, error in faults_of(_models(recipe))]
 
 
@@ -92,9 +101,11 @@ def problems_of(faults: list[Fault]) -> list[tuple[str, str]]:
 def _models(recipe: DistillRecipe | LabelRecipe) -> list[tuple[str, str | None]]:
     """(word, architecture) of every model that a run loads."""
     if isinstance(recipe, LabelRecipe):
-        return [(teacher.model, teacher.arch) for teacher in recipe.teachers]
+        keys = [teacher.network for teacher in recipe.teachers]
+        return [(each.model, each.arch) for each in keys if each is not None]
     live = [] if recipe.labels is not None else recipe.teachers
     words = [(teacher.model, teacher.arch) for teacher in live if teacher.model != GROUND_TRUTH]
+    words += [(teacher.fill.model, teacher.fill.arch) for teacher in live if teacher.fill is not None]
     student = recipe.student
     if student.init != "scratch" and (student.weights is not None or student.arch != "timm"):
         plain = student.arch == "timm" or student.init == "encoder"

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from ccd_cli.bench.networks import crop_size, teacher_entry
 from ccd_cli.bench.photos import photos
@@ -28,9 +27,11 @@ from ccd_cli.core.compute import Compute, choose_compute
 from ccd_cli.core.errors import CcdError, Interrupted
 from ccd_cli.core.report import Report, Silent
 from ccd_cli.core.signals import Signals
+from ccd_cli.data.source import Source
 from ccd_cli.label.engine import Engine, LocalEngine
 from ccd_cli.label.job import LabelJob
-from ccd_cli.label.parts import LoadedTeacher, crop_facts
+from ccd_cli.label.labelers import Crops, LoadedTeacher
+from ccd_cli.label.parts import crop_facts
 from ccd_cli.label.plan import Plan, Unreadable, key_of
 from ccd_cli.label.run import EngineOptions
 from ccd_cli.label.run import run as label
@@ -152,7 +153,7 @@ class _TimedTeacher(LoadedTeacher):
 
     seconds: list[float] = field(default_factory=list)
 
-    def predict(self, crops: Sequence[NDArray[np.uint8]]) -> FloatMap:
+    def predict(self, crops: Crops) -> FloatMap:
         """See `LoadedTeacher`."""
         began = time.perf_counter()
         made = super().predict(crops)
@@ -167,7 +168,7 @@ def plain_labels(
 
     Raises CcdError for an unreadable photo, Interrupted between two of them after a signal.
     """
-    plan, seconds = Plan(recipe, paths), _nothing()
+    plan, seconds = Plan(recipe, Source(paths)), _nothing()
     last = time.perf_counter()
 
     def mark(part: str) -> None:

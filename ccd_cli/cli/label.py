@@ -44,6 +44,12 @@ def command(recipe: str, changes: RecipeChanges, settings: LabelSettings, screen
             f"Done: {result.samples} images in {result.shards} shards, {result.bytes / 1e6:,.1f} MB, license "
             f"{result.license}; {result.folder}"
         )
+    if result.filled is not None:
+        crops = result.samples * (1 + loaded.crops.patches)
+        report.note(
+            f"Ground truth: {result.filled:.1%} of the pixels were filled; {result.refused} of {crops} crops stay as they were "
+            "measured, since no fit was accepted"
+        )
     if result.dropped and settings.shard is None:
         report.note(
             f"{result.dropped} images were excluded by the recipe's `drop`; see {result.folder / 'quality.jsonl'}"

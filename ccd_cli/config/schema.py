@@ -21,6 +21,16 @@ def json_schema(task: str) -> dict[str, Any]:
     for name in ("student", "labels"):
         if name in keys:
             keys[name] = _also(keys[name], text)
+    parts = schema["$defs"]
+    for name in ("LabelTeacher", "TeacherEntry"):
+        if name in parts:
+            parts[name]["properties"]["fill"] = _also(parts[name]["properties"]["fill"], text)
+    pairs = parts["Pairs"]["properties"]
+    files = {**pairs["files"], "items": _also(pairs["files"]["items"], text)}
+    pairs["files"] = files
+    parts["Images"]["properties"]["pairs"] = _also(
+        parts["Images"]["properties"]["pairs"], text, {"type": "array", "items": files["items"]}
+    )
     entry = _also(keys["teachers"]["items"], text)
     keys["teachers"] = _also({**keys["teachers"], "items": entry}, *entry["anyOf"])
     paths = schema["$defs"]["Images"]["properties"]

@@ -57,6 +57,15 @@ class Source:
             self._cache[number] = made
         return made[0], RenderedTruth(made[1], made[2])
 
+    def truth(self, index: int, shape: tuple[int, int]) -> GroundTruth | None:
+        """Return the ground truth of an image from a file, read as (height, width) `shape`; None where it has none.
+
+        Raises ImageError where its ground truth cannot be read.
+        """
+        if self.pairs is None or index < len(self.photos):
+            return None
+        return self.pairs.truth(index - len(self.photos), shape)
+
     @cached_property
     def digest(self) -> str:
         """Return a sha256 over the sequence: tells whether a resumed run still has the same one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -71,8 +72,21 @@ class Pairs(Protocol):
         """Return the files of the images."""
         ...
 
+    @property
+    def metric(self) -> bool:
+        """Whether all of the ground truth is in meters."""
+        ...
+
     def read(self, number: int) -> tuple[np.ndarray, MeasuredTruth]:
         """Return (uint8 RGB (H, W, 3), its truth); raises ImageError for files that are damaged or do not belong together."""
+        ...
+
+    def truth(self, number: int, shape: tuple[int, int]) -> MeasuredTruth:
+        """Return the truth of an image that was read, of (height, width) `shape`; raises ImageError as `read`."""
+        ...
+
+    def part(self, numbers: Sequence[int]) -> Pairs:
+        """Return some of them, numbered anew in that order, without what only the others need."""
         ...
 
     @property

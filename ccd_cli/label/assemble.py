@@ -14,7 +14,7 @@ from ccd_cli.geometry.kinds import DIRECTION, UNIT
 from ccd_cli.label.job import LabelJob
 from ccd_cli.label.parts import Part
 from ccd_cli.label.plan import ImageFacts, key_of
-from ccd_cli.label.quality import Line
+from ccd_cli.label.quality import Line, fill_of
 from ccd_cli.labels.format import (
     FORMAT,
     Crop,
@@ -71,7 +71,7 @@ def write_index(job: LabelJob, lines: dict[str, Line], skipped: int) -> Index:
     retained = [line for line in lines.values() if line["dropped"] is None]
     if sum(shard.samples for shard in shards) != len(retained):
         raise CcdError(f"{job.folder.quality} has lost lines.", _RESTORE)
-    teachers = [_teacher_facts(job, i) for i in range(len(job.recipe.teachers))]
+    teachers = [_teacher_facts(job, i) | fill_of(retained, i) for i in range(len(job.recipe.teachers))]
     index = Index(
         format=FORMAT,
         name=job.recipe.name,
@@ -165,8 +165,9 @@ def _teacher_facts(job: LabelJob, teacher: int) -> dict[str, Any]:
     if facts is None:  # recorded before its first part is there
         raise CcdError(f"{job.folder.state} is damaged.", "Start over with --overwrite.")
     runtime, precision = job.runtimes[teacher], job.precisions[teacher]
-    if (exported := job.references[teacher].exported) is not None:
-        precision = precision_of(exported, precision)
+    keys, reference = entry.network, job.references[teacher]
+    if reference is not None and reference.exported is not None:
+        precision = precision_of(reference.exported, precision)
     return {
         "teacher": facts["teacher"],
         "kind": facts["kind"],
@@ -174,8 +175,9 @@ def _teacher_facts(job: LabelJob, teacher: int) -> dict[str, Any]:
         "unit": UNIT[facts["kind"]],
         "checkpoint_sha256": facts["checkpoint_sha256"],
         "license": facts["license"],
-        "resolution": entry.resolution,
+        "resolution": None if keys is None else keys.resolution,
         "precision": precision + (f" ({runtime})" if runtime != "torch" else ""),
         "batch": entry.batch,
         "encoding": encoding_of(facts["kind"]),
+        **({} if entry.fill is None or reference is None else {"fill": reference.name}),
     }

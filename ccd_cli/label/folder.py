@@ -5,23 +5,23 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
 from ccd_cli.config.common import Section
 from ccd_cli.config.label import LabelRecipe
-from ccd_cli.config.load import differences
+from ccd_cli.config.load import check_label_recipe, differences
 from ccd_cli.config.yaml_loader import read_yaml
 from ccd_cli.core.errors import CcdError, RecipeError, UsageProblem
 from ccd_cli.core.files import json_line, read_json_lines, write_text
 from ccd_cli.core.parse import parse_json
 from ccd_cli.core.report import Report
 from ccd_cli.core.shard import Shard
-from ccd_cli.data.source import Source
+from ccd_cli.label.images import open_images
 from ccd_cli.label.parts import TeacherFacts
 from ccd_cli.labels.format import ShardFacts, to_json
 from ccd_cli.labels.shards import INDEX, QUICK_BYTES, is_quick_to_verify, read_index, sha256_of
-from ccd_cli.media.find import list_photos
 
 CHANGEABLE = ("out", "images.workers", "images.max_skipped")
 """Recipe keys that may differ when a run is resumed: no label depends on them."""
@@ -132,7 +132,7 @@ def choose_label_folder(
         raise CcdError(f"{folder.recipe} is damaged.", "Start over with --overwrite.") from error
     if not isinstance(old, dict) or old.get("task") != "label":
         raise UsageProblem(f"{folder.path} holds a training run, not labels.", "Choose another --out.")
-    changed = [d for d in differences(old, recipe.model_dump(mode="json")) if not d[0].startswith(CHANGEABLE)]
+    changed = [d for d in differences(_whole(old), recipe.model_dump(mode="json")) if not d[0].startswith(CHANGEABLE)]
     if changed and not overwrite:
         rows = "; ".join(f"{key}: {a} then, {b} now" for key, a, b in changed[:8])
         raise UsageProblem(
@@ -140,6 +140,14 @@ def choose_label_folder(
             "Resume with the same recipe, or start over with --overwrite or another --out.",
         )
     return folder
+
+
+def _whole(old: dict[str, Any]) -> dict[str, Any]:
+    """A recipe as it was written, with the defaults of keys that it lacks; as it is where it is none any more."""
+    try:
+        return check_label_recipe(old, "").model_dump(mode="json")
+    except RecipeError:
+        return old
 
 
 def is_finished(folder: LabelFolder, verify: bool) -> bool:
@@ -209,7 +217,7 @@ def _written(folder: LabelFolder, shard: int) -> ShardFacts | None:
 def images_changed(recipe: LabelRecipe, folder: LabelFolder) -> bool:
     """Return whether the recipe's images are others than those of the labels; False where they cannot be listed."""
     try:
-        now = Source(list_photos(recipe.images.paths)).digest
+        now = open_images(recipe).source.digest
         then = parse_json(folder.state.read_text(encoding="utf-8"))["photos"]
     except (CcdError, OSError, ValueError, KeyError, TypeError):
         return False

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from ccd_cli.config.common import GROUND_TRUTH
 from ccd_cli.config.label import LabelRecipe
 from ccd_cli.core.errors import TrainingStopped, UsageProblem
 from ccd_cli.core.files import write_json
@@ -20,6 +21,8 @@ from ccd_cli.teachers.load import ModelRef
 class LabelJob:
     """The recipe, the output folder, the plan, and for each teacher its weights, its precision and what runs it.
 
+    Of ground truth, the weights are those of the network that fills its holes, None where none does.
+
     `threads` read and encode images. `state` is what `label.json` holds: `teachers` in it are the facts (name, kind,
     license, hash of the weights) of each teacher that has been loaded, by its number as text.
     """
@@ -27,7 +30,7 @@ class LabelJob:
     recipe: LabelRecipe
     folder: LabelFolder
     plan: Plan
-    references: list[ModelRef]
+    references: list[ModelRef | None]
     precisions: list[str]
     runtimes: list[str]
     device: torch.device
@@ -41,7 +44,11 @@ class LabelJob:
 
     def teacher_name(self, teacher: int) -> str:
         """Return a teacher's name, with its number where two have the same."""
-        names = [ref.name for ref in self.references]
+        entries = self.recipe.teachers
+        names = [
+            GROUND_TRUTH if ref is None or entry.model == GROUND_TRUTH else ref.name
+            for entry, ref in zip(entries, self.references, strict=True)
+        ]
         return names[teacher] if names.count(names[teacher]) == 1 else f"{names[teacher]} ({teacher + 1})"
 
     def check_teacher(self, teacher: int, facts: dict[str, Any]) -> None:

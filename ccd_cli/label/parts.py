@@ -23,34 +23,30 @@ from ccd_cli.core.files import disk_error
 from ccd_cli.core.parse import parse_json
 from ccd_cli.core.seeding import Draw, step_seed
 from ccd_cli.data.crops import Region
+from ccd_cli.data.source import Source
 from ccd_cli.geometry.kinds import Kind
-from ccd_cli.label.plan import ImageFacts, Plan, Unreadable, key_of
+from ccd_cli.label.labelers import Labeler
+from ccd_cli.label.plan import ImageFacts, Plan, Unreadable, Views, key_of
 from ccd_cli.label.threads import ImageThreads
-from ccd_cli.labels.format import Box, FloatMap, Natural, Sha256, decode_label, encode_label, encoding_of, label_name
+from ccd_cli.labels.format import (
+    Box,
+    Filled,
+    FloatMap,
+    Natural,
+    Sha256,
+    decode_label,
+    encode_label,
+    encoding_of,
+    label_name,
+)
 from ccd_cli.labels.shards import write_tar
 from ccd_cli.losses.disparity import to_disparity
 from ccd_cli.losses.masks import flat_maps, saturated_mask
-from ccd_cli.teachers.base import Teacher
 
 _FACTS = "part.json"
 _DAMAGED = "Remove it and run again."
 EncodedLabels = tuple[list[bytes], list[dict[str, Any]]]
-"""The PNGs of one image's crops, and for each crop: scale, offset, valid, saturated, flat."""
-
-
-@dataclass(frozen=True)
-class LoadedTeacher:
-    """A teacher on its device, its facts (name, kind, license, hash of the weights), and its crops per forward pass."""
-
-    model: Teacher
-    facts: dict[str, Any]
-    device: torch.device
-    batch: int
-
-    def predict(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Return maps float32 [N, S, S] of the teacher's kind for N crops uint8 RGB [S, S, 3], in one forward pass."""
-        pixels = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).to(self.device, non_blocking=True)
-        return self.model.predict(pixels.float().div_(255.0)).float().cpu().numpy()
+"""The PNGs of one image's crops, and for each crop: scale, offset, valid, saturated, flat, and of filled ground truth `fill`."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +54,8 @@ class Part:
     """One teacher's labels of one shard: the images that were read, the unreadable ones, and facts of each label.
 
     `teacher` says who made it (name, kind, license, hash of the weights): a part of other weights is never used.
-    `crops` holds, for each image, one dict of scale, offset, valid, saturated and flat for each crop; `pngs_sha256` is the
-    hash of all PNGs, one after another.
+    `crops` holds, for each image, one dict of scale, offset, valid, saturated and flat for each crop, of filled ground truth with
+    `fill`; `pngs_sha256` is the hash of all PNGs, one after another.
     """
 
     kind: Kind
@@ -102,6 +98,7 @@ class _CropFacts(Section):
     valid: Fraction
     saturated: Fraction
     flat: bool
+    fill: Filled | None = None
 
 
 class TeacherFacts(Section):
@@ -150,8 +147,8 @@ def write_part(
     path: Path,
     plan: Plan,
     shard: int,
-    images: Sequence[Path],
-    teacher: LoadedTeacher,
+    images: Source,
+    teacher: Labeler,
     threads: ImageThreads,
     progress: Callable[[int], None],
 ) -> None:
@@ -183,34 +180,37 @@ def write_part(
 
         encoding = BackgroundWork(threads, threads.ahead, lambda labels: keep(cast(EncodedLabels, labels)))
         crops: list[NDArray[np.uint8]] = []
-        maps: list[FloatMap] = []
+        truth: list[FloatMap] = []
+        maps: list[tuple[FloatMap, Filled | None]] = []
 
         def predict(count: int) -> None:
-            maps.extend(teacher.predict(crops[:count]))
-            del crops[:count]
+            maps.extend(zip(*teacher.label(crops[:count], truth[:count]), strict=True))
+            del crops[:count], truth[:count]
             while len(maps) >= plan.crops_per_image:
-                encoding.add(_encode, maps[: plan.crops_per_image], teacher.model.kind)
+                encoding.add(_encode, maps[: plan.crops_per_image], teacher.kind)
                 del maps[: plan.crops_per_image]
             progress(len(read_images))
 
-        def read(item: tuple[int, Path]) -> tuple[ImageFacts, NDArray[np.uint8]] | Unreadable:
-            return plan.read(*item)
+        def read(item: tuple[int, int]) -> Views | Unreadable:
+            position, index = item
+            return plan.views(position, images, index, teacher.wants_truth)
 
-        items = zip(plan.positions(shard), images, strict=True)
+        items = zip(plan.positions(shard), range(images.files), strict=True)
         for _, future in prefetch(threads, read, items, threads.ahead):
             result = future.result()
             if isinstance(result, Unreadable):
                 unreadable.append(result)
                 continue
-            read_images.append(result[0])
-            crops.extend(result[1])
+            read_images.append(result.facts)
+            crops.extend(result.crops)
+            truth.extend(() if result.truth is None else result.truth)
             while len(crops) >= teacher.batch:
                 predict(teacher.batch)
         if crops:
             predict(len(crops))
         encoding.finish()
         facts = {
-            "kind": teacher.model.kind,
+            "kind": teacher.kind,
             "teacher": teacher.facts,
             "seen": [{**vars(image), "path": image.path.as_posix()} for image in read_images],
             "bad": [{**vars(image), "path": image.path.as_posix()} for image in unreadable],
@@ -245,7 +245,7 @@ def read_part(path: Path) -> Part:
             for image in facts.seen
         ]
         unreadable = [Unreadable(image.position, Path(image.path), image.reason) for image in facts.bad]
-        crops = [[crop.model_dump() for crop in each] for each in facts.crops]
+        crops = [[crop.model_dump(exclude_none=True) for crop in each] for each in facts.crops]
         return Part(facts.kind, images, unreadable, crops, facts.teacher.model_dump(), path, facts.pngs)
     except (OSError, tarfile.TarError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CcdError(f"{path} is damaged ({type(error).__name__}).", _DAMAGED) from error
@@ -274,13 +274,14 @@ def crop_facts(values: FloatMap, kind: Kind) -> dict[str, Any]:
     }
 
 
-def _encode(maps: list[FloatMap], kind: Kind) -> EncodedLabels:
+def _encode(maps: list[tuple[FloatMap, Filled | None]], kind: Kind) -> EncodedLabels:
     """Return the PNGs and facts of one image's labels."""
     pngs, facts = [], []
-    for values in maps:
+    for values, fill in maps:
         png, scale, offset = encode_label(values, kind)
         pngs.append(png)
-        facts.append({"scale": scale, "offset": offset, **crop_facts(values, kind)})
+        about = {} if fill is None else {"fill": fill.model_dump()}
+        facts.append({"scale": scale, "offset": offset, **crop_facts(values, kind), **about})
     return pngs, facts
 
 

@@ -18,10 +18,15 @@ from ccd_cli.label.parts import Part
 from ccd_cli.label.plan import key_of
 from ccd_cli.label.threads import ImageThreads
 from ccd_cli.labels.agreement import disagreement
-from ccd_cli.labels.format import Sha256
+from ccd_cli.labels.format import Natural, Sha256
 
 Line = dict[str, Any]
 """A line of `quality.jsonl`: key, photo, sha256, disagreement, agreement, teachers; `dropped` once the rules ran."""
+
+
+class _FillLine(Section):
+    filled: Fraction
+    refused: Natural
 
 
 class _TeacherLine(Section):
@@ -29,6 +34,7 @@ class _TeacherLine(Section):
     valid: Fraction
     saturated: Fraction
     flat: Fraction
+    fill: _FillLine | None = None
 
 
 class _Line(Section):
@@ -79,7 +85,7 @@ def _score_image(
 def read_scores(path: Path) -> list[Line]:
     """Return a shard's lines before the drop rules; raises CcdError where they are damaged."""
     try:
-        return [line.model_dump() for line in _LINES.validate_json(path.read_bytes())]
+        return [line.model_dump(exclude_unset=True) for line in _LINES.validate_json(path.read_bytes())]
     except (OSError, ValueError) as error:
         raise CcdError(f"{path} is damaged.", "Remove it and run again.") from error
 
@@ -87,7 +93,7 @@ def read_scores(path: Path) -> list[Line]:
 def read_quality(path: Path) -> list[Line]:
     """Return the whole lines of `quality.jsonl`; raises CcdError for one that is no such line."""
     try:
-        return [line.model_dump() for line in _JUDGED.validate_python(read_json_lines(path))]
+        return [line.model_dump(exclude_unset=True) for line in _JUDGED.validate_python(read_json_lines(path))]
     except ValueError as error:
         raise CcdError(f"{path} is damaged.", "Restore it, or start over with --overwrite.") from error
 
@@ -110,6 +116,29 @@ def apply_drop_rules(lines: list[Line], worst: Fraction, limit: float | None) ->
     return [{**line, "dropped": reason(line)} for line in lines]
 
 
-def _mean_over_crops(crops: list[dict[str, Any]]) -> dict[str, float]:
-    """Return the means of one image's facts over its crops."""
-    return {key: round(float(np.mean([crop[key] for crop in crops])), 6) for key in ("valid", "saturated", "flat")}
+def fill_of(lines: Sequence[Line], teacher: int) -> dict[str, float | int]:
+    """Return what lines of quality say of the holes that a network filled for a teacher; nothing where none fills.
+
+    `filled` is the mean fraction of the pixels, `refused` the number of crops without an accepted fit.
+    """
+    found = [fill for line in lines if (fill := line["teachers"][teacher].get("fill")) is not None]
+    if not found:
+        return {}
+    filled = round(float(np.mean([fill["filled"] for fill in found])), 6)
+    return {"filled": filled, "refused": sum(fill["refused"] for fill in found)}
+
+
+def _mean_over_crops(crops: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the means of one image's facts over its crops, of filled ground truth with how many crops were refused."""
+    means: dict[str, Any] = {key: _mean([crop[key] for crop in crops]) for key in ("valid", "saturated", "flat")}
+    fills = [crop["fill"] for crop in crops if "fill" in crop]
+    if fills:
+        means["fill"] = {
+            "filled": _mean([fill["filled"] for fill in fills]),
+            "refused": sum(fill["refused"] for fill in fills),
+        }
+    return means
+
+
+def _mean(values: Sequence[float]) -> float:
+    return round(float(np.mean(values)), 6)

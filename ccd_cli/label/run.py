@@ -49,7 +49,8 @@ from ccd_cli.teachers.runtime import prepare_graph
 class Result:
     """What the folder holds: images in shards, dropped by a rule, unreadable; shards and their bytes; the license.
 
-    After a run with --shard, what that part of the work came to so far.
+    After a run with --shard, what that part of the work came to so far. Where a network fills the holes of ground truth: the mean
+    fraction of `filled` pixels, and the number of crops whose fit was `refused`; else None, and of a part.
     """
 
     folder: Path
@@ -59,6 +60,8 @@ class Result:
     shards: int
     bytes: int
     license: str
+    filled: float | None = None
+    refused: int | None = None
 
 
 @dataclass(frozen=True)
@@ -191,11 +194,13 @@ def _predict(stages: _Stages, number: int, shards: list[int]) -> None:
     if not missing:
         return
     stages.stop_if_asked()
-    reference = job.references[number]
-    stages.report.note(
-        f"Loading teacher {reference.name} ({reference.kind}, {reference.license}, {job.precisions[number]})"
-    )
-    if job.runtimes[number] != "torch" and reference.exported is None:
+    reference, name = job.references[number], job.teacher_name(number)
+    if reference is not None:
+        fills = ", which fills the holes of ground truth" if job.recipe.teachers[number].fill is not None else ""
+        stages.report.note(
+            f"Loading teacher {reference.name} ({reference.kind}, {reference.license}, {job.precisions[number]}){fills}"
+        )
+    if reference is not None and job.runtimes[number] != "torch" and reference.exported is None:
         prepare_graph(reference, stages.report)  # here, where a note is read
 
     def after(answer: Answer) -> None:
@@ -208,7 +213,7 @@ def _predict(stages: _Stages, number: int, shards: list[int]) -> None:
             unreadable.update(answer.unreadable)
             job.list_unreadable(unreadable)
 
-    stages.run(reference.name, Predict(job, number), missing, after)
+    stages.run(name, Predict(job, number), missing, after)
 
 
 def _unreadable_so_far(folder: LabelFolder, shards: list[int]) -> dict[str, str]:
@@ -305,4 +310,15 @@ def _resume_command(folder: LabelFolder) -> str:
 
 def _result(folder: LabelFolder, index: Index) -> Result:
     size = sum(shard.bytes for shard in index.shards)
-    return Result(folder.path, index.samples, index.dropped, index.skipped, len(index.shards), size, index.license)
+    fill = next((about for about in index.teachers if "filled" in about), None)
+    return Result(
+        folder=folder.path,
+        samples=index.samples,
+        dropped=index.dropped,
+        skipped=index.skipped,
+        shards=len(index.shards),
+        bytes=size,
+        license=index.license,
+        filled=None if fill is None else float(fill["filled"] or 0),
+        refused=None if fill is None else int(fill["refused"] or 0),
+    )

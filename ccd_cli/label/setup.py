@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from functools import partial
-from pathlib import Path
 from typing import Any, get_args
 
 import torch
@@ -14,7 +13,7 @@ import torch
 import ccd_cli
 from ccd_cli.config.label import LabelRecipe
 from ccd_cli.config.load import recipe_hash, to_yaml
-from ccd_cli.core.compute import Compute
+from ccd_cli.core.compute import EXACT, Compute
 from ccd_cli.core.errors import CcdError, UsageProblem
 from ccd_cli.core.files import check_free_space, write_json, write_text
 from ccd_cli.core.lock import exclusive_lock, lock_for
@@ -22,15 +21,16 @@ from ccd_cli.core.parse import parse_json
 from ccd_cli.core.report import Report
 from ccd_cli.data.source import Source
 from ccd_cli.label.folder import LabelFolder, choose_label_folder
+from ccd_cli.label.images import open_images
 from ccd_cli.label.job import LabelJob
 from ccd_cli.label.parts import TeacherFacts
 from ccd_cli.label.plan import Plan
 from ccd_cli.labels.format import FORMAT, OLD_FORMAT
-from ccd_cli.media.find import list_photos
 from ccd_cli.media.not_read import NotRead
 from ccd_cli.media.photos import bad_headers
 from ccd_cli.runtimes.choose import Work
 from ccd_cli.runtimes.sessions import RuntimeName
+from ccd_cli.teachers.load import ModelRef
 from ccd_cli.teachers.needs import find_models
 from ccd_cli.teachers.runtime import choose_runtime
 
@@ -58,8 +58,9 @@ def prepare(
             "ccd label works in one process.", "Start it without torchrun; of several processes, each with --shard I/N."
         )
     images = _list_images(recipe, folder, report)
-    references = find_models([(entry.model, entry.arch) for entry in recipe.teachers])
+    references = _find_networks(recipe)
     name, precisions = resolve_device([entry.precision for entry in recipe.teachers], recipe.threads)
+    precisions = [EXACT if ref is None else each for ref, each in zip(references, precisions, strict=True)]
     plan = Plan(recipe, images)
     _check_space(recipe, folder, plan)
     folder.path.mkdir(parents=True, exist_ok=True)
@@ -74,6 +75,8 @@ def prepare(
         begun = [] if new or runtime != "auto" else _recorded_runtimes(folder, len(references))
         runtimes = [
             choose_runtime(ref, wanted, Compute(name, precision, threads=recipe.threads), work, prepared=False)
+            if ref is not None
+            else "torch"
             for ref, precision, wanted in zip(references, precisions, begun or [runtime] * len(references), strict=True)
         ]
         state = _new_state(images, torch.device(name), precisions, runtimes)
@@ -91,7 +94,7 @@ def prepare(
         )
         if new:
             job.check_unreadable(
-                {str(p): reason for p, reason in bad_headers(images, recipe.seed, job.threads, report)}
+                {str(p): reason for p, reason in bad_headers(images.paths, recipe.seed, job.threads, report)}
             )
             if folder.only is None:
                 folder.clear()
@@ -117,14 +120,27 @@ def labels_hash(recipe: LabelRecipe) -> str:
     return recipe_hash(recipe.model_copy(update={"out": None, "images": images}))
 
 
-def _list_images(recipe: LabelRecipe, folder: LabelFolder, report: Report) -> list[Path]:
-    """Return the recipe's images, and warn of what is passed over; raises UsageProblem where one lies in the output folder."""
+def _find_networks(recipe: LabelRecipe) -> list[ModelRef | None]:
+    """Return the networks of the teachers, found but not loaded; None for ground truth that none fills."""
+    keys = [entry.network for entry in recipe.teachers]
+    found = iter(find_models([(each.model, each.arch) for each in keys if each is not None]))
+    return [None if each is None else next(found) for each in keys]
+
+
+def _list_images(recipe: LabelRecipe, folder: LabelFolder, report: Report) -> Source:
+    """Return the recipe's images, and say what is passed over; raises UsageProblem where one lies in the output folder."""
     not_read = NotRead()
-    images = list_photos(recipe.images.paths, not_read)
+    opened = open_images(recipe, not_read)
+    images = opened.source
     for warning in not_read.warnings():
         report.warn(warning)
+    if images.pairs is not None:
+        report.note(
+            f"{images.files} images with ground truth; {opened.held_out} more are held out by images.pairs.validation and are not "
+            f"labeled, the same as in ccd distill with seed {recipe.seed}"
+        )
     out = folder.path.resolve()
-    if inside := next((path for path in images if path.resolve().is_relative_to(out)), None):
+    if inside := next((path for path in images.paths if path.resolve().is_relative_to(out)), None):
         raise UsageProblem(f"{inside} lies in the folder that labels go to.", "Choose another --out.")
     return images
 
@@ -151,10 +167,10 @@ def _recorded_runtimes(folder: LabelFolder, teachers: int) -> list[str]:
         return []
 
 
-def _new_state(images: list[Path], device: torch.device, precisions: list[str], runtimes: list[str]) -> dict[str, Any]:
+def _new_state(images: Source, device: torch.device, precisions: list[str], runtimes: list[str]) -> dict[str, Any]:
     """Return what `label.json` holds before the first teacher is loaded."""
     return {
-        "photos": Source(images).digest,
+        "photos": images.digest,
         "device": device.type,
         "precision": precisions,
         "runtime": runtimes,

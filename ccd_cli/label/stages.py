@@ -9,22 +9,26 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, Protocol, Self
 
 import torch
 
+from ccd_cli.config.common import GROUND_TRUTH
 from ccd_cli.core.compute import Compute, memory_error
 from ccd_cli.core.errors import CcdError
 from ccd_cli.core.files import write_json
 from ccd_cli.core.report import Silent
+from ccd_cli.data.source import Source
+from ccd_cli.geometry.kinds import Kind
 from ccd_cli.label.assemble import check_same_images, write_shard
 from ccd_cli.label.job import LabelJob
-from ccd_cli.label.parts import LoadedTeacher, read_part, write_part
+from ccd_cli.label.labelers import Labeler, LoadedTeacher, TruthLabels
+from ccd_cli.label.parts import read_part, write_part
 from ccd_cli.label.plan import key_of
 from ccd_cli.label.quality import Line, score_shard
 from ccd_cli.label.threads import ImageThreads
 from ccd_cli.teachers.base import Teacher
+from ccd_cli.teachers.licenses import GROUND_TRUTH_LICENSE
 from ccd_cli.teachers.load import load_teacher
 from ccd_cli.teachers.runtime import load_in
 
@@ -34,10 +38,10 @@ Progress = Callable[[int], None]
 
 @dataclass(frozen=True)
 class Unit:
-    """One shard of a stage: for `Predict` the paths of its images, for `WriteShards` its lines of quality by key."""
+    """One shard of a stage: for `Predict` its images alone, for `WriteShards` its lines of quality by key."""
 
     shard: int
-    images: list[Path] = field(default_factory=list)
+    images: Source = field(default_factory=lambda: Source([]))
     lines: dict[str, Line] = field(default_factory=dict)
 
     @property
@@ -90,10 +94,10 @@ class Predict:
 
     job: LabelJob
     number: int
-    teacher: LoadedTeacher | None = None
+    teacher: Labeler | None = None
 
     def unit(self, shard: int) -> Unit:
-        """Return the shard with the paths of its images."""
+        """Return the shard with its images: their paths, and where their ground truth lies."""
         return Unit(shard, images=self.job.plan.shard_images(shard))
 
     def run(self, unit: Unit, threads: ImageThreads, progress: Progress) -> Answer:
@@ -121,26 +125,42 @@ class Predict:
         """Free the teacher."""
         self.teacher = None
 
-    def load(self) -> LoadedTeacher:
+    def load(self) -> Labeler:
         """Return the teacher; raises UsageProblem where its weights are not those that labeling began with."""
         job, entry = self.job, self.job.recipe.teachers[self.number]
         if self.teacher is None:
-            reference, precision = job.references[self.number], job.precisions[self.number]
-            model: Teacher
-            if (runtime := job.runtimes[self.number]) == "torch":
-                model = load_teacher(reference, None, job.device, precision, entry.resolution)
+            network = self._network()
+            if entry.model != GROUND_TRUTH:
+                assert network is not None
+                self.teacher = network
             else:
-                compute = Compute(str(job.device), precision, threads=job.recipe.threads)
-                model = load_in(reference, runtime, compute, Silent(), entry.resolution)
-            facts = {
-                "teacher": job.teacher_name(self.number),
-                "kind": model.kind,
-                "license": model.license,
-                "checkpoint_sha256": model.checkpoint_sha256,
-            }
-            self.teacher = LoadedTeacher(model, facts, job.device, entry.batch)
+                kind = job.plan.truth_kind
+                facts = self._facts(kind, None if network is None else network.model)
+                self.teacher = TruthLabels(kind, facts, entry.batch, network, entry.fill)
         job.check_teacher(self.number, self.teacher.facts)
         return self.teacher
+
+    def _network(self) -> LoadedTeacher | None:
+        """The network that the teacher runs, loaded; None where it is ground truth alone."""
+        job, entry = self.job, self.job.recipe.teachers[self.number]
+        reference, precision, keys = job.references[self.number], job.precisions[self.number], entry.network
+        if reference is None or keys is None:
+            return None
+        model: Teacher
+        if (runtime := job.runtimes[self.number]) == "torch":
+            model = load_teacher(reference, None, job.device, precision, keys.resolution)
+        else:
+            compute = Compute(str(job.device), precision, threads=job.recipe.threads)
+            model = load_in(reference, runtime, compute, Silent(), keys.resolution)
+        return LoadedTeacher(model, self._facts(model.kind, model), job.device, entry.batch)
+
+    def _facts(self, kind: Kind, network: Teacher | None) -> dict[str, Any]:
+        return {
+            "teacher": self.job.teacher_name(self.number),
+            "kind": kind,
+            "license": GROUND_TRUTH_LICENSE if network is None else network.license,
+            "checkpoint_sha256": "" if network is None else network.checkpoint_sha256,
+        }
 
 
 @dataclass

@@ -9,12 +9,12 @@ import hashlib
 import io
 import json
 import re
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from pydantic import Field, FiniteFloat, model_validator
+from pydantic import Field, FiniteFloat, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from ccd_cli.config.common import Fraction, Section
 from ccd_cli.core.errors import CcdError
@@ -45,7 +45,29 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Box = tuple[Natural, Natural, Annotated[int, Field(ge=1)]]
 
 
-class Crop(Section):
+class Filled(Section):
+    """How the holes of ground truth were filled in one crop."""
+
+    filled: Fraction
+    """Fraction of the crop's pixels that were not measured and have a value of the fitted network."""
+    error: float | None = None
+    """Median of |fitted / measured - 1| over the measured pixels; null where there was no fit."""
+    refused: bool
+    """Whether no fit was accepted, so that the crop is as it was measured."""
+
+
+class _WithFill(Section):
+    """What says nothing of `fill` where no network fills ground truth, as before there was any."""
+
+    @model_serializer(mode="wrap")
+    def _without_fill(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = dump(self)
+        if values.get("fill") is None:
+            values.pop("fill", None)
+        return values
+
+
+class Crop(_WithFill):
     """One label: the crop that was labeled, and how its PNG becomes values."""
 
     file: Annotated[str, Field(pattern=r"^\d{9}\.t\d{1,3}\.c\d{1,3}\.png$")]
@@ -62,13 +84,15 @@ class Crop(Section):
     """Fraction of the valid pixels on a plateau at the label's exact minimum or maximum."""
     flat: bool
     """Whether the label has no relief: its order is noise."""
+    fill: Filled | None = None
+    """How its holes were filled; only for ground truth with a network that fills them."""
 
 
-class TeacherLabels(Section):
+class TeacherLabels(_WithFill):
     """All labels of one teacher for one image: the shared region's first, then its patches'."""
 
     teacher: str
-    """Catalog name, run folder or file."""
+    """Catalog name, run folder or file, or `ground-truth`."""
     kind: Kind
     """What the values mean."""
     direction: str
@@ -76,7 +100,7 @@ class TeacherLabels(Section):
     unit: str
     """What one unit is."""
     checkpoint_sha256: str
-    """Hash of the weights (of the whole folder for multi-file models)."""
+    """Hash of the weights (of the whole folder for multi-file models); of ground truth that of `fill`, else empty."""
     license: str
     """License of the weights."""
     resolution: int | None
@@ -87,6 +111,8 @@ class TeacherLabels(Section):
     """Crops per forward pass."""
     encoding: Encoding = "linear"
     """What the codes count: the value itself (linear), or 1 / value with code 1 for infinite depth (inverse)."""
+    fill: str | None = None
+    """Name of the network that fills the holes of ground truth; `license` to `batch` are its own. Only where there is one."""
     crops: Annotated[list[Crop], Field(min_length=1)]
     """The shared region, then its patches."""
 
@@ -174,7 +200,8 @@ class Index(Section):
     crops: Annotated[int, Field(ge=1)]
     """Labels per image and teacher: the shared region and its patches."""
     teachers: list[dict[str, str | int | FiniteFloat | None]]
-    """Name, kind, license and weights of each teacher, in the order of the labels."""
+    """Name, kind, license and weights of each teacher, in the order of the labels. With `fill`, over all crops in the shards:
+    `filled`, the mean fraction, and `refused`, the number of crops without an accepted fit."""
     license: str
     """The strictest license among the teachers."""
     samples: Natural

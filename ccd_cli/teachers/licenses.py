@@ -9,6 +9,8 @@ from typing import Literal
 CommercialUse = Literal["yes", "no", "disputed", "unknown"]
 
 DISPUTED_MARK = "disputed: treat as non-commercial"
+GROUND_TRUTH_LICENSE = "CC0-1.0"
+"""Of the teacher that is no network: it adds no condition. What a user's own images and measurements allow is theirs to know."""
 NONCOMMERCIAL_RANK = 6
 """Of what is disputed or not known; what forbids commercial use is one above."""
 _FORBIDDEN = re.compile(r"(^|[^a-z])nc([^a-z]|$)|non-?commercial|no-commercial|research|academic|amlr")

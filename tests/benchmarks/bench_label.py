@@ -22,6 +22,7 @@ from PIL import Image
 
 from ccd_cli.config.load import check_label_recipe
 from ccd_cli.core.compute import choose_compute
+from ccd_cli.data.source import Source
 from ccd_cli.label.parts import crop_facts
 from ccd_cli.label.plan import Plan
 from ccd_cli.labels.agreement import disagreement
@@ -69,7 +70,7 @@ def measure(args: argparse.Namespace) -> None:
         paths = enlarged(Path(folder), args.photos, round(args.size * 1.15))
         values = {"task": "label", "name": "bench", "images": "x", "teachers": "x"}
         side = {"size": args.size, "min_side": round(args.size * 1.15), "patches": args.patches}
-        plan = Plan(check_label_recipe({**values, "crops": side}, "bench"), paths)
+        plan = Plan(check_label_recipe({**values, "crops": side}, "bench"), Source(paths))
         for teacher in teachers.values():  # the first pass sets up more than it computes
             teacher.predict(torch.rand(crops, 3, args.size, args.size, device=compute.device))
         for position in range(plan.count):

@@ -17,6 +17,7 @@ from PIL import Image
 from ccd_cli.config.find import shipped
 from ccd_cli.config.load import load_label_recipe
 from ccd_cli.data.crops import crop_image
+from ccd_cli.data.source import Source
 from ccd_cli.label import parts
 from ccd_cli.label.plan import Plan, Unreadable
 from ccd_cli.labels.format import decode_image
@@ -194,7 +195,7 @@ def test_pixels_and_hash_are_of_the_same_bytes(photos, tmp_path, monkeypatch):
         return data
 
     monkeypatch.setattr(Path, "read_bytes", read_bytes)
-    plan = Plan(load_label_recipe("label/quickstart", ["crops.size=64", "crops.min_side=64"]), [photo])
+    plan = Plan(load_label_recipe("label/quickstart", ["crops.size=64", "crops.min_side=64"]), Source([photo]))
     result = plan.read(0)
     assert not isinstance(result, Unreadable), result
     facts, crops = result
@@ -285,7 +286,7 @@ def test_a_full_disk_is_seen_before_any_work(ccd_here, write_recipe, values, tmp
     [
         (["images.scenes.count=3"], "images.scenes"),
         (["crops.region=own"], "crops.region"),
-        (["teachers=ground-truth"], "synthetic scenes only"),
+        (["teachers=ground-truth"], "needs `images.pairs`"),
         (["teachers=[a, a]"], "listed twice"),
         (["teachers=a", "drop.worst=0.1"], "needs two teachers"),
         (["crops.patch_min=0.9", "crops.patch_max=0.5"], "crops.patch_min"),

@@ -19,6 +19,7 @@ from ccd_cli.core.parse import read_text
 from ccd_cli.core.paths import expand_home
 from ccd_cli.data.sensor import without_edges, without_seen_past
 from ccd_cli.data.truth import MeasuredTruth
+from ccd_cli.media.photos import read_photo
 
 SHOWN = 3
 
@@ -38,12 +39,22 @@ class PairSource:
         """Return the files of the images."""
         return [self.sets[place].root / self.sets[place].files[index][0] for place, index in self.order]
 
+    @property
+    def metric(self) -> bool:
+        """Whether all of the ground truth is in meters."""
+        return all(self.sets[place].rule.metric for place in {place for place, _ in self.order})
+
     def read(self, number: int) -> tuple[np.ndarray, MeasuredTruth]:
         """Return (uint8 RGB (H,W,3), its truth); raises ImageError, as `CustomBenchmark.read`."""
+        rgb = read_photo(self.paths[number])
+        return rgb, self.truth(number, (rgb.shape[0], rgb.shape[1]))
+
+    def truth(self, number: int, shape: tuple[int, int]) -> MeasuredTruth:
+        """Return the truth of an image of (height, width) `shape`; raises ImageError, as `CustomBenchmark.ground_truth`."""
         place, index = self.order[number]
         benchmark = self.sets[place]
-        sample = benchmark.read(index)
-        depth = np.where(sample.mask, sample.depth, np.float32(np.nan)).astype(np.float32)
+        known, mask = benchmark.ground_truth(index, shape)
+        depth = np.where(mask, known, np.float32(np.nan)).astype(np.float32)
         if self.sensors:
             sensor = self.sensors[place]
             depth = without_edges(without_seen_past(depth, sensor.seen_past), sensor.edges)
@@ -51,9 +62,22 @@ class PairSource:
                 raise ImageError(
                     f"{self.sets[place].files[index][1]}: `sensor` leaves no pixel of it; are `edges` and `seen_past` too wide?"
                 )
-        focal = sample.camera.fx if sample.camera else None
-        height, width = sample.rgb.shape[:2]
-        return sample.rgb, MeasuredTruth(depth, (height, width), benchmark.spec.metric, focal)
+        focal = benchmark.camera.fx if benchmark.camera else None
+        return MeasuredTruth(depth, shape, benchmark.rule.metric, focal)
+
+    def part(self, numbers: Sequence[int]) -> PairSource:
+        """Return some of them, numbered anew in that order; of their sets it holds the files of these alone."""
+        chosen = [self.order[number] for number in numbers]
+        kept: dict[int, dict[int, int]] = {}  # by set: the new place of each index
+        for place, index in chosen:
+            places = kept.setdefault(place, {})
+            places.setdefault(index, len(places))
+        new = {place: i for i, place in enumerate(kept)}
+        return PairSource(
+            [_part(self.sets[place], list(places)) for place, places in kept.items()],
+            [(new[place], kept[place][index]) for place, index in chosen],
+            [self.sensors[place] for place in kept] if self.sensors else [],
+        )
 
     @cached_property
     def digest(self) -> str:

@@ -235,7 +235,8 @@ class TeacherEnsemble:
             values = replace_wrong(values, valid, wrong, member.noise.errors_over)
         values = corrupt_labels(values, valid, noise_seed + index, member.noise.outliers, member.noise.blur)
         if self.saturated_fraction is not None:
-            valid = saturated_mask(values, valid, self.saturated_fraction, far_limit=kind != "disparity")
+            far_limit = kind != "disparity" and not member.measured
+            valid = saturated_mask(values, valid, self.saturated_fraction, far_limit)
         valid = missing_pixels(valid, noise_seed + index, member.noise.missing)
         weights, notes = None, {}
         if member.fill is not None:

@@ -48,8 +48,13 @@ class Member:
 
     @property
     def metric(self) -> bool:
-        """Whether its depth is in meters."""
-        return self.teacher.kind == "metric" or self.teacher.name == GROUND_TRUTH
+        """Whether its depth is in meters: that of ground truth beside its images is, or a student of meters is refused before."""
+        return self.teacher.kind == "metric" or (self.measured and self.teacher.kind == "disparity")
+
+    @property
+    def measured(self) -> bool:
+        """Whether it is ground truth, whose farthest values are no end of a network's range."""
+        return self.teacher.name == GROUND_TRUTH
 
 
 def reference_for(kinds: Sequence[str], index: int, names: Sequence[str], fit_to: str | None) -> int | None:

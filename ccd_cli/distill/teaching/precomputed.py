@@ -14,6 +14,7 @@ from ccd_cli.config.common import GROUND_TRUTH
 from ccd_cli.core.errors import TeacherError
 from ccd_cli.geometry.depth_map import DepthMap
 from ccd_cli.geometry.kinds import Kind
+from ccd_cli.teachers.licenses import GROUND_TRUTH_LICENSE
 
 
 class PrecomputedLabels:
@@ -56,5 +57,5 @@ class PrecomputedLabels:
 
 
 def ground_truth() -> PrecomputedLabels:
-    """Return the teacher `ground-truth`: the exact disparity of generated scenes."""
-    return PrecomputedLabels(GROUND_TRUTH, "disparity", "CC0-1.0", "")
+    """Return the teacher `ground-truth` beside its images: the disparity of generated scenes and of measured pairs."""
+    return PrecomputedLabels(GROUND_TRUTH, "disparity", GROUND_TRUTH_LICENSE, "")

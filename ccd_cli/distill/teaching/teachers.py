@@ -100,7 +100,14 @@ def find_teachers(
     """Return (teachers, the index that each is fitted to), checked to be there and usable but not loaded."""
     found: list[ModelRef | PrecomputedLabels] = []
     if labels is not None:
-        found += [_recorded(labels, place) for place in label_columns(recipe, labels.index)]
+        recorded = [_recorded(labels, place) for place in label_columns(recipe, labels.index)]
+        for i, (entry, teacher) in enumerate(zip(recipe.teachers, recorded, strict=True)):
+            if entry.full_weight_to is not None and teacher.kind != "metric":
+                raise UsageProblem(
+                    f"teachers.{i}.full_weight_to is in meters, and the labels of {entry.model} are not.",
+                    "Leave the key out.",
+                )
+        found += recorded
     else:
         live = [(entry.model, entry.arch) for entry in recipe.teachers if entry.model != GROUND_TRUTH]
         models = iter(find_models(live))

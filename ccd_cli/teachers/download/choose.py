@@ -26,7 +26,7 @@ def permissive_names() -> list[str]:
 
 
 def recipe_names(source: str) -> list[str]:
-    """Return the published teachers that a recipe names, and, if it has a student, that one's first weights.
+    """Return the published teachers that a recipe names, what fills ground truth, and a student's first weights.
 
     A word that is neither one nor a file, a run, or a built-in model is returned as well, so that a misspelled name is
     an error here and not in the run. Raises `RecipeError` for an invalid recipe.
@@ -35,7 +35,9 @@ def recipe_names(source: str) -> list[str]:
     if isinstance(recipe, DistillRecipe):
         student = recipe.student
         weights = student.weights or (student.arch if student.init == "pretrained" and student.arch in CARDS else None)
-    words = [*(teacher.model for teacher in recipe.teachers), *([weights] if weights else [])]
+    words = [teacher.model for teacher in recipe.teachers]
+    words += [teacher.fill.model for teacher in recipe.teachers if teacher.fill is not None]
+    words += [weights] if weights else []
     return list(dict.fromkeys(word for word in words if _is_name(word)))
 
 

@@ -11,7 +11,9 @@ import torch
 
 from ccd_cli.config.load import check_label_recipe
 from ccd_cli.core.errors import CcdError
-from ccd_cli.label.parts import LoadedTeacher, read_part, write_part
+from ccd_cli.data.source import Source
+from ccd_cli.label.labelers import LoadedTeacher
+from ccd_cli.label.parts import read_part, write_part
 from ccd_cli.label.plan import Plan
 from ccd_cli.label.threads import ImageThreads
 from ccd_cli.labels.shards import write_tar
@@ -25,7 +27,7 @@ def part(photos, tmp_path):
     """The path of a part, its plan, and the maps that the teacher gave."""
     values = {"task": "label", "name": "t", "images": "p", "teachers": ["a"], "shard": 5}
     recipe = check_label_recipe({**values, "crops": {"size": 56, "min_side": 60, "patches": 2}}, "t")
-    plan, given = Plan(recipe, list_photos([str(photos)])), []
+    plan, given = Plan(recipe, Source(list_photos([str(photos)]))), []
 
     def predict(pixels):
         depth = 1 + 9 * pixels[:, 0]

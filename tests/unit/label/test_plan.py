@@ -30,12 +30,12 @@ def recipe(**changes):
 
 @pytest.fixture
 def plan(photos):
-    return Plan(recipe(), list_photos([str(photos)]))
+    return Plan(recipe(), Source(list_photos([str(photos)])))
 
 
 def test_photo_boxes_and_pixels_are_those_of_a_distillation_run(plan):
     rule = ViewConfig(56, 60, 3, 0.5, 0.9, own_region=False, shared=True, local_global=True)
-    stream = PhotoStream(Source(plan.images), 4, rule, Augmentation(0.4, 0.8, 0.05, 0.2), lambda *_: None)
+    stream = PhotoStream(plan.source, 4, rule, Augmentation(0.4, 0.8, 0.05, 0.2), lambda *_: None)
     for position in range(plan.count):
         live, (seen, views) = stream[position], plan.read(position)
         assert seen.path == live.path
@@ -59,7 +59,7 @@ def test_shards_cover_every_position_once(plan):
 
 
 def test_boxes_depend_on_seed_and_position_alone(photos, plan):
-    same, other = Plan(recipe(), plan.images), Plan(recipe(seed=5), plan.images)
+    same, other = Plan(recipe(), plan.source), Plan(recipe(seed=5), plan.source)
     assert [same.boxes(p, 100, 120) for p in (3, 1)] == [plan.boxes(p, 100, 120) for p in (3, 1)]
     assert same.boxes(3, 100, 120) != other.boxes(3, 100, 120)
     for position in range(50):
@@ -74,7 +74,7 @@ def test_unreadable_photos_come_back_with_the_reason(photos, tmp_path):
     (tmp_path / "cut.png").write_bytes((photos / "1.png").read_bytes()[:900])
     (tmp_path / "empty.jpg").touch()
     Image.new("RGB", (8, 8)).save(tmp_path / "small.png")
-    plan = Plan(recipe(epochs=1), list_photos([str(tmp_path)]))
+    plan = Plan(recipe(epochs=1), Source(list_photos([str(tmp_path)])))
     found = {plan.image(p).name: plan.read(p) for p in range(plan.count)}
     reasons = {name: one.reason for name, one in found.items() if isinstance(one, Unreadable)}
     assert set(reasons) == {"cut.png", "empty.jpg", "small.png"}

@@ -11,7 +11,7 @@ from ccd_cli.data.batch import TeacherViews
 from ccd_cli.distill.teaching.ensemble import TeacherEnsemble
 from ccd_cli.distill.teaching.members import Member
 from ccd_cli.distill.teaching.precomputed import ground_truth
-from ccd_cli.label.parts import LoadedTeacher
+from ccd_cli.label.labelers import LoadedTeacher
 from ccd_cli.models.arch import timm_arch
 from ccd_cli.models.depth_net import DepthNet
 from ccd_cli.teachers.adapters.base import to_host
