@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,9 @@ from ccd_cli.core.parse import read_text
 from ccd_cli.core.report import Report
 from ccd_cli.data.crops import Region, crop_image
 from ccd_cli.geometry.kinds import KINDS
-from ccd_cli.inspection.found import Inspected, Tables
+from ccd_cli.inspection.found import Inspected, Row, Tables
 from ccd_cli.labels.agreement import differences, disparities
+from ccd_cli.labels.format import Filled
 from ccd_cli.labels.sample import LabelSample
 from ccd_cli.labels.shards import INDEX, ShardReader, is_quick_to_verify, read_index
 from ccd_cli.media.colorize import DEFAULT, INVALID, color_table, colorize
@@ -90,6 +92,7 @@ def statistics(reader: ShardReader) -> tuple[dict[str, Any], Tables]:
     sums: list[dict[str, float]] = [defaultdict(float) for _ in index.teachers]
     image_bytes = 0
     disagreements: list[tuple[float, str, str]] = []
+    fills: list[Filled] = []
     for facts, sizes in reader.sidecars():
         image_bytes += sizes.get(facts.photo.file or "", 0)
         if facts.quality.disagreement is not None:
@@ -101,6 +104,7 @@ def statistics(reader: ShardReader) -> tuple[dict[str, Any], Tables]:
                 total["valid"] += crop.valid
                 total["saturated"] += crop.saturated
                 total["flat"] += crop.flat
+                fills += [] if crop.fill is None else [crop.fill]
     values = np.array([value for value, _, _ in disagreements])
     label_bytes = sum(total["bytes"] for total in sums)
     count = sum(total["labels"] for total in sums)
@@ -114,6 +118,7 @@ def statistics(reader: ShardReader) -> tuple[dict[str, Any], Tables]:
         "label MB": label_bytes / 1e6,
         "fraction of float16 size": label_bytes / (count * index.size**2 * 2) if count else None,
         **{f"disagreement {name}": _quantile(values, q) for name, q in QUANTILES.items()},
+        **_of_filled(fills),
     }
     teachers = [
         {
@@ -139,6 +144,18 @@ def statistics(reader: ShardReader) -> tuple[dict[str, Any], Tables]:
     except (KeyError, TypeError) as error:
         raise CcdError(f"{quality} is damaged.", "Make the labels again.") from error
     return summary, {"Teachers": teachers, "Largest disagreement": largest, "Dropped": dropped[:20]}
+
+
+def _of_filled(fills: Sequence[Filled]) -> Row:
+    """Return how the holes of ground truth were filled, over all crops; nothing where no network fills them."""
+    if not fills:
+        return {}
+    errors = np.array([fill.error for fill in fills if fill.error is not None])
+    return {
+        "filled fraction": float(np.mean([fill.filled for fill in fills])),
+        "crops not filled": sum(fill.refused for fill in fills),
+        "fit error median": _quantile(errors, 0.5),
+    }
 
 
 def titles(reader: ShardReader) -> list[str]:
