@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from ccd_cli.config.distill import DistillRecipe
 from ccd_cli.config.load import to_yaml
 from ccd_cli.config.settings import DistillSettings
 from ccd_cli.core.compute import Compute
-from ccd_cli.core.errors import UsageProblem
+from ccd_cli.core.errors import ImageError, UsageProblem
 from ccd_cli.core.files import check_free_space, write_text
 from ccd_cli.core.lock import exclusive_lock
 from ccd_cli.core.processes import plain_process_errors
@@ -117,6 +117,8 @@ def prepare(
     if saved is not None:
         checkpoint.check_same_weights(saved, hashes)
     bad = _unreadable(recipe, inputs.images, report)
+    if recipe.student.kind == "metric" and isinstance(inputs.images, Source):
+        _warn_of_zoom(recipe, inputs.images, report)
     if compute.main and not folder.dry:
         if settings.resume:
             folder.reopen()
@@ -147,6 +149,19 @@ def prepare(
         if compute.main and not folder.dry:
             _write_again(run, state, report)
     return run, state
+
+
+def _warn_of_zoom(recipe: DistillRecipe, images: Source, report: Report) -> None:
+    """Warn where crops of several sizes would show a metric student the same meters at several zooms."""
+    if recipe.student.canonical_focal is not None:
+        return
+    with suppress(ImageError):
+        side = min(images.read(0)[0].shape[:2])
+        if side > recipe.crops.min_side:
+            report.warn(
+                f"crops.min_side {recipe.crops.min_side}: crops of different sizes are different zooms, and the same meters look "
+                f"different in each. Set it to the images' short side ({side}) or more, or give student.canonical_focal."
+            )
 
 
 def _silent(photo: Path, reason: str) -> None:
