@@ -25,7 +25,7 @@ from ccd_cli.data.source import Source
 from ccd_cli.distill import checkpoint
 from ccd_cli.distill.compiled import compile_networks
 from ccd_cli.distill.guards import Guard, check_unreadable
-from ccd_cli.distill.images import how_many, open_images, open_pairs_of, open_stream, worker_count
+from ccd_cli.distill.images import doubts_of, how_many, open_images, open_pairs_of, open_stream, worker_count
 from ccd_cli.distill.optimizer import encoder_rates, make_optimizer
 from ccd_cli.distill.run_folder import RunFolder
 from ccd_cli.distill.state import Run, Trained, TrainState, whole_student
@@ -63,7 +63,7 @@ class Inputs:
     arch: Arch
     weights: ModelRef | None
     validation: Validation | None
-    not_read: NotRead
+    warnings: list[str]
 
 
 def prepare(
@@ -81,7 +81,7 @@ def prepare(
     inputs = find_inputs(recipe, folder)
     check_devices(recipe, compute)
     openers(recipe.log)  # what is missing is said now
-    for warning in inputs.not_read.warnings():
+    for warning in inputs.warnings:
         report.warn(warning)
     if recipe.optim.batch % compute.world:
         raise UsageProblem(
@@ -184,6 +184,7 @@ def find_inputs(recipe: DistillRecipe, folder: RunFolder) -> Inputs:
     not_read, pairs = NotRead(), open_pairs_of(recipe)
     images = open_images(recipe, not_read, pairs) if labels is None else labels
     teachers, fits = find_teachers(recipe, labels)
+    odd = doubts_of(pairs)
     if recipe.mixing != "select" and len(teachers) == 1:
         raise UsageProblem(f"mixing: {recipe.mixing} needs more than one teacher.", "Use mixing: select.")
     arch, weights = find_student(recipe)
@@ -193,7 +194,7 @@ def find_inputs(recipe: DistillRecipe, folder: RunFolder) -> Inputs:
             raise UsageProblem(
                 f"{path} lies in the run's own folder and would be written over.", "Choose another --out."
             )
-    return Inputs(images, teachers, fits, arch, weights, open_validation(recipe, pairs), not_read)
+    return Inputs(images, teachers, fits, arch, weights, open_validation(recipe, pairs), [*not_read.warnings(), *odd])
 
 
 @plain_process_errors()
