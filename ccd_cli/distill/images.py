@@ -76,7 +76,7 @@ def open_pairs_of(recipe: DistillRecipe) -> OpenPairs | None:
         if recipe.student.canonical_focal is not None and benchmark.rule.intrinsics is None:
             raise UsageProblem(
                 f"student.canonical_focal needs the focal length of every image, and {name} has no `intrinsics`.",
-                "Give them in its file, or leave canonical_focal out.",
+                "Give them in its file, or remove canonical_focal.",
             )
     return opened
 
