@@ -18,7 +18,17 @@ from ccd_cli.teachers.registry import CARDS, card
 SHIPPED = {
     recipe.name: recipe for recipe in shipped() if not recipe.name.startswith("label/")
 }  # tests/cli/test_label.py
-PERMISSIVE = ("quickstart", "indoor", "outdoor", "indoor-diffusion", "mobile-cnn")
+PERMISSIVE = (
+    "quickstart",
+    "indoor",
+    "outdoor",
+    "indoor-diffusion",
+    "mobile-cnn",
+    "finetune-tiny",
+    "finetune-metric",
+    "finetune-disparity",
+    "lidar-completed",
+)
 
 
 def test_the_walk_finds_them():
