@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-from ccd_cli.benchmarks.own.doubts import doubts, look, senseless
 from ccd_cli.benchmarks.own.training import OpenPairs, open_training_pairs
 from ccd_cli.config.common import GROUND_TRUTH
 from ccd_cli.config.distill import DistillRecipe
 from ccd_cli.config.pairs import Split
-from ccd_cli.core.errors import UsageProblem
+from ccd_cli.core.errors import CcdError, UsageProblem
+from ccd_cli.core.parse import parse_json
 from ccd_cli.data.augment import Augmentation
 from ccd_cli.data.source import Source
 from ccd_cli.data.views import PhotoStream, Stream, ViewConfig
 from ccd_cli.distill.teaching.ensemble import TeacherEnsemble
-from ccd_cli.distill.teaching.teachers import label_columns
+from ccd_cli.distill.teaching.teachers import label_columns, label_recipe, labels_folder
 from ccd_cli.labels.shards import ShardReader
 from ccd_cli.labels.stream import LabelChoice, LabelStream
 from ccd_cli.media.find import list_photos
 from ccd_cli.media.not_read import NotRead
 from ccd_cli.scenes.source import SceneSource
-
-LOOKED_AT = 16
-"""Pairs of a set that are read before a run."""
 
 
 def how_many(images: Source | ShardReader) -> str:
@@ -81,31 +79,28 @@ def open_pairs_of(recipe: DistillRecipe) -> OpenPairs | None:
     return opened
 
 
-def doubts_of(opened: OpenPairs | None) -> list[str]:
-    """Read a few pairs of every set, and return what is odd about them, as sentences.
+def open_pairs_of_labels(recipe: DistillRecipe) -> tuple[OpenPairs | None, list[str]]:
+    """Open the pairs that the recipe's labels were made of, None where they were not: those held out validate, unless the recipe
+    says what does.
 
-    Raises UsageProblem, with all problems at once, where a set's unit makes no sense or none of its pairs can be read.
+    Returns what is to be warned of, too: pairs that are no longer those of the labels do not validate.
     """
-    warnings, problems = [], []
-    for benchmark in () if opened is None else opened.train.sets:
-        name, seen = benchmark.rule.name, look(benchmark, most=LOOKED_AT, edges=False)
-        odd = list(doubts(benchmark, seen))
-        if not seen.medians:
-            problems.append(
-                f"{name}: no pair of the {len(seen.unreadable)} looked at can be read: {seen.unreadable[0]}"
-            )
-        elif benchmark.spec.metric and senseless(seen):
-            problems.append(f"{name}: {odd[0]}")
-        else:
-            warnings += [f"{name}: {text}" for text in odd]
-            if seen.unreadable:
-                count = len(seen.unreadable) + len(seen.medians)
-                warnings.append(
-                    f"{name}: {len(seen.unreadable)} of {count} pairs looked at cannot be read: {seen.unreadable[0]}"
-                )
-    if problems:
-        raise UsageProblem("images.pairs: " + "; ".join(problems), "ccd data check FILE --read says more.")
-    return warnings
+    if recipe.labels is None:
+        return None, []
+    folder = labels_folder(recipe)
+    made = label_recipe(folder)
+    if made.images.pairs is None:
+        return None, []
+    not_here = f"The pairs that {folder} was made of are not here as they were: those held out do not validate"
+    try:
+        opened = open_training_pairs(made.images.pairs, made.seed)
+        same = parse_json((folder / "label.json").read_text(encoding="utf-8"))["photos"]
+    except (CcdError, OSError, ValueError, KeyError, TypeError) as error:
+        return None, [f"{not_here} ({error.message if isinstance(error, CcdError) else 'label.json is damaged'})."]
+    if Source([], pairs=opened.train).digest != same:
+        return None, [f"{not_here} (their files or their description have changed)."]
+    validation = [] if recipe.eval.pairs is not None or recipe.eval.scenes else opened.validation
+    return replace(opened, validation=validation), []
 
 
 def open_stream(

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from ccd_cli.benchmarks.own.doubts import doubts_before_a_run
 from ccd_cli.config.distill import DistillRecipe
 from ccd_cli.config.load import to_yaml
 from ccd_cli.config.settings import DistillSettings
@@ -25,7 +26,14 @@ from ccd_cli.data.source import Source
 from ccd_cli.distill import checkpoint
 from ccd_cli.distill.compiled import compile_networks
 from ccd_cli.distill.guards import Guard, check_unreadable
-from ccd_cli.distill.images import doubts_of, how_many, open_images, open_pairs_of, open_stream, worker_count
+from ccd_cli.distill.images import (
+    how_many,
+    open_images,
+    open_pairs_of,
+    open_pairs_of_labels,
+    open_stream,
+    worker_count,
+)
 from ccd_cli.distill.optimizer import encoder_rates, make_optimizer
 from ccd_cli.distill.run_folder import RunFolder
 from ccd_cli.distill.state import Run, Trained, TrainState, whole_student
@@ -184,7 +192,9 @@ def find_inputs(recipe: DistillRecipe, folder: RunFolder) -> Inputs:
     not_read, pairs = NotRead(), open_pairs_of(recipe)
     images = open_images(recipe, not_read, pairs) if labels is None else labels
     teachers, fits = find_teachers(recipe, labels)
-    odd = doubts_of(pairs)
+    odd = doubts_before_a_run([] if pairs is None else pairs.train.sets)
+    if labels is not None:
+        pairs, odd = open_pairs_of_labels(recipe)
     if recipe.mixing != "select" and len(teachers) == 1:
         raise UsageProblem(f"mixing: {recipe.mixing} needs more than one teacher.", "Use mixing: select.")
     arch, weights = find_student(recipe)

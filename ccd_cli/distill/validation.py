@@ -166,8 +166,9 @@ class Validation:
 def open_validation(recipe: DistillRecipe, pairs: OpenPairs | None = None) -> Validation | None:
     """Return what the recipe scores its student on: `eval.pairs`, else what `images.pairs` hold out, else `eval.scenes`, else None.
 
-    `pairs` are those of the recipe, opened. Raises RecipeError for bad keys of the pairs file, UsageProblem for a clip, for images
-    that are trained on too, and for sets that do not tell what the student's kind is scored on; CcdError where files are missing.
+    `pairs` are those of the recipe or of its labels, opened. Raises RecipeError for bad keys of the pairs file, UsageProblem for a
+    clip, for images that are trained on too, and for sets that do not tell what the student's kind is scored on; CcdError where
+    files are missing.
     """
     rule, size, kind = recipe.eval, recipe.crops.size, recipe.student.kind
     if rule.pairs:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from ccd_cli.benchmarks.own.sets import CustomBenchmark
 from ccd_cli.benchmarks.own.training import open_training_pairs
 from ccd_cli.config.label import LabelRecipe
 from ccd_cli.data.source import Source
@@ -13,9 +14,10 @@ from ccd_cli.media.not_read import NotRead
 
 @dataclass(frozen=True)
 class LabelImages:
-    """The images to label, and how many pairs are held out: they validate, as in a distillation recipe with the same seed."""
+    """The images to label, the `sets` of pairs that they are of, and how many of those are held out."""
 
     source: Source
+    sets: list[CustomBenchmark] = field(default_factory=list)
     held_out: int = 0
 
 
@@ -28,4 +30,4 @@ def open_images(recipe: LabelRecipe, not_read: NotRead | None = None) -> LabelIm
     if (section := recipe.images.pairs) is None:
         return LabelImages(Source(list_photos(recipe.images.paths, not_read)))
     pairs = open_training_pairs(section, recipe.seed)
-    return LabelImages(Source([], pairs=pairs.train), sum(map(len, pairs.validation)))
+    return LabelImages(Source([], pairs=pairs.train), pairs.train.sets, sum(map(len, pairs.validation)))

@@ -11,6 +11,7 @@ from typing import Any, get_args
 import torch
 
 import ccd_cli
+from ccd_cli.benchmarks.own.doubts import doubts_before_a_run
 from ccd_cli.config.label import LabelRecipe
 from ccd_cli.config.load import recipe_hash, to_yaml
 from ccd_cli.core.compute import EXACT, Compute
@@ -133,6 +134,8 @@ def _list_images(recipe: LabelRecipe, folder: LabelFolder, report: Report) -> So
     opened = open_images(recipe, not_read)
     images = opened.source
     for warning in not_read.warnings():
+        report.warn(warning)
+    for warning in doubts_before_a_run(opened.sets):
         report.warn(warning)
     if images.pairs is not None:
         report.note(

@@ -229,7 +229,7 @@ def test_a_student_sees_the_same_from_labels_as_beside_them(ccd_here, write_reci
         "name": "tiny",
     }
     live = {**both, "images": {"pairs": values["images"]["pairs"]}, "crops": values["crops"], "teachers": [truth]}
-    late = {**both, "labels": str(folder), "teachers": ["ground-truth"], "eval": {"pairs": None}}
+    late = {**both, "labels": str(folder), "teachers": ["ground-truth"]}
     rows = {}
     for name, recipe in (("live", live), ("late", late)):
         made = ccd_here("distill", write_recipe(recipe), "--out", name, "--device", "cpu", "--threads", 1)
@@ -240,6 +240,22 @@ def test_a_student_sees_the_same_from_labels_as_beside_them(ccd_here, write_reci
         assert rows["late"][0][key] != pytest.approx(rows["live"][1][key], rel=3e-4), "another step differs"
     assert rows["late"][1]["label_median"] == pytest.approx(rows["live"][1]["label_median"], rel=3e-4)
     assert {row["teacher"] for row in rows["late"]} == {"ground-truth"}
+    scores = [json.loads((tmp_path / name / "eval.json").read_text()) for name in rows]
+    assert [(each["pairs"], each["best"]["images"]) for each in scores] == [("ramps (held out)", 2)] * 2
+    leaking = {**late, "eval": {"pairs": values["images"]["pairs"]}}
+    made = ccd_here("distill", write_recipe(leaking), "--out", "leaking", "--device", "cpu")
+    assert made.exit_code == 2 and "4 images validate and are trained on" in made.stderr
+
+
+def test_pairs_that_have_changed_since_do_not_validate(ccd_here, write_recipe, tiny_recipe, tmp_path):
+    mine = write_ramps(tmp_path / "mine")
+    label(ccd_here, write_recipe(values_of(mine)))
+    write_ramps(tmp_path / "mine", clips=4)
+    plain = {key: tiny_recipe[key] for key in ("name", "optim", "student")} | {"labels": "labels/own"}
+    words = ["--out", "run", "--device", "cpu", "--dry-run"]
+    made = ccd_here("distill", write_recipe(plain), *words)
+    assert made.exit_code == 0, made.output
+    assert "those held out do not validate" in made.stderr and "have changed" in made.stderr
 
 
 def test_truth_without_a_unit_is_depth_and_no_student_of_meters_learns_from_it(

@@ -6,18 +6,20 @@ Nothing here is certain: each doubt says what was measured, and what to look at.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from ccd_cli.benchmarks.base import Sample, spread
 from ccd_cli.benchmarks.own.sets import CustomBenchmark
-from ccd_cli.core.errors import CcdError, ImageError
+from ccd_cli.core.errors import CcdError, ImageError, UsageProblem
 from ccd_cli.metrics.registration import REACH, SIDE, Shift, Surface, edge_agreement, shift_of
 
 LOOKED_AT = 64
 """Images of a set that are compared, spread evenly."""
+BEFORE_A_RUN = 16
+"""Images of a set that are read before a run, whose edges are not compared."""
 FEWEST = 3
 """Images below which nothing is said about all of them."""
 NEAR, FAR = 0.05, 300.0
@@ -46,6 +48,33 @@ class Seen:
     surfaces: list[Surface] = field(default_factory=list)
     orders: dict[int, list[tuple[float, float]]] = field(default_factory=dict)
     """(agreement with its own map, with that of the image so many places on) by that number."""
+
+
+def doubts_before_a_run(sets: Sequence[CustomBenchmark]) -> list[str]:
+    """Read a few pairs of every set, and return what is odd about them, as sentences.
+
+    Raises UsageProblem, with all problems at once, where a set's unit makes no sense or none of its pairs can be read.
+    """
+    warnings, problems = [], []
+    for benchmark in sets:
+        name, seen = benchmark.rule.name, look(benchmark, most=BEFORE_A_RUN, edges=False)
+        odd = list(doubts(benchmark, seen))
+        if not seen.medians:
+            problems.append(
+                f"{name}: no pair of the {len(seen.unreadable)} looked at can be read: {seen.unreadable[0]}"
+            )
+        elif benchmark.spec.metric and senseless(seen):
+            problems.append(f"{name}: {odd[0]}")
+        else:
+            warnings += [f"{name}: {text}" for text in odd]
+            if seen.unreadable:
+                count = len(seen.unreadable) + len(seen.medians)
+                warnings.append(
+                    f"{name}: {len(seen.unreadable)} of {count} pairs looked at cannot be read: {seen.unreadable[0]}"
+                )
+    if problems:
+        raise UsageProblem("images.pairs: " + "; ".join(problems), "ccd data check FILE --read says more.")
+    return warnings
 
 
 def look(

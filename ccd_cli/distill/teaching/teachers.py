@@ -38,7 +38,7 @@ def follow_labels(recipe: DistillRecipe) -> DistillRecipe:
     if recipe.labels is None:
         return recipe
     folder = labels_folder(recipe)
-    index, made = read_index(folder), _label_recipe(folder)
+    index, made = read_index(folder), label_recipe(folder)
     if (made.crops.size, 1 + made.crops.patches) != (index.size, index.crops):
         raise CcdError(f"{folder / 'recipe.yaml'} contradicts the index beside it.", "Make the labels again.")
     if "crops" in recipe.model_fields_set:
@@ -62,7 +62,7 @@ def label_columns(recipe: DistillRecipe, index: Index) -> list[int]:
     A teacher is named as the label recipe names it, or as the index does where no other has that name.
     """
     folder = labels_folder(recipe)
-    names = [entry.model for entry in _label_recipe(folder).teachers]
+    names = [entry.model for entry in label_recipe(folder).teachers]
     short = [str(about.get("teacher")) for about in index.teachers]
     if len(names) != len(short):
         raise CcdError(f"{folder / 'recipe.yaml'} contradicts the index beside it.", "Make the labels again.")
@@ -244,7 +244,8 @@ def _recorded(labels: ShardReader, place: int) -> PrecomputedLabels:
     return PrecomputedLabels(name, cast(Kind, kind), str(about.get("license")), str(about.get("checkpoint_sha256")))
 
 
-def _label_recipe(folder: Path) -> LabelRecipe:
+def label_recipe(folder: Path) -> LabelRecipe:
+    """Return the recipe that a folder of labels was made by; raises CcdError where it is missing or damaged."""
     path = folder / "recipe.yaml"
     try:
         return check_label_recipe(read_yaml(path), str(path))
