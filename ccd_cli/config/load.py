@@ -19,7 +19,7 @@ from ccd_cli.config.validate import contradictions
 from ccd_cli.config.yaml_loader import dump_yaml, parse_yaml, read_yaml
 from ccd_cli.core.errors import RecipeError
 
-SHORT_FORMS = {"images": "paths", "student": "arch"}
+SHORT_FORMS = {"images": "paths", "student": "arch", "images.pairs": "files", "teachers.N.fill": "model"}
 """Sections that may be given as one plain value, and the key that value stands for."""
 TASKS: dict[str, type[BaseModel]] = {"distill": DistillRecipe, "label": LabelRecipe}
 """What a recipe's `task` may be; a recipe without one is for distillation."""
@@ -153,12 +153,12 @@ def _set(raw: dict[str, Any], path: str, value: Any) -> str:
                 node[key] = value
                 break
             child = node.get(key)
+            short = SHORT_FORMS.get(".".join("N" if each.isdigit() else each for each in keys[: i + 1]))
             if not isinstance(child, dict | list):
-                plain = child is not None and i == 0 and key in SHORT_FORMS
-                child = {SHORT_FORMS[key]: child} if plain else {}
+                child = {short: child} if child is not None and short else {}
                 node[key] = child
-            elif isinstance(child, list) and i == 0 and key in SHORT_FORMS:
-                child = {SHORT_FORMS[key]: child}
+            elif isinstance(child, list) and short:
+                child = {short: child}
                 node[key] = child
             node = child
         else:

@@ -58,6 +58,8 @@ class Pairs(Section):
             value = [value]
         if isinstance(value, list):
             value = {"files": value}
+        if isinstance(value, dict) and isinstance(value.get("files"), str):
+            value = {**value, "files": [value["files"]]}
         if isinstance(value, dict) and isinstance(value.get("files"), list):
             files = [{"file": each} if isinstance(each, str) else each for each in value["files"]]
             return {**value, "files": files}

@@ -27,7 +27,7 @@ def json_schema(task: str) -> dict[str, Any]:
             parts[name]["properties"]["fill"] = _also(parts[name]["properties"]["fill"], text)
     pairs = parts["Pairs"]["properties"]
     files = {**pairs["files"], "items": _also(pairs["files"]["items"], text)}
-    pairs["files"] = files
+    pairs["files"] = _also(files, text)
     parts["Images"]["properties"]["pairs"] = _also(
         parts["Images"]["properties"]["pairs"], text, {"type": "array", "items": files["items"]}
     )

@@ -6,6 +6,7 @@ import json
 import pickle
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 import torch
@@ -320,23 +321,26 @@ def test_what_makes_no_sense_is_said_and_nothing_is_written(
 
 
 def test_the_keys_are_known_to_the_other_commands(ccd_here, write_recipe, filled, tmp_path):
-    import jsonschema
-
     values, folder, _ = filled
     path = write_recipe(values)
     assert ccd_here("recipes", "check", path).exit_code == 0
     broken = write_recipe(values_of("none.yaml", {"model": "ground-truth", "fill": "no-such-model"}), "broken.yaml")
     made = ccd_here("recipes", "check", broken)
     assert made.exit_code and "teachers.0.fill" in made.output and "no-such-model" in made.output, made.output
-    for task, entry in (("label", "LabelTeacher"), ("distill", "TeacherEntry")):
-        schema = json.loads(ccd_here("recipes", "schema", "--task", task).stdout)
-        teacher = {"model": "ground-truth", "fill": "x"}
-        recipe = {"task": task, "name": "x", "teachers": [teacher]}
-        for pairs in ("x.yaml", ["x.yaml"], {"files": ["x.yaml", {"file": "y.yaml", "repeat": 2}]}):
-            jsonschema.validate({**recipe, "images": {"pairs": pairs}}, schema)
-        with pytest.raises(jsonschema.ValidationError):
-            jsonschema.validate({**recipe, "images": {"pairs": 3}}, schema)
-        assert "fill" in schema["$defs"][entry]["properties"]
+    short = {"model": "ground-truth", "fill": str(values["teachers"][0]["fill"]["model"])}
+    schema = json.loads(ccd_here("recipes", "schema", "--task", "label").stdout)
+    jsonschema.validate(values_of("own.yaml", short), schema)
+    changes = ["--set", "images.pairs.validation.by=image", "--set", "teachers.0.fill.max_error=0.5", "--dry-run"]
+    made = ccd_here("label", write_recipe(values_of(values["images"]["pairs"], short)), *changes)
+    resolved = yaml.safe_load(made.stdout)
+    assert resolved["images"]["pairs"]["files"][0]["file"] == values["images"]["pairs"], (
+        "a short form stays what it was"
+    )
+    assert resolved["images"]["pairs"]["validation"]["by"] == "image"
+    assert (resolved["teachers"][0]["fill"]["model"], resolved["teachers"][0]["fill"]["max_error"]) == (
+        short["fill"],
+        0.5,
+    )
     made = ccd_here("inspect", folder, "--out", tmp_path / "page", "--json")
     assert made.exit_code == 0, made.output
     summary, index = json.loads(made.stdout)["summary"], json.loads((folder / "index.json").read_text())

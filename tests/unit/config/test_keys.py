@@ -112,6 +112,13 @@ def test_the_schema_takes_every_shipped_recipe(name):
         ({"optim": {"stepz": 3}}, False),
         ({"optim": {"schedule": "cosin"}}, False),
         ({"images": 3}, False),
+        ({"images": {"pairs": "own.yaml"}}, True),
+        ({"images": {"pairs": ["a.yaml", {"file": "b.yaml", "repeat": 2}]}}, True),
+        ({"images": {"pairs": {"files": ["a.yaml"], "validation": {"by": "image"}}}}, True),
+        ({"images": {"pairs": {"files": ["a.yaml"], "validation": "image"}}}, False),
+        ({"images": {"pairs": 3}}, False),
+        ({"teachers": [{"model": "ground-truth", "fill": "a"}]}, True),
+        ({"teachers": [{"model": "ground-truth", "fill": 3}]}, False),
     ],
 )
 def test_the_schema_knows_short_forms_and_mistakes(change, valid):
