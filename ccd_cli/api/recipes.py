@@ -65,7 +65,7 @@ def label(
     **overrides: Any,
 ) -> LabelResult:
     """Write pseudo-labels as `ccd label` does, and return what the folder holds: folder, samples, dropped, skipped, shards, bytes,
-    license.
+    license; of filled ground truth the mean fraction `filled` and how many crops were `refused`, else None.
 
     `recipe`, `set` and keywords as of `distill`; `device`, `precision`, `threads`, `workers` and `verify` are keywords, too. `out`:
     the folder (`labels/NAME`); an interrupted run resumes. Raises as `distill`.

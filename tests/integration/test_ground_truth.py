@@ -145,7 +145,9 @@ def test_what_makes_no_sense_is_said_before_the_first_step_and_nothing_is_writte
     refused(recipe("disparity", images={"pairs": "none.yaml"}), "none.yaml")
     lone = write_pairs(tmp_path / "lone")
     (lone.parent / "clip-1/2.png").unlink()
-    refused(recipe("disparity", images={"pairs": [str(lone), "none.yaml"]}), "9 match 'clip-*/*.jpg', 8 match", "none.yaml")
+    refused(
+        recipe("disparity", images={"pairs": [str(lone), "none.yaml"]}), "9 match 'clip-*/*.jpg', 8 match", "none.yaml"
+    )
     matched = write_pairs(tmp_path / "matched", pair="match")
     (matched.parent / "clip-1/2.png").unlink()
     refused(recipe("disparity", images={"pairs": str(matched)}), "clip-1/2.jpg")

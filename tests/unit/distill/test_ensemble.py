@@ -9,7 +9,7 @@ from ccd_cli.core.errors import TeacherError
 from ccd_cli.data.batch import Batch, StudentViews, TeacherViews
 from ccd_cli.distill.teaching.ensemble import AVERAGE, TeacherEnsemble
 from ccd_cli.distill.teaching.members import Member, reference_for
-from ccd_cli.distill.teaching.precomputed import ground_truth
+from ccd_cli.distill.teaching.precomputed import PrecomputedLabels, ground_truth
 from ccd_cli.losses.normalize import normalize_map
 
 
@@ -228,3 +228,19 @@ def test_a_networks_errors_are_part_of_the_label(views):
     ratio = (noisy.values / clean.values).flatten(1)  # one number a map, its unit, where the label is kept
     kept = (ratio / ratio.mode(1, keepdim=True).values - 1).abs() < 1e-4
     assert ((kept.float().mean(1) > 0.3) & (kept.float().mean(1) < 0.95)).all()
+
+
+def test_stored_ground_truth_is_learned_as_that_beside_its_images_and_only_meters_are_meters():
+    depth = 2 + 3 * torch.rand(2, 24, 24, generator=torch.Generator().manual_seed(0))
+    depth[:, :6], depth[:, 6:8] = 9.0, 1.0  # the farthest wall, and what was clipped near
+    stored, network = (PrecomputedLabels(name, "metric", "MIT", "") for name in ("ground-truth", "far"))
+    members = [Member(each, 1.0) for each in (ground_truth(), stored, network)]
+    maps = {0: 1 / depth, 1: depth, 2: depth}
+    live, late, other = (TeacherEnsemble(members).label_views(None, i, precomputed=maps) for i in range(3))
+    assert torch.equal(live.valid, late.valid) and torch.allclose(live.values, late.values, atol=1e-5)
+    assert late.valid[:, :6].all() and late.valid[:, 8:].all() and not late.valid[:, 6:8].any()
+    assert not other.valid[:, :6].any(), "a network's largest depth is an end of its range"
+    kinds = [PrecomputedLabels("ground-truth", kind, "MIT", "") for kind in ("disparity", "metric", "depth")]
+    assert [Member(each, 1.0).metric for each in kinds] == [True, True, False], (
+        "beside images, in meters, without a unit"
+    )
