@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 from pathlib import Path
 
 import jsonschema
@@ -21,7 +22,9 @@ from ccd_cli.config.pairs import Pairs
 from ccd_cli.core.report import Silent
 from ccd_cli.core.shard import Shard
 from ccd_cli.data.crops import Region, crop_image
+from ccd_cli.label.images import open_images
 from ccd_cli.label.labelers import TruthLabels
+from ccd_cli.label.plan import Plan
 from ccd_cli.label.run import EngineOptions, run
 from ccd_cli.label.stages import Predict
 from ccd_cli.labels.shards import ShardReader
@@ -180,6 +183,16 @@ def test_holes_hold_the_fitted_network_and_every_crop_says_so(filled):
     assert all("fill" not in line[1] for line in lines)
 
 
+def test_a_folder_of_an_earlier_version_is_still_finished(ccd_here, write_recipe, filled, tmp_path):
+    values, folder, _ = filled
+    shutil.copytree(folder, tmp_path / "out")
+    recipe = yaml.safe_load((folder / "recipe.yaml").read_text())
+    del recipe["teachers"][1]["fill"], recipe["images"]["scenes"]  # keys that did not exist
+    (tmp_path / "out/recipe.yaml").write_text(yaml.safe_dump(recipe))
+    made = label(ccd_here, write_recipe(values), "--out", "out")
+    assert "nothing to do" in made.stderr and "24 crops" in made.stderr
+
+
 def test_a_fit_that_is_too_bad_is_refused_and_counted(ramps, make_teacher, tmp_path):
     strict = {"model": str(make_teacher("filler", 4, kind="metric")), "max_error": 1e-6}
     values = values_of(ramps, {"model": "ground-truth", "fill": strict})
@@ -286,6 +299,15 @@ def test_pairs_that_cannot_be_read_are_listed_and_have_no_label(ccd_here, write_
     everywhere = {"files": [{"file": str(mine), "repeat": 2}], "validation": {"fraction": 0.0}}
     (mine.parent / "depth/clip-0/1.png").write_bytes(b"no picture")
     (mine.parent / "clip-1/0.png").write_bytes(b"\x89PNG cut")
+    recipe, broken = (
+        check_label_recipe(values_of(mine, images={"pairs": everywhere}), "t"),
+        mine.parent / "depth/clip-2/1.png",
+    )
+    pairs = open_images(recipe).source
+    broken.rename(mine.parent / "away.png")
+    gone = Plan(recipe, pairs).views(0, pairs, pairs.paths.index(mine.parent / "clip-2/1.png"))
+    assert "depth/clip-2/1.png" in gone.reason, "the file that is gone, not its image"
+    (mine.parent / "away.png").rename(broken)
     images = {"pairs": everywhere, "max_skipped": 0.5}
     result = json.loads(label(ccd_here, write_recipe(values_of(mine, images=images))).stdout)
     assert (result["samples"], result["skipped"]) == (8, 2)
