@@ -47,8 +47,8 @@ def command(recipe: str, changes: RecipeChanges, settings: LabelSettings, screen
     if result.filled is not None:
         crops = result.samples * (1 + loaded.crops.patches)
         report.note(
-            f"Ground truth: {100 * result.filled:.1f} % of the pixels were filled; {result.refused} of {crops} crops stay as they were "
-            "measured, since no fit was accepted"
+            f"Ground truth: {100 * result.filled:.1f} % of the pixels were filled; {result.refused} of {crops} crops stay as they "
+            "were measured, since no fit was accepted"
         )
     if result.dropped and settings.shard is None:
         report.note(
