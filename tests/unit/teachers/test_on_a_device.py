@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from ccd_cli.config.common import Noise
+from ccd_cli.config.common import Fill, Noise
 from ccd_cli.data.batch import TeacherViews
 from ccd_cli.distill.teaching.ensemble import TeacherEnsemble
 from ccd_cli.distill.teaching.members import Member
 from ccd_cli.distill.teaching.precomputed import ground_truth
-from ccd_cli.label.labelers import LoadedTeacher
+from ccd_cli.label.labelers import LoadedTeacher, TruthLabels
 from ccd_cli.models.arch import timm_arch
 from ccd_cli.models.depth_net import DepthNet
 from ccd_cli.teachers.adapters.base import to_host
@@ -40,6 +40,16 @@ def test_crops_are_labeled_in_one_pass_and_come_back_in_one_copy(resolution):
     assert maps.shape == (5, SIZE, SIZE) and maps.dtype == np.float32
     assert device.transfers == [((5, SIZE, SIZE), torch.float32)] and device.blocking == []
     assert device.uploads == [(5, 3, SIZE, SIZE)]
+
+
+@pytest.mark.parametrize("kind", ["disparity", "metric", "affine-depth"])
+def test_holes_of_ground_truth_are_filled_in_one_pass_and_come_back_in_one_copy(kind):
+    filler = LoadedTeacher(teacher(kind), {}, THERE, 5)
+    labels = TruthLabels("metric", {}, 5, filler, Fill(model="filler"))
+    with NoValues(wide=True) as device:  # the fit is in float64
+        maps, fills = labels.label([np.zeros((SIZE, SIZE, 3), np.uint8)] * 5, [np.ones((SIZE, SIZE), np.float32)] * 5)
+    assert maps.shape == (5, SIZE, SIZE) and maps.dtype == np.float32 and len(fills) == 5
+    assert device.transfers == [((5, SIZE * SIZE + 3), torch.float32)] and device.blocking == []
 
 
 @pytest.mark.parametrize(("mixing", "region_unit"), [("select", True), ("average", False), ("average-raw", False)])
