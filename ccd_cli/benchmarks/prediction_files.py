@@ -192,7 +192,12 @@ def resized(prediction: Prediction, size: tuple[int, ...]) -> Prediction:
     known = np.where(prediction.known, prediction.values, np.float32("nan"))
     values = np.asarray(cv2.resize(known, dsize=(size[1], size[0]), interpolation=cv2.INTER_LINEAR), np.float32)
     camera = None if prediction.camera is None else camera_at(prediction.camera, shape, size)
-    return replace(prediction, values=values, known=np.isfinite(values), camera=camera)
+    infinite = prediction.infinite
+    if infinite is not None:
+        mask = cv2.resize(infinite.astype(np.uint8), dsize=(size[1], size[0]), interpolation=cv2.INTER_NEAREST)
+        infinite = np.asarray(mask, bool)
+    known = np.isfinite(values) if infinite is None else np.isfinite(values) & ~infinite
+    return replace(prediction, values=values, known=known, camera=camera, infinite=infinite)
 
 
 def _settled(kind: Kind | None, scale: float | None, paths: set[Path]) -> Kind | None:

@@ -38,7 +38,7 @@ def test_each_kind_has_its_output():
     ("keys", "word"),
     [
         ({"arch": "depth-anything-v2-metric-indoor-small"}, "student.kind is disparity"),
-        ({"arch": "depth-anything-3-mono-large", "kind": "metric"}, "sky branch"),
+        ({"arch": "depth-anything-3-mono-large", "kind": "metric"}, "marks sky, which nothing would train"),
     ],
 )
 def test_outputs_that_do_not_go_with_a_kind(keys, word):

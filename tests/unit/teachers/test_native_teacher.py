@@ -139,7 +139,7 @@ def test_predicting_a_photo_leaves_a_student_as_it_was(student):
     student.train()
     before = {n: t.clone() for n, t in student.state_dict().items()}
     rgb = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
-    depth = predict_photos(student, [rgb], 64)[0]
+    depth = predict_photos(student, [rgb], 64)[0].values
     assert (depth.shape, depth.dtype) == ((50, 70), np.float32)
     assert student.training
     assert all(p.requires_grad for p in student.parameters())
@@ -162,7 +162,7 @@ def test_the_whole_path_from_photo_to_map_agrees_with_the_authors(shared, tmp_pa
     expected = np.load(shared / "parity" / "expected" / f"{name}.npz")
     torch.save(state_dict(name), tmp_path / f"{name}.pth")
     rgb = np.ascontiguousarray(expected["image_bgr"][..., ::-1])
-    got = predict_photos(load_model(tmp_path / f"{name}.pth"), [rgb], int(expected["image_input_size"]))[0]
+    got = predict_photos(load_model(tmp_path / f"{name}.pth"), [rgb], int(expected["image_input_size"]))[0].values
     want = expected["image_disparity"]
     worst = np.abs(got - want).max() / np.ptp(want)
     print(f"worst difference {worst:.1e} of the range")
