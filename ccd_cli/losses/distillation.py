@@ -34,8 +34,8 @@ class Prediction:
 
     `shared` [B,S,S]: of the crop that the teacher sees too. `local_global` [B,S,S]: of the region that the patches lie in,
     often the same one. `tokens` [B,L,C]: patch features of the shared crop, at the width of the teacher's. `depth` [B,S,S]: of the
-    shared crop, from a student of kind depth or metric, whose disparity is 1 / depth. `sky` [B,S,S]: scores of the shared crop, from
-    a student that marks sky.
+    shared crop, from a student of kind depth or metric, whose disparity is 1 / depth. `sky` [B,S,S]: scores of the shared crop,
+    from a student that marks sky.
     """
 
     shared: Tensor

@@ -220,9 +220,7 @@ def write_maps(
         coding = (coding_[0], coding_[1])
         write_png(paths["png16"], codes)
     if "color" in paths or "side" in paths:
-        color = colorize(made.values, made.valid, made.kind, cmap=cmap)
-        if made.infinite is not None:
-            color[made.infinite] = color_table(cmap)[0]
+        color = color_map(made, cmap)
         if "color" in paths:
             write_png(paths["color"], color)
         if "side" in paths:
@@ -233,6 +231,14 @@ def write_maps(
     content = settle(base, sidecar(made.kind, origin, names, made.camera, *coding) | dict(more.content))
     write_json(with_suffix(base, ".json"), content)
     return content
+
+
+def color_map(made: DepthMap, cmap: str) -> NDArray[np.uint8]:
+    """Return uint8 RGB [H, W, 3] of a map: `colorize`, with infinitely far sky in the farthest color."""
+    color = colorize(made.values, made.valid, made.kind, cmap=cmap)
+    if made.infinite is not None:
+        color[made.infinite] = color_table(cmap)[0]
+    return color
 
 
 def sidecar(

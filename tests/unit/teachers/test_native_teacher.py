@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -133,6 +135,16 @@ def test_sky_is_filled_and_statistics_are_the_archs_own():
     got = NativeTeacher(net, "sky").predict(rgb)
     assert torch.allclose(got, fill_sky(depth, sky), atol=1e-5)
     assert not torch.allclose(got, depth)
+    photo = (rgb[0].permute(1, 2, 0) * 255).byte().numpy()
+    (published,) = NativeTeacher(net, "sky").predict_photos([photo], 64)
+    net.arch = replace(arch, sky_rule="infinite")
+    (made,) = NativeTeacher(net, "sky").predict_photos([photo], 64)
+    assert np.isfinite(published.values).all() and published.valid is None and published.infinite is None
+    assert np.array_equal(made.sky, published.sky) and 0.05 < made.sky.mean() < 0.95
+    assert np.array_equal(made.infinite, made.sky) and np.array_equal(made.valid, ~made.sky)
+    assert np.allclose(made.values[~made.sky], published.values[~made.sky])
+    seen, _, scores = NativeTeacher(net, "sky").predict_all(torch.nn.functional.interpolate(rgb, size=(50, 70)))
+    assert seen.shape == (2, 50, 70) and torch.equal(torch.isinf(seen), scores >= 0.3) and not seen.isnan().any()
 
 
 def test_predicting_a_photo_leaves_a_student_as_it_was(student):
