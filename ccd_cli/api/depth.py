@@ -203,7 +203,8 @@ class DepthMap:
 
         `path` is folder and name without a suffix: `out/room` gives `out/room.depth.png`, `out/room.json`. `items`: npy, npz,
         png16, exr, color, side (needs the photo), sky (where the network marks it). Files of an earlier map under the name are
-        replaced; a JSON file that is not ccd's only with `overwrite`. Raises CcdError for unknown items, and Unwritable where nothing can be written.
+        replaced; a JSON file that is not ccd's only with `overwrite`. Raises CcdError for unknown items, and Unwritable where
+        nothing can be written.
         """
         text = text_of("path", path)
         base = expand_home(text)
