@@ -120,14 +120,21 @@ def test_sky_where_the_truth_is_known_is_an_error_and_not_left_out(ccd_here, tmp
     from tests.own_pairs import write_pairs
 
     pairs = write_pairs(tmp_path / "mine")
-    scores = {}
+    scores, words = {}, ("--resolution", 64, "--device", "cpu")
     for name, bias in (("some", 0.3), ("none", -1e4)):
         model = marking(tmp_path / f"{name}.safetensors", "metric", bias)
-        made = ccd_here("eval", "--suite", pairs, "--model", model, "--resolution", 64, "--json", "--out", name)
+        made = ccd_here("eval", "--suite", pairs, "--model", model, *words, "--json", "--out", name)
         assert made.exit_code == 0, made.output
         scores[name] = json.loads(made.stdout)["results"][0]
     assert scores["some"].get("missing", 0) == 0 == scores["none"].get("missing", 0)
     assert scores["some"]["abs_rel"] != pytest.approx(scores["none"]["abs_rel"])
+    shutil.copytree(pairs.parent, tmp_path / "photos", ignore=shutil.ignore_patterns("*.png", "*.yaml"))
+    words = ("--model", tmp_path / "some.safetensors", *words, "--save", "npy", "--out", "maps")
+    made = ccd_here("predict", tmp_path / "photos", *words)
+    assert made.exit_code == 0, made.output
+    made = ccd_here("eval", "--suite", pairs, "--predictions", "maps", "--json", "--out", "files")
+    assert made.exit_code == 0, made.output
+    assert json.loads(made.stdout)["results"][0]["abs_rel"] == pytest.approx(scores["some"]["abs_rel"], rel=1e-6)
 
 
 def test_what_makes_no_sense_is_said_before_the_first_step(
