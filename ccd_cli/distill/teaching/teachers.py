@@ -178,7 +178,7 @@ def check_sky(found: Sequence[ModelRef | PrecomputedLabels]) -> None:
     if not any(map(_knows_sky, found)):
         raise UsageProblem(
             f"student.sky: none of the teachers marks sky: {', '.join(source.name for source in found)}.",
-            f"Add `{GROUND_TRUTH}` or a network that marks it, for instance depth-anything-3-mono-large; or leave student.sky out.",
+            f"Add `{GROUND_TRUTH}` or a network that marks it, for instance depth-anything-3-mono-large; or remove student.sky.",
         )
 
 
