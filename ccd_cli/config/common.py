@@ -103,7 +103,7 @@ class Noise(Section):
     shift_jitter: Weight = 0.0
     """Inconsistent shift between labels: U(-x, x) is added to each one at unit scale, in mean absolute deviations."""
     missing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-    """Fraction of the pixels of every label that are unknown, drawn anew for each: 0.99 leaves as much as a sparse sensor does."""
+    """Fraction of the pixels of every label that are unknown, drawn for each one: 0.99 leaves as much as a sparse sensor."""
     errors_of: str | None = None
     """The errors of a real network instead of invented ones: where this model's map of the same view, fitted to the label by
     scale and shift, is wrong, the label is its map. They are the same whenever the view is the same."""

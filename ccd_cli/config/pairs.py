@@ -10,12 +10,12 @@ from ccd_cli.config.section import Count, Section
 
 
 class Sensor(Section):
-    """What is left out of measured depth, on the measurement's own pixels and before anything is resized."""
+    """What is excluded from measured depth, on the measurement's own pixels and before anything is resized."""
 
     edges: Annotated[int, Field(ge=0, le=16)] = 0
-    """Pixels left out on both sides of a depth edge, a jump of more than 10 % between neighbors: sensors mix depths there."""
+    """Pixels excluded on both sides of a depth edge, a jump of more than 10 % between neighbors: sensors mix depths there."""
     seen_past: Annotated[int, Field(ge=0, le=64)] = 0
-    """Radius in pixels of a window around each measured pixel: it is left out where another one in the window is nearer by more
+    """Radius in pixels of a window around each measured pixel: it is excluded where another one in the window is nearer by more
     than 10 %. A LiDAR beside the camera sees past edges, and its far points land on near things; on grazing ground a wide window
     takes true points as well."""
 

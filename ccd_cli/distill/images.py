@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from ccd_cli.benchmarks.own.doubts import doubts, look, senseless
 from ccd_cli.benchmarks.own.training import OpenPairs, open_training_pairs
 from ccd_cli.config.common import GROUND_TRUTH
 from ccd_cli.config.distill import DistillRecipe
@@ -21,6 +22,9 @@ from ccd_cli.labels.stream import LabelChoice, LabelStream
 from ccd_cli.media.find import list_photos
 from ccd_cli.media.not_read import NotRead
 from ccd_cli.scenes.source import SceneSource
+
+LOOKED_AT = 16
+"""Pairs of a set that are read before a run."""
 
 
 def how_many(images: Source | ShardReader) -> str:
@@ -72,9 +76,36 @@ def open_pairs_of(recipe: DistillRecipe) -> OpenPairs | None:
         if recipe.student.canonical_focal is not None and benchmark.rule.intrinsics is None:
             raise UsageProblem(
                 f"student.canonical_focal needs the focal length of every image, and {name} has no `intrinsics`.",
-                "Give them in its file, or leave canonical_focal out.",
+                "Give them in its file, or remove canonical_focal.",
             )
     return opened
+
+
+def doubts_of(opened: OpenPairs | None) -> list[str]:
+    """Read a few pairs of every set, and return what is odd about them, as sentences.
+
+    Raises UsageProblem, with all problems at once, where a set's unit makes no sense or none of its pairs can be read.
+    """
+    warnings, problems = [], []
+    for benchmark in () if opened is None else opened.train.sets:
+        name, seen = benchmark.rule.name, look(benchmark, most=LOOKED_AT, edges=False)
+        odd = list(doubts(benchmark, seen))
+        if not seen.medians:
+            problems.append(
+                f"{name}: no pair of the {len(seen.unreadable)} looked at can be read: {seen.unreadable[0]}"
+            )
+        elif benchmark.spec.metric and senseless(seen):
+            problems.append(f"{name}: {odd[0]}")
+        else:
+            warnings += [f"{name}: {text}" for text in odd]
+            if seen.unreadable:
+                count = len(seen.unreadable) + len(seen.medians)
+                warnings.append(
+                    f"{name}: {len(seen.unreadable)} of {count} pairs looked at cannot be read: {seen.unreadable[0]}"
+                )
+    if problems:
+        raise UsageProblem("images.pairs: " + "; ".join(problems), "ccd data check FILE --read says more.")
+    return warnings
 
 
 def open_stream(

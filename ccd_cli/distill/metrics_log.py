@@ -21,7 +21,7 @@ from ccd_cli.core.report import Report
 from ccd_cli.distill.state import Run, TrainState
 from ccd_cli.distill.trackers.feeds import Trackers
 
-SHOWN = ("loss", "shared", "local_global", "gradient", "feature", "drift")
+SHOWN = ("loss", "shared", "local_global", "gradient", "feature", "depth", "drift")
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from ccd_cli.distill.run_files import TERMS
+from ccd_cli.distill.run_files import COMPLETION, TERMS
 from ccd_cli.reports.plotting import legend_below, literal, save, subplots
 
 SIZE = (5.6, 3.7)
@@ -23,9 +23,17 @@ MANY = 1000  # dots that are drawn one by one where a figure is not of pixels
 
 
 def plot_metrics(lines: list[dict[str, Any]], folder: Path) -> None:
-    """Write `loss.png` and `drift.png` for the lines of `metrics.jsonl`."""
+    """Write `loss.png` for the lines of `metrics.jsonl`, `drift.png`, and `completion.png` where holes were filled."""
     save(loss_figure(lines), folder / "loss.png", DPI)
-    save(drift_figure(lines), folder / "drift.png", DPI)
+    if any("filled" in line for line in lines):
+        save(completion_figure(lines), folder / "completion.png", DPI)
+    if drifts(lines):
+        save(drift_figure(lines), folder / "drift.png", DPI)
+
+
+def drifts(lines: list[dict[str, Any]]) -> bool:
+    """Return whether drift means anything: students of kind depth and metric have a unit of their own."""
+    return not any("depth" in line for line in lines)
 
 
 def plot_scores(history: list[dict[str, float]], folder: Path) -> None:
@@ -61,6 +69,23 @@ def drift_figure(lines: list[dict[str, Any]]) -> Figure:
     axes.axhline(0.0, color="gray", linewidth=0.8)
     axes.set(xlabel="step", ylabel="log(student MAD / label MAD)")
     _whole_steps(axes)
+    legend_below(figure, handles)
+    return figure
+
+
+def completion_figure(lines: list[dict[str, Any]]) -> Figure:
+    """Return how holes of ground truth were filled over the steps: shares of pixels and of views, below them the fits' error."""
+    figure, (top, bottom) = subplots(2, figsize=SIZE, layout="constrained", sharex=True)
+    steps, handles = np.array([line["step"] for line in lines]), []
+    words = ("pixels filled", "crops refused", "median error of the fits")
+    for key, label, axes in zip(COMPLETION, words, (top, top, bottom), strict=True):
+        values, color = _column(lines, key), {"fit_error": "tab:green"}.get(key)
+        points = axes.plot(steps, values, ".", markersize=2, alpha=0.3, color=color, rasterized=True)
+        handles += axes.plot(steps, smooth(values), color=points[0].get_color(), linewidth=1.5, label=label)
+    top.set(ylabel="share", ylim=(-0.02, 1.02))
+    bottom.set(xlabel="step", ylabel="|fitted / measured - 1|")
+    bottom.set_ylim(bottom=0)
+    _whole_steps(bottom)
     legend_below(figure, handles)
     return figure
 

@@ -14,8 +14,10 @@ from ccd_cli.core.files import read_json_lines
 from ccd_cli.core.parse import parse_json, read_text
 from ccd_cli.distill.run_folder import RunFolder
 
-TERMS = ("loss", "shared", "local_global", "gradient", "feature", "anchor")
+TERMS = ("loss", "shared", "local_global", "gradient", "feature", "depth", "anchor")
 """The loss of a step and its terms before their weights, as `metrics.jsonl` calls them."""
+COMPLETION = ("filled", "fit_refused", "fit_error")
+"""How the holes of ground truth were filled in a step: share of pixels, share of views refused, median error of the fits."""
 _AGAIN = "Restore it, or start over: ccd distill RECIPE --overwrite"
 
 
@@ -35,7 +37,7 @@ def read_metrics(folder: RunFolder) -> list[dict[str, Any]]:
     lines = read_json_lines(folder.metrics)
     for number, line in enumerate(lines, 1):
         good = isinstance(line, dict) and type(line.get("step")) is int and _number(line.get("loss", ""))
-        if not good or not all(_number(line.get(key)) for key in (*TERMS, "drift", "images_per_second")):
+        if not good or not all(_number(line.get(key)) for key in (*TERMS, *COMPLETION, "drift", "images_per_second")):
             raise CcdError(f"{folder.metrics}: line {number} is no step of a run.", _AGAIN)
     return lines
 

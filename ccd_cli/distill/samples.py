@@ -64,15 +64,16 @@ def _drawn_first(run: Run, state: TrainState) -> Samples | None:
     ]
     labels = {}
     for index, member in enumerate(run.ensemble.members):
-        name = member.teacher.name
-        if member.fill is not None:
-            known = [each[index].where(torch.isfinite(each[index]), torch.nan).cpu().numpy() for each in precomputed]
-            labels[f"{name}, as measured"] = np.concatenate(known)
-            name = f"{name}, filled"
         made = [
             run.ensemble.label_views(view, index, precomputed=maps)
             for view, maps in zip(views, precomputed, strict=True)
         ]
+        name = member.teacher.name
+        known = [r for r in (each.raw for each in made) if r is not None and r.measured is not None]
+        if known:  # holes were filled
+            maps = [torch.where(r.measured, r.values, torch.nan).cpu().numpy() for r in known]  # type: ignore[arg-type]
+            labels[f"{name}, as measured"] = np.concatenate(maps)
+            name = f"{name}, filled"
         maps = [torch.where(m.valid, m.values, torch.nan).cpu().numpy() for m in made]
         labels[f"{name} ({index + 1})" if name in labels else name] = np.concatenate(maps)
     if state.first_samples is None:

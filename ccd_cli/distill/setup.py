@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from ccd_cli.config.distill import DistillRecipe
 from ccd_cli.config.load import to_yaml
 from ccd_cli.config.settings import DistillSettings
 from ccd_cli.core.compute import Compute
-from ccd_cli.core.errors import UsageProblem
+from ccd_cli.core.errors import ImageError, UsageProblem
 from ccd_cli.core.files import check_free_space, write_text
 from ccd_cli.core.lock import exclusive_lock
 from ccd_cli.core.processes import plain_process_errors
@@ -25,7 +25,7 @@ from ccd_cli.data.source import Source
 from ccd_cli.distill import checkpoint
 from ccd_cli.distill.compiled import compile_networks
 from ccd_cli.distill.guards import Guard, check_unreadable
-from ccd_cli.distill.images import how_many, open_images, open_pairs_of, open_stream, worker_count
+from ccd_cli.distill.images import doubts_of, how_many, open_images, open_pairs_of, open_stream, worker_count
 from ccd_cli.distill.optimizer import encoder_rates, make_optimizer
 from ccd_cli.distill.run_folder import RunFolder
 from ccd_cli.distill.state import Run, Trained, TrainState, whole_student
@@ -63,7 +63,7 @@ class Inputs:
     arch: Arch
     weights: ModelRef | None
     validation: Validation | None
-    not_read: NotRead
+    warnings: list[str]
 
 
 def prepare(
@@ -81,7 +81,7 @@ def prepare(
     inputs = find_inputs(recipe, folder)
     check_devices(recipe, compute)
     openers(recipe.log)  # what is missing is said now
-    for warning in inputs.not_read.warnings():
+    for warning in inputs.warnings:
         report.warn(warning)
     if recipe.optim.batch % compute.world:
         raise UsageProblem(
@@ -117,6 +117,8 @@ def prepare(
     if saved is not None:
         checkpoint.check_same_weights(saved, hashes)
     bad = _unreadable(recipe, inputs.images, report)
+    if recipe.student.kind == "metric" and isinstance(inputs.images, Source):
+        _warn_of_zoom(recipe, inputs.images, report)
     if compute.main and not folder.dry:
         if settings.resume:
             folder.reopen()
@@ -149,6 +151,19 @@ def prepare(
     return run, state
 
 
+def _warn_of_zoom(recipe: DistillRecipe, images: Source, report: Report) -> None:
+    """Warn where crops of several sizes would show a metric student the same meters at several zooms."""
+    if recipe.student.canonical_focal is not None:
+        return
+    with suppress(ImageError):
+        side = min(images.read(0)[0].shape[:2])
+        if side > recipe.crops.min_side:
+            report.warn(
+                f"crops.min_side {recipe.crops.min_side}: crops of different sizes are different zooms, and the same meters look "
+                f"different in each. Set it to the images' short side ({side}) or more, or give student.canonical_focal."
+            )
+
+
 def _silent(photo: Path, reason: str) -> None:
     """The first process alone lists what is skipped."""
 
@@ -169,6 +184,7 @@ def find_inputs(recipe: DistillRecipe, folder: RunFolder) -> Inputs:
     not_read, pairs = NotRead(), open_pairs_of(recipe)
     images = open_images(recipe, not_read, pairs) if labels is None else labels
     teachers, fits = find_teachers(recipe, labels)
+    odd = doubts_of(pairs)
     if recipe.mixing != "select" and len(teachers) == 1:
         raise UsageProblem(f"mixing: {recipe.mixing} needs more than one teacher.", "Use mixing: select.")
     arch, weights = find_student(recipe)
@@ -178,7 +194,7 @@ def find_inputs(recipe: DistillRecipe, folder: RunFolder) -> Inputs:
             raise UsageProblem(
                 f"{path} lies in the run's own folder and would be written over.", "Choose another --out."
             )
-    return Inputs(images, teachers, fits, arch, weights, open_validation(recipe, pairs), not_read)
+    return Inputs(images, teachers, fits, arch, weights, open_validation(recipe, pairs), [*not_read.warnings(), *odd])
 
 
 @plain_process_errors()

@@ -202,7 +202,7 @@ def _check_kind(recipe: DistillRecipe, sets: Sequence[Benchmark]) -> None:
         if isinstance(one, CustomBenchmark) and recipe.student.canonical_focal and one.rule.intrinsics is None:
             raise UsageProblem(
                 f"eval.pairs: {one.rule.name} has no `intrinsics`, and a student with canonical_focal needs focal lengths.",
-                "Give them in its file, or leave canonical_focal out.",
+                "Give them in its file, or remove canonical_focal.",
             )
 
 

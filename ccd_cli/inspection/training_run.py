@@ -13,7 +13,7 @@ from PIL import Image
 from ccd_cli.core.errors import CcdError
 from ccd_cli.core.files import read_json_lines, write_text
 from ccd_cli.core.parse import read_text
-from ccd_cli.distill.plots import drift_figure, loss_figure, scores_figure
+from ccd_cli.distill.plots import completion_figure, drift_figure, drifts, loss_figure, scores_figure
 from ccd_cli.distill.run_files import read_metrics, read_recipe, read_scores
 from ccd_cli.distill.run_folder import RunFolder
 from ccd_cli.inspection.found import Inspected, Tables
@@ -104,7 +104,9 @@ def curves(run: RunFacts) -> list[tuple[str, Markup]]:
         )
     if run.history:
         drawn.append((f"Scores during training, on {run.scores.get('pairs')}.", scores_figure(run.history)))
-    if run.lines:
+    if any("filled" in line for line in run.lines):
+        drawn.append(("How the network that fills holes of ground truth fitted it.", completion_figure(run.lines)))
+    if run.lines and drifts(run.lines):
         drawn.append((DRIFT, drift_figure(run.lines)))
     return [(caption, inline(figure)) for caption, figure in drawn]
 

@@ -49,6 +49,8 @@ def score(
     values = np.where(prediction.known, prediction.values, np.float32("nan"))
     aligned, scores = _aligned(spec, sample, prediction, prediction.told, options)
     scores |= more_scores(spec, sample, aligned.depth)
+    if spec.bins:
+        scores["coverage"] = float(np.mean(prediction.known[sample.mask]))
     scores |= point_scores(spec, sample, prediction, values, options.camera_choice)
     record = {
         "image": sample.name,

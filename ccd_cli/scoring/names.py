@@ -20,6 +20,7 @@ NAMES = {
     "tae": "TAE",
     "chamfer": "Chamfer (m)",
     "f_score": "F-score (0.1 m)",
+    "coverage": "coverage",
 }
 MEANING = {
     "abs_rel": "AbsRel: mean relative error, lower is better. δ1: fraction of pixels within 25 %, higher is better.",

@@ -118,7 +118,7 @@ def _more(made: dict[str, Any], tasks: set[str]) -> list[str]:
             edges = ", ".join(f"{edge:g}" for edge in rules["bins"])
             lines.append(
                 f"{rules['title']}, ranges of the true distance divided at {edges} m: AbsRel, RMSE and δ1 of the pixels of each, "
-                f"mean over images that have at least {FEWEST} of them."
+                f"mean over images that have at least {FEWEST} of them. Coverage: the fraction of scored pixels that are predicted."
             )
     if any(rules.get("clouds") for rules in made["datasets"].values()):
         lines.append(

@@ -126,6 +126,18 @@ def _claims() -> list[Row]:
     return rows
 
 
+def _teachers() -> list[Row]:
+    """Two teachers whose errors differ; see DIFFERENCES."""
+    alone = "teachers=[{{model: {}, resolution: 128}}]"
+    return [
+        Row("two teachers", "indoor teacher alone", (alone.format("indoor.safetensors"),), ".131 .262"),
+        Row("two teachers", "outdoor teacher alone", (alone.format("outdoor.safetensors"),), ".096 .226"),
+        Row("two teachers", "select 1:1", (), ".054 .258"),
+        Row("two teachers", "average by agreement", ("mixing=average",), ".228 .371"),
+        Row("two teachers", "raw average", ("mixing=average-raw",), ".228 .371"),
+    ]
+
+
 @dataclass(frozen=True)
 class Difference:
     """A comparison that was decided before the runs: row `a` minus row `b`, by (group, name); negative AbsRel speaks for `a`."""
@@ -170,13 +182,18 @@ DIFFERENCES = {
             ("control: unit of `none`", "local-global, region"),
             ("control: unit of `none`", "local-global, patch"),
         ),
-    ]
+    ],
+    "teachers": [
+        Difference(f"selection beats {name}", ("two teachers", "select 1:1"), ("two teachers", name))
+        for name in ("indoor teacher alone", "outdoor teacher alone", "average by agreement", "raw average")
+    ],
 }
 
-TABLES = {"claims": _claims(), "table1": _table1(), "table2": _table2(), "table4": _table4()}
+TABLES = {"claims": _claims(), "teachers": _teachers(), "table1": _table1(), "table2": _table2(), "table4": _table4()}
 NOTES = {"table1": INVARIANT}
 TITLES = {
     "claims": "The claims, with the errors of a real network in the labels",
+    "teachers": "Two teachers with different errors",
     "table1": "Table 1: contexts and normalizations",
     "table2": "Table 2: which contexts",
     "table4": "Table 4: how two teachers supervise",

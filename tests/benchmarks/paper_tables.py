@@ -1,6 +1,7 @@
 """The paper's claims, and its Tables 1, 2 and 4, with seeds and controls, on generated scenes: every row through `ccd distill`.
 
     python tests/benchmarks/paper_tables.py claims --seeds 6 --weights lite0.safetensors     # trains what is missing
+    python tests/benchmarks/paper_tables.py teachers --seeds 6 --weights lite0.safetensors   # after training the two
     python tests/benchmarks/paper_tables.py table1 table2 table4 --out runs/paper-tables
     python tests/benchmarks/paper_tables.py table1 --report --out runs/paper-tables          # tables and plots alone
     python tests/benchmarks/paper_tables.py table2 --quick --out /tmp/quick                  # two steps a row
@@ -69,7 +70,7 @@ def recipe_of(table: str, row: Row, seed: int, args: argparse.Namespace) -> Dist
         base += [*QUICK, *(SMALL if args.size == "tiny" else [])]
     if args.steps:
         base.append(f"optim.steps={args.steps}")
-    weights = [f"student.weights={args.weights}"] if args.weights and table == "claims" else []
+    weights = [f"student.weights={args.weights}"] if args.weights and table in ("claims", "teachers") else []
     sets = [*base, *weights, *row.sets, f"seed={seed}", "eval.compare=false"]
     if row.like:
         steps = row_recipe(table, sets).optim.steps
@@ -139,7 +140,9 @@ def main() -> int:
     parser.add_argument("tables", nargs="+", choices=[*TABLES])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path("runs/paper-tables"))
-    parser.add_argument("--weights", type=Path, help="of the encoder that students of the table `claims` begin from")
+    parser.add_argument(
+        "--weights", type=Path, help="of the encoder that students of `claims` and `teachers` begin from"
+    )
     parser.add_argument("--steps", type=int, help="in place of the recipe's")
     parser.add_argument("--size", default="tiny", help="tiny, or STUDENT-SIDE: 2m, 6m or 25m with 112, 224 or 336")
     parser.add_argument("--quick", action="store_true", help="two steps of few scenes a row, one seed")

@@ -169,6 +169,7 @@ def test_errors_by_distance_and_of_clouds(own, ccd_here, tmp_path):
         near = [[np.linalg.norm(b - p, axis=1).min() for p in a[::7]] for a, b in ((made, true), (true, made))]
         expected.append(sum(np.mean(each) for each in near))
     assert row["chamfer"] == pytest.approx(np.mean(expected), rel=0.05) and 0 < row["f_score"] < 1
+    assert row["coverage"] == 1
     words = " ".join(document(done)["protocol"]["in_words"])
     assert "divided at 3, 4 m" in words and "Chamfer" in words
     page = (tmp_path / "eval-out/report.html").read_text()
@@ -178,6 +179,24 @@ def test_errors_by_distance_and_of_clouds(own, ccd_here, tmp_path):
         ccd_here(*("eval", "--suite", suite, "--predictions", perfect, "--prediction-kind", "metric", "--json"))
     )["own"]
     assert row["f_score"] == 1 and row["chamfer"] < 1e-5
+    holes = predict(tmp_path / "holes", "own", lambda d: np.where(np.arange(80) % 4 > 0, d, np.nan))
+    row = rows(
+        ccd_here(
+            *(
+                "eval",
+                "--suite",
+                suite,
+                "--predictions",
+                holes,
+                "--prediction-kind",
+                "metric",
+                "--json",
+                "--out",
+                "holed",
+            )
+        )
+    )["own"]
+    assert row["coverage"] == pytest.approx(0.75, abs=0.03)
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,10 @@ def lines(tmp_path, run="run"):
     return [json.loads(line) for line in (tmp_path / run / "metrics.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+SLOW = ("depth", "range")
+
+
+@pytest.mark.parametrize("kind", [pytest.param(k, marks=[pytest.mark.slow] if k in SLOW else []) for k in KINDS])
 def test_every_kind_learns_is_scored_and_predicts(ccd_here, write_recipe, recipe, pairs, tmp_path, kind):
     distill(ccd_here, write_recipe, recipe(kind))
     evaluated = json.loads((tmp_path / "run/eval.json").read_text())
@@ -140,7 +143,21 @@ def test_what_makes_no_sense_is_said_before_the_first_step_and_nothing_is_writte
     refused(recipe("disparity", eval={"pairs": str(again)}), "9 images validate and are trained on", "clip-0/0.jpg")
     refused(recipe("disparity", images={"pairs": str(one)}), "all images lie in one folder", "by: image")
     refused(recipe("disparity", images={"pairs": "none.yaml"}), "none.yaml")
+    lone = write_pairs(tmp_path / "lone")
+    (lone.parent / "clip-1/2.png").unlink()
+    refused(
+        recipe("disparity", images={"pairs": [str(lone), "none.yaml"]}), "9 match 'clip-*/*.jpg', 8 match", "none.yaml"
+    )
+    matched = write_pairs(tmp_path / "matched", pair="match")
+    (matched.parent / "clip-1/2.png").unlink()
+    refused(recipe("disparity", images={"pairs": str(matched)}), "clip-1/2.jpg")
     refused(recipe("metric", loss={}), "loss.depth.weight")
+    meters = write_pairs(tmp_path / "meters", divisor=1, max=1e5)
+    refused(recipe("metric", images={"pairs": str(meters)}), "mine: half of the images", "divisor: 1000 (millimeters)")
+    empty = write_pairs(tmp_path / "empty", min=50, max=60)
+    refused(
+        recipe("metric", images={"pairs": str(empty)}), "no pair of the 9 looked at can be read", "is left to score"
+    )
     refused(
         recipe("disparity", images={"pairs": {"files": [{"file": str(pairs)}], "validation": {"images": ["x/*"]}}}),
         "'x/*' names none of the 9 images",
@@ -148,6 +165,15 @@ def test_what_makes_no_sense_is_said_before_the_first_step_and_nothing_is_writte
     filler = {"model": "ground-truth", "fill": "nowhere.safetensors"}
     made = ccd_here("distill", write_recipe(recipe("metric", teachers=[filler])), "--out", "run")
     assert made.exit_code and "nowhere.safetensors" in made.output and not (tmp_path / "run").exists()
+
+
+def test_intrinsics_of_another_size_are_doubted(ccd_here, write_recipe, recipe, tmp_path):
+    large = write_pairs(tmp_path / "large", intrinsics=[500.0, 500.0, 320.0, 240.0])
+    values = recipe("canonical", images={"pairs": str(large)})
+    made = ccd_here("distill", write_recipe(values), "--out", "run", "--device", "cpu", "--dry-run")
+    assert made.exit_code == 0 and "images are 128x96: are they those of another size?" in " ".join(made.stderr.split())
+    checked = ccd_here("data", "check", large, "--read")
+    assert checked.exit_code == 0 and "are they those of another size?" in " ".join(checked.output.split())
 
 
 def test_damaged_pairs_are_skipped_and_listed(ccd_here, write_recipe, recipe, tmp_path):

@@ -5,6 +5,7 @@ Nothing here is certain: each doubt says what was measured, and what to look at.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -12,7 +13,7 @@ import numpy as np
 
 from ccd_cli.benchmarks.base import Sample, spread
 from ccd_cli.benchmarks.own.sets import CustomBenchmark
-from ccd_cli.core.errors import ImageError
+from ccd_cli.core.errors import CcdError, ImageError
 from ccd_cli.metrics.registration import REACH, SIDE, Shift, Surface, edge_agreement, shift_of
 
 LOOKED_AT = 64
@@ -21,6 +22,10 @@ FEWEST = 3
 """Images below which nothing is said about all of them."""
 NEAR, FAR = 0.05, 300.0
 """Meters: a median depth outside of these is no photo of a room, a street or a landscape that depth cameras measure."""
+SENSELESS = 0.01, 1000.0
+"""Meters beyond which such a median is a wrong unit, and not only odd."""
+VIEWS = 5.0, 150.0
+"""Degrees of horizontal field of view that lenses have."""
 UNITS = {1000.0: "millimeters", 100.0: "centimeters", 256.0: "meters times 256", 5000.0: "meters times 5000"}
 """Units of whole numbers in files, by how many of them are a meter."""
 STEPS = (-2, -1, 1, 2)
@@ -35,21 +40,35 @@ class Seen:
 
     medians: list[float] = field(default_factory=list)
     densities: list[float] = field(default_factory=list)
+    sizes: list[tuple[int, int]] = field(default_factory=list)
+    """(height, width) of the images."""
+    unreadable: list[str] = field(default_factory=list)
     surfaces: list[Surface] = field(default_factory=list)
     orders: dict[int, list[tuple[float, float]]] = field(default_factory=dict)
     """(agreement with its own map, with that of the image so many places on) by that number."""
 
 
-def look(benchmark: CustomBenchmark, advance: Callable[[int], None] = lambda done: None) -> Seen:
-    """Measure the images of a set, at most LOOKED_AT; those that cannot be read are left out."""
+def look(
+    benchmark: CustomBenchmark,
+    advance: Callable[[int], None] = lambda done: None,
+    most: int = LOOKED_AT,
+    edges: bool = True,
+) -> Seen:
+    """Measure the images of a set, at most `most`; those that cannot be read are left out. `edges`: compare images with depth."""
     seen = Seen()
-    wanted = spread(len(benchmark), LOOKED_AT)
+    wanted = spread(len(benchmark), most)
     for done, index in enumerate(wanted, 1):
-        sample = _read(benchmark, index)
+        try:
+            sample = benchmark.read(index)
+        except CcdError as error:
+            seen.unreadable.append(error.message)
+            sample = None
         if sample is not None:
             depth = np.where(sample.mask, sample.depth, np.nan)
             seen.medians.append(float(np.nanmedian(depth)))
             seen.densities.append(float(sample.mask.mean()))
+            seen.sizes.append(sample.rgb.shape[:2])
+        if sample is not None and edges:
             surface = edge_agreement(sample.rgb, depth)
             if surface is not None:
                 seen.surfaces.append(surface)
@@ -62,12 +81,34 @@ def doubts(benchmark: CustomBenchmark, seen: Seen) -> Iterator[str]:
     """Yield what is odd about a set, as sentences."""
     if seen.medians and benchmark.spec.metric:
         yield from _units(benchmark, float(np.median(seen.medians)))
+    if (camera := camera_doubt(benchmark, seen)) is not None:
+        yield camera
     if len(seen.surfaces) < FEWEST:
         return
     if wrong := _order(seen):
         yield wrong
     elif (shift := shift_of(seen.surfaces)).certain:
         yield _beside(shift, len(seen.surfaces))
+
+
+def senseless(seen: Seen) -> bool:
+    """Return whether half of the images have a median depth that no camera on or near the ground sees, in meters."""
+    return bool(seen.medians) and not SENSELESS[0] <= float(np.median(seen.medians)) <= SENSELESS[1]
+
+
+def camera_doubt(benchmark: CustomBenchmark, seen: Seen) -> str | None:
+    """Return what is odd about the set's intrinsics beside the size of its images: a center far from the middle, a strange view."""
+    if (camera := benchmark.camera) is None or not seen.sizes:
+        return None
+    height, width = (float(np.median(sides)) for sides in zip(*seen.sizes, strict=True))
+    view = math.degrees(2 * math.atan(width / 2 / camera.fx))
+    centered = 0.25 <= camera.cx / width <= 0.75 and 0.25 <= camera.cy / height <= 0.75
+    if centered and VIEWS[0] <= view <= VIEWS[1]:
+        return None
+    return (
+        f"intrinsics [{camera.fx:g}, {camera.fy:g}, {camera.cx:g}, {camera.cy:g}] have their center there and a view of {view:.0f} "
+        f"degrees, and the images are {width:.0f}x{height:.0f}: are they those of another size?"
+    )
 
 
 def facts(benchmark: CustomBenchmark, seen: Seen) -> str:
@@ -146,10 +187,3 @@ def _beside(shift: Shift, count: int) -> str:
 def _peak(surface: Surface) -> float:
     """The agreement close to no shift: a pixel or two of it are nobody's fault."""
     return float(surface[REACH - 2 : REACH + 3, REACH - 2 : REACH + 3].max())
-
-
-def _read(benchmark: CustomBenchmark, index: int) -> Sample | None:
-    try:
-        return benchmark.read(index)
-    except ImageError:
-        return None

@@ -51,14 +51,15 @@ class ViewLabels:
 class Raw:
     """Disparity [N,H,W] of one teacher at its own scale, where it is valid (bool), and the patch features that came along.
 
-    `weights` [N,H,W]: how much each pixel counts, None: all alike. `sky`: where sky is (values 0 and 1), if the teacher was asked
-    and knows. `notes`: scalars for the log.
+    `weights` [N,H,W]: how much each pixel counts, None: all alike. `measured` [N,H,W] bool: where holes were filled, what was none.
+    `sky`: where sky is (values 0 and 1), if the teacher was asked and knows. `notes`: scalars for the log.
     """
 
     values: Tensor
     valid: Tensor
     tokens: Tensor | None = None
     weights: Tensor | None = None
+    measured: Tensor | None = None
     sky: LabelMaps | None = None
     notes: dict[str, Tensor] = field(default_factory=dict)
 
@@ -241,19 +242,19 @@ class TeacherEnsemble:
         if self.saturated_fraction is not None:
             valid = saturated_mask(values, valid, self.saturated_fraction, far_limit=kind != "disparity")
         valid = missing_pixels(valid, noise_seed + index, member.noise.missing)
-        weights, notes = None, {}
+        weights, measured, notes = None, None, {}
         if member.fill is not None:
             assert views is not None, "a network needs views"
             filler, rule = self._fillers[index].predict(views).to(values), member.fill
             made = complete(values, valid, filler, str(rule.teacher.kind), rule.min_points, rule.max_error)
             notes = notes_of(made)
-            values, valid = made.values, made.valid
+            values, valid, measured = made.values, made.valid, made.measured
             if rule.weight < 1:
                 weights = torch.where(made.measured, 1.0, rule.weight)
         if member.full_weight_to is not None:
             near = torch.where(values > 0, (values * member.full_weight_to).square().clamp_max(1.0), 1.0)
             weights = near if weights is None else weights * near
-        return Raw(values, valid, tokens, weights, sky, notes)
+        return Raw(values, valid, tokens, weights, measured, sky, notes)
 
     def _ask(
         self, index: int, views: Tensor | None, feature_views: int, precomputed: Mapping[int, Tensor] | None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -17,7 +18,8 @@ from ccd_cli.distill.metrics_log import StepMetrics
 from ccd_cli.distill.optimizer import finish_gradients, make_optimizer, snapshot_buffers, update_ema
 from ccd_cli.distill.state import TrainState
 from ccd_cli.distill.teaching.ensemble import TeacherEnsemble
-from ccd_cli.distill.teaching.members import Member
+from ccd_cli.distill.teaching.members import DepthUnit, Filler, Member
+from ccd_cli.distill.teaching.precomputed import ground_truth
 from ccd_cli.losses.distillation import distillation_loss, whole_batch
 from ccd_cli.models.arch import timm_arch
 from ccd_cli.models.depth_net import DepthNet
@@ -101,6 +103,31 @@ def test_a_step_that_learns_sky_asks_for_nothing_either():
         )
     assert counter.waits == [] and device.transfers == device.blocking == [] and "sky" in metrics._sums
     assert all(p.grad is not None for p in state.student.head.sky.parameters())
+
+
+def test_ground_truth_that_is_filled_asks_the_device_for_nothing():
+    """Meters for a camera of any focal length: completion, weights and depth losses included."""
+    device, arch = "meta", timm_arch("mobilenetv4_conv_small", features=16, kind="depth", activation="exp")
+    state = training(device)
+    state.student = DepthNet(arch).to(device).train()
+    state.ema = copy.deepcopy(state.student)
+    parameters = [(state.student.head_parameters(), 1e-3), (state.student.encoder_parameters(), 1e-3)]
+    state.optimizer = make_optimizer(parameters, 0.01)
+    network = DepthNet(timm_arch("mobilenetv4_conv_small", features=16)).to(device)
+    filler = Filler(NativeTeacher(network, "filler"), 0.5, 50, 0.2)
+    member = Member(ground_truth(), 1.0, noise=Noise(missing=0.5), fill=filler, full_weight_to=5.0)
+    teachers = TeacherEnsemble([member], depth=DepthUnit(True, 300.0))
+    maps = (torch.zeros(IMAGES, SIZE, SIZE, device=device), torch.zeros(IMAGES, PATCHES, SIZE, SIZE, device=device))
+    rule = Loss.model_validate({"depth": {"weight": 1.0, "l1": 0.5}, "feature": {"weight": 0.0}})
+    whole = replace(batch(device), precomputed={0: TeacherViews(*maps)}, focal=torch.zeros(IMAGES, device=device))
+    with Counter() as counter:
+        labels = teachers.label(whole, 0, False, 7)
+        losses = distillation_loss(state.predict(whole.student), labels, whole.boxes, rule)
+        losses["loss"].backward()
+        finish_gradients(state, 1.0)
+    assert counter.waits == []
+    assert {"depth", "filled", "fit_error", "fit_refused"} <= set(losses)
+    assert {value.device.type for value in losses.values()} == {"meta"}
 
 
 class OneRead(TorchFunctionMode):

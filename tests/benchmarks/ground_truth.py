@@ -1,0 +1,269 @@
+"""What learning from ground truth is worth: a metric student, holes that a network fills, a model fine-tuned on a few frames.
+
+    python tests/benchmarks/ground_truth.py metric|sparse|finetune [--out DIR] [--seeds 3] [--steps N] [--shared DIR]
+
+Every run is one of `ccd distill` with its last weights, and lies in --out: a run that is there is not trained again. The scores are
+those of 60 held-out generated scenes (`ccd eval --suite builtin`), which no run sees; for `finetune` those of real frames.
+
+* metric: the recipe metric-scenes (meters, nothing fitted) against the same budget for a student of disparity, whose 1 / disparity
+  gets the median of the true depth, or whose disparity gets the best scale and shift, of every image.
+* sparse: the recipe metric-scenes where 1 % of the pixels of every label are known: alone, with the rest filled by builtin:global
+  (`fill`), and where all pixels are known.
+* finetune: builtin:tiny, trained further on 28 frames of a hand-held RGB-D clip (--shared: reference material beside a checkout),
+  scored on the clip's last ten frames and on indoor images of other cameras.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+
+from ccd_cli.benchmarks import Benchmark, Prediction, Sample, Spec
+from ccd_cli.benchmarks.generated import GeneratedSet
+from ccd_cli.benchmarks.own.sets import CustomBenchmark
+from ccd_cli.benchmarks.predictors import from_map
+from ccd_cli.benchmarks.suites import open_pairs
+from ccd_cli.core.paths import shipped_folder
+from ccd_cli.scoring.alignment import Alignment
+from ccd_cli.scoring.image import ScoringOptions, score
+from ccd_cli.teachers.load import load_teacher, resolve_model
+
+Predict = Callable[[Any, Sample], Prediction]
+TRAINED, SELECTED, TESTED = slice(0, 28), slice(30, 36), slice(38, 48)
+"""Frames of the clip; two are left out between each part and the next."""
+
+
+def main() -> None:
+    """Train what is missing, score it, print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["metric", "sparse", "finetune"])
+    parser.add_argument("--out", type=Path, default=Path("runs/ground-truth"))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=None)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--shared", type=Path, default=None)
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    {"metric": metric, "sparse": sparse, "finetune": finetune}[args.what](args)
+
+
+def metric(args: argparse.Namespace) -> None:
+    """A student of meters beside one of disparity."""
+    rows: dict[str, list[dict[str, float]]] = {}
+    for seed in range(args.seeds):
+        meters = trained(args, f"meters-{seed}", {"seed": seed})
+        relative = trained(args, f"disparity-{seed}", {"seed": seed, "student": DISPARITY, "loss": DISPARITY_LOSS})
+        scenes = GeneratedSet()
+        collect(rows, "metric student, meters as predicted", scores(scenes, as_is(meters), "none"))
+        collect(rows, "disparity student, median of depth", scores(scenes, as_depth(relative), "median"))
+        collect(
+            rows, "disparity student, best scale and shift", scores(scenes, as_is(relative), "least-squares-disparity")
+        )
+    table(rows)
+
+
+DISPARITY = {"kind": "disparity", "canonical_focal": None}
+DISPARITY_LOSS = {
+    "shared": {"weight": 1.0},
+    "local_global": {"weight": 0.5},
+    "gradient": {"weight": 2.0, "form": "mean"},
+    "anchor": {"weight": 0.01},
+    "depth": {"weight": 0.0},
+}
+
+
+def sparse(args: argparse.Namespace) -> None:
+    """One pixel of a hundred, with the rest filled and without."""
+    rows: dict[str, list[dict[str, float]]] = {}
+    few = {"model": "ground-truth", "noise": {"missing": 0.99}}
+    for seed in range(args.seeds):
+        for name, teacher in {
+            "1 % of the pixels": few,
+            "1 %, the rest filled by builtin:global": {**few, "fill": "builtin:global"},
+            "all pixels": {"model": "ground-truth"},
+        }.items():
+            word = {"1 % of the pixels": "sparse", "all pixels": "meters"}.get(name, "filled")
+            made = trained(args, f"{word}-{seed}", {"seed": seed, "teachers": [teacher]})
+            collect(rows, name, scores(GeneratedSet(), as_is(made), "none"))
+    table(rows)
+
+
+def finetune(args: argparse.Namespace) -> None:
+    """A few frames of one's own camera."""
+    assert args.shared is not None, "--shared DIR holds the clip"
+    real = args.shared / "data/real"
+    frames = sorted((real / "E_videos/sevenscenes_rgbd_clip").glob("*.color.jpg"))
+    files = {name: clip_file(args.out, name, frames[part]) for name, part in PARTS.items()}
+    before = load("builtin:tiny")
+    rows: dict[str, list[dict[str, float]]] = {}
+    for seed in range(args.seeds):
+        values = {
+            "seed": seed,
+            "images": {"scenes": None, "pairs": str(files["trained"])},
+            "eval": {"pairs": str(files["selected"]), "scenes": 0, "every": 20},
+            "crops": {"size": 160, "min_side": 320, "patches": 2},
+            "optim": {"steps": args.steps or 100, "lr": 1e-4, "encoder_lr": 2e-5, "warmup": 10, "checkpoint_every": 50},
+            "student": {**DISPARITY, "init": "pretrained", "weights": "builtin:tiny"},
+            "loss": DISPARITY_LOSS,
+        }
+        after = trained(args, f"finetuned-{seed}", values, last=False)
+        for name, benchmark in {
+            "same clip": one_set(files["tested"]),
+            "other cameras": Several(indoor(real, args.out)),
+        }.items():
+            if seed == 0:
+                collect(rows, f"{name}: builtin:tiny", scores(benchmark, as_is(before), "least-squares-disparity"))
+            collect(rows, f"{name}: fine-tuned", scores(benchmark, as_is(after), "least-squares-disparity"))
+    table(rows)
+
+
+PARTS = {"trained": TRAINED, "selected": SELECTED, "tested": TESTED}
+
+
+def clip_file(out: Path, name: str, frames: list[Path]) -> Path:
+    """Write a file of pairs for some frames, which are linked into a folder of their own."""
+    folder = out / "frames" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    for frame in frames:
+        for path in (frame, frame.with_name(frame.name.replace("color.jpg", "depth_registered.png"))):
+            if not (folder / path.name).exists():
+                (folder / path.name).symlink_to(path.resolve())
+    return suite(folder, name, "*.color.jpg", "*.depth_registered.png")
+
+
+def suite(folder: Path, name: str, image: str, depth: str) -> Path:
+    """Write a file of pairs in millimeters."""
+    path = folder / "pairs.yaml"
+    rule = {"name": name, "image": image, "depth": depth, "divisor": 1000, "min": 0.3, "max": 10.0}
+    path.write_text(yaml.safe_dump(rule))
+    return path.resolve()
+
+
+def indoor(real: Path, out: Path) -> list[CustomBenchmark]:
+    """The indoor images of the reference material that are not of this clip's data set."""
+    listed = json.loads((real / "index.json").read_text())["pairs"]
+    made = []
+    for pair in listed:
+        if pair["category"] == "A" and not pair["id"].startswith("7scenes"):
+            folder = out / "frames" / pair["id"]
+            folder.mkdir(parents=True, exist_ok=True)
+            for key in ("rgb", "gt"):
+                link = folder / f"{key}{Path(pair[key]).suffix}"
+                if not link.exists():
+                    link.symlink_to((real / pair[key]).resolve())
+            made.append(one_set(suite(folder, pair["id"], "rgb.*", "gt.*")))
+    return made
+
+
+class Several:
+    """Several sets as one."""
+
+    def __init__(self, sets: list[CustomBenchmark]) -> None:
+        self.sets = sets
+        self.spec = sets[0].spec
+
+    def __len__(self) -> int:
+        return len(self.sets)
+
+    def read(self, index: int) -> Sample:
+        """Read the only pair of a set."""
+        return self.sets[index].read(0)
+
+
+def one_set(path: Path) -> CustomBenchmark:
+    """The set that a file describes."""
+    (found,) = open_pairs(path)
+    assert isinstance(found, CustomBenchmark)
+    return found
+
+
+def trained(args: argparse.Namespace, name: str, changes: dict[str, Any], last: bool = True) -> Any:
+    """Train the recipe metric-scenes with changes, unless that run is finished, and load it; `last`: without choosing weights."""
+    folder = args.out / name
+    if not (folder / "card.md").exists():
+        values = yaml.safe_load((shipped_folder() / "metric-scenes.yaml").read_text())
+        if last:
+            values["eval"] = {"scenes": 0}
+        values["log"] = {"samples": 2, "samples_every": 10_000, "tensorboard": False}
+        for key, value in {**changes, "name": name}.items():
+            kept = values[key] if isinstance(values.get(key), dict) and isinstance(value, dict) else {}
+            values[key] = {**kept, **value} if isinstance(value, dict) else value
+        if args.steps:
+            values["optim"]["steps"] = args.steps
+        recipe = args.out / f"{name}.yaml"
+        recipe.write_text(yaml.safe_dump(values))
+        again = ["--resume"] if (folder / "recipe.yaml").exists() else []
+        command = [sys.executable, "-m", "ccd_cli", "distill", str(recipe), "--out", str(folder), *again]
+        subprocess.run([*command, "--device", "cpu", "--threads", str(args.threads)], check=True)
+    return load(str(folder))
+
+
+def load(name: str) -> Any:
+    """A model, ready."""
+    torch.set_num_threads(1)
+    return load_teacher(resolve_model(name), None, torch.device("cpu"), "fp32", None)
+
+
+def as_is(model: Any) -> Predict:
+    """What the model says, of its own kind."""
+
+    def predict(_: Spec, sample: Sample) -> Prediction:
+        focal = sample.camera.fx if sample.camera else None
+        return from_map(model.predict_photos([sample.rgb], side(model), [focal])[0])
+
+    return predict
+
+
+def as_depth(model: Any) -> Predict:
+    """1 / disparity, at least a thousandth of its largest, as depth."""
+
+    def predict(_: Spec, sample: Sample) -> Prediction:
+        disparity = model.predict_photos([sample.rgb], side(model), [None])[0].values
+        depth = 1.0 / np.maximum(disparity, 1e-3 * disparity.max())
+        return Prediction(depth.astype(np.float32), "depth", np.ones(depth.shape, bool))
+
+    return predict
+
+
+def side(model: Any) -> int:
+    """At what side a photo is seen: that of training."""
+    return 160 if model.name == "builtin:tiny" or "finetuned" in model.name else 128
+
+
+def scores(benchmark: Benchmark | Several, predict: Predict, alignment: str) -> dict[str, float]:
+    """The mean scores over a set."""
+    options = ScoringOptions(Alignment(alignment, "", None))
+    found = []
+    for index in range(len(benchmark)):
+        sample = benchmark.read(index)
+        found.append(score(benchmark.spec, sample, predict(benchmark.spec, sample), options)[0]["scores"])
+    return {key: statistics.fmean(each[key] for each in found) for key in ("abs_rel", "delta1")}
+
+
+def collect(rows: dict[str, list[dict[str, float]]], name: str, found: dict[str, float]) -> None:
+    """Keep a seed's scores, and print them."""
+    rows.setdefault(name, []).append(found)
+    print(json.dumps({"row": name, **found}), flush=True)
+
+
+def table(rows: dict[str, list[dict[str, float]]]) -> None:
+    """Print the mean over seeds and its range."""
+    print("\n| labels, scoring | AbsRel | range | delta1 |\n|---|---|---|---|")
+    for name, found in rows.items():
+        errors = [each["abs_rel"] for each in found]
+        delta = statistics.fmean(each["delta1"] for each in found)
+        print(f"| {name} | {statistics.fmean(errors):.4f} | {min(errors):.4f} to {max(errors):.4f} | {delta:.3f} |")
+
+
+if __name__ == "__main__":
+    main()
