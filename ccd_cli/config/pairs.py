@@ -68,6 +68,6 @@ class Pairs(Section):
         names = [each.file for each in self.files]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"files: {', '.join(twice)} is listed twice; say `repeat` instead")
-        if self.validation.images and self.validation.model_fields_set & {"fraction", "by"}:
+        if self.validation.images and self.validation != Split(images=self.validation.images):
             raise ValueError("validation: give `images`, or a fraction")
         return self

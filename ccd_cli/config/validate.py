@@ -6,6 +6,7 @@ from itertools import pairwise
 
 from ccd_cli.config.common import GROUND_TRUTH
 from ccd_cli.config.distill import DistillRecipe
+from ccd_cli.config.pairs import Split
 
 
 def contradictions(recipe: DistillRecipe) -> list[tuple[str, str]]:
@@ -101,7 +102,7 @@ def _beside_pairs(recipe: DistillRecipe) -> list[tuple[str, str]]:
         found.append(("images.pairs", f"are learned from by the teacher `{GROUND_TRUTH}`, which the recipe lacks"))
     if recipe.eval.scenes:
         found.append(("eval.scenes", "is not used with images.pairs, a part of which validates (`validation`)"))
-    if recipe.eval.pairs is not None and "validation" in pairs.model_fields_set:
+    if recipe.eval.pairs is not None and pairs.validation != Split():
         found.append(("images.pairs.validation", "is not used with eval.pairs, which validate"))
     return found
 

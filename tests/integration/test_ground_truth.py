@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import yaml
 
+from ccd_cli.config.load import check_recipe, to_yaml
 from ccd_cli.distill import checkpoint, train
 from tests.own_pairs import write_pairs
 
@@ -174,6 +175,16 @@ def test_intrinsics_of_another_size_are_doubted(ccd_here, write_recipe, recipe, 
     assert made.exit_code == 0 and "images are 128x96: are they those of another size?" in " ".join(made.stderr.split())
     checked = ccd_here("data", "check", large, "--read")
     assert checked.exit_code == 0 and "are they those of another size?" in " ".join(checked.output.split())
+
+
+@pytest.mark.parametrize("validation", [{"images": ["clip-1/"]}, {"fraction": 0.4, "by": "image"}, None])
+def test_a_resolved_recipe_is_a_recipe(recipe, pairs, validation):
+    """A run is resumed by the recipe in its folder, which holds every key."""
+    values = recipe("metric", images={"pairs": {"files": [str(pairs)], "validation": validation or {}}})
+    if validation is None:
+        values["eval"] = {"pairs": str(pairs)}
+    made = check_recipe(values, "mine")
+    assert check_recipe(yaml.safe_load(to_yaml(made)), "again") == made
 
 
 def test_damaged_pairs_are_skipped_and_listed(ccd_here, write_recipe, recipe, tmp_path):
