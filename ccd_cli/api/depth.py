@@ -24,7 +24,7 @@ from ccd_cli.geometry.camera import GUESSED_FOV, Calibration, Source, camera_fro
 from ccd_cli.geometry.depth_map import Camera, checked
 from ccd_cli.geometry.kinds import KINDS, Kind
 from ccd_cli.geometry.metric_scale import ToDepth, to_depth_by_range, to_depth_by_reference, value_quantiles
-from ccd_cli.media.map_write import SUFFIX, Origin, SidecarExtras, with_suffix, write_maps
+from ccd_cli.media.map_write import SUFFIX, Origin, SidecarExtras, color_map, with_suffix, write_maps
 from ccd_cli.media.outputs import claim
 from ccd_cli.pointcloud.settings import CloudSettings, GeometrySettings
 from ccd_cli.predict.settings import Settings
@@ -37,7 +37,8 @@ Intrinsics = Camera | Calibration | str | os.PathLike[str] | Collection[Any]
 class DepthMap:
     """A depth map of one photo, with its kind, mask and camera.
 
-    `values` float32 [H, W], NaN where invalid; `valid` bool [H, W], always there; `kind` disparity, depth, affine-depth or
+    `values` float32 [H, W], NaN where invalid and infinite in the sky of students that mark it; `valid` bool [H, W], always there;
+    `sky` bool [H, W] where the network marks it, else None; `kind` disparity, depth, affine-depth or
     metric, `direction` and `unit` in words; `intrinsics` the camera in pixels of the map (pixel (0, 0) has its center at (0.5,
     0.5)) or None, `intrinsics_source` where it is from: flag, fov, exif, model or guess (60 degrees across the longer side);
     `rgb` the photo uint8 [H, W, 3], upright, or None; `seconds` the time of a video's frame; `notes` what is worth knowing.
@@ -72,6 +73,7 @@ class DepthMap:
         self.intrinsics = camera.at(*values.shape) if isinstance(camera, Calibration) else camera
         self.intrinsics_source: Source | None = None if camera is None else "flag"
         self.rgb: NDArray[np.uint8] | None = None if rgb is None else np.asarray(rgb)
+        self.sky: NDArray[np.bool_] | None = None
         self.seconds: float | None = None
         self.notes: tuple[str, ...] = ()
         self._made_by = Provenance()
@@ -87,6 +89,7 @@ class DepthMap:
     ) -> DepthMap:
         """A map that a model made, with its (camera, source); `more`: `rgb`, `seconds`."""
         new = cls(made.values, made.kind, valid=made.valid, intrinsics=camera[0], rgb=more.get("rgb"))
+        new.values, new.sky = made.raw, made.sky
         new.intrinsics_source, new.seconds, new.notes, new._made_by = (
             camera[1],
             more.get("seconds"),
@@ -122,7 +125,8 @@ class DepthMap:
 
     @property
     def _core(self) -> core.DepthMap:
-        return core.DepthMap(self.values, self.kind, None if self.valid.all() else self.valid, self.intrinsics)
+        valid = None if self.valid.all() else self.valid
+        return core.DepthMap(self.values, self.kind, valid, self.intrinsics, self.sky)
 
     @plain_errors()
     def to_metric(
@@ -174,7 +178,8 @@ class DepthMap:
             camera, source = camera_from_fov(GUESSED_FOV, *self.shape), "guess"
         rgb = self.colorize() if self.rgb is None else self.rgb
         upsampling = self._made_by.upsampling
-        made = cloud_from_map(self._core, rgb, camera, settings, camera_source=source, upsampling=upsampling)
+        solid = replace(self._core, valid=self._core.solid)
+        made = cloud_from_map(solid, rgb, camera, settings, camera_source=source, upsampling=upsampling)
         return public_cloud(made)
 
     @plain_errors()
@@ -183,9 +188,7 @@ class DepthMap:
 
         `cmap` is any color map of matplotlib. Raises UsageProblem for an unknown one.
         """
-        from ccd_cli.media.colorize import colorize
-
-        return colorize(self.values, self._core.valid, self.kind, cmap=text_of("cmap", cmap))
+        return color_map(self._core, text_of("cmap", cmap))
 
     @plain_errors()
     def save(
@@ -199,8 +202,9 @@ class DepthMap:
         """Write files as `ccd predict` does, and return them by item; `sidecar` is the JSON that says what they mean.
 
         `path` is folder and name without a suffix: `out/room` gives `out/room.depth.png`, `out/room.json`. `items`: npy, npz,
-        png16, exr, color, side (needs the photo). Files of an earlier map under the name are replaced; a JSON file that is not
-        ccd's only with `overwrite`. Raises CcdError for unknown items, and Unwritable where nothing can be written.
+        png16, exr, color, side (needs the photo), sky (where the network marks it). Files of an earlier map under the name are
+        replaced; a JSON file that is not ccd's only with `overwrite`. Raises CcdError for unknown items, and Unwritable where
+        nothing can be written.
         """
         text = text_of("path", path)
         base = expand_home(text)
@@ -216,14 +220,14 @@ class DepthMap:
             raise UsageProblem("The item side needs the photo.", "Make the map with rgb=.")
         made_by = self._made_by
         claim(base, set() if made_by.path is None else {made_by.path.resolve()}, asked.overwrite)
-        if not self.valid.any():
+        if not self.valid.any() and self._core.infinite is None:
             raise CcdError("The map has no valid value: there is nothing to save.")
         rgb = np.zeros((*self.shape, 3), np.uint8) if self.rgb is None else self.rgb
         extras = SidecarExtras(
             content={"made_with": self._made_with(), **({"notes": list(self.notes)} if self.notes else {})}
         )
         content = write_maps(base, self._core, rgb, words, self._origin(words, cmap), cmap=cmap, more=extras)
-        written = {item: base.parent / str(content["files"][item]) for item in words}
+        written = {item: base.parent / str(content["files"][item]) for item in words if item in content["files"]}
         return {**written, "sidecar": with_suffix(base, ".json")}
 
     def _converted(self, rule: ToDepth, note: str) -> DepthMap:

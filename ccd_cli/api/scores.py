@@ -132,9 +132,9 @@ def metrics(
         chosen.check(told)
         method = chosen.method(told)
         mask = _mask(depth, valid, float(rules["min_depth"]), float(rules["max_depth"]))  # type: ignore[arg-type]
-        made = resized(Prediction(values, told, np.isfinite(values)), depth.shape)
-        known = np.where(made.known, made.values, np.float32("nan"))
-        scores = score_map(method, known, depth, mask, chosen.taken_as(told), _limits(rules, method))[1]
+        infinite = pred._core.infinite if isinstance(pred, DepthMap) else None
+        made = resized(Prediction(values, told, np.isfinite(values), infinite=infinite), depth.shape)
+        scores = score_map(method, made.told, depth, mask, chosen.taken_as(told), _limits(rules, method))[1]
         return {name: float(score) for name, score in scores.items()}
 
 

@@ -136,13 +136,22 @@ class Benchmark(Protocol):
 @dataclass(frozen=True)
 class Prediction:
     """A map [H, W] to be scored, of `kind` (None: not told). `known` False: the model says that it does not know. `camera`: what
-    the model took it for.
+    the model took it for. `infinite`: where it says that depth is infinite (sky; not among the known), None: nowhere.
     """
 
     values: NDArray[np.float32]
     kind: Kind | None
     known: NDArray[np.bool_]
     camera: Camera | None = None
+    infinite: NDArray[np.bool_] | None = None
+
+    @property
+    def told(self) -> NDArray[np.float32]:
+        """The values [H, W], NaN where it does not know and infinite where it says so."""
+        values = np.where(self.known, self.values, np.float32("nan"))
+        if self.infinite is not None:
+            values[self.infinite] = np.inf
+        return values
 
 
 class Source(Protocol):

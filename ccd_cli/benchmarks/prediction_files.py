@@ -91,7 +91,8 @@ class FileSource(Source):
         self, benchmark: Benchmark, sample: Sample, values: NDArray[np.float32] | None
     ) -> Prediction | CcdError:
         assert values is not None
-        made = Prediction(values, self.kind, np.isfinite(values))
+        infinite = np.isposinf(values)
+        made = Prediction(values, self.kind, np.isfinite(values), infinite=infinite if infinite.any() else None)
         size, shape = sample.rgb.shape[:2], values.shape
         if shape in (size, sample.depth.shape):
             return made
@@ -146,6 +147,7 @@ def read_prediction(
 ) -> NDArray[np.float32]:
     """Return the predicted map float32 [H, W] of a file of depth, NaN where it is unknown; what was assumed goes into `notes`.
 
+    Infinite depth in a file that has ccd's sidecar is sky that a student marks, and stays; others write it where they know nothing.
     Values are turned as ccd's sidecar says. Without one they are divided by `scale`, in meters or the unit of `kind`; whole
     numbers of a depth are unknown where they are 0, and for meters they need a scale. Raises ImageError for anything that is
     not one map of real numbers, is not what its sidecar recorded, or contradicts it.
@@ -165,7 +167,10 @@ def read_prediction(
         valid = raw.values != 0 if empty else np.isfinite(values)
         if notes is not None:
             notes.update(dict.fromkeys(raw.notes))
+    sky = np.isposinf(raw.values) if side and raw.bits is None and side.get("kind") in ("depth", "metric") else None
     values = np.where(valid if raw.valid is None else valid & raw.valid, values, np.float32(np.nan))
+    if sky is not None:
+        values[sky] = np.inf
     if not np.isfinite(values).any():
         raise ImageError(f"{path}: holds no finite value")
     return values
@@ -192,7 +197,12 @@ def resized(prediction: Prediction, size: tuple[int, ...]) -> Prediction:
     known = np.where(prediction.known, prediction.values, np.float32("nan"))
     values = np.asarray(cv2.resize(known, dsize=(size[1], size[0]), interpolation=cv2.INTER_LINEAR), np.float32)
     camera = None if prediction.camera is None else camera_at(prediction.camera, shape, size)
-    return replace(prediction, values=values, known=np.isfinite(values), camera=camera)
+    infinite = prediction.infinite
+    if infinite is not None:
+        mask = cv2.resize(infinite.astype(np.uint8), dsize=(size[1], size[0]), interpolation=cv2.INTER_NEAREST)
+        infinite = np.asarray(mask, bool)
+    known = np.isfinite(values) if infinite is None else np.isfinite(values) & ~infinite
+    return replace(prediction, values=values, known=known, camera=camera, infinite=infinite)
 
 
 def _settled(kind: Kind | None, scale: float | None, paths: set[Path]) -> Kind | None:

@@ -115,4 +115,6 @@ class ModelSource(Source):
 def from_map(made: DepthMap) -> Prediction:
     """Return a model's map as a prediction to be scored."""
     known = np.isfinite(made.values)
-    return Prediction(made.values, made.kind, known if made.valid is None else known & made.valid, made.camera)
+    return Prediction(
+        made.values, made.kind, known if made.valid is None else known & made.valid, made.camera, made.infinite
+    )

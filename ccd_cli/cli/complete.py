@@ -108,7 +108,7 @@ OPTIONS: dict[str, Completer] = {
     "--family": _families,
     "--device": words(*DEVICES),
     "--cmap": words("inferno", "magma", "viridis", "turbo", "Spectral", "gray"),
-    "--save": comma_list("color", "png16", "npy", "npz", "exr", "side"),
+    "--save": comma_list("color", "png16", "npy", "npz", "exr", "side", "sky"),
 }
 """Completers of options by their names, one for all commands; choices and paths complete themselves."""
 

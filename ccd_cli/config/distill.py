@@ -48,6 +48,9 @@ class Student(Section):
     canonical_focal: Positive | None = None
     """With `kind: metric`: the network learns depth times this / focal length in pixels of what it sees, so that cameras of any
     focal length agree (300 in Depth Anything 3, 1000 in Metric3D). Needs intrinsics, for predictions in meters too."""
+    sky: bool = False
+    """A second output that marks sky, learned from teachers that mark it or from ground truth that is infinitely far. Predictions
+    are infinitely far there; needs `loss.sky`."""
     freeze_encoder: bool = False
     """Train only the depth head."""
     checkpointing: bool = False
@@ -134,8 +137,15 @@ class LogDepth(Section):
     """Weight of the multi-scale gradient of the difference of the logarithms (MegaDepth), over `loss.gradient.scales`."""
 
 
+class Sky(Section):
+    """Binary cross entropy of the student's second output, over the pixels of the shared crop whose teacher knows what is sky."""
+
+    weight: Weight = 0.0
+    """Loss weight; 0 disables it. Needs a student with `sky`, and such a student needs it."""
+
+
 class Loss(Section):
-    """Loss terms: L = shared + lambda1 local_global + lambda2 feature + lambda3 gradient (+ anchor) (+ depth) (paper, eq. 9)."""
+    """Loss terms: L = shared + lambda1 local_global + lambda2 feature + lambda3 gradient (+ anchor, depth, sky) (paper, eq. 9)."""
 
     shared: Context = Context()
     """Shared-context term: teacher and student see the same crop."""
@@ -144,6 +154,7 @@ class Loss(Section):
     gradient: Gradient = Gradient()
     anchor: Anchor = Anchor()
     depth: LogDepth = LogDepth()
+    sky: Sky = Sky()
     drop_worst: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     """Fraction of pixels with the largest loss that is ignored in each map (Depth Anything V2: 0.1)."""
 

@@ -53,6 +53,7 @@ def contradictions(recipe: DistillRecipe) -> list[tuple[str, str]]:
             ("student.checkpointing", "has no effect with `freeze_encoder`: a frozen encoder keeps no activations")
         )
     found += _kind_of(recipe)
+    found += _sky(recipe)
     if crops.patch_min > crops.patch_max:
         found.append(("crops.patch_min", f"{crops.patch_min} is larger than crops.patch_max {crops.patch_max}"))
     for key, context in (("shared", loss.shared), ("local_global", loss.local_global)):
@@ -135,6 +136,20 @@ def _kind_of(recipe: DistillRecipe) -> list[tuple[str, str]]:
         found.append(("student.canonical_focal", "needs live images: `labels` do not hold focal lengths"))
     if loss.anchor.weight:
         found.append(("loss.anchor.weight", f"is for disparity: `kind: {student.kind}` has a unit of its own"))
+    return found
+
+
+def _sky(recipe: DistillRecipe) -> list[tuple[str, str]]:
+    """Return what does not go with a second output that marks sky, or with its absence."""
+    if not recipe.student.sky:
+        return [("loss.sky.weight", "needs `student.sky: true`")] if recipe.loss.sky.weight else []
+    found = []
+    if not recipe.loss.sky.weight:
+        found.append(("loss.sky.weight", "must be above 0 with `student.sky`: nothing else trains that output"))
+    if recipe.mixing != "select":
+        found.append(("mixing", f"`{recipe.mixing}` gives maps without sky, and `student.sky` learns it"))
+    if recipe.labels is not None:
+        found.append(("student.sky", "needs live teachers: `labels` do not hold what is sky"))
     return found
 
 

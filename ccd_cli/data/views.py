@@ -42,13 +42,13 @@ class ViewConfig:
     local_global: bool
     features: bool = False
     region_labels: bool = False
-    depth: bool = False
+    whole: bool = False
     ground_truth_teacher: int | None = None
 
     @property
     def labels_whole(self) -> bool:
         """Whether teachers see the first view too, and not its patches alone."""
-        return self.shared or self.features or self.region_labels or self.depth
+        return self.shared or self.features or self.region_labels or self.whole
 
     @property
     def teacher_views(self) -> int:

@@ -41,12 +41,14 @@ def _pixels(run: Run, count: int) -> torch.Tensor:
 def _compile_student(run: Run, state: TrainState, views: StudentViews) -> None:
     """Compile it for training: forward and backward; running statistics stay what they were."""
     assert isinstance(state.network, Trained), "one process trains it"
-    state.network.maps_and_tokens = torch.compile(state.student.forward_with_features, dynamic=False)
+    state.network.outputs = torch.compile(state.student.forward_all, dynamic=False)
     buffers = snapshot_buffers(state.student)
     with plain_compile_errors("Set compute.compile to none."):
         with run.compute.autocast():
             made = state.predict(views)
         loss = made.shared.mean() + made.local_global.mean()
+        if made.sky is not None:
+            loss = loss + made.sky.mean()
         if run.features and made.tokens is not None:
             loss = loss + made.tokens.float().mean()
         loss.backward()

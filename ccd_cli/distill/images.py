@@ -143,7 +143,7 @@ def view_config(recipe: DistillRecipe) -> ViewConfig:
         patch_max=crops.patch_max,
         own_region=crops.region == "own" and loss.local_global.weight > 0,
         shared=loss.shared.weight > 0,
-        depth=loss.depth.weight > 0,
+        whole=loss.depth.weight > 0 or loss.sky.weight > 0,
         local_global=loss.local_global.weight > 0,
         features=loss.feature.weight > 0,
         region_labels=loss.local_global.unit == "region",

@@ -26,6 +26,7 @@ def model_card(run: Run, state: TrainState, last_loss: float, comparison: list[d
         f"ccd {ccd_cli.__version__}.",
         "",
         f"* Architecture: `{arch.name}`, {parameters:.1f} M parameters, initialized: {init}",
+        *([f"* Its second output marks sky: there predictions are {_far(arch)}"] if arch.sky else []),
         f"* Input resolution in training: {recipe.crops.size} pixels",
         f"* Images: {len(run.stream)} found, {len(run.stream.bad)} unreadable; {state.step} steps of "
         f"{recipe.optim.batch * recipe.optim.accumulate} images",
@@ -64,6 +65,10 @@ def _unit(arch: Arch) -> str:
     if arch.canonical_focal is None:
         return UNIT[arch.kind] + (f", at most {arch.max_depth:g}" if arch.max_depth else "")
     return f"meters are output x focal length in pixels / {arch.canonical_focal:g}; without it the scale is unknown"
+
+
+def _far(arch: Arch) -> str:
+    return "the smallest disparity of the image" if arch.kind == "disparity" else "infinitely far"
 
 
 def _limits(arch: Arch) -> str:

@@ -27,8 +27,8 @@ from ccd_cli.losses.distillation import Prediction
 from ccd_cli.models.depth_net import DepthNet
 from ccd_cli.models.parallel import is_shard, like, whole
 
-Forward = Callable[[Tensor], tuple[Tensor, Tensor]]
-"""Normalized images -> (maps, tokens), as `DepthNet.forward_with_features`."""
+Forward = Callable[[Tensor], tuple[Tensor, Tensor | None, Tensor]]
+"""Normalized images -> (maps, sky scores or None, tokens), as `DepthNet.forward_all`."""
 
 
 @dataclass(frozen=True)
@@ -71,16 +71,19 @@ class Trained(nn.Module):
     def __init__(self, student: DepthNet, projection: nn.Module | None) -> None:
         super().__init__()
         self.student, self.projection = student, projection
-        self.maps_and_tokens: Forward = student.forward_with_features  # or the same compiled
+        self.outputs: Forward = student.forward_all  # or the same compiled
 
-    def forward(self, images: Tensor, count: int | None = None) -> tuple[Tensor, Tensor]:
-        """Normalized images [B,3,S,S] -> (maps [B,S,S], tokens [count,N,C] of the first `count` images (None: all))."""
-        maps, tokens = self.maps_and_tokens(images)
+    def forward(self, images: Tensor, count: int | None = None) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Normalized images [B,3,S,S] -> (maps and sky scores [B,S,S], tokens [count,N,C] of the first `count` images).
+
+        Scores are None where the student marks no sky; `count` None: tokens of all images.
+        """
+        maps, sky, tokens = self.outputs(images)
         tokens = tokens[:count]
         if self.projection is not None:
             with full_precision(tokens.device):
                 tokens = self.projection(tokens.float())
-        return maps, tokens
+        return maps, sky, tokens
 
 
 @dataclass
@@ -137,10 +140,10 @@ class TrainState:
     def predict(self, views: StudentViews) -> Prediction:
         """Return what the student predicts for its views; with gradients, under the caller's autocast."""
         network = self.network or Trained(self.student, self.projection)
-        maps, tokens = network(self.student.normalize(network_input(views.stack())), len(views.shared))
+        maps, sky, tokens = network(self.student.normalize(network_input(views.stack())), len(views.shared))
         disparity = disparity_of(maps.float(), self.student.arch.kind)
         depth = None if self.student.arch.kind == "disparity" else views.split(maps.float())[0]
-        return Prediction(*views.split(disparity), tokens, depth)
+        return Prediction(*views.split(disparity), tokens, depth, None if sky is None else views.split(sky)[0])
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything in tensors, numbers, lists and dicts, as `torch.load(weights_only=True)` reads them.

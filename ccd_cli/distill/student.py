@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,35 +15,49 @@ from ccd_cli.geometry.kinds import Kind
 from ccd_cli.models.arch import Arch, check_crop_size, get_arch, timm_arch
 from ccd_cli.models.checkpoint import load_encoder, load_model
 from ccd_cli.models.depth_net import DepthNet
+from ccd_cli.models.strict import load_strict
 from ccd_cli.teachers.load import ModelRef, resolve_model
+
+_SKY = re.compile(r"^head\.sky\.")
 
 
 def student_arch(chosen: Student) -> Arch:
-    """Return the architecture of a recipe's `student`; raises CcdError for unknown names.
+    """Return the architecture of a recipe's `student`; raises CcdError for unknown names and what does not go with them.
 
     An encoder that begins from timm's own weights gets the input statistics that those were trained with. A network that learns
-    another kind of depth than the named one gets another last function.
+    another kind of depth than the named one gets another last function, one that learns what is sky a second output.
     """
+    arch = _of_kind(_named(chosen), chosen)
+    if chosen.sky:
+        return replace(arch, sky=True, sky_rule="infinite")
+    if arch.sky:
+        raise UsageProblem(
+            f"student.arch: {arch.name} has a second output that marks sky, which nothing would train.",
+            "Set student.sky: true and loss.sky.weight, or take another.",
+        )
+    return arch
+
+
+def _named(chosen: Student) -> Arch:
+    """The architecture that a recipe names, with the input statistics of its first weights."""
     name, encoder = chosen.arch, chosen.encoder
     arch = timm_arch(encoder, features=chosen.features) if name == "timm" and encoder else get_arch(name)
     if name == "timm" and encoder and chosen.init == "encoder" and (config := _pretrained_config(encoder)) is not None:
         arch = replace(arch, mean=tuple(config.mean), std=tuple(config.std))
-    if chosen.kind == "disparity":
-        if arch.kind != "disparity":
-            raise UsageProblem(
-                f"student.arch: {name} predicts {arch.kind}, and student.kind is disparity.",
-                "Take a relative architecture, for instance depth-anything-v2-small, or set student.kind.",
-            )
-        return arch
-    return _of_kind(arch, chosen)
+    return arch
 
 
 def _of_kind(arch: Arch, chosen: Student) -> Arch:
-    """The architecture with the output of a student of kind depth or metric."""
+    """The architecture with the output of a student of the chosen kind."""
+    if chosen.kind == "disparity":
+        if arch.kind != "disparity":
+            raise UsageProblem(
+                f"student.arch: {arch.name} predicts {arch.kind}, and student.kind is disparity.",
+                "Take a relative architecture, for instance depth-anything-v2-small, or set student.kind.",
+            )
+        return arch
     if chosen.kind == arch.kind == "metric" and chosen.canonical_focal is None and not chosen.max_depth:
         return arch  # the published range
-    if arch.sky:
-        raise UsageProblem(f"student.arch: {arch.name} has a sky branch, which students do not learn.", "Take another.")
     kind: Kind = (
         "metric" if chosen.kind == "metric" and chosen.canonical_focal is None else "depth"
     )  # meters with a focal length
@@ -99,8 +114,8 @@ def find_student(recipe: DistillRecipe) -> tuple[Arch, ModelRef | None]:
 def build_student(arch: Arch, init: str, weights: Path | None, seed: int) -> DepthNet:
     """Return the student on the CPU: `pretrained` (all weights), `encoder` (random head) or `scratch`.
 
-    Random weights follow from `seed`. With `init` "encoder" and no file, timm downloads its own ImageNet weights. Raises
-    CheckpointError where a file does not fit, or cannot be fetched.
+    Random weights follow from `seed`; a pretrained network that does not mark sky gets them for that output. With `init` "encoder"
+    and no file, timm downloads its own ImageNet weights. Raises CheckpointError where a file does not fit, or cannot be fetched.
     """
     torch.manual_seed(seed)
     if init == "encoder" and weights is None:
@@ -114,12 +129,16 @@ def build_student(arch: Arch, init: str, weights: Path | None, seed: int) -> Dep
     if init == "pretrained" and weights is not None:
         model = load_model(weights, None if arch.family == "student" else arch.name)
         found, wanted = (_outputs(each) for each in (model.arch, arch))
-        if found != wanted:
+        if found != wanted or (model.arch.sky and not arch.sky):
             told = [f"{each.name} ({each.features} features, {_output_words(each)})" for each in (model.arch, arch)]
             raise CheckpointError(
                 f"{weights} holds {told[0]}, the recipe's student is {told[1]}.",
                 "Set the keys of `student` to match, or use student.init: encoder.",
             )
+        if not arch.sky:
+            return model
+        trained, model = model, DepthNet(replace(model.arch, sky=True, sky_rule=arch.sky_rule))
+        load_strict(model, trained.state_dict(), weights, may_lack=_SKY)
         return model
     model = DepthNet(arch)
     if init == "encoder" and weights is not None:
@@ -128,7 +147,7 @@ def build_student(arch: Arch, init: str, weights: Path | None, seed: int) -> Dep
 
 
 def _outputs(arch: Arch) -> tuple[object, ...]:
-    """What must agree before all weights are taken over."""
+    """What must agree before all weights are taken over. What marks sky may be added."""
     return arch.encoder, arch.features, arch.kind, arch.activation, arch.max_depth, arch.canonical_focal
 
 
@@ -138,4 +157,6 @@ def _output_words(arch: Arch) -> str:
         words.append(f"up to {arch.max_depth:g} m")
     if arch.canonical_focal:
         words.append(f"canonical focal length {arch.canonical_focal:g}")
+    if arch.sky:
+        words.append("sky marked")
     return ", ".join(words)

@@ -30,7 +30,6 @@ from ccd_cli.scoring.image import ScoringOptions, score
 from ccd_cli.scoring.protocol import HELD_OUT_SCENES, in_words, protocol
 from ccd_cli.scoring.rows import NOT_SCORES, summary_row
 from ccd_cli.teachers.adapters.native import NativeTeacher, predict_photos
-from ccd_cli.teachers.adapters.photos import depth_maps
 from ccd_cli.teachers.base import Teacher
 
 COMPARED = ("abs_rel", "rmse", "delta1", "delta2", "delta3")
@@ -250,5 +249,5 @@ def _baseline(name: baselines.Baseline, mean: baselines.MeanMap, _: Spec, sample
 def _predict(network: DepthNet | Teacher, sample: Sample, side: int | None) -> Prediction:
     focal = sample.camera.fx if sample.camera else None
     if isinstance(network, DepthNet):
-        return from_map(depth_maps(network.arch, predict_photos(network, [sample.rgb], side), side, [focal])[0])
+        return from_map(predict_photos(network, [sample.rgb], side, focals=[focal])[0])
     return from_map(network.predict_photos([sample.rgb], side, [focal])[0])

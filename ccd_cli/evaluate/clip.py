@@ -81,7 +81,7 @@ class ClipTask:
             if isinstance(made, CcdError):
                 self._left_out(self.task.names[index], made)
             else:
-                self._keep(index, np.where(made.known, made.values, np.float32("nan")), made.kind)
+                self._keep(index, made.told, made.kind)
             done += 1
             report.advance(done)
         report.end()

@@ -19,13 +19,13 @@ def draw_pairs(sample: Sample, prediction: Prediction, kind: Kind) -> Panels:
     assert sample.pairs is not None
     size = panel_size(sample.rgb.shape[:2])
     near = DIRECTION[kind] == "larger = nearer"
-    values, known = prediction.values, prediction.known
+    values = prediction.told
     small = np.asarray(cv2.resize(values, dsize=size, interpolation=cv2.INTER_NEAREST), np.float32)
-    seen = cv2.resize(known.astype(np.uint8), dsize=size, interpolation=cv2.INTER_NEAREST) > 0
+    seen = np.isfinite(small)
     photo = np.asarray(cv2.resize(sample.rgb, dsize=size, interpolation=cv2.INTER_AREA), np.uint8)
     right = []
     for closer, farther in sample.pairs:
-        ends = [float(values[tuple(point)]) if known[tuple(point)] else float("nan") for point in (closer, farther)]
+        ends = [float(values[tuple(point)]) for point in (closer, farther)]
         right.append(ends[0] > ends[1] if near else ends[0] < ends[1])
     shrink = size[0] / sample.rgb.shape[1]
     return {

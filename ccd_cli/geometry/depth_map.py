@@ -33,7 +33,8 @@ class DepthMap:
     """A map float32 [H, W] of one kind, at the size of its image.
 
     `valid` [H, W] bool is False where the model marked a pixel invalid; None means valid everywhere. Valid values are
-    finite (and positive for `metric`); `checked` masks those that are not. `camera` is set where the model predicts one.
+    finite (and positive for `metric`); `checked` masks those that are not. `camera` is set where the model predicts one, `sky`
+    [H, W] bool where the model marks what is sky: infinite depth there is no valid value, and `infinite` tells where it is.
     Raises `CcdError` for an unknown kind, wrong shapes or types, and valid values that are not finite or positive.
     """
 
@@ -41,6 +42,7 @@ class DepthMap:
     kind: Kind
     valid: NDArray[np.bool_] | None = None
     camera: Camera | None = None
+    sky: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -50,11 +52,36 @@ class DepthMap:
             raise CcdError(f"A depth map is float32 HxW, not {self.values.dtype} {shape}.")
         if self.valid is not None and (self.valid.shape != self.values.shape or self.valid.dtype != np.bool_):
             raise CcdError("The mask of a depth map is bool and of the map's size.")
+        if self.sky is not None and (self.sky.shape != self.values.shape or self.sky.dtype != np.bool_):
+            raise CcdError("The sky of a depth map is bool and of the map's size.")
         values = self.values if self.valid is None else self.values[self.valid]
         if not np.isfinite(values).all() or (self.kind == "metric" and (values <= 0).any()):
             raise CcdError(
                 f"A {self.kind} map holds values that are not {'positive' if self.kind == 'metric' else 'finite'}."
             )
+
+    @property
+    def infinite(self) -> NDArray[np.bool_] | None:
+        """Where the model says that there is sky, infinitely far; None where it is nowhere."""
+        if self.sky is None or self.kind == "disparity":
+            return None
+        found = self.sky & np.isposinf(self.values)
+        return found if found.any() else None
+
+    @property
+    def raw(self) -> NDArray[np.float32]:
+        """The values, NaN where invalid and infinite in the sky that a model puts there."""
+        if self.valid is None:
+            return self.values
+        known = self.valid if self.infinite is None else self.valid | self.infinite
+        return np.where(known, self.values, np.float32(np.nan))
+
+    @property
+    def solid(self) -> NDArray[np.bool_] | None:
+        """Where there is a valid value that is not marked as sky; None: everywhere."""
+        if self.sky is None:
+            return self.valid
+        return ~self.sky if self.valid is None else self.valid & ~self.sky
 
     @property
     def direction(self) -> str:

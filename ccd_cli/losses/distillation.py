@@ -1,4 +1,4 @@
-"""The distillation loss: L = shared + l1 local_global + l2 feature + l3 gradient + anchor + depth (paper, eq. 9)."""
+"""The distillation loss: L = shared + l1 local_global + l2 feature + l3 gradient + anchor + depth + sky (paper, eq. 9)."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from ccd_cli.geometry.boxes import sample_boxes
 from ccd_cli.losses.gradient import gradient_counts, gradient_loss
 from ccd_cli.losses.log_depth import depth_counts, log_gradient_loss, log_l1_loss, silog_loss
 from ccd_cli.losses.normalize import normalize_map
+from ccd_cli.losses.sky import sky_loss
 from ccd_cli.losses.terms import (
     anchor_loss,
     drift,
@@ -33,13 +34,15 @@ class Prediction:
 
     `shared` [B,S,S]: of the crop that the teacher sees too. `local_global` [B,S,S]: of the region that the patches lie in,
     often the same one. `tokens` [B,L,C]: patch features of the shared crop, at the width of the teacher's. `depth` [B,S,S]: of the
-    shared crop, from a student of kind depth or metric, whose disparity is 1 / depth.
+    shared crop, from a student of kind depth or metric, whose disparity is 1 / depth. `sky` [B,S,S]: scores of the shared crop,
+    from a student that marks sky.
     """
 
     shared: Tensor
     local_global: Tensor
     tokens: Tensor | None = None
     depth: Tensor | None = None
+    sky: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ class Labels:
     `shared` [B,S,S] is None where no term needs it, `patches` [B,P,S,S]. `tokens` [B,L',C]: patch features of the primary
     teacher's encoder, if they were asked for. `median` and `mad`: means over all views of the raw label's statistics, in
     the teacher's own scale of disparity. `depth` [B,S,S]: depth of the shared crop in the unit that the student learns, where it is
-    known. `notes`: further scalars for the log.
+    known. `sky` [B,S,S]: 1 for sky and 0 for the rest, where the teacher knows. `notes`: further scalars for the log.
     """
 
     shared: LabelMaps | None
@@ -71,6 +74,7 @@ class Labels:
     median: Tensor
     mad: Tensor
     depth: LabelMaps | None = None
+    sky: LabelMaps | None = None
     notes: dict[str, Tensor] = field(default_factory=dict)
 
 
@@ -98,6 +102,8 @@ def counts(labels: Labels, config: Loss) -> dict[str, Tensor]:
         found["gradient"] = gradient_counts(trusted(main.valid, main.weights), scales, form)
     if config.depth.weight and (depth := labels.depth) is not None:
         found |= depth_counts(depth.values, depth.valid, scales, form, depth.weights)
+    if config.sky.weight and (sky := labels.sky) is not None:
+        found["sky"] = sky.valid.sum()
     return found | {"maps": usable_maps(main.values, main.valid)}
 
 
@@ -146,6 +152,8 @@ def distillation_loss(
         terms["feature"] = feature_loss(tokens, target, config.feature.margin, average)
     if config.depth.weight and prediction.depth is not None and labels.depth is not None:
         terms["depth"] = _depth_loss(prediction.depth.float(), labels.depth, config, known)
+    if config.sky.weight and prediction.sky is not None and labels.sky is not None:
+        terms["sky"] = sky_loss(prediction.sky, labels.sky.values, labels.sky.valid, known.get("sky"))
     if config.anchor.weight:
         terms["anchor"] = anchor_loss(*main, count=usable)
     loss = torch.stack([getattr(config, name).weight * term for name, term in terms.items()]).sum()

@@ -1,7 +1,9 @@
 """Write maps: raw as .npy, .npz and .exr, 16-bit as .depth.png, for eyes as .color.png and .side.png, with a sidecar.
 
+What a network marks as sky is .sky.png, 255 for sky and 0 for the rest, 8 bits.
+
 Every file is whole or absent, and the sidecar comes last: where it is, the rest is. Raw files hold the model's own values,
-never normalized, NaN where invalid.
+never normalized, NaN where invalid and infinite where a network puts sky infinitely far (in 16-bit codes: invalid).
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from ccd_cli.core.errors import CcdError, Unwritable, UsageProblem
 from ccd_cli.core.files import atomic_write, write_json
 from ccd_cli.geometry.depth_map import Camera, DepthMap
 from ccd_cli.geometry.kinds import DIRECTION, UNIT, Kind
-from ccd_cli.media.colorize import DEFAULT, colorize, side_by_side
+from ccd_cli.media.colorize import DEFAULT, color_table, colorize, side_by_side
 from ccd_cli.media.map_sidecar import SIDECAR_KEY, SIDECAR_VERSION
 from ccd_cli.media.outputs import settle
 from ccd_cli.media.png import encode_png
@@ -31,7 +33,9 @@ SUFFIX = {
     "exr": ".exr",
     "color": ".color.png",
     "side": ".side.png",
+    "sky": ".sky.png",
 }
+SKY = "sky"
 ITEMS: tuple[str, ...] = tuple(SUFFIX)
 TOP = 65535  # largest code; 0 is invalid
 MILLIMETER = 0.001
@@ -199,8 +203,11 @@ def write_maps(
     if rgb.shape[:2] != made.values.shape:
         raise CcdError(f"{base}: the map and its photo differ in size.")
     more = more or SidecarExtras()
-    raw = made.values if made.valid is None else np.where(made.valid, made.values, np.float32(np.nan))
-    paths = {item: with_suffix(base, SUFFIX[item]) for item in ITEMS if item in items}
+    raw = made.raw
+    left = () if made.sky is not None else (SKY,)
+    paths = {item: with_suffix(base, SUFFIX[item]) for item in ITEMS if item in items and item not in left}
+    if not paths and items:
+        raise CcdError("This network marks no sky: there is nothing to write.", "Choose other outputs with --save.")
     coding: tuple[float | None, float | None] = (None, None)
     if "npy" in paths:
         write_npy(paths["npy"], raw)
@@ -213,15 +220,25 @@ def write_maps(
         coding = (coding_[0], coding_[1])
         write_png(paths["png16"], codes)
     if "color" in paths or "side" in paths:
-        color = colorize(made.values, made.valid, made.kind, cmap=cmap)
+        color = color_map(made, cmap)
         if "color" in paths:
             write_png(paths["color"], color)
         if "side" in paths:
             write_png(paths["side"], side_by_side(rgb, color), photo=True)
+    if SKY in paths and made.sky is not None:
+        write_png(paths[SKY], made.sky.astype(np.uint8) * np.uint8(255))
     names = {item: path.name for item, path in paths.items()} | dict(more.files)
     content = settle(base, sidecar(made.kind, origin, names, made.camera, *coding) | dict(more.content))
     write_json(with_suffix(base, ".json"), content)
     return content
+
+
+def color_map(made: DepthMap, cmap: str) -> NDArray[np.uint8]:
+    """Return uint8 RGB [H, W, 3] of a map: `colorize`, with infinitely far sky in the farthest color."""
+    color = colorize(made.values, made.valid, made.kind, cmap=cmap)
+    if made.infinite is not None:
+        color[made.infinite] = color_table(cmap)[0]
+    return color
 
 
 def sidecar(
@@ -287,7 +304,7 @@ def write_exr(path: Path, raw: FloatMap, kind: Kind) -> None:
 
 
 def write_png(path: Path, picture: NDArray[np.uint8] | NDArray[np.uint16], photo: bool = False) -> None:
-    """Write uint8 RGB [H, W, 3] or 16-bit gray uint16 [H, W]; `photo`: more colors than a color map has."""
+    """Write uint8 RGB [H, W, 3], or gray [H, W] of 8 or 16 bits; `photo`: more colors than a color map has."""
     encoded = encode_png(picture, flat=picture.ndim == 3 and not photo)
     with atomic_write(path) as temporary:
         temporary.write_bytes(encoded)

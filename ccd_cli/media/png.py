@@ -20,7 +20,7 @@ _GRAY, _RGB = 0, 2  # color types
 
 
 def encode_png(picture: NDArray[np.uint8] | NDArray[np.uint16], flat: bool = False) -> bytes:
-    """Return a PNG file of uint8 RGB [H, W, 3] or 16-bit gray uint16 [H, W]; `flat`: of few colors, as a color map's."""
+    """Return a PNG file of uint8 RGB [H, W, 3], or gray [H, W] of 8 or 16 bits; `flat`: of few colors, as a color map's."""
     height, width = picture.shape[:2]
     deep = picture.dtype == np.uint16
     rows = (picture.astype(">u2") if deep else np.ascontiguousarray(picture)).view(np.uint8).reshape(height, -1)
@@ -31,7 +31,7 @@ def encode_png(picture: NDArray[np.uint8] | NDArray[np.uint16], flat: bool = Fal
     else:
         filtered[0, 1:] = rows[0]
         np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
-    header = struct.pack(">IIBBBBB", width, height, 16 if deep else 8, _GRAY if deep else _RGB, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, 16 if deep else 8, _GRAY if picture.ndim == 2 else _RGB, 0, 0, 0)
     data = zlib_ng.compress(filtered, _LEVEL)
     return b"".join((_SIGNATURE, _chunk(b"IHDR", header), _chunk(b"IDAT", data), _chunk(b"IEND", b"")))
 

@@ -107,7 +107,8 @@ def align(
     `metric` become 1 / depth for a method in disparity, as in MoGe. A disparity under a method in depth, and affine depth
     under one in disparity, cannot be converted: their shift is unknown. That is an error unless `force`, which fits the
     values as they stand, as published mistakes do. The depth range of `limits` clips the result or is the cap of `midas`.
-    For one scale and one shift for the frames of a clip see `ClipFit`.
+    For one scale and one shift for the frames of a clip see `ClipFit`. Infinite depth (sky) leaves the fit and becomes the largest
+    there is: the end of the depth range, or without one that of the true and the aligned depth.
 
     Raises UsageProblem for unknown names, wrong spaces and contradictory options, CcdError for different shapes and where
     nothing is valid or predicted.
@@ -118,7 +119,7 @@ def align(
     valid = mask & (gt > 0) & np.isfinite(gt)
     if not valid.any():
         raise CcdError("There is no valid pixel to align to.", "Check the mask and the depth range of the set.")
-    usable = valid & np.isfinite(values)
+    usable = valid & np.isfinite(values) & np.isfinite(pred)
     if not usable.any():
         raise CcdError("The prediction has no finite value on the valid pixels.")
     positive = positive_only(name, limits)
@@ -128,8 +129,9 @@ def align(
     else:
         scale, shift, fitted = _fit(name, values, gt, usable, positive)
     space: Space = "disparity" if name in IN_DISPARITY else "depth"
-    farthest = float(gt[valid].max()) if space == "disparity" else 0.0
+    farthest = float(gt[valid].max())
     apply_fit(name, values, (scale, shift), limits, farthest)
+    set_infinite(values, pred, kind, limits, farthest)
     return Aligned(values, scale, shift, space, name, fitted)
 
 
@@ -147,6 +149,16 @@ def apply_fit(name: Method, values: Array, fit: Fit, limits: Limits, farthest: f
     if name not in UNCLIPPED:
         least, most = limits.depth_range
         np.clip(values, max(least, LOWEST_DEPTH), max(most, LOWEST_DEPTH), out=values)
+
+
+def set_infinite(values: Array, pred: Floats, kind: Kind, limits: Limits, farthest: float) -> None:
+    """Put the infinite depth of a prediction [H, W] into its aligned `values`, in place: as far as `align` says."""
+    if kind == "disparity" or not (infinite := np.isposinf(pred)).any():
+        return
+    most = limits.depth_range[1]
+    if not np.isfinite(most):
+        most = max(farthest, float(np.max(values, where=np.isfinite(values) & ~infinite, initial=0.0)))
+    values[infinite] = most
 
 
 def resolve(method: str, kind: str) -> Method:

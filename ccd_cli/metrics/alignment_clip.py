@@ -21,6 +21,7 @@ from ccd_cli.metrics.alignment import (
     in_space_of,
     kept_columns,
     positive_only,
+    set_infinite,
 )
 
 CLIP_METHODS: tuple[Method, ...] = ("least-squares", "least-squares-disparity", "midas", "scale", "none")
@@ -50,7 +51,7 @@ class ClipFit:
         if valid.any():
             self.farthest = max(self.farthest, float(gt[valid].max()))
         values = in_space_of(self.method, pred.astype(np.float64), self.kind)
-        usable = valid & np.isfinite(values)
+        usable = valid & np.isfinite(values) & np.isfinite(pred)
         if self.method in SUBSAMPLED and self.limits.max_res is not None:
             columns = kept_columns(values.shape[0], values.shape[1], self.limits.max_res)
             values, gt, usable = values[:, columns], gt[:, columns], usable[:, columns]
@@ -78,6 +79,7 @@ class ClipFit:
         """Return a frame's prediction as depth [H, W] float64, NaN where it was. Raises CcdError as `fit`."""
         values = in_space_of(self.method, pred.astype(np.float64), self.kind)
         apply_fit(self.method, values, self.fit(), self.limits, self.farthest)
+        set_infinite(values, pred, self.kind, self.limits, self.farthest)
         return values
 
     def _merge(self, x: Array, y: Array) -> None:

@@ -83,11 +83,12 @@ def _score(
     )
     values, true = values.double(), true.double()
     disparity = name in IN_DISPARITY
+    infinite = values.isposinf() if kind != "disparity" else torch.zeros_like(told)
     if disparity and kind != "disparity":
         values = 1.0 / values
     known = (true > 0) & true.isfinite()
     valid = told & known
-    usable = valid & values.isfinite()
+    usable = valid & values.isfinite() & ~infinite
     scale, shift, fitted = _fit(name, values, true, usable, limits)
     values = values * scale + shift
     if disparity:
@@ -97,6 +98,11 @@ def _score(
             floor = true.new_full((), disparity_floor(name, limits, float("inf")))
         values = 1.0 / values.clamp(min=floor)
     values = values.clamp(*(max(end, LOWEST_DEPTH) for end in limits.depth_range))
+    most: float | Tensor = limits.depth_range[1]
+    if not np.isfinite(most):
+        finite = torch.where(values.isfinite() & ~infinite, values, 0.0)
+        most = torch.maximum(torch.where(valid, true, 0.0).amax(), finite.amax())
+    values = torch.where(infinite, most, values)
     counts = torch.stack([valid.sum(), usable.sum(), (told & ~known).sum(), told.sum(), fitted]).double()
     line = torch.stack([scale, shift])
     found = torch.cat([counts, line, _sums(values, true, told), values.flatten()]).cpu().numpy()

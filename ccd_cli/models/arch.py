@@ -18,6 +18,7 @@ from ccd_cli.geometry.kinds import KINDS, Kind
 Activation = Literal["relu", "sigmoid", "exp", "softplus", "identity"]
 Layout = Literal["dinov2", "vit", "pyramid"]
 ResolutionRule = Literal["lower", "upper"]
+SkyRule = Literal["quantile", "infinite"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -47,6 +48,9 @@ class Arch:
     activation: Activation
     max_depth: float | None = None  # meters; only with "sigmoid"
     sky: bool = False  # a second output that marks sky
+    sky_rule: SkyRule = (
+        "quantile"  # what the map gets there: the rest's 99 % quantile (published), or infinitely far (students)
+    )
     deepest_unit: bool = True  # files hold the deepest fusion's first residual unit (never used: it has no side input)
     canonical_focal: float | None = None  # meters = output x focal length in pixels / this; None = output as it is
     kind: Kind = "disparity"

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from ccd_cli.core.errors import UsageProblem
+from ccd_cli.geometry.kinds import Kind
+from ccd_cli.losses.sky import is_sky
 from ccd_cli.models.arch import Arch
 from ccd_cli.models.dpt import DepthHead
 from ccd_cli.models.encoder import build_encoder, encode, has_detail, level_channels
 
-SKY_THRESHOLD = 0.3
 SKY_QUANTILE = 0.99
 SKY_PIXELS = 10  # both groups of pixels need more than this many
 
@@ -25,18 +26,38 @@ def fill_sky(depth: Tensor, sky: Tensor) -> Tensor:
     image, where both groups have more than 10 pixels; other images are returned as they are.
     """
     batch = depth.shape[0]
-    is_sky = (sky >= SKY_THRESHOLD).reshape(batch, -1)
+    marked = is_sky(sky).reshape(batch, -1)
     values = depth.reshape(batch, -1)
-    count = (~is_sky).sum(dim=1)
-    ordered = values.masked_fill(is_sky, float("inf")).sort(dim=1).values
+    count = (~marked).sum(dim=1)
+    ordered = values.masked_fill(marked, float("inf")).sort(dim=1).values
     exact = torch.float32 if depth.device.type == "mps" else torch.float64
     position = SKY_QUANTILE * (count - 1).clamp(min=0).to(exact)
     below = position.floor().long()
     above = position.ceil().long()
     low, high = (ordered.gather(1, i[:, None])[:, 0] for i in (below, above))
     far = torch.lerp(low, high, (position - below).to(depth.dtype))
-    applies = (count > SKY_PIXELS) & (is_sky.sum(dim=1) > SKY_PIXELS)
-    return torch.where(is_sky & applies[:, None], far[:, None], values).reshape(depth.shape)
+    applies = (count > SKY_PIXELS) & (marked.sum(dim=1) > SKY_PIXELS)
+    return torch.where(marked & applies[:, None], far[:, None], values).reshape(depth.shape)
+
+
+def finite_sky(values: Tensor, sky: Tensor | None, kind: Kind) -> Tensor:
+    """Return a map [B, H, W] with sky far away and all of it finite, for software that resizes it; without `sky` as it is.
+
+    Depth gets `fill_sky`'s value, disparity, whose zero means nothing, the smallest of the image.
+    """
+    if sky is None:
+        return values
+    if kind != "disparity":
+        return fill_sky(values, sky)
+    return torch.where(is_sky(sky), values.amin(dim=(1, 2), keepdim=True), values)
+
+
+def farthest_sky(values: Tensor, sky: Tensor, kind: Kind) -> Tensor:
+    """Return a student's map [B, H, W] with sky infinitely far: infinite depth, or the smallest disparity of the image.
+
+    The zero of a disparity of unknown shift means nothing, so that it is not used.
+    """
+    return finite_sky(values, sky, kind) if kind == "disparity" else values.masked_fill(is_sky(sky), torch.inf)
 
 
 class DepthNet(nn.Module):
@@ -81,7 +102,10 @@ class DepthNet(nn.Module):
         return depth, tokens
 
     def forward_all(self, images: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
-        """Normalized images -> (map, sky score [B, H, W] or None, tokens); the map is before the sky rule."""
+        """Normalized images -> (map, sky score [B, H, W] or None, tokens); the map is before the sky rule.
+
+        The score is any number, as before the ReLU that ends the published branch; see `losses.sky`.
+        """
         self._check(images)
         levels, tokens = encode(self.encoder, self.arch, images)
         depth, sky = self.head(levels, images.shape[-2:])

@@ -100,7 +100,7 @@ class Fusion(nn.Module):
 
 
 class DepthHead(nn.Module):
-    """Levels [B, C_i, h_i, w_i], shallow to deep -> map [B, H, W] and, with `arch.sky`, a sky score.
+    """Levels [B, C_i, h_i, w_i], shallow to deep -> map [B, H, W] and, with `arch.sky`, a sky score [B, H, W] (`losses.sky`).
 
     `arch.out_channels` reassembles ViT levels; empty for pyramids. With `detail`, the first level has stride 2 and joins after
     the fusions. Outputs are float32 also under autocast.
@@ -153,7 +153,7 @@ class DepthHead(nn.Module):
                 last = branch[1]
                 assert isinstance(last, nn.Conv2d) and last.bias is not None
                 last.weight.mul_(0.1)
-                last.bias.fill_(1.0 if self.activation == "relu" else 0.0)
+                last.bias.fill_(1.0 if self.activation == "relu" and branch is self.final else 0.0)
 
     def forward(self, levels: Sequence[Tensor], size: Sequence[int]) -> tuple[Tensor, Tensor | None]:
         """Fuse `levels` into a map of `size` (height, width); see the class."""
@@ -172,7 +172,7 @@ class DepthHead(nn.Module):
         if self.detail is not None and finest is not None:
             x = x + resize(self.detail(finest), x.shape[-2:])
         x = resize(x, size)
-        sky = None if self.sky is None else F.relu(_apply_final(self.sky, x))
+        sky = None if self.sky is None else _apply_final(self.sky, x)
         return activate(_apply_final(self.final, x), self.activation, self.max_depth), sky
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ccd_cli.models.depth_net import DepthNet, fill_sky
+from ccd_cli.models.depth_net import DepthNet, finite_sky
 from ccd_cli.models.encoder import encode
 
 _CUBIC, _CUBIC_ANTIALIASED = (
@@ -39,7 +39,7 @@ class Portable(nn.Module):
         with _portable_positions():
             levels, _ = encode(net.encoder, net.arch, net.normalize(image), fit_positions)
         depth, sky = net.head(levels, image.shape[-2:])
-        return depth if sky is None else fill_sky(depth, sky)
+        return finite_sky(depth, sky, net.arch.kind)
 
 
 def fit_positions(embedding: Tensor, height: int, width: int) -> Tensor:

@@ -42,7 +42,11 @@ class Letterbox:
         values, valid = np.zeros(self.shape, np.float32), np.zeros(self.shape, bool)
         self.bars.crop(values)[:] = depth_map.values
         self.bars.crop(valid)[:] = True if depth_map.valid is None else depth_map.valid
-        return DepthMap(values, depth_map.kind, valid, depth_map.camera and self._moved(depth_map.camera))
+        sky = None
+        if depth_map.sky is not None:
+            sky = np.zeros(self.shape, bool)
+            self.bars.crop(sky)[:] = depth_map.sky
+        return DepthMap(values, depth_map.kind, valid, depth_map.camera and self._moved(depth_map.camera), sky)
 
     def camera(
         self, intrinsics: Calibration | Camera | None, fov: float | None, predicted: DepthMap | None = None

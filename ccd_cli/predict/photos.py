@@ -262,7 +262,7 @@ def _write(
     item: Media, photo: Photo, depth_map: DepthMap, model: Model, settings: Settings, fingerprints: Fingerprints
 ) -> tuple[dict[str, Any], list[str]]:
     """Write all results of one image, the sidecar last; return its record and notes for the user."""
-    if depth_map.valid is not None and not depth_map.valid.any():
+    if depth_map.valid is not None and not depth_map.valid.any() and depth_map.infinite is None:
         raise CcdError("The model's map has no valid value.", "If that is so for every image, try --precision fp32.")
     base = settings.out / item.stem
     rgb, said = photo.rgb, list(photo.notes)
@@ -278,9 +278,9 @@ def _write(
         cloud_settings = settings.cloud
         if (reference := reference_file(item, settings)) is not None:
             cloud_settings = replace(cloud_settings, reference=read_reference(reference, settings.ref_scale))
-        cloud = cloud_from_map(
-            depth_map, rgb, camera, cloud_settings, camera_source=source, upsampling=model.upsampling(*shape)
-        )
+        solid = replace(depth_map, valid=depth_map.solid)
+        upsampling = model.upsampling(*shape)
+        cloud = cloud_from_map(solid, rgb, camera, cloud_settings, camera_source=source, upsampling=upsampling)
         path = with_suffix(base, f".{settings.cloud_format}")
         write_cloud(path, cloud.points, cloud.colors, cloud.normals, settings.cloud_format, cloud.about)
         files["cloud"] = path.name

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from ccd_cli.core.concurrency import BackgroundWork, chunks, prefetched
 from ccd_cli.core.errors import CcdError, Interrupted, Unwritable
 from ccd_cli.core.files import write_json
 from ccd_cli.geometry.depth_map import DepthMap, checked
-from ccd_cli.media.colorize import ClipRange, colorize, nearness, side_by_side
+from ccd_cli.media.colorize import ClipRange, color_table, colorize, nearness, side_by_side
 from ccd_cli.media.find import Media
 from ccd_cli.media.map_write import (
     CodeRange,
@@ -229,13 +229,18 @@ def _expected_frames(video: Video, job: Job) -> int:
 def _write_frame(frame: Frame, depth_map: DepthMap, source: _Source, clip: _Clip, job: Job) -> int:
     """Stabilize, colorize, encode and write one frame; return how many are written."""
     save, kind, valid = job.settings.save, depth_map.kind, depth_map.valid
-    scale, shift, cut = clip.stabilizer.update(frame.rgb, depth_map.values, valid)
+    steady = (
+        depth_map.solid if kind == "disparity" else valid
+    )  # what sky is set to in a disparity follows the rest of the map
+    scale, shift, cut = clip.stabilizer.update(frame.rgb, depth_map.values, steady)
     aligned = depth_map.values * np.float32(scale) + np.float32(shift)
-    stable = depth_map if (scale, shift) == (1.0, 0.0) else checked(aligned, kind, valid)
+    stable = depth_map if (scale, shift) == (1.0, 0.0) else replace(checked(aligned, kind, valid), sky=depth_map.sky)
     low, high = clip.colors.update(nearness(stable.values, stable.valid, kind), cut)
     images: dict[str, NDArray[Any]] = {}
     if {"color", "side"} & set(save):
         color = colorize(stable.values, stable.valid, kind, low, high, job.settings.cmap)
+        if stable.infinite is not None:
+            color[stable.infinite] = color_table(job.settings.cmap)[0]
         images = {"color": color, "side": side_by_side(frame.rgb, color) if "side" in save else color}
     coding: tuple[float, float] | None = None
     if "png16" in save:
@@ -255,8 +260,7 @@ def _write_raw(base: Path, depth_map: DepthMap, source: _Source, job: Job) -> No
     save = job.settings.save
     if not {"npy", "npz", "exr"} & set(save):
         return
-    valid = depth_map.valid
-    raw = depth_map.values if valid is None else np.where(valid, depth_map.values, np.float32(np.nan))
+    valid, raw = depth_map.valid, depth_map.raw
     if "npy" in save:
         write_npy(with_suffix(base, ".npy"), raw)
     if "npz" in save:

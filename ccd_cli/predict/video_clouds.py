@@ -46,7 +46,7 @@ class CloudFrames:
         camera = depth_map.camera
         intrinsics = [] if camera is None else [camera.fx, camera.fy, camera.cx, camera.cy]
         values, kind = depth_map.values, depth_map.kind
-        valid = np.isfinite(values) if depth_map.valid is None else depth_map.valid
+        valid = np.isfinite(values) if depth_map.solid is None else depth_map.solid
         with atomic_write(self.folder / f"{number:06d}.npz") as temporary:
             np.savez(temporary, values=values, valid=valid, rgb=rgb, camera=np.array(intrinsics), kind=kind)
 

@@ -22,6 +22,7 @@ from ccd_cli.core.errors import TeacherError
 from ccd_cli.distill.state import Run, Trained, TrainState
 from ccd_cli.distill.teaching.ensemble import TeacherEnsemble
 from ccd_cli.distill.teaching.precomputed import PrecomputedLabels
+from ccd_cli.teachers.adapters.native import NativeTeacher
 from ccd_cli.teachers.base import Teacher
 
 
@@ -42,11 +43,13 @@ def valueless(run: Run, state: TrainState) -> Iterator[tuple[Run, TrainState]]:
         )
         for member in old.members
     ]
-    ensemble = TeacherEnsemble(members, old.mixing, old.saturated_fraction, old.drop_flat, old.seed, old.region_unit)
+    ensemble = TeacherEnsemble(
+        members, old.mixing, old.saturated_fraction, old.drop_flat, old.seed, old.region_unit, old.depth
+    )
     with FakeCopyMode(mode):
         bare = copy.deepcopy(state)
     assert isinstance(bare.network, Trained), "one process trains it"
-    bare.network.maps_and_tokens = lambda images: _filled_all(bare.student.forward_with_features(images))
+    bare.network.outputs = lambda images: _filled_all(bare.student.forward_all(images))
     if (learned := bare.projection) is not None:
         usual = learned.forward
         learned.forward = lambda tokens: _filled(usual(tokens))
@@ -67,6 +70,8 @@ def _without_values(teacher: Teacher, mode: FakeTensorMode) -> Teacher:
     other: Any = copy.copy(bare)
     other.predict = lambda views: _filled(bare.predict(views))
     other.predict_with_features = lambda views: _filled_all(bare.predict_with_features(views))
+    if isinstance(teacher, NativeTeacher):
+        other.predict_all = lambda views: _filled_all(bare.predict_all(views))
     other.features = lambda views: _filled(bare.features(views))
     made: Teacher = other
     return made

@@ -47,7 +47,7 @@ def score(
     prediction = resized(prediction, sample.depth.shape)
     method = options.alignment.method(prediction.kind)
     values = np.where(prediction.known, prediction.values, np.float32("nan"))
-    aligned, scores = _aligned(spec, sample, prediction, values, options)
+    aligned, scores = _aligned(spec, sample, prediction, prediction.told, options)
     scores |= more_scores(spec, sample, aligned.depth)
     if spec.bins:
         scores["coverage"] = float(np.mean(prediction.known[sample.mask]))

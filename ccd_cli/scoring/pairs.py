@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from ccd_cli.benchmarks import Prediction, Sample
 from ccd_cli.geometry.kinds import Kind
 from ccd_cli.metrics.depth import pair_accuracy
@@ -15,7 +13,7 @@ from ccd_cli.scoring.rows import PAIRS
 def score_pairs(sample: Sample, prediction: Prediction, kind: Kind) -> dict[str, Any]:
     """Return a record (without index and mark) of one photo. `kind` says where larger values lie."""
     assert sample.pairs is not None
-    values = np.where(prediction.known, prediction.values, np.float32("nan"))
+    values = prediction.told
     pairs = [((int(a[0]), int(a[1])), (int(b[0]), int(b[1]))) for a, b in sample.pairs]
     accuracy = pair_accuracy(values, pairs, kind)
     return {

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 def choose_runtime(ref: ModelRef, wanted: str, compute: Compute, work: Work, prepared: bool = True) -> str:
     """Return the runtime that `--runtime wanted` stands for: torch, openvino or onnxruntime.
 
-    `auto` is torch where other runtimes cannot run the model, and at precisions other than fp32, where runtimes differ visibly.
-    Else it is the fastest one that is installed and whose preparation is there (with `prepared`) or pays on this work. Raises
-    UsageProblem for a named one that cannot run this model, CcdError for one that is not installed.
+    `auto` is torch where other runtimes cannot run the model or give no mask of its sky, and at precisions other than fp32, where
+    runtimes differ visibly. Else it is the fastest one that is installed and whose preparation is there (with `prepared`) or pays
+    on this work. Raises UsageProblem for a named one that cannot run this model, CcdError for one that is not installed.
     """
     if ref.exported is not None:
         return runtime_of_file(ref.path, wanted, compute)
@@ -37,10 +37,9 @@ def choose_runtime(ref: ModelRef, wanted: str, compute: Compute, work: Work, pre
         check_installed(wanted)
         check_precision(wanted, compute.precision)
         return wanted
-    if problem or compute.precision != EXACT or not (names := installed()):
-        return "torch"
     arch = ref.network
-    assert arch is not None
+    if problem or compute.precision != EXACT or arch is None or arch.sky or not (names := installed()):
+        return "torch"
     if prepared and is_cached(_about(ref, arch)):
         return names[0]
     return names[0] if can_export() and is_worth(names[0], arch, work, compute.threads) else "torch"
@@ -88,6 +87,8 @@ def _obstacle(ref: ModelRef, compute: Compute) -> str:
         return f"{compute.type} is computed by torch"
     if ref.network is None:
         return f"{ref.name} runs in its authors' library"
+    if ref.network.sky and ref.network.sky_rule == "infinite":
+        return f"{ref.name} puts sky infinitely far, which torch alone does here"
     return ""
 
 

@@ -21,6 +21,7 @@ from ccd_cli.losses.disparity import fit_affine_depth, to_disparity
 from ccd_cli.losses.distillation import LabelMaps, Labels
 from ccd_cli.losses.masks import flat_maps, saturated_mask
 from ccd_cli.losses.normalize import normalize_map, statistics, unit_scale
+from ccd_cli.losses.sky import is_sky
 from ccd_cli.teachers.base import Teacher
 
 AVERAGE = -1
@@ -51,7 +52,7 @@ class Raw:
     """Disparity [N,H,W] of one teacher at its own scale, where it is valid (bool), and the patch features that came along.
 
     `weights` [N,H,W]: how much each pixel counts, None: all alike. `measured` [N,H,W] bool: where holes were filled, what was none.
-    `notes`: scalars for the log.
+    `sky`: where sky is (values 0 and 1), if the teacher was asked and knows. `notes`: scalars for the log.
     """
 
     values: Tensor
@@ -59,6 +60,7 @@ class Raw:
     tokens: Tensor | None = None
     weights: Tensor | None = None
     measured: Tensor | None = None
+    sky: LabelMaps | None = None
     notes: dict[str, Tensor] = field(default_factory=dict)
 
 
@@ -144,6 +146,7 @@ class TeacherEnsemble:
             made.median,
             made.mad,
             self._depth(made.raw, index, images, batch.focal) if shared else None,
+            _sky(made, images) if shared and any(member.sky for member in self.members) else None,
             {} if made.raw is None else made.raw.notes,
         )
 
@@ -226,7 +229,7 @@ class TeacherEnsemble:
     ) -> Raw:
         """Return the disparity of one teacher at its own scale; clipped values are not valid, holes are filled."""
         member = self.members[index]
-        label, tokens = self._ask(index, views, feature_views, precomputed)
+        label, tokens, sky = self._ask(index, views, feature_views, precomputed)
         kind = str(member.teacher.kind)
         if member.fit_to is not None:
             label, kind = fit_affine_depth(label, self._ask(member.fit_to, views, 0, precomputed)[0]), "depth"
@@ -252,19 +255,32 @@ class TeacherEnsemble:
         if member.full_weight_to is not None:
             near = torch.where(values > 0, (values * member.full_weight_to).square().clamp_max(1.0), 1.0)
             weights = near if weights is None else weights * near
-        return Raw(values, valid, tokens, weights, measured, notes)
+        return Raw(values, valid, tokens, weights, measured, sky, notes)
 
     def _ask(
         self, index: int, views: Tensor | None, feature_views: int, precomputed: Mapping[int, Tensor] | None
-    ) -> tuple[Tensor, Tensor | None]:
-        """Return (map, tokens) of one teacher in its own kind and scale."""
-        teacher = self.members[index].teacher
+    ) -> tuple[Tensor, Tensor | None, LabelMaps | None]:
+        """Return (map, tokens, sky) of one teacher, the map in its own kind and scale."""
+        teacher, wanted = self.members[index].teacher, self.members[index].sky
         if isinstance(teacher, PrecomputedLabels):
             if precomputed is None or index not in precomputed:
                 raise TeacherError(f"The maps of the teacher `{teacher.name}` are not known for these images.")
-            return precomputed[index], None
+            exact = precomputed[index]
+            return exact, None, LabelMaps((exact == 0).float(), torch.isfinite(exact)) if wanted else None
         assert views is not None, "a network needs views"
-        return self._passes[index].predict_with_features(views, feature_views)
+        made, tokens, score = self._passes[index].predict_with_features(views, feature_views, wanted)
+        if score is None:
+            return made, tokens, None
+        return made, tokens, LabelMaps(is_sky(score).float(), torch.isfinite(score))
+
+
+def _sky(made: ViewLabels, images: int) -> LabelMaps:
+    """What is sky in the shared views, the first `images` ones; unknown everywhere where the teacher does not know it."""
+    found = None if made.raw is None else made.raw.sky
+    if found is None:
+        valid = torch.zeros_like(made.valid[:images])
+        return LabelMaps(valid.float(), valid)
+    return LabelMaps(found.values[:images], found.valid[:images])
 
 
 def _average(maps: list[Tensor], valid: list[Tensor], fractions: np.ndarray) -> tuple[Tensor, Tensor]:

@@ -33,7 +33,7 @@ class Member:
     """A loaded teacher, its weight, for affine depth the index of the teacher it is fitted to, and noise for its labels.
 
     `errors` is the network whose errors `noise.errors_of` puts there. `fill` fills holes of ground truth, whose pixels count less
-    beyond `full_weight_to` meters. `device` and `batch`: see `Passes`.
+    beyond `full_weight_to` meters. `sky`: its labels hold what is sky. `device` and `batch`: see `Passes`.
     """
 
     teacher: Teacher
@@ -45,6 +45,7 @@ class Member:
     batch: int | None = None
     fill: Filler | None = None
     full_weight_to: float | None = None
+    sky: bool = False
 
     @property
     def metric(self) -> bool:

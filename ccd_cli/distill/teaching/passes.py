@@ -15,7 +15,7 @@ from ccd_cli.models.compiling import plain_compile_errors
 from ccd_cli.teachers.adapters.native import NativeTeacher
 from ccd_cli.teachers.base import Teacher
 
-Found = tuple[Tensor | None, Tensor | None]
+Found = tuple[Tensor | None, Tensor | None, Tensor | None]
 
 
 class Passes:
@@ -35,22 +35,31 @@ class Passes:
         """Return maps [N,H,W] of views [N,3,H,W]; see `Teacher`."""
         return self.predict_with_features(views, 0)[0]
 
-    def predict_with_features(self, views: Tensor, first: int) -> tuple[Tensor, Tensor | None]:
-        """Return (maps [N,H,W], patch features of the first `first` views, or None), one pass for both."""
+    def predict_with_features(
+        self, views: Tensor, first: int, sky: bool = False
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Return (maps [N,H,W], patch features of the first `first` views, sky scores [N,H,W]), one pass for all.
+
+        Features are None where there are none, scores where `sky` does not ask a `NativeTeacher` for them, or it marks no sky.
+        """
 
         def ask(teacher: Teacher, part: Tensor, start: int) -> Found:
-            if start >= first:
-                return teacher.predict(part), None
-            made, tokens = teacher.predict_with_features(part)
-            return made, None if tokens is None else tokens[: first - start]
+            score: Tensor | None = None
+            if sky and isinstance(teacher, NativeTeacher):
+                made, tokens, score = teacher.predict_all(part)
+            elif start >= first:
+                return teacher.predict(part), None, None
+            else:
+                made, tokens = teacher.predict_with_features(part)
+            return made, None if tokens is None or start >= first else tokens[: first - start], score
 
-        made, tokens = self._all(ask, views)
+        made, tokens, score = self._all(ask, views)
         assert made is not None
-        return made, tokens
+        return made, tokens, score
 
     def features(self, views: Tensor) -> Tensor | None:
         """Return patch features of all views, or None where the teacher has none."""
-        return self._all(lambda teacher, part, _: (None, teacher.features(part)), views)[1]
+        return self._all(lambda teacher, part, _: (None, teacher.features(part), None), views)[1]
 
     def compile(self, views: Tensor) -> bool:
         """Compile the network for the passes that `views` [N,3,H,W] come to, and ask it; passes of other sizes are not compiled.
@@ -92,9 +101,11 @@ class Passes:
                     ) from error
                 self.most = math.ceil(size / 2)
                 continue
-            found.append((_moved(made[0], views.device), _moved(made[1], views.device)))
+            maps, tokens, score = (_moved(each, views.device) for each in made)
+            found.append((maps, tokens, score))
             done += len(part)
-        return _joined([each[0] for each in found]), _joined([each[1] for each in found])
+        maps, tokens, score = (_joined(list(each)) for each in zip(*found, strict=True))
+        return maps, tokens, score
 
     def _who(self, count: int) -> Teacher:
         """The compiled network for the one size that it was compiled for, else the network as it is."""

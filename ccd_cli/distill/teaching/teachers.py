@@ -115,6 +115,8 @@ def find_teachers(
         for entry in recipe.teachers:
             _find_errors(entry)
             find_filler(entry)
+    if recipe.student.sky:
+        check_sky(found)
     names, kinds = [entry.model for entry in recipe.teachers], [teacher.kind for teacher in found]
     return found, [reference_for(kinds, i, names, entry.fit_to) for i, entry in enumerate(recipe.teachers)]
 
@@ -139,7 +141,18 @@ def load_ensemble(
             teacher = load_teacher(source, None, its.device, its.precision, entry.resolution)
         errors, filler = _errors(entry, its, report), _filler(entry, its, report)
         members.append(
-            Member(teacher, entry.weight, fit, entry.noise, errors, entry.device, batch, filler, entry.full_weight_to)
+            Member(
+                teacher,
+                entry.weight,
+                fit,
+                entry.noise,
+                errors,
+                entry.device,
+                batch,
+                filler,
+                entry.full_weight_to,
+                recipe.student.sky and _knows_sky(source),
+            )
         )
     masks, student = recipe.masks, recipe.student
     unit = DepthUnit(student.kind == "metric", student.canonical_focal) if student.kind != "disparity" else None
@@ -165,6 +178,22 @@ def check_unit(unit: DepthUnit, members: Sequence[Member]) -> None:
             f"student.kind {'metric' if unit.metric else 'depth'}: none of the teachers knows that depth: {kinds}.",
             f"Add `{GROUND_TRUTH}` with images.pairs, or a teacher of kind {wanted[0]}; or set student.kind to disparity.",
         )
+
+
+def check_sky(found: Sequence[ModelRef | PrecomputedLabels]) -> None:
+    """Raise UsageProblem where no teacher knows what is sky."""
+    if not any(map(_knows_sky, found)):
+        raise UsageProblem(
+            f"student.sky: none of the teachers marks sky: {', '.join(source.name for source in found)}.",
+            f"Add `{GROUND_TRUTH}` or a network that marks it, for instance depth-anything-3-mono-large; or remove student.sky.",
+        )
+
+
+def _knows_sky(source: ModelRef | PrecomputedLabels) -> bool:
+    """Whether a teacher tells what is sky: a network of ours with a second output, or exact depth, infinite there."""
+    if isinstance(source, PrecomputedLabels):
+        return source.name == GROUND_TRUTH
+    return source.exported is None and source.network is not None and source.network.sky
 
 
 def own_compute(entry: TeacherEntry, compute: Compute) -> Compute:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Self
 
 import numpy as np
@@ -14,9 +15,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ccd_cli.geometry.depth_map import DepthMap
+from ccd_cli.losses.sky import is_sky
 from ccd_cli.models.arch import Arch
 from ccd_cli.models.compiling import plain_compile_errors
-from ccd_cli.models.depth_net import DepthNet, fill_sky
+from ccd_cli.models.depth_net import DepthNet, farthest_sky, fill_sky, finite_sky
 from ccd_cli.models.dpt import resize
 from ccd_cli.teachers.adapters.base import FrozenTeacher, TeacherFacts
 from ccd_cli.teachers.adapters.photos import depth_maps, predict_maps
@@ -26,13 +28,19 @@ _AUTOCAST: dict[str, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float
 
 
 def infer(model: DepthNet, images: Tensor, precision: str = "fp32") -> tuple[Tensor, Tensor]:
-    """Normalized images [B, 3, H, W] of fitting sides -> (map [B, H, W] after the sky rule, tokens), both float32.
+    """Normalized images [B, 3, H, W] of fitting sides -> (map [B, H, W], finite in the sky too, tokens), both float32.
 
     No gradients; the model's mode and parameters stay as they are.
     """
+    values, sky, tokens = _outputs(model, images, precision)
+    return finite_sky(values, sky, model.arch.kind), tokens
+
+
+def _outputs(model: DepthNet, images: Tensor, precision: str) -> tuple[Tensor, Tensor | None, Tensor]:
+    """As `infer`, with the sky scores [B, H, W]; the map is before the sky rule."""
     with torch.no_grad(), autocast(model.mean.device, precision):
-        depth, sky, tokens = model.forward_all(_placed(images, model.mean.device))
-        return depth if sky is None else fill_sky(depth, sky), tokens.float()
+        values, sky, tokens = model.forward_all(_placed(images, model.mean.device))
+        return values, sky, tokens.float()
 
 
 def _placed(images: Tensor, device: torch.device) -> Tensor:
@@ -48,26 +56,46 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[obj
 
 
 def predict_photos(
-    network: DepthNet, photos: Sequence[NDArray[np.uint8]], resolution: int | None = None, precision: str = "fp32"
-) -> list[NDArray[np.float32]]:
-    """RGB photos uint8 [H, W, 3] -> the network's raw maps float32 [H, W], each at its photo's size.
+    network: DepthNet,
+    photos: Sequence[NDArray[np.uint8]],
+    resolution: int | None = None,
+    precision: str = "fp32",
+    focals: Sequence[float | None] | None = None,
+) -> list[DepthMap]:
+    """RGB photos uint8 [H, W, 3] -> the network's maps, each at its photo's size; `focals` as `Teacher.predict_photos` takes them.
 
-    The sky rule is applied where the network has one. Photos that come to one size go through together. The network runs
-    in evaluation mode and is left as it was.
+    The network's sky rule is applied: the published one before the map is resized, as its authors do, that of students after it, so
+    that nothing is mixed with what is infinitely far. Photos that come to one size go through together. The network runs in
+    evaluation mode and is left as it was.
     """
+    arch = network.arch
 
     def run(images: NDArray[np.float32]) -> NDArray[np.float32]:
         tensor = torch.from_numpy(images).to(network.mean.device, non_blocking=True)
-        made: NDArray[np.float32] = infer(network, network.normalize(tensor), precision)[0].cpu().numpy()
+        values, sky, _ = _outputs(network, network.normalize(tensor), precision)
+        if sky is not None:
+            values = fill_sky(values, sky) if arch.sky_rule == "quantile" else values
+            values = torch.stack([values, sky], dim=-1)
+        made: NDArray[np.float32] = values.cpu().numpy()
         return made
 
     training = [module for module in network.modules() if module.training]
     network.eval()
     try:
-        return predict_maps(network.arch, run, photos, resolution)
+        made = predict_maps(arch, run, photos, resolution)
     finally:
         for module in training:
             module.training = True
+    if not arch.sky:
+        return depth_maps(arch, made, resolution, focals)
+    skies = [is_sky(each[..., 1]) for each in made]
+    maps = [np.ascontiguousarray(each[..., 0]) for each in made]
+    if arch.sky_rule == "infinite":
+        for values, sky in zip(maps, skies, strict=True):
+            values[sky] = values.min() if arch.kind == "disparity" else np.inf
+    return [
+        replace(found, sky=sky) for found, sky in zip(depth_maps(arch, maps, resolution, focals), skies, strict=True)
+    ]
 
 
 class NativeTeacher(FrozenTeacher):
@@ -137,13 +165,23 @@ class NativeTeacher(FrozenTeacher):
         """
         return self.predict_with_features(rgb)[0]
 
-    @torch.no_grad()
     def predict_with_features(self, rgb: Tensor) -> tuple[Tensor, Tensor | None]:
         """As `predict`, with the patch features [B, N, C] float32 of the same pass (of the resized image)."""
-        depth, tokens = infer(self.model, self.model.normalize(self._fit(rgb)), self.precision)
+        return self.predict_all(rgb)[:2]
+
+    @torch.no_grad()
+    def predict_all(self, rgb: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """As `predict_with_features`, with the sky scores [B, H, W] float32 of the same pass, None from networks without them."""
+        arch = self.model.arch
+        depth, sky, tokens = _outputs(self.model, self.model.normalize(self._fit(rgb)), self.precision)
+        if sky is not None and arch.sky_rule == "quantile":
+            depth = fill_sky(depth, sky)
         if depth.shape[-2:] != rgb.shape[-2:]:
             depth = resize(depth[:, None], rgb.shape[-2:])[:, 0]
-        return depth, tokens
+            sky = None if sky is None else resize(sky[:, None], rgb.shape[-2:])[:, 0]
+        if sky is not None and arch.sky_rule == "infinite":
+            depth = farthest_sky(depth, sky, arch.kind)
+        return depth, tokens, sky
 
     @torch.no_grad()
     def features(self, rgb: Tensor) -> Tensor | None:
@@ -160,8 +198,7 @@ class NativeTeacher(FrozenTeacher):
     ) -> list[DepthMap]:
         """RGB photos uint8 [H, W, 3] -> maps at the photos' sizes; see `Teacher`."""
         side = self.resolution if resolution is None else resolution
-        maps = predict_photos(self.model, photos, side, self.precision)
-        return depth_maps(self.model.arch, maps, side, focals)
+        return predict_photos(self.model, photos, side, self.precision, focals)
 
     def _fit(self, rgb: Tensor) -> Tensor:
         rgb = rgb.to(self.device, torch.float32, non_blocking=True)

@@ -13,7 +13,7 @@ from ccd_cli.teachers.adapters.preprocess import resize_for, same_sizes
 from ccd_cli.teachers.adapters.sizes import network_size
 
 Network = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-"""RGB float32 [B, 3, h, w] in about 0..1 -> map float32 [B, h, w]."""
+"""RGB float32 [B, 3, h, w] in about 0..1 -> map float32 [B, h, w], or several maps [B, h, w, C]."""
 
 
 def predict_maps(
@@ -23,7 +23,7 @@ def predict_maps(
     resolution: int | None = None,
     fixed: tuple[int, int] | None = None,
 ) -> list[NDArray[np.float32]]:
-    """RGB photos uint8 [H, W, 3] -> raw maps float32 [H, W], each at its photo's size.
+    """RGB photos uint8 [H, W, 3] -> raw maps float32 [H, W] (or [H, W, C]), each at its photo's size.
 
     Photos that come to one size go through the network together; one that takes a single `fixed` (height, width) gets every photo
     resized to exactly that, one at a time.
@@ -61,7 +61,7 @@ def depth_maps(
 
 
 def resize_map(values: NDArray[np.float32], size: tuple[int, ...]) -> NDArray[np.float32]:
-    """Return a map float32 [h, w] at `size` (height, width): bilinear with aligned corners, as torch does it.
+    """Return a map float32 [h, w] (or [h, w, C]) at `size` (height, width): bilinear with aligned corners, as torch does it.
 
     `cv2.resize` does not align corners, and `cv2.remap` rounds positions to 1/32 pixel.
     """
@@ -77,7 +77,7 @@ def _stretch(values: NDArray[np.float32], axis: int, count: int) -> NDArray[np.f
     below = np.minimum(position.astype(np.intp), last)
     above = np.minimum(below + 1, last)
     weight = (position - below).astype(np.float32)
-    weight = weight[:, None] if axis == 0 else weight
+    weight = weight.reshape(-1, *[1] * (values.ndim - axis - 1))
     low = values.take(below, axis)
     step = values.take(above, axis)
     step -= low

@@ -88,6 +88,9 @@ def test_a_line_that_yaml_cannot_read_says_what_to_look_for(text, word):
     assert word in caught.value.problems[0][1]
 
 
+SKY = {"student": {"sky": True}, "loss": {"sky": {"weight": 1.0}}}
+
+
 @pytest.mark.parametrize(
     ("change", "key"),
     [
@@ -103,6 +106,9 @@ def test_a_line_that_yaml_cannot_read_says_what_to_look_for(text, word):
         ({"teachers": [{"model": "a", "fit_to": "b"}]}, "teachers.0.fit_to"),
         ({"teachers": [{"model": "a", "noise": {"errors_over": 0.4}}]}, "teachers.0.noise"),
         ({"loss": {"local_global": {"unit": "region"}}, "crops": {"region": "own"}}, "loss.local_global.unit"),
+        ({"student": {"sky": True}}, "loss.sky.weight"),
+        ({"loss": {"sky": {"weight": 1.0}}}, "loss.sky.weight"),
+        (SKY | {"mixing": "average", "teachers": ["a", "b"]}, "mixing"),
     ],
 )
 def test_contradictions(change, key):

@@ -28,7 +28,7 @@ def test_a_compiled_run_trains_as_a_plain_one_and_compiles_once(tiny_recipe, tmp
     left = {}
     for compiled in ("none", "both"):
         with rehearsal(recipe(tiny_recipe, compiled), SETTINGS, tmp_path / "none", Silent()) as (run, state, signals):
-            plain = state.network.maps_and_tokens == state.student.forward_with_features
+            plain = state.network.outputs == state.student.forward_all
             assert plain == (compiled == "none")
             made = torch._dynamo.utils.counters["stats"]["unique_graphs"]
             walk(run, state, signals, 3, lambda part: None)

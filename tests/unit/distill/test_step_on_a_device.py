@@ -31,11 +31,11 @@ SIZE, IMAGES, PATCHES = 64, 2, 2
 NORMALIZATIONS = ("global", "hybrid", "local", "none")
 
 
-def ensemble(device, mixing, precision="fp32", noise=None):
+def ensemble(device, mixing, precision="fp32", noise=None, sky=False):
     members = []
     for kind, encoder in (("disparity", "mobilenetv4_conv_small"), ("depth", "test_vit")):
-        network = DepthNet(timm_arch(encoder, features=16, kind=kind)).to(device)
-        members.append(Member(NativeTeacher(network, kind, precision=precision), 0.5, noise=noise or Noise()))
+        network = DepthNet(timm_arch(encoder, features=16, kind=kind, sky=sky)).to(device)
+        members.append(Member(NativeTeacher(network, kind, precision=precision), 0.5, noise=noise or Noise(), sky=sky))
     return TeacherEnsemble(members, mixing)
 
 
@@ -48,8 +48,8 @@ def batch(device):
     return Batch(teacher, views, torch.zeros(IMAGES, PATCHES, 3, device=device), {}, [])
 
 
-def training(device):
-    student = DepthNet(timm_arch("mobilenetv4_conv_small", features=16)).to(device).train()
+def training(device, sky=False):
+    student = DepthNet(timm_arch("mobilenetv4_conv_small", features=16, sky=sky)).to(device).train()
     return TrainState(
         student=student,
         ema=copy.deepcopy(student).eval().requires_grad_(False),
@@ -93,6 +93,16 @@ def test_a_step_asks_the_device_for_nothing(normalization, mixing):
     assert {value.device.type for value in metrics._sums.values()} == {"meta"}
     trained = [p for group in state.optimizer.param_groups for p in group["params"]]
     assert sum(p.grad is not None for p in trained) > 0.9 * len(trained)
+
+
+def test_a_step_that_learns_sky_asks_for_nothing_either():
+    state, teachers = training("meta", sky=True), ensemble("meta", "select", sky=True)
+    with Counter() as counter, NoValues() as device:
+        _, metrics = step(
+            state, teachers, Loss.model_validate({"feature": {"weight": 0.0}, "sky": {"weight": 1.0}}), 1, "meta"
+        )
+    assert counter.waits == [] and device.transfers == device.blocking == [] and "sky" in metrics._sums
+    assert all(p.grad is not None for p in state.student.head.sky.parameters())
 
 
 def test_ground_truth_that_is_filled_asks_the_device_for_nothing():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -38,7 +40,7 @@ def test_each_kind_has_its_output():
     ("keys", "word"),
     [
         ({"arch": "depth-anything-v2-metric-indoor-small"}, "student.kind is disparity"),
-        ({"arch": "depth-anything-3-mono-large", "kind": "metric"}, "sky branch"),
+        ({"arch": "depth-anything-3-mono-large", "kind": "metric"}, "marks sky, which nothing would train"),
     ],
 )
 def test_outputs_that_do_not_go_with_a_kind(keys, word):
@@ -90,3 +92,18 @@ def test_depth_may_be_all_that_is_learned():
     assert recipe.student.kind == "metric"
     with pytest.raises(RecipeError, match="there is no loss"):
         check_recipe(BASE | {"loss": nothing}, "t")
+
+
+def test_weights_without_sky_get_a_random_output_for_it_and_those_with_it_keep_theirs(tmp_path):
+    plain = build_student(arch(), "scratch", None, 0)
+    save_model(tmp_path / "plain.safetensors", plain, plain.arch)
+    wanted = arch(sky=True)
+    assert wanted == replace(arch(), sky=True, sky_rule="infinite")
+    made = build_student(wanted, "pretrained", tmp_path / "plain.safetensors", 1)
+    assert made.arch == wanted and made.head.sky is not None
+    assert all(torch.equal(made.state_dict()[name], value) for name, value in plain.state_dict().items())
+    save_model(tmp_path / "sky.safetensors", made, made.arch)
+    again = build_student(wanted, "pretrained", tmp_path / "sky.safetensors", 2)
+    assert all(torch.equal(again.state_dict()[name], value) for name, value in made.state_dict().items())
+    with pytest.raises(CheckpointError, match="sky marked"):
+        build_student(arch(), "pretrained", tmp_path / "sky.safetensors", 0)

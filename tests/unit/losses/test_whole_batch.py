@@ -43,9 +43,12 @@ def losses(config, parts, averages=None):
             torch.zeros(()),
             torch.ones(()),
             LabelMaps(0.5 + shared.values[part], shared.valid[part]),
+            LabelMaps((shared.values[part] > 5).float(), shared.valid[part]),
         )
         depth = student[part].exp()
-        made.append((Prediction(student[part], student[part], tokens[part], depth), labels, boxes[part]))
+        made.append(
+            (Prediction(student[part], student[part], tokens[part], depth, -student[part]), labels, boxes[part])
+        )
     whole = (
         None if len(parts) == 1 else whole_batch([each[1] for each in made], config, averages or (lambda mean: mean))
     )
@@ -61,6 +64,7 @@ CONFIGS = [
     {"feature": {"weight": 0.0}, "gradient": {"weight": 2.0, "form": "mean"}, "shared": {"normalization": "global"}},
     {"feature": {"weight": 0.0}, "shared": {"weight": 0.0}, "local_global": {"weight": 1.0, "normalization": "local"}},
     {"feature": {"weight": 0.0}, "depth": {"weight": 3.0, "l1": 0.5}},
+    {"feature": {"weight": 0.0}, "sky": {"weight": 3.0}},
     {
         "depth": {"weight": 1.0, "focus": 0.85},
         **{name: {"weight": 0.0} for name in ("shared", "local_global", "feature", "gradient")},
@@ -75,7 +79,7 @@ def test_parts_have_the_loss_and_the_gradient_of_the_whole(values, cuts):
     wanted, gradients = losses(config, [slice(0, IMAGES)])
     parts = [slice(a, b) for a, b in pairwise(cuts)]
     got, own = losses(config, parts)
-    for name in ("loss", "shared", "local_global", "gradient", "anchor", "depth", "drift"):
+    for name in ("loss", "shared", "local_global", "gradient", "anchor", "depth", "sky", "drift"):
         if name in wanted:
             assert got[name].item() == pytest.approx(wanted[name].item(), rel=1e-5, abs=1e-7), name
     assert torch.allclose(own[0], gradients[0], rtol=1e-4, atol=1e-7)
@@ -112,7 +116,7 @@ def test_counts_are_those_of_the_labels():
 
 
 def test_depth_alone_is_its_three_terms():
-    config = Loss.model_validate(CONFIGS[5] | {"depth": {"weight": 2.0, "focus": 0.85, "l1": 0.3, "gradient": 0.7}})
+    config = Loss.model_validate(CONFIGS[6] | {"depth": {"weight": 2.0, "focus": 0.85, "l1": 0.3, "gradient": 0.7}})
     student, (tokens, target), shared, patches, boxes = batch()
     truth = LabelMaps(0.5 + shared.values, shared.valid)
     labels = Labels(shared, patches, target, "t", torch.zeros(()), torch.ones(()), truth)

@@ -110,6 +110,23 @@ def test_midas_floors_at_the_cap(cap, abs_rel, error):
     assert error_percent(fit.depth, GT) == pytest.approx(error, abs=0.05)
 
 
+@pytest.mark.parametrize(
+    ("depth_range", "far"), [((1e-3, 80.0), 80.0), ((1e-3, 8.0), 8.0), ((1e-3, np.inf), 12.0), (None, 12.0)]
+)
+def test_infinite_depth_leaves_the_fit_and_scores_as_the_farthest(depth_range, far):
+    """Of a prediction without the pixel of 2 m, which is called sky."""
+    pred = PLAIN.copy()
+    pred[0, 1] = np.inf
+    fit, scores = scored("none", pred, "metric", depth_range or (0.0, np.inf))
+    ends = np.clip(pred, None, 8.0) if far == 8.0 else pred
+    wanted = np.where(np.isinf(pred), far, ends)
+    assert fit.fitted == 5 and fit.depth == pytest.approx(wanted)
+    assert scores["abs_rel"] == pytest.approx(np.mean(np.abs(wanted - GT) / GT)) and scores["missing"] == 0
+    fitted, _ = scored("least-squares", pred, "depth", (1e-3, 80.0))
+    without, _ = scored("least-squares", np.where(np.isinf(pred), np.nan, pred), "depth", (1e-3, 80.0))
+    assert (fitted.scale, fitted.shift) == (without.scale, without.shift) and fitted.depth[0, 1] == 80.0
+
+
 def test_moge_floors_at_the_farthest_true_pixel():
     fit = align("moge-disparity", DISPARITY, GT, ALL, "disparity")
     assert (fit.scale, fit.shift) == pytest.approx((0.374958, 0.115652), abs=1e-6)

@@ -59,6 +59,8 @@ CASES = [
     ("least-squares-disparity", "metric", None, (0.0, float("inf"))),
     ("auto", "depth", None, RANGE),
     ("auto", "affine-depth", 40, RANGE),
+    ("least-squares", "depth", None, (1e-3, float("inf"))),
+    ("least-squares-disparity", "metric", None, (1e-3, float("inf"))),
     ("auto", "metric", None, RANGE),
 ]
 

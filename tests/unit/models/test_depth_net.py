@@ -5,7 +5,7 @@ import torch
 
 from ccd_cli.core.errors import UsageProblem
 from ccd_cli.models.arch import get_arch, timm_arch
-from ccd_cli.models.depth_net import DepthNet, fill_sky
+from ccd_cli.models.depth_net import DepthNet, farthest_sky, fill_sky, finite_sky
 from ccd_cli.models.dpt import activate
 
 STUDENTS = {
@@ -146,6 +146,15 @@ def test_fill_sky_is_a_plain_loop_over_images():
     assert not torch.equal(filled[4], depth[4])
     assert filled.shape == depth.shape
     assert torch.equal(fill_sky(depth[:1], sky[:1])[0], filled[0])  # no image looks at another
+    assert torch.equal(finite_sky(depth, sky, "depth"), filled)
+    assert finite_sky(depth, None, "depth") is depth
+    low = finite_sky(depth, sky, "disparity")
+    marked = sky >= 0.3
+    for i in range(len(depth)):
+        assert (low[i][marked[i]] == depth[i].min()).all() and torch.equal(low[i][~marked[i]], depth[i][~marked[i]])
+    far = farthest_sky(depth, sky, "metric")
+    assert torch.equal(torch.isinf(far), marked) and torch.equal(far[~marked], depth[~marked])
+    assert torch.equal(farthest_sky(depth, sky, "disparity"), low)
 
 
 def test_a_network_whose_output_is_zero_everywhere_still_learns_to_rise():

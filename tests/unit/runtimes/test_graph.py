@@ -44,6 +44,7 @@ def largest(net, session, batch, rows, columns):
         timm_arch("tf_efficientnet_lite0", features=16),  # TensorFlow's padding
         replace(get_arch("depth-anything-v2-metric-indoor-small"), name="metric"),
         replace(get_arch("depth-anything-v2-small"), name="sky", sky=True, kind="depth", activation="exp"),
+        timm_arch("mobilenetv4_conv_small", features=16, name="sky, disparity", sky=True, sky_rule="infinite"),
     ],
     ids=lambda arch: arch.name,
 )

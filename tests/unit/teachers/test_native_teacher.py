@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -133,13 +135,23 @@ def test_sky_is_filled_and_statistics_are_the_archs_own():
     got = NativeTeacher(net, "sky").predict(rgb)
     assert torch.allclose(got, fill_sky(depth, sky), atol=1e-5)
     assert not torch.allclose(got, depth)
+    photo = (rgb[0].permute(1, 2, 0) * 255).byte().numpy()
+    (published,) = NativeTeacher(net, "sky").predict_photos([photo], 64)
+    net.arch = replace(arch, sky_rule="infinite")
+    (made,) = NativeTeacher(net, "sky").predict_photos([photo], 64)
+    assert np.isfinite(published.values).all() and published.valid is None and published.infinite is None
+    assert np.array_equal(made.sky, published.sky) and 0.05 < made.sky.mean() < 0.95
+    assert np.array_equal(made.infinite, made.sky) and np.array_equal(made.valid, ~made.sky)
+    assert np.allclose(made.values[~made.sky], published.values[~made.sky])
+    seen, _, scores = NativeTeacher(net, "sky").predict_all(torch.nn.functional.interpolate(rgb, size=(50, 70)))
+    assert seen.shape == (2, 50, 70) and torch.equal(torch.isinf(seen), scores >= 0.3) and not seen.isnan().any()
 
 
 def test_predicting_a_photo_leaves_a_student_as_it_was(student):
     student.train()
     before = {n: t.clone() for n, t in student.state_dict().items()}
     rgb = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
-    depth = predict_photos(student, [rgb], 64)[0]
+    depth = predict_photos(student, [rgb], 64)[0].values
     assert (depth.shape, depth.dtype) == ((50, 70), np.float32)
     assert student.training
     assert all(p.requires_grad for p in student.parameters())
@@ -162,7 +174,7 @@ def test_the_whole_path_from_photo_to_map_agrees_with_the_authors(shared, tmp_pa
     expected = np.load(shared / "parity" / "expected" / f"{name}.npz")
     torch.save(state_dict(name), tmp_path / f"{name}.pth")
     rgb = np.ascontiguousarray(expected["image_bgr"][..., ::-1])
-    got = predict_photos(load_model(tmp_path / f"{name}.pth"), [rgb], int(expected["image_input_size"]))[0]
+    got = predict_photos(load_model(tmp_path / f"{name}.pth"), [rgb], int(expected["image_input_size"]))[0].values
     want = expected["image_disparity"]
     worst = np.abs(got - want).max() / np.ptp(want)
     print(f"worst difference {worst:.1e} of the range")
