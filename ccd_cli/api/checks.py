@@ -28,9 +28,13 @@ def missing_inputs(recipe: DistillRecipe | LabelRecipe, *, images: bool) -> list
     if images and recipe.images.pairs is not None:
         from ccd_cli.benchmarks.suites import open_pairs
 
-        for i, each in enumerate(recipe.images.pairs.files):
-            file = expand_home(each.file)
-            found += _tried(f"images.pairs.files.{i} ({each.file})", partial(open_pairs, file))
+        opened = {
+            f"images.pairs.files.{i} ({each.file})": each.file for i, each in enumerate(recipe.images.pairs.files)
+        }
+        faults = [
+            fault for key, file in opened.items() for fault in _tried(key, partial(open_pairs, expand_home(file)))
+        ]
+        found += [("images.pairs", RecipeError("images.pairs", problems_of(faults)))] if faults else []
     if isinstance(recipe, DistillRecipe):
         if recipe.labels is not None:
             from ccd_cli.labels.shards import read_index
@@ -92,7 +96,7 @@ def problems_of(faults: list[Fault]) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     for key, error in faults:
         if isinstance(error, RecipeError):
-            found += [(f"{key}: {path}", problem) for path, problem in error.problems]
+            found += [(path if path.startswith(f"{key}.") else f"{key}: {path}", text) for path, text in error.problems]
         else:
             found.append((key, str(error).removeprefix(f"{key}: ")))
     return found
