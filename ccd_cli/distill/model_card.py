@@ -41,6 +41,7 @@ def model_card(run: Run, state: TrainState, last_loss: float, comparison: list[d
             if is_commercial(license_name)
             else "Do not use this model commercially without checking: a teacher's license forbids it, is disputed or is unknown."
         ),
+        *(["", "Its images with ground truth may have terms of their own."] if recipe.images.pairs is not None else []),
         "",
         "## Teachers",
         "",

@@ -115,6 +115,7 @@ def find_teachers(
         for entry in recipe.teachers:
             _find_errors(entry)
             find_filler(entry)
+    check_unit(recipe, found)
     if recipe.student.sky:
         check_sky(found)
     names, kinds = [entry.model for entry in recipe.teachers], [teacher.kind for teacher in found]
@@ -156,8 +157,6 @@ def load_ensemble(
         )
     masks, student = recipe.masks, recipe.student
     unit = DepthUnit(student.kind == "metric", student.canonical_focal) if student.kind != "disparity" else None
-    if unit is not None:
-        check_unit(unit, members)
     return TeacherEnsemble(
         members,
         recipe.mixing,
@@ -169,13 +168,15 @@ def load_ensemble(
     )
 
 
-def check_unit(unit: DepthUnit, members: Sequence[Member]) -> None:
+def check_unit(recipe: DistillRecipe, found: Sequence[ModelRef | PrecomputedLabels]) -> None:
     """Raise UsageProblem where no teacher knows the depth that the student is to learn."""
-    wanted = ("metric",) if unit.metric else ("metric", "depth", "affine-depth")
-    if not any(member.metric or member.teacher.kind in wanted for member in members):
-        kinds = ", ".join(f"{member.teacher.name} ({member.teacher.kind})" for member in members)
+    kind = recipe.student.kind
+    wanted = {"disparity": get_args(Kind), "depth": ("metric", "depth", "affine-depth"), "metric": ("metric",)}[kind]
+    live = [source.name == GROUND_TRUTH and source.kind == "disparity" for source in found]
+    if not any(exact or source.kind in wanted for exact, source in zip(live, found, strict=True)):
+        kinds = ", ".join(f"{source.name} ({source.kind})" for source in found)
         raise UsageProblem(
-            f"student.kind {'metric' if unit.metric else 'depth'}: none of the teachers knows that depth: {kinds}.",
+            f"student.kind {kind}: none of the teachers knows that depth: {kinds}.",
             f"Add `{GROUND_TRUTH}` with images.pairs, or a teacher of kind {wanted[0]}; or set student.kind to disparity.",
         )
 
