@@ -22,9 +22,6 @@ def contradictions(recipe: DistillRecipe) -> list[tuple[str, str]]:
             found.append(("teachers", "is required: the models that label the images (or use `labels`)"))
         elif sum(teacher.weight for teacher in recipe.teachers) <= 0:
             found.append(("teachers", "all weights are 0"))
-    scored = recipe.eval.pairs or recipe.eval.scenes or recipe.images.pairs
-    if recipe.eval.patience and not scored:
-        found.append(("eval.patience", "needs `eval.pairs` or `eval.scenes`: without scores none gets worse"))
     if recipe.student.freeze_encoder and recipe.optim.layer_decay < 1:
         found.append(("optim.layer_decay", "has no effect with student.freeze_encoder"))
     if recipe.eval.pairs is not None and recipe.eval.scenes:

@@ -204,7 +204,13 @@ def find_inputs(recipe: DistillRecipe, folder: RunFolder) -> Inputs:
             raise UsageProblem(
                 f"{path} lies in the run's own folder and would be written over.", "Choose another --out."
             )
-    return Inputs(images, teachers, fits, arch, weights, open_validation(recipe, pairs), [*not_read.warnings(), *odd])
+    validation = open_validation(recipe, pairs)
+    if recipe.eval.patience and validation is None:
+        raise UsageProblem(
+            "eval.patience: nothing scores the student, so no score gets worse.",
+            "Give eval.pairs or eval.scenes, or hold pairs out.",
+        )
+    return Inputs(images, teachers, fits, arch, weights, validation, [*not_read.warnings(), *odd])
 
 
 @plain_process_errors()

@@ -36,7 +36,9 @@ def _has_unused(network: nn.Module, example: Tensor) -> bool:
     for module, mode in modes:
         module.training = mode
     trained = [p for p in network.parameters() if p.requires_grad]
-    found = torch.autograd.grad(sum(output.sum() for output in outputs), trained, allow_unused=True)
+    found = torch.autograd.grad(
+        sum(output.sum() for output in outputs if output is not None), trained, allow_unused=True
+    )
     return any(gradient is None for gradient in found)
 
 

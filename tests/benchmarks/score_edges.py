@@ -21,7 +21,7 @@ from ccd_cli.benchmarks.generated import HeldOutScenes
 from ccd_cli.benchmarks.predictors import from_map
 from ccd_cli.config.common import HELD_OUT
 from ccd_cli.core.errors import ImageError
-from ccd_cli.distill.validation import ALIGNMENT
+from ccd_cli.metrics.alignment import AUTO
 from ccd_cli.metrics.boundary import depth_pro_f1
 from ccd_cli.scenes.source import SceneSource
 from ccd_cli.scenes.world.compose import FAMILIES
@@ -33,7 +33,7 @@ from ccd_cli.teachers.base import Teacher
 from ccd_cli.teachers.load import load_teacher
 
 FAR = 1e3  # meters that stand for sky
-OPTIONS = ScoringOptions(Alignment(ALIGNMENT, "", None))
+OPTIONS = ScoringOptions(Alignment(AUTO["disparity"], "", None))
 
 
 def score(predict: Callable[[Sample], Prediction], scenes: Benchmark) -> tuple[float, float, float, float]:

@@ -25,8 +25,9 @@ from ccd_cli.benchmarks import Benchmark
 from ccd_cli.benchmarks.own.schema import CustomSet
 from ccd_cli.benchmarks.own.sets import open_custom
 from ccd_cli.benchmarks.predictors import from_map
-from ccd_cli.distill.validation import ALIGNMENT, Validation
+from ccd_cli.distill.validation import Validation
 from ccd_cli.media.colorize import color_range, colorize
+from ccd_cli.metrics.alignment import AUTO
 from ccd_cli.reports.contact_sheet import sheet, write_sheet
 from ccd_cli.scoring.alignment import Alignment
 from ccd_cli.scoring.image import ScoringOptions, resized, score
@@ -77,7 +78,7 @@ def main() -> None:
 def draw(sets: Sequence[Benchmark], teachers: dict[str, Teacher], resolution: int, target: Path) -> None:
     """Write a contact sheet of all pairs."""
     rows = []
-    options = ScoringOptions(Alignment(ALIGNMENT, "", None))
+    options = ScoringOptions(Alignment(AUTO["disparity"], "", None))
     for benchmark in sets:
         sample = benchmark.read(0)
         near = np.where(sample.mask, 1 / sample.depth, np.nan).astype(np.float32)

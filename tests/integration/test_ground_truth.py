@@ -153,6 +153,8 @@ def test_what_makes_no_sense_is_said_before_the_first_step_and_nothing_is_writte
     (matched.parent / "clip-1/2.png").unlink()
     refused(recipe("disparity", images={"pairs": str(matched)}), "clip-1/2.jpg")
     refused(recipe("metric", loss={}), "loss.depth.weight")
+    none = {"pairs": {"files": [str(pairs)], "validation": {"fraction": 0.0}}}
+    refused(recipe("disparity", images=none, eval={"patience": 2}), "eval.patience", "eval.pairs or eval.scenes")
     meters = write_pairs(tmp_path / "meters", divisor=1, max=1e5)
     refused(recipe("metric", images={"pairs": str(meters)}), "mine: half of the images", "divisor: 1000 (millimeters)")
     empty = write_pairs(tmp_path / "empty", min=50, max=60)
