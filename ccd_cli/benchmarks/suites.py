@@ -83,7 +83,8 @@ def open_pairs(path: Path) -> list[Benchmark]:
     sets = open_described(path)
     if clips := [benchmark.spec.name for benchmark in sets if benchmark.spec.task == "clip"]:
         raise UsageProblem(
-            f"eval.pairs: {', '.join(clips)} of {path} is a clip.", "Clips are scored by ccd eval --suite."
+            f"{', '.join(clips)} of {path} is a clip, and runs take single images.",
+            "Without the key `clip` its frames are images; ccd eval --suite scores clips.",
         )
     return sets
 

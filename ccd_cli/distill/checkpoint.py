@@ -234,7 +234,8 @@ def _placeless(recipe: dict[str, Any]) -> dict[str, Any]:
 def check_same_images(saved: dict[str, Any], images: Source | ShardReader) -> None:
     """Raise UsageProblem where a resumed run would see other images."""
     if saved["source_hash"] != images.digest:
-        what = "list of photos has" if isinstance(images, Source) else "labels have"
+        pairs = ", their ground truth or what its numbers mean" if isinstance(images, Source) and images.pairs else ""
+        what = f"list of photos{pairs} has" if isinstance(images, Source) else "labels have"
         raise UsageProblem(
             f"The {what} changed since the run began ({saved['photos']} photos then, {len(images)} now).",
             "Restore it, or start over with --overwrite or another --out.",

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import ccd_cli
+from ccd_cli.config.common import GROUND_TRUTH
 from ccd_cli.config.load import recipe_hash
 from ccd_cli.distill.state import Run, TrainState
 from ccd_cli.geometry.kinds import DIRECTION, UNIT
@@ -83,11 +84,14 @@ def _limits(arch: Arch) -> str:
 
 def _teachers(run: Run) -> list[str]:
     networks, shares = run.ensemble.networks, [f"{fraction:.0%}" for fraction in run.ensemble.fractions]
-    shares += ["its errors alone"] * (len(networks) - len(shares))
-    return [
-        f"| {t.name} | {share} | {t.kind} | {t.license} | `{t.checkpoint_sha256[:16]}` |"
-        for t, share in zip(networks, shares, strict=True)
-    ]
+    fillers = {member.fill.teacher.name for member in run.ensemble.members if member.fill is not None}
+    shares += ["fills holes" if t.name in fillers else "its errors alone" for t in networks[len(shares) :]]
+    rows = []
+    for t, share in zip(networks, shares, strict=True):
+        exact = t.name == GROUND_TRUTH
+        digits = f"`{t.checkpoint_sha256[:16]}`" if t.checkpoint_sha256 else ""
+        rows.append(f"| {t.name} | {share} | {'measured' if exact else t.kind} | {t.license} | {digits} |")
+    return rows
 
 
 def _scores(run: Run, state: TrainState, last_loss: float) -> list[str]:

@@ -136,6 +136,7 @@ def write_scores(run: Run, state: TrainState, comparison: list[dict[str, Any]]) 
     protocol = None if run.validation is None else run.validation.protocol
     value = {
         "pairs": None if run.validation is None else run.validation.name,
+        "images": [] if run.validation is None else run.validation.names(),
         "alignment": None if protocol is None else protocol["alignment"],
         "protocol": protocol,
         "resolution": run.recipe.crops.size,

@@ -192,7 +192,7 @@ def find_inputs(recipe: DistillRecipe, folder: RunFolder) -> Inputs:
     not_read, pairs = NotRead(), open_pairs_of(recipe)
     images = open_images(recipe, not_read, pairs) if labels is None else labels
     teachers, fits = find_teachers(recipe, labels)
-    odd = doubts_before_a_run([] if pairs is None else pairs.train.sets)
+    odd = doubts_before_a_run([] if pairs is None else pairs.train.sets, recipe.student.max_depth)
     if labels is not None:
         pairs, odd = open_pairs_of_labels(recipe)
     if recipe.mixing != "select" and len(teachers) == 1:

@@ -79,6 +79,11 @@ class Validation:
     def __len__(self) -> int:
         return len(self._samples)
 
+    def names(self) -> list[str]:
+        """Return the names of the samples that are scored."""
+        names = {id(benchmark): benchmark.names() for benchmark, _ in self._samples}
+        return [names[id(benchmark)][index] for benchmark, index in self._samples]
+
     def score(self, network: DepthNet | Teacher, resolution: int | None) -> dict[str, float]:
         """Return the mean scores of a network whose maps have a disparity, and `images`, how many it was scored on.
 

@@ -130,6 +130,7 @@ class Evaluation:
         described = {**facts, "alignment": alignment.method(source.kind)}
         self.results.protocol["models"][source.label] = described
         used: set[str] = set()
+        fits: set[str] = set()
         for benchmark in self.sets:
             name = benchmark.spec.name
             if why := source.why_not(benchmark):
@@ -137,6 +138,9 @@ class Evaluation:
                 continue
             records, gallery = self._score_set(source, benchmark, folder, facts)
             used |= {record.get("runtime", "torch") for record in records}
+            fits |= {record["alignment"] for record in records}
+            if fits == {"none"} and self.settings.alignment == "auto":  # told focal lengths, it gave meters
+                described |= {"alignment": "none", "kind": "metric"}
             if isinstance(source, ModelSource):
                 described["runtime"] = " and ".join(sorted(used))
             for text in (*getattr(source, "notes", ()), *getattr(benchmark, "notes", ())):

@@ -18,6 +18,7 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.S)
 
 
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize(
     "steps", [SMALLER, pytest.param((), marks=pytest.mark.slow)], ids=["few steps", "as it stands"]
 )

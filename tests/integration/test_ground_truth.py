@@ -7,10 +7,11 @@ import json
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from ccd_cli.config.load import check_recipe, to_yaml
 from ccd_cli.distill import checkpoint, train
-from tests.own_pairs import write_pairs
+from tests.own_pairs import SIZE, write_pairs
 
 METRIC = {"kind": "metric"}
 KINDS = {
@@ -66,6 +67,8 @@ def test_every_kind_learns_is_scored_and_predicts(ccd_here, write_recipe, recipe
     wanted = {"disparity": "least-squares-disparity", "depth": "least-squares"}.get(kind, "none")
     assert evaluated["alignment"] == wanted
     assert evaluated["pairs"] == "mine (held out)" and evaluated["best"]["images"] == 3
+    (held,) = {name.split("/")[0] for name in evaluated["images"]}
+    assert held.startswith("clip-") and len(evaluated["images"]) == 3
     assert all(np.isfinite(line["loss"]) for line in lines(tmp_path))
     assert ("depth" in lines(tmp_path)[0]) == (kind != "disparity")
     card = (tmp_path / "run/card.md").read_text()
@@ -78,7 +81,10 @@ def test_every_kind_learns_is_scored_and_predicts(ccd_here, write_recipe, recipe
     assert about["kind"] == {"disparity": "disparity", "depth": "depth"}.get(kind, "metric"), about
     scored = ccd_here("eval", "--suite", pairs, "--model", "run", "--resolution", 64, "--json", "--out", "scores")
     assert scored.exit_code == 0, scored.output
-    assert json.loads(scored.stdout)["results"][0]["alignment"] == wanted
+    told = json.loads(scored.stdout)
+    assert told["results"][0]["alignment"] == wanted
+    (facts,) = told["protocol"]["models"].values()
+    assert facts["alignment"] == wanted and facts["kind"] == about["kind"]
 
 
 def test_holes_are_filled_by_a_network_that_is_fitted_and_the_log_says_how_well(
@@ -93,7 +99,8 @@ def test_holes_are_filled_by_a_network_that_is_fitted_and_the_log_says_how_well(
     distill(ccd_here, write_recipe, recipe("metric", teachers=[teacher]))
     assert all(0 <= line["filled"] <= 1 and 0 <= line["fit_refused"] <= 1 for line in lines(tmp_path))
     assert max(line["filled"] for line in lines(tmp_path)) > 0.3
-    assert "filler" in (tmp_path / "run/card.md").read_text()
+    card = (tmp_path / "run/card.md").read_text()
+    assert "| filler | fills holes |" in card and "| ground-truth | 100% | measured |" in card
     strict = {**teacher, "fill": {"model": str(make_teacher("filler", 3)), "max_error": 1e-6}}
     distill(ccd_here, write_recipe, recipe("metric", teachers=[strict]), "--overwrite")
     assert all(line["filled"] == 0 and line["fit_refused"] == 1 for line in lines(tmp_path))
@@ -141,7 +148,7 @@ def test_what_makes_no_sense_is_said_before_the_first_step_and_nothing_is_writte
     refused(recipe("metric", images={"pairs": str(stereo)}), "has no unit", "baseline")
     refused(recipe("canonical", images={"pairs": str(blind)}), "intrinsics", "canonical_focal")
     refused(recipe("metric", teachers=[str(make_teacher("first", 1))]), "images.pairs", "ground-truth")
-    refused(recipe("disparity", eval={"pairs": str(again)}), "9 images validate and are trained on", "clip-0/0.jpg")
+    refused(recipe("disparity", eval={"pairs": str(again)}), "9 images validate and are trained on", "a copy of")
     refused(recipe("disparity", images={"pairs": str(one)}), "all images lie in one folder", "by: image")
     refused(recipe("disparity", images={"pairs": "none.yaml"}), "none.yaml")
     lone = write_pairs(tmp_path / "lone")
@@ -153,6 +160,11 @@ def test_what_makes_no_sense_is_said_before_the_first_step_and_nothing_is_writte
     (matched.parent / "clip-1/2.png").unlink()
     refused(recipe("disparity", images={"pairs": str(matched)}), "clip-1/2.jpg")
     refused(recipe("metric", loss={}), "loss.depth.weight")
+    sky = recipe("metric", loss={"depth": {"weight": 1.0}, "sky": {"weight": 1.0}})
+    sky["student"] = {**sky["student"], "sky": True}
+    refused(sky, "none of the teachers marks sky")
+    clip = write_pairs(tmp_path / "clip", clip=True, pair="order")
+    refused(recipe("metric", images={"pairs": str(clip)}), "is a clip", "Without the key `clip`")
     none = {"pairs": {"files": [str(pairs)], "validation": {"fraction": 0.0}}}
     refused(recipe("disparity", images=none, eval={"patience": 2}), "eval.patience", "eval.pairs or eval.scenes")
     meters = write_pairs(tmp_path / "meters", divisor=1, max=1e5)
@@ -187,6 +199,16 @@ def test_a_resolved_recipe_is_a_recipe(recipe, pairs, validation):
         values["eval"] = {"pairs": str(pairs)}
     made = check_recipe(values, "mine")
     assert check_recipe(yaml.safe_load(to_yaml(made)), "again") == made
+
+
+def test_ground_truth_that_was_made_anew_is_not_resumed_on(ccd_here, write_recipe, recipe, tmp_path):
+    mine = write_pairs(tmp_path / "mine")
+    values = recipe("metric", images={"pairs": str(mine)}, eval={"compare": False})
+    distill(ccd_here, write_recipe, values)
+    (tmp_path / "run/card.md").unlink()  # as if it had been killed before its end
+    Image.fromarray(np.full(SIZE, 4000, np.uint16)).save(mine.parent / "clip-0/1.png")
+    made = ccd_here("distill", write_recipe(values), "--out", "run", "--device", "cpu", "--resume")
+    assert made.exit_code == 2 and "their ground truth or what its numbers mean has changed" in made.output
 
 
 def test_damaged_pairs_are_skipped_and_listed(ccd_here, write_recipe, recipe, tmp_path):

@@ -45,13 +45,17 @@ class Seen:
     sizes: list[tuple[int, int]] = field(default_factory=list)
     """(height, width) of the images."""
     unreadable: list[str] = field(default_factory=list)
+    flat: int = 0
+    """Maps that hold one value."""
+    far: list[float] = field(default_factory=list)
+    """The depth of each map that 5 % of its pixels exceed."""
     surfaces: list[Surface] = field(default_factory=list)
     orders: dict[int, list[tuple[float, float]]] = field(default_factory=dict)
     """(agreement with its own map, with that of the image so many places on) by that number."""
 
 
-def doubts_before_a_run(sets: Sequence[CustomBenchmark]) -> list[str]:
-    """Read a few pairs of every set, and return what is odd about them, as sentences.
+def doubts_before_a_run(sets: Sequence[CustomBenchmark], max_depth: float | None = None) -> list[str]:
+    """Read a few pairs of every set, and return what is odd about them, as sentences; `max_depth`: the farthest that is learned.
 
     Raises UsageProblem, with all problems at once, where a set's unit makes no sense or none of its pairs can be read.
     """
@@ -67,6 +71,10 @@ def doubts_before_a_run(sets: Sequence[CustomBenchmark]) -> list[str]:
             problems.append(f"{name}: {odd[0]}")
         else:
             warnings += [f"{name}: {text}" for text in odd]
+            if max_depth is not None and (far := float(np.median(seen.far))) > max_depth:
+                warnings.append(
+                    f"{name}: student.max_depth is {max_depth:g} m, and half of the images have over 5 % of it beyond {far:.3g} m"
+                )
             if seen.unreadable:
                 count = len(seen.unreadable) + len(seen.medians)
                 warnings.append(
@@ -97,6 +105,8 @@ def look(
             seen.medians.append(float(np.nanmedian(depth)))
             seen.densities.append(float(sample.mask.mean()))
             seen.sizes.append(sample.rgb.shape[:2])
+            seen.flat += bool(np.nanmax(depth) <= (1 + 1e-6) * np.nanmin(depth))
+            seen.far.append(float(np.nanquantile(depth, 0.95)))
         if sample is not None and edges:
             surface = edge_agreement(sample.rgb, depth)
             if surface is not None:
@@ -112,6 +122,8 @@ def doubts(benchmark: CustomBenchmark, seen: Seen) -> Iterator[str]:
         yield from _units(benchmark, float(np.median(seen.medians)))
     if (camera := camera_doubt(benchmark, seen)) is not None:
         yield camera
+    if seen.flat > len(seen.medians) / 2:
+        yield f"{seen.flat} of {len(seen.medians)} maps hold one value: are these the files of depth?"
     if len(seen.surfaces) < FEWEST:
         return
     if wrong := _order(seen):
@@ -135,8 +147,8 @@ def camera_doubt(benchmark: CustomBenchmark, seen: Seen) -> str | None:
     if centered and VIEWS[0] <= view <= VIEWS[1]:
         return None
     return (
-        f"intrinsics [{camera.fx:g}, {camera.fy:g}, {camera.cx:g}, {camera.cy:g}] have their center there and a view of {view:.0f} "
-        f"degrees, and the images are {width:.0f}x{height:.0f}: are they those of another size?"
+        f"intrinsics [{camera.fx:g}, {camera.fy:g}, {camera.cx:g}, {camera.cy:g}] give a view of {view:.0f} degrees around that "
+        f"center, and the images are {width:.0f}x{height:.0f}: are they those of another size?"
     )
 
 

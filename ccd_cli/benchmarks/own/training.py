@@ -81,11 +81,14 @@ class PairSource:
 
     @cached_property
     def digest(self) -> str:
-        """Return a sha256 over the pairs and what their numbers mean."""
+        """Return a sha256 over the pairs, the sizes of their ground truth's files, and what its numbers mean."""
         rules = [benchmark.rule.model_dump_json() for benchmark in self.sets]
         names = [f"{place} {self.sets[place].files[index]}" for place, index in self.order]
         cut = [sensor.model_dump_json() for sensor in self.sensors]
-        return hashlib.sha256("\n".join([*rules, *names, *cut]).encode(errors="surrogateescape")).hexdigest()
+        sizes = [
+            str(file_size(self.sets[place].root / self.sets[place].files[index][1])) for place, index in self.order
+        ]
+        return hashlib.sha256("\n".join([*rules, *names, *cut, *sizes]).encode(errors="surrogateescape")).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -169,6 +172,14 @@ def held_out(sets: Sequence[CustomBenchmark], split: Split, seed: int) -> set[tu
     return chosen
 
 
+def file_size(path: Path) -> int:
+    """Return the bytes of a file, -1 where there is none."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
+
+
 def check_apart(train: Sequence[Path], validation: Sequence[Path]) -> None:
     """Raise UsageProblem where images validate that are trained on too: the same file, or a copy of it under another name."""
     sizes: dict[int, dict[Path, Path]] = {}
@@ -182,13 +193,15 @@ def check_apart(train: Sequence[Path], validation: Sequence[Path]) -> None:
             hashes[path] = hashlib.sha256(path.read_bytes()).digest()
         return hashes[path]
 
-    both = []
+    both: list[str] = []
     for path in dict.fromkeys(validation):
         same_size = sizes.get(path.stat().st_size, {}) if path.exists() else {}
-        if path.resolve() in same_size or any(content(path) == content(other) for other in same_size):
-            both.append(path)
+        if path.resolve() in same_size:
+            both.append(str(path))
+        elif twin := next((other for other in same_size if content(path) == content(other)), None):
+            both.append(f"{path} (a copy of {same_size[twin]})")
     if both:
-        shown = ", ".join(map(str, both[:SHOWN])) + (", ..." if len(both) > SHOWN else "")
+        shown = ", ".join(both[:SHOWN]) + (", ..." if len(both) > SHOWN else "")
         raise UsageProblem(
             f"{len(both)} images validate and are trained on: {shown}.",
             "Scores on them say nothing. Take them out of one of the two.",

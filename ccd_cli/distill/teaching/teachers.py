@@ -117,7 +117,7 @@ def find_teachers(
             find_filler(entry)
     check_unit(recipe, found)
     if recipe.student.sky:
-        check_sky(found)
+        check_sky(found, recipe)
     names, kinds = [entry.model for entry in recipe.teachers], [teacher.kind for teacher in found]
     return found, [reference_for(kinds, i, names, entry.fit_to) for i, entry in enumerate(recipe.teachers)]
 
@@ -181,12 +181,14 @@ def check_unit(recipe: DistillRecipe, found: Sequence[ModelRef | PrecomputedLabe
         )
 
 
-def check_sky(found: Sequence[ModelRef | PrecomputedLabels]) -> None:
-    """Raise UsageProblem where no teacher knows what is sky."""
-    if not any(map(_knows_sky, found)):
+def check_sky(found: Sequence[ModelRef | PrecomputedLabels], recipe: DistillRecipe) -> None:
+    """Raise UsageProblem where no teacher knows what is sky; measured depth does not, for nothing of it is infinitely far."""
+    exact = recipe.images.scenes is not None
+    if not any(_knows_sky(source) and (exact or source.name != GROUND_TRUTH) for source in found):
         raise UsageProblem(
             f"student.sky: none of the teachers marks sky: {', '.join(source.name for source in found)}.",
-            f"Add `{GROUND_TRUTH}` or a network that marks it, for instance depth-anything-3-mono-large; or remove student.sky.",
+            f"Add images.scenes with `{GROUND_TRUTH}` or a network that marks it, for instance depth-anything-3-mono-large; or "
+            "remove student.sky.",
         )
 
 
