@@ -138,8 +138,8 @@ class Evaluation:
                 continue
             records, gallery = self._score_set(source, benchmark, folder, facts)
             used |= {record.get("runtime", "torch") for record in records}
-            fits |= {record["alignment"] for record in records}
-            if fits == {"none"} and self.settings.alignment == "auto":  # told focal lengths, it gave meters
+            fits |= {record["alignment"] for record in records if benchmark.spec.task != "pairs"}
+            if facts["kind"] == "depth" and fits == {"none"} and alignment.name == "auto":  # told focal lengths: meters
                 described |= {"alignment": "none", "kind": "metric"}
             if isinstance(source, ModelSource):
                 described["runtime"] = " and ".join(sorted(used))
