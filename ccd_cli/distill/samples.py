@@ -69,10 +69,10 @@ def _drawn_first(run: Run, state: TrainState) -> Samples | None:
             for view, maps in zip(views, precomputed, strict=True)
         ]
         name = member.teacher.name
-        known = [r for r in (each.raw for each in made) if r is not None and r.measured is not None]
+        raws = [each.raw for each in made]
+        known = [torch.where(r.measured, r.values, torch.nan) for r in raws if r is not None and r.measured is not None]
         if known:  # holes were filled
-            maps = [torch.where(r.measured, r.values, torch.nan).cpu().numpy() for r in known]  # type: ignore[arg-type]
-            labels[f"{name}, as measured"] = np.concatenate(maps)
+            labels[f"{name}, as measured"] = torch.cat(known).cpu().numpy()
             name = f"{name}, filled"
         maps = [torch.where(m.valid, m.values, torch.nan).cpu().numpy() for m in made]
         labels[f"{name} ({index + 1})" if name in labels else name] = np.concatenate(maps)
