@@ -1,14 +1,17 @@
-"""What learning from ground truth is worth: a metric student, holes that a network fills, a model fine-tuned on a few frames.
+"""What learning from ground truth is worth: a metric student, holes that a network fills, sky, a model fine-tuned on a few frames.
 
-    python tests/benchmarks/ground_truth.py metric|sparse|finetune [--out DIR] [--seeds 3] [--steps N] [--shared DIR]
+    python tests/benchmarks/ground_truth.py metric sparse sky finetune [--out DIR] [--seeds 3] [--steps N] [--shared DIR]
 
-Every run is one of `ccd distill` with its last weights, and lies in --out: a run that is there is not trained again. The scores are
-those of 60 held-out generated scenes (`ccd eval --suite builtin`), which no run sees; for `finetune` those of real frames.
+Every run is one of `ccd distill` with its last weights, and lies in --out: a run that is there is not trained again, and one that
+was stopped is resumed. Scores are those of 200 generated scenes that no run sees, nor the recipe's own validation; for `finetune`
+those of real frames.
 
 * metric: the recipe metric-scenes (meters, nothing fitted) against the same budget for a student of disparity, whose 1 / disparity
-  gets the median of the true depth, or whose disparity gets the best scale and shift, of every image.
+  gets the median of the true depth of every image, or the median of training scenes (no truth needed), or whose disparity gets the
+  best scale and shift of every image.
 * sparse: the recipe metric-scenes where 1 % of the pixels of every label are known: alone, with the rest filled by builtin:global
   (`fill`), and where all pixels are known.
+* sky: the recipe metric-scenes with a second output that marks sky, against the recipe as it is.
 * finetune: builtin:tiny, trained further on 28 frames of a hand-held RGB-D clip (--shared: reference material beside a checkout),
   scored on the clip's last ten frames and on indoor images of other cameras.
 """
@@ -18,8 +21,6 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,26 +28,36 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
+from paper_runs import remember_scenes
 
 from ccd_cli.benchmarks import Benchmark, Prediction, Sample, Spec
-from ccd_cli.benchmarks.generated import GeneratedSet
-from ccd_cli.benchmarks.own.sets import CustomBenchmark
+from ccd_cli.benchmarks.generated import HeldOutScenes
 from ccd_cli.benchmarks.predictors import from_map
 from ccd_cli.benchmarks.suites import open_pairs
+from ccd_cli.config.common import HELD_OUT
+from ccd_cli.config.load import load_recipe
+from ccd_cli.config.settings import DistillSettings
 from ccd_cli.core.paths import shipped_folder
+from ccd_cli.core.report import Silent
+from ccd_cli.distill import train as distill
+from ccd_cli.geometry.kinds import Kind
+from ccd_cli.scenes.source import SceneSource
 from ccd_cli.scoring.alignment import Alignment
 from ccd_cli.scoring.image import ScoringOptions, score
 from ccd_cli.teachers.load import load_teacher, resolve_model
 
 Predict = Callable[[Any, Sample], Prediction]
+Samples = tuple[Spec, list[Sample]]
 TRAINED, SELECTED, TESTED = slice(0, 28), slice(30, 36), slice(38, 48)
 """Frames of the clip; two are left out between each part and the next."""
+SCENES = SceneSource(200, 240, 320, "mixed", HELD_OUT + 1000)
+"""Scenes for reporting; a recipe's own validation, by which metric-scenes was chosen, takes those from HELD_OUT on."""
 
 
 def main() -> None:
     """Train what is missing, score it, print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["metric", "sparse", "finetune"])
+    parser.add_argument("what", nargs="+", choices=["metric", "sparse", "sky", "finetune"])
     parser.add_argument("--out", type=Path, default=Path("runs/ground-truth"))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=None)
@@ -54,22 +65,67 @@ def main() -> None:
     parser.add_argument("--shared", type=Path, default=None)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    {"metric": metric, "sparse": sparse, "finetune": finetune}[args.what](args)
+    remember_scenes()
+    for name in args.what:
+        {"metric": metric, "sparse": sparse, "sky": sky, "finetune": finetune}[name](args)
 
 
 def metric(args: argparse.Namespace) -> None:
     """A student of meters beside one of disparity."""
     rows: dict[str, list[dict[str, float]]] = {}
+    scenes, usual = samples_of(HeldOutScenes(SCENES)), median_depth()
     for seed in range(args.seeds):
         meters = trained(args, f"meters-{seed}", {"seed": seed})
         relative = trained(args, f"disparity-{seed}", {"seed": seed, "student": DISPARITY, "loss": DISPARITY_LOSS})
-        scenes = GeneratedSet()
-        collect(rows, "metric student, meters as predicted", scores(scenes, as_is(meters), "none"))
-        collect(rows, "disparity student, median of depth", scores(scenes, as_depth(relative), "median"))
-        collect(
-            rows, "disparity student, best scale and shift", scores(scenes, as_is(relative), "least-squares-disparity")
-        )
+        for name, predict, alignment in (
+            ("metric student, meters as predicted", as_is(meters), "none"),
+            ("disparity student, true median depth of each image", as_depth(relative), "median"),
+            ("disparity student, median depth of training scenes", as_depth(relative, usual), "none"),
+            ("disparity student, best scale and shift of each image", as_is(relative), "least-squares-disparity"),
+        ):
+            collect(rows, name, scores(scenes, predict, alignment))
     table(rows)
+
+
+def median_depth() -> float:
+    """The median over training scenes of their median depth."""
+    values = yaml.safe_load((shipped_folder() / "metric-scenes.yaml").read_text())["images"]["scenes"]
+    scenes = HeldOutScenes(SceneSource(100, values["height"], values["width"], values["family"], values["first"]))
+    return statistics.median(float(np.median(each.depth[each.mask])) for each in map(scenes.read, range(len(scenes))))
+
+
+def sky(args: argparse.Namespace) -> None:
+    """A second output for sky: how well it marks, and what it costs the depth."""
+    rows: dict[str, list[dict[str, float]]] = {}
+    scenes = samples_of(HeldOutScenes(SCENES))
+    for seed in range(args.seeds):
+        plain = trained(args, f"meters-{seed}", {"seed": seed})
+        student = {"sky": True}
+        marks = trained(args, f"sky-{seed}", {"seed": seed, "student": student, "loss": {"sky": {"weight": 1.0}}})
+        collect(rows, "without", scores(scenes, as_is(plain), "none"))
+        found = scores(scenes, as_is(marks), "none")
+        collect(rows, "with a second output for sky", {**found, **sky_overlap(marks)})
+    table(rows)
+    marked = rows["with a second output for sky"]
+    for key in ("images", "iou"):
+        values = [each[key] for each in marked]
+        print(f"{key}: {statistics.fmean(values):.4f} ({min(values):.4f} to {max(values):.4f})")
+
+
+def sky_overlap(model: Any) -> dict[str, float]:
+    """Intersection over union of marked and true sky: over all pixels, and as the mean over images that have or get sky."""
+    both = either = 0
+    images = []
+    for index in range(SCENES.count):
+        rgb, disparity, focal = SCENES.read(index)
+        made = model.predict_photos([rgb], side(model), [focal])[0].sky
+        true = disparity == 0
+        assert made is not None and made.shape == true.shape
+        inside, union = int((made & true).sum()), int((made | true).sum())
+        both, either = both + inside, either + union
+        if union:
+            images.append(inside / union)
+    return {"iou": both / either, "images": statistics.fmean(images)}
 
 
 DISPARITY = {"kind": "disparity", "canonical_focal": None}
@@ -85,6 +141,7 @@ DISPARITY_LOSS = {
 def sparse(args: argparse.Namespace) -> None:
     """One pixel of a hundred, with the rest filled and without."""
     rows: dict[str, list[dict[str, float]]] = {}
+    scenes = samples_of(HeldOutScenes(SCENES))
     few = {"model": "ground-truth", "noise": {"missing": 0.99}}
     for seed in range(args.seeds):
         for name, teacher in {
@@ -94,7 +151,7 @@ def sparse(args: argparse.Namespace) -> None:
         }.items():
             word = {"1 % of the pixels": "sparse", "all pixels": "meters"}.get(name, "filled")
             made = trained(args, f"{word}-{seed}", {"seed": seed, "teachers": [teacher]})
-            collect(rows, name, scores(GeneratedSet(), as_is(made), "none"))
+            collect(rows, name, scores(scenes, as_is(made), "none"))
     table(rows)
 
 
@@ -119,7 +176,7 @@ def finetune(args: argparse.Namespace) -> None:
         after = trained(args, f"finetuned-{seed}", values, last=False)
         for name, benchmark in {
             "same clip": one_set(files["tested"]),
-            "other cameras": Several(indoor(real, args.out)),
+            "other cameras": indoor(real, args.out),
         }.items():
             if seed == 0:
                 collect(rows, f"{name}: builtin:tiny", scores(benchmark, as_is(before), "least-squares-disparity"))
@@ -149,7 +206,7 @@ def suite(folder: Path, name: str, image: str, depth: str) -> Path:
     return path.resolve()
 
 
-def indoor(real: Path, out: Path) -> list[CustomBenchmark]:
+def indoor(real: Path, out: Path) -> Samples:
     """The indoor images of the reference material that are not of this clip's data set."""
     listed = json.loads((real / "index.json").read_text())["pairs"]
     made = []
@@ -162,29 +219,18 @@ def indoor(real: Path, out: Path) -> list[CustomBenchmark]:
                 if not link.exists():
                     link.symlink_to((real / pair[key]).resolve())
             made.append(one_set(suite(folder, pair["id"], "rgb.*", "gt.*")))
-    return made
+    return made[0][0], [sample for _, samples in made for sample in samples]
 
 
-class Several:
-    """Several sets as one."""
-
-    def __init__(self, sets: list[CustomBenchmark]) -> None:
-        self.sets = sets
-        self.spec = sets[0].spec
-
-    def __len__(self) -> int:
-        return len(self.sets)
-
-    def read(self, index: int) -> Sample:
-        """Read the only pair of a set."""
-        return self.sets[index].read(0)
-
-
-def one_set(path: Path) -> CustomBenchmark:
-    """The set that a file describes."""
+def one_set(path: Path) -> Samples:
+    """The samples of the only set that a file describes."""
     (found,) = open_pairs(path)
-    assert isinstance(found, CustomBenchmark)
-    return found
+    return samples_of(found)
+
+
+def samples_of(benchmark: Benchmark) -> Samples:
+    """A set's samples, read once."""
+    return benchmark.spec, [benchmark.read(index) for index in range(len(benchmark))]
 
 
 def trained(args: argparse.Namespace, name: str, changes: dict[str, Any], last: bool = True) -> Any:
@@ -202,9 +248,9 @@ def trained(args: argparse.Namespace, name: str, changes: dict[str, Any], last: 
             values["optim"]["steps"] = args.steps
         recipe = args.out / f"{name}.yaml"
         recipe.write_text(yaml.safe_dump(values))
-        again = ["--resume"] if (folder / "recipe.yaml").exists() else []
-        command = [sys.executable, "-m", "ccd_cli", "distill", str(recipe), "--out", str(folder), *again]
-        subprocess.run([*command, "--device", "cpu", "--threads", str(args.threads)], check=True)
+        begun = (folder / "recipe.yaml").exists()
+        settings = DistillSettings(out=str(folder), resume=begun, device="cpu", threads=args.threads)
+        distill.run(load_recipe(str(recipe)), settings, Silent())
     return load(str(folder))
 
 
@@ -224,13 +270,16 @@ def as_is(model: Any) -> Predict:
     return predict
 
 
-def as_depth(model: Any) -> Predict:
-    """1 / disparity, at least a thousandth of its largest, as depth."""
+def as_depth(model: Any, median: float | None = None) -> Predict:
+    """1 / disparity, at least a thousandth of its largest, as depth; with a `median`, as meters with that median."""
 
     def predict(_: Spec, sample: Sample) -> Prediction:
         disparity = model.predict_photos([sample.rgb], side(model), [None])[0].values
         depth = 1.0 / np.maximum(disparity, 1e-3 * disparity.max())
-        return Prediction(depth.astype(np.float32), "depth", np.ones(depth.shape, bool))
+        if median is not None:
+            depth *= median / np.median(depth)
+        kind: Kind = "depth" if median is None else "metric"
+        return Prediction(depth.astype(np.float32), kind, np.ones(depth.shape, bool))
 
     return predict
 
@@ -240,13 +289,11 @@ def side(model: Any) -> int:
     return 160 if model.name == "builtin:tiny" or "finetuned" in model.name else 128
 
 
-def scores(benchmark: Benchmark | Several, predict: Predict, alignment: str) -> dict[str, float]:
+def scores(samples: Samples, predict: Predict, alignment: str) -> dict[str, float]:
     """The mean scores over a set."""
     options = ScoringOptions(Alignment(alignment, "", None))
-    found = []
-    for index in range(len(benchmark)):
-        sample = benchmark.read(index)
-        found.append(score(benchmark.spec, sample, predict(benchmark.spec, sample), options)[0]["scores"])
+    spec, kept = samples
+    found = [score(spec, sample, predict(spec, sample), options)[0]["scores"] for sample in kept]
     return {key: statistics.fmean(each[key] for each in found) for key in ("abs_rel", "delta1")}
 
 

@@ -145,14 +145,14 @@ def load_ensemble(
             Member(
                 teacher,
                 entry.weight,
-                fit,
-                entry.noise,
-                errors,
-                entry.device,
-                batch,
-                filler,
-                entry.full_weight_to,
-                recipe.student.sky and _knows_sky(source),
+                fit_to=fit,
+                noise=entry.noise,
+                errors=errors,
+                device=entry.device,
+                batch=batch,
+                fill=filler,
+                full_weight_to=entry.full_weight_to,
+                sky=recipe.student.sky and _knows_sky(source),
             )
         )
     masks, student = recipe.masks, recipe.student
