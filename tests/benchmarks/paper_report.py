@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,9 @@ from ccd_cli.config.distill import DistillRecipe
 from ccd_cli.core.files import atomic_write, write_json, write_text
 
 BEGIN, END = "<!-- {}:begin -->", "<!-- {}:end -->"
-SCORES = ("abs_rel", "f1")
+SCORES = {"abs_rel": "AbsRel", "f1": "boundary F1", "real": "AbsRel, real pairs"}
+"""What a run is scored by; `real` only where the students were scored on pairs."""
+BETTER = {"abs_rel": "lower is better", "f1": "higher is better", "real": "lower is better"}
 
 
 def write_report(
@@ -35,8 +38,11 @@ def write_report(
         references = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
         made[table] = {"rows": rows, "references": references}
         text[table] = markdown(table, rows, references, seeds, recipe_of(table))
+        compared = [each for each in compare(table, rows) if each.pairs > 1]
         for folder in {out} | ({into.parent} if into else set()):
             plot(TITLES[table], rows, references, folder / f"tiny-{table}.png")
+            if compared:
+                plot_differences(TITLES[table], compared, folder / f"tiny-{table}-differences.png")
         print(text[table], flush=True)
     write_json(out / "results.json", made)
     write_text(out / "RESULTS.md", "\n".join(text.values()))
@@ -50,7 +56,7 @@ def collect(table: str, seeds: int, out: Path) -> list[dict[str, Any]]:
     for row in TABLES[table]:
         files = {seed: out / table / row.slug / f"seed{seed}.json" for seed in range(seeds)}
         runs = [
-            {"seed": seed, **json.loads(file.read_text(encoding="utf-8"))}
+            {"seed": seed, **json.loads(file.read_text(encoding="utf-8")), **_real(file)}
             for seed, file in files.items()
             if file.exists()
         ]
@@ -58,11 +64,17 @@ def collect(table: str, seeds: int, out: Path) -> list[dict[str, Any]]:
     return found
 
 
+def _real(file: Path) -> dict[str, Any]:
+    """The score of a run's student on real pairs, where it was asked for."""
+    beside = file.with_name(f"pairs-{file.name}")
+    return {"real": json.loads(beside.read_text(encoding="utf-8"))["abs_rel"]} if beside.exists() else {}
+
+
 def _summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
     good = [run for run in runs if "stopped" not in run]
     summary: dict[str, Any] = {"seeds": len(good), "stopped": len(runs) - len(good)}
     for key in SCORES:
-        values = [run[key] for run in good]
+        values = [run[key] for run in good if key in run]
         summary[key] = statistics.mean(values) if values else None
         summary[f"{key}_std"] = statistics.stdev(values) if len(values) > 1 else None
     for key in ("cpu_per_step", "wall_per_step", "steps"):
@@ -88,6 +100,8 @@ def markdown(
         for t in recipe.teachers
         if t.model == GROUND_TRUTH
     )
+    real = any(row["real"] is not None for row in rows)
+    shown = [key for key in SCORES if key != "real" or real]
     lines = [
         f"### {TITLES[table]}",
         "",
@@ -97,18 +111,18 @@ def markdown(
         f"deviation over seeds.{_weights(rows)}",
         *([NOTES[table]] if table in NOTES else []),
         "",
-        "| row | AbsRel | boundary F1 | steps | s/step, cores | s/step, wall | seeds | paper, ETH3D DIODE |",
-        "|---|---|---|---|---|---|---|---|",
+        f"| row | {' | '.join(SCORES[key] for key in shown)} | steps | s/step, cores | s/step, wall | seeds | paper, ETH3D DIODE |",
+        "|---" * (len(shown) + 6) + "|",
     ]
-    group = ""
+    group, empty = "", " |" * (len(shown) + 5)
     for row in rows:
         if row["group"] != group:
             group = row["group"]
-            lines.append(f"| *{group}* | | | | | | | |")
+            lines.append(f"| *{group}* |{empty}")
         seeds_done = f"{row['seeds']}" + (f" ({row['stopped']} stopped)" if row["stopped"] else "")
         cells = [
             row["name"],
-            *(_spread(row, key) for key in SCORES),
+            *(_spread(row, key) for key in shown),
             _number(row["steps"], 0),
             _number(row["cpu_per_step"], 3),
             _number(row["wall_per_step"], 3),
@@ -117,41 +131,61 @@ def markdown(
         ]
         lines.append(f"| {' | '.join(cells)} |")
     if references:
-        lines.append("| *no training* | | | | | | | |")
+        lines.append(f"| *no training* |{empty}")
     for row in references:
-        lines.append(f"| {row['name']} | {_number(row['abs_rel'], 4)} | {_number(row['f1'], 4)} | | | | | |")
-    return "\n".join([*lines, "", *_differences(table, rows)])
+        cells = [row["name"], *(_number(row.get(key), 4) for key in shown)]
+        lines.append(f"| {' | '.join(cells)} | | | | | |")
+    return "\n".join([*lines, "", *_differences(compare(table, rows), shown)])
 
 
-def _differences(table: str, rows: list[dict[str, Any]]) -> list[str]:
-    """Return the comparisons decided beforehand: paired by seed, with intervals, and what they say."""
-    if table not in DIFFERENCES:
-        return []
+@dataclass(frozen=True)
+class Compared:
+    """A comparison that was decided beforehand, over the `pairs` seeds that both rows have: the differences, by score."""
+
+    claim: str
+    pairs: int
+    found: dict[str, NDArray[np.float64]]
+
+
+def compare(table: str, rows: list[dict[str, Any]]) -> list[Compared]:
+    """Return the comparisons of a table, paired by seed."""
     good = {
         (row["group"], row["name"]): {run["seed"]: run for run in row["runs"] if "stopped" not in run} for row in rows
     }
-    lines = [
-        "Differences, paired by seed: mean, 95 % bootstrap interval over seeds (10 000 resamples), each seed's.",
-        "",
-        "| claim | AbsRel, first minus second | boundary F1 | seeds | each seed, AbsRel | so |",
-        "|---|---|---|---|---|---|",
-    ]
-    for each in DIFFERENCES[table]:
+    made = []
+    for each in DIFFERENCES.get(table, []):
         first, second = good[each.a], good[each.b]
         pairs = [(first[seed], second[seed]) for seed in sorted(first.keys() & second.keys())]
-        if len(pairs) < 2:
-            lines.append(f"| {each.claim} | | | {len(pairs)} | | too few runs |")
+        keys = [key for key in SCORES if pairs and all(key in run for pair in pairs for run in pair)]
+        made.append(Compared(each.claim, len(pairs), {k: np.array([a[k] - b[k] for a, b in pairs]) for k in keys}))
+    return made
+
+
+def _differences(compared: list[Compared], shown: list[str]) -> list[str]:
+    """Say what the comparisons say: means, intervals, each seed, a verdict by AbsRel."""
+    if not compared:
+        return []
+    lines = [
+        "Differences, the first minus the second, paired by seed: mean, 95 % bootstrap interval over seeds (10 000 resamples), each seed's.",
+        "",
+        f"| claim | {' | '.join(SCORES[key] for key in shown)} | seeds | each seed, AbsRel | so |",
+        "|---" * (len(shown) + 4) + "|",
+    ]
+    for each in compared:
+        if each.pairs < 2:
+            lines.append(f"| {each.claim} |{' |' * len(shown)} {each.pairs} | | too few runs |")
             continue
-        found = {key: np.array([a[key] - b[key] for a, b in pairs]) for key in SCORES}
-        low, high = interval(found["abs_rel"])
+        low, high = interval(each.found["abs_rel"])
         verdict = "yes" if high < 0 else "no: the opposite" if low > 0 else "not shown"
-        shown = [
-            f"{values.mean():+.4f} ({interval(values)[0]:+.4f} to {interval(values)[1]:+.4f})"
-            for values in found.values()
-        ]
-        seeds = " ".join(f"{value:+.4f}" for value in found["abs_rel"])
-        lines.append(f"| {each.claim} | {shown[0]} | {shown[1]} | {len(pairs)} | {seeds} | {verdict} |")
+        cells = [_with_interval(each.found[key]) if key in each.found else "" for key in shown]
+        seeds = " ".join(f"{value:+.4f}" for value in each.found["abs_rel"])
+        lines.append(f"| {each.claim} | {' | '.join(cells)} | {each.pairs} | {seeds} | {verdict} |")
     return [*lines, ""]
+
+
+def _with_interval(values: NDArray[np.float64]) -> str:
+    low, high = interval(values)
+    return f"{values.mean():+.4f} ({low:+.4f} to {high:+.4f})"
 
 
 def interval(values: NDArray[np.float64]) -> tuple[float, float]:
@@ -182,9 +216,7 @@ def plot(title: str, rows: list[dict[str, Any]], references: list[dict[str, Any]
     """Write a PNG: AbsRel and boundary F1 of every row, each seed a dot, mean and standard deviation a bar."""
     rows = [row for row in rows if row["seeds"]]
     figure, axes = plt.subplots(1, 2, figsize=(11, 1.2 + 0.32 * max(len(rows), 2)), sharey=True, layout="constrained")
-    for axis, key, name in zip(
-        axes, SCORES, ("AbsRel (lower is better)", "boundary F1 (higher is better)"), strict=True
-    ):
+    for axis, key in zip(axes, ("abs_rel", "f1"), strict=True):
         for place, row in enumerate(rows):
             color = f"C{sorted({r['group'] for r in rows}).index(row['group'])}"
             values = [run[key] for run in row["runs"] if "stopped" not in run]
@@ -193,10 +225,32 @@ def plot(title: str, rows: list[dict[str, Any]], references: list[dict[str, Any]
         for one in references:
             if one["name"].startswith("teacher") and one[key] is not None:
                 axis.axvline(one[key], color="gray", linestyle=":", linewidth=1)
-        axis.set_xlabel(name)
+        axis.set_xlabel(f"{SCORES[key]} ({BETTER[key]})")
         axis.grid(axis="x", alpha=0.3)
     axes[0].set_yticks(range(len(rows)), [f"{row['group']}: {row['name']}" for row in rows], fontsize=8)
     axes[0].invert_yaxis()
+    figure.suptitle(title, fontsize=10)
+    with atomic_write(file) as temporary:
+        figure.savefig(temporary, dpi=100, format="png")
+    plt.close(figure)
+
+
+def plot_differences(title: str, compared: list[Compared], file: Path) -> None:
+    """Write a PNG: the paired difference in AbsRel of every comparison, each seed a dot, mean and 95 % interval a bar."""
+    figure, axis = plt.subplots(figsize=(8.5, 1.2 + 0.4 * max(len(compared), 2)), layout="constrained")
+    for place, each in enumerate(compared):
+        values = each.found["abs_rel"]
+        low, high = interval(values)
+        color = "tab:green" if high < 0 else "tab:red" if low > 0 else "gray"
+        axis.plot(values, [place] * len(values), ".", color=color, alpha=0.5)
+        axis.errorbar(
+            values.mean(), place, xerr=[[values.mean() - low], [high - values.mean()]], fmt="o", color=color, capsize=3
+        )
+    axis.axvline(0, color="black", linewidth=1)
+    axis.set_yticks(range(len(compared)), [each.claim for each in compared], fontsize=8)
+    axis.invert_yaxis()
+    axis.set_xlabel("difference in AbsRel, paired by seed (left of 0: the claim holds)")
+    axis.grid(axis="x", alpha=0.3)
     figure.suptitle(title, fontsize=10)
     with atomic_write(file) as temporary:
         figure.savefig(temporary, dpi=100, format="png")
@@ -210,5 +264,8 @@ def replace(page: str, text: dict[str, str]) -> str:
         if begin not in page or end not in page:
             raise ValueError(f"the page has no markers {begin} and {end}")
         before, after = page.split(begin)[0], page.split(end)[1]
-        page = f"{before}{begin}\n{made}\n![{TITLES[table]}](tiny-{table}.png)\n{end}{after}"
+        figures = f"![{TITLES[table]}](tiny-{table}.png)"
+        if table in DIFFERENCES:
+            figures = f"![Differences: {TITLES[table]}](tiny-{table}-differences.png)\n\n{figures}"
+        page = f"{before}{begin}\n{made}\n{figures}\n{end}{after}"
     return page

@@ -15,9 +15,12 @@ from typing import Any
 import numpy as np
 import torch
 from score_edges import predictor, score
+from score_index import rules
 
 from ccd_cli.benchmarks import Sample, Spec
 from ccd_cli.benchmarks.generated import HeldOutScenes
+from ccd_cli.benchmarks.own.schema import CustomSet
+from ccd_cli.benchmarks.own.sets import open_custom
 from ccd_cli.config.common import GROUND_TRUTH, HELD_OUT, Scenes
 from ccd_cli.config.distill import DistillRecipe
 from ccd_cli.config.load import load_recipe, recipe_hash
@@ -184,6 +187,21 @@ def references(recipe: DistillRecipe, machine: Machine) -> list[dict[str, Any]]:
             rows.append({"name": f"teacher {entry.model}", "abs_rel": found[0], "f1": found[1]})
     trivial = Validation("held-out scenes", [scenes]).baselines()
     return rows + [{"name": row["model"], "abs_rel": row["abs_rel"], "f1": None} for row in trivial]
+
+
+def score_on_pairs(folder: Path, index: Path, side: int) -> None:
+    """Score the student of a finished run on the real pairs of an index file into pairs-SEED.json, unless that is there."""
+    file = folder.with_name(f"pairs-{folder.name}.json")
+    if file.exists() or not (folder / "student.safetensors").exists():
+        return
+    found = _real_pairs(index, side).score(load_teacher(str(folder)), side)
+    write_json(file, {"abs_rel": found["abs_rel"], "delta1": found["delta1"], "index": index.name})
+
+
+@functools.cache
+def _real_pairs(index: Path, side: int) -> Validation:
+    sets = [open_custom(CustomSet.model_validate(rule), index.parent) for rule in rules(index)]
+    return Validation(index.stem, sets, resolution=side)
 
 
 def _scenes(recipe: DistillRecipe) -> HeldOut:

@@ -10,7 +10,8 @@
 Rows are overrides (paper_rows.py) of recipes/paper/tiny-TABLE.yaml. A second call resumes: finished runs are
 skipped, a stopped one resumes from its checkpoint, a killed one loses its steps since then. Processes that make different
 tables may share --out. --budget stops with a checkpoint and exit code 3 while runs remain: repeat until 0. Tables
-go to OUT/RESULTS.md, OUT/results.json and OUT/tiny-TABLE.png; with --into FILE also between the markers of that file.
+go to OUT/RESULTS.md, OUT/results.json and OUT/tiny-TABLE.png; with --into FILE also between the markers of that file. With --pairs
+INDEX.json (see score_index.py) the students of finished runs are scored on real pairs as well.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from pathlib import Path
 
 from paper_report import write_report
 from paper_rows import TABLES, Row, size_sets
-from paper_runs import Machine, references, remember_scenes, result, row_recipe, run_row
+from paper_runs import Machine, references, remember_scenes, result, row_recipe, run_row, score_on_pairs
 
 from ccd_cli.config.distill import DistillRecipe
 from ccd_cli.core.errors import CcdError, Interrupted
@@ -147,6 +148,9 @@ def main() -> int:
     parser.add_argument("--size", default="tiny", help="tiny, or STUDENT-SIDE: 2m, 6m or 25m with 112, 224 or 336")
     parser.add_argument("--quick", action="store_true", help="two steps of few scenes a row, one seed")
     parser.add_argument("--report", action="store_true", help="train nothing")
+    parser.add_argument(
+        "--pairs", type=Path, help="an index file of real pairs (score_index.py) to score students on too"
+    )
     parser.add_argument("--into", type=Path, help="also write between the markers of this file")
     parser.add_argument("--budget", type=float, help="seconds after which to stop cleanly")
     parser.add_argument("--device", default="cpu")
@@ -161,6 +165,8 @@ def main() -> int:
     machine = Machine(args.device, args.precision, args.threads)
     try:
         done = True if args.report else train(args, machine)
+        for task in (task for table in args.tables if args.pairs for task in tasks(table, args)):
+            score_on_pairs(task.folder, args.pairs, task.recipe.crops.size)
         write_report(args.tables, args.seeds, args.out, args.into, lambda table: recipe_of(table, BASE, 0, args))
     except CcdError as error:
         print(f"{error.message} {error.hint}", file=sys.stderr)
