@@ -166,7 +166,7 @@ def _differences(compared: list[Compared], shown: list[str]) -> list[str]:
     if not compared:
         return []
     lines = [
-        "Differences, the first minus the second, paired by seed: mean, 95 % bootstrap interval over seeds (10 000 resamples), each seed's.",
+        "Differences, the first minus the second, paired by seed: mean, 95 % bootstrap interval (10 000 resamples), each seed's.",
         "",
         f"| claim | {' | '.join(SCORES[key] for key in shown)} | seeds | each seed, AbsRel | so |",
         "|---" * (len(shown) + 4) + "|",
@@ -236,21 +236,23 @@ def plot(title: str, rows: list[dict[str, Any]], references: list[dict[str, Any]
 
 
 def plot_differences(title: str, compared: list[Compared], file: Path) -> None:
-    """Write a PNG: the paired difference in AbsRel of every comparison, each seed a dot, mean and 95 % interval a bar."""
-    figure, axis = plt.subplots(figsize=(8.5, 1.2 + 0.4 * max(len(compared), 2)), layout="constrained")
-    for place, each in enumerate(compared):
-        values = each.found["abs_rel"]
-        low, high = interval(values)
-        color = "tab:green" if high < 0 else "tab:red" if low > 0 else "gray"
-        axis.plot(values, [place] * len(values), ".", color=color, alpha=0.5)
-        axis.errorbar(
-            values.mean(), place, xerr=[[values.mean() - low], [high - values.mean()]], fmt="o", color=color, capsize=3
-        )
-    axis.axvline(0, color="black", linewidth=1)
-    axis.set_yticks(range(len(compared)), [each.claim for each in compared], fontsize=8)
-    axis.invert_yaxis()
-    axis.set_xlabel("difference in AbsRel, paired by seed (left of 0: the claim holds)")
-    axis.grid(axis="x", alpha=0.3)
+    """Write a PNG: the paired differences in AbsRel of every comparison, each seed a dot, mean and 95 % interval a bar."""
+    keys = [key for key in ("abs_rel", "real") if any(key in each.found for each in compared)]
+    size = (4.5 + 4 * len(keys), 1.2 + 0.4 * max(len(compared), 2))
+    figure, axes = plt.subplots(1, len(keys), figsize=size, sharey=True, layout="constrained", squeeze=False)
+    for axis, key in zip(axes[0], keys, strict=True):
+        for place, each in enumerate(compared):
+            if (values := each.found.get(key)) is not None:
+                mean, (low, high) = values.mean(), interval(values)
+                color = "tab:green" if high < 0 else "tab:red" if low > 0 else "gray"
+                axis.plot(values, [place] * len(values), ".", color=color, alpha=0.5)
+                axis.errorbar(mean, place, xerr=[[mean - low], [high - mean]], fmt="o", color=color, capsize=3)
+        axis.axvline(0, color="black", linewidth=1)
+        where = "held-out scenes" if key == "abs_rel" else "real pairs"
+        axis.set_xlabel(f"difference in AbsRel, {where} (left of 0: the claim holds)", fontsize=8)
+        axis.grid(axis="x", alpha=0.3)
+    axes[0][0].set_yticks(range(len(compared)), [each.claim for each in compared], fontsize=8)
+    axes[0][0].invert_yaxis()
     figure.suptitle(title, fontsize=10)
     with atomic_write(file) as temporary:
         figure.savefig(temporary, dpi=100, format="png")
