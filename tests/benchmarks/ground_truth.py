@@ -1,6 +1,7 @@
 """What learning from ground truth is worth: a metric student, holes that a network fills, sky, a model fine-tuned on a few frames.
 
     python tests/benchmarks/ground_truth.py metric sparse sky finetune [--out DIR] [--seeds 3] [--steps N] [--shared DIR]
+    python tests/benchmarks/ground_truth.py metric --steps 1600 --out runs/ground-truth-long    # four times the steps and scenes
 
 Every run is one of `ccd distill` with its last weights, and lies in --out: a run that is there is not trained again, and one that
 was stopped is resumed. Scores are those of 200 generated scenes that no run sees, nor the recipe's own validation; for `finetune`
@@ -246,6 +247,8 @@ def trained(args: argparse.Namespace, name: str, changes: dict[str, Any], last: 
             values[key] = {**kept, **value} if isinstance(value, dict) else value
         if args.steps:
             values["optim"]["steps"] = args.steps
+            if values["images"]["scenes"]:  # every scene once, as in the recipe
+                values["images"]["scenes"]["count"] = args.steps * values["optim"]["batch"]
         recipe = args.out / f"{name}.yaml"
         recipe.write_text(yaml.safe_dump(values))
         begun = (folder / "recipe.yaml").exists()
