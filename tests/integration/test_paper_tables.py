@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -85,6 +86,48 @@ def test_every_row_of_every_size_is_a_valid_recipe_of_its_own():
     assert len(sizes) == 10
     with pytest.raises(ValueError, match="unknown size"):
         rows.size_sets("2m-100")
+
+
+def test_differences_are_paired_by_seed_and_the_verdict_follows_the_interval(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(RUNNER.parent))
+    report = importlib.import_module("paper_report")
+    assert report.interval(np.array([2.0, 2.0, 2.0])) == (2.0, 2.0)
+    assert report.interval(np.array([-1.0, 0.0, 1.0])) == (-1.0, 1.0)  # of three, one resample in 27 is all the largest
+    low, high = report.interval(np.linspace(-1, 1, 101))
+    assert low == pytest.approx(-1.96 * np.sqrt(0.34 / 101), abs=0.01) and high == pytest.approx(-low, abs=0.01)
+    scores = {  # by row: AbsRel of seeds 0 to 2; the fourth run of `hybrid` was stopped by a guard and pairs with none
+        "shared, hybrid": [0.20, 0.22, 0.24],
+        "shared, global": [0.21, 0.24, 0.25, 0.9],
+        "shared, local": [0.1, 0.3],
+    }
+    for name, values in scores.items():
+        row = next(row for row in report.TABLES["claims"] if (row.group, row.name) == ("errors over 40 %", name))
+        folder = tmp_path / "claims" / row.slug
+        folder.mkdir(parents=True)
+        for seed, value in enumerate(values):
+            facts = {"abs_rel": value, "f1": 0.1, "cpu_per_step": 1.0, "wall_per_step": 1.0, "steps": 3}
+            (folder / f"seed{seed}.json").write_text(json.dumps(facts))
+            (folder / f"pairs-seed{seed}.json").write_text(json.dumps({"abs_rel": 1 - value}))
+        if name == "shared, hybrid":
+            stopped = {"stopped": "drift", "cpu_per_step": 1.0, "wall_per_step": 1.0, "steps": 3}
+            (folder / "seed3.json").write_text(json.dumps(stopped))
+    rows = report.collect("claims", 4, tmp_path)
+    by_claim = {each.claim: each for each in report.compare("claims", rows)}
+    gross = by_claim["hybrid beats global where errors are gross"]
+    assert gross.pairs == 3
+    assert gross.found["abs_rel"] == pytest.approx([-0.01, -0.02, -0.01])
+    assert gross.found["real"] == pytest.approx([0.01, 0.02, 0.01])
+    recipe = load_recipe("paper/tiny-claims", ["student.init=scratch"])
+    lines = report.markdown("claims", rows, [], 4, recipe).splitlines()
+    shown = {line.split("|")[1].strip(): line for line in lines if line.startswith("| ")}
+    gross_line = shown["hybrid beats global where errors are gross"]
+    assert "-0.0133 (-0.0200 to -0.0100)" in gross_line and "+0.0133 (" in gross_line and gross_line.endswith("| yes |")
+    assert shown["hybrid beats local"].endswith("| not shown |")
+    assert shown["hybrid beats none"].endswith("| too few runs |")
+    assert any(line.startswith("| shared, hybrid | 0.2200") and "3 (1 stopped)" in line for line in lines)
+    compared = [each for each in by_claim.values() if each.pairs > 1]
+    report.plot_differences("claims", compared, tmp_path / "differences.png")
+    assert (tmp_path / "differences.png").stat().st_size > 5000
 
 
 @pytest.fixture(scope="module")
