@@ -92,8 +92,9 @@ def metric(args: argparse.Namespace) -> None:
 
 def median_depth() -> float:
     """The median over training scenes of their median depth."""
-    values = yaml.safe_load((shipped_folder() / "metric-scenes.yaml").read_text())["images"]["scenes"]
-    scenes = HeldOutScenes(SceneSource(100, values["height"], values["width"], values["family"], values["first"]))
+    shape = load_recipe("metric-scenes").images.scenes
+    assert shape is not None
+    scenes = HeldOutScenes(SceneSource(100, shape.height, shape.width, shape.family, shape.first))
     return statistics.median(float(np.median(each.depth[each.mask])) for each in map(scenes.read, range(len(scenes))))
 
 
@@ -103,8 +104,8 @@ def sky(args: argparse.Namespace) -> None:
     scenes = samples_of(HeldOutScenes(SCENES))
     for seed in range(args.seeds):
         plain = trained(args, f"meters-{seed}", {"seed": seed})
-        student = {"sky": True}
-        marks = trained(args, f"sky-{seed}", {"seed": seed, "student": student, "loss": {"sky": {"weight": 1.0}}})
+        second = {"student": {"sky": True}, "loss": {"sky": {"weight": 1.0}}}
+        marks = trained(args, f"sky-{seed}", {"seed": seed, **second})
         collect(rows, "without", scores(scenes, as_is(plain), "none"))
         found = scores(scenes, as_is(marks), "none")
         collect(rows, "with a second output for sky", {**found, **sky_overlap(marks)})
@@ -208,6 +209,7 @@ def finetune(args: argparse.Namespace) -> None:
     frames = sorted((real / "E_videos/sevenscenes_rgbd_clip").glob("*.color.jpg"))
     files = {name: clip_file(args.out, name, frames[part]) for name, part in PARTS.items()}
     before = load("builtin:tiny")
+    tested = {"same clip": one_set(files["tested"]), "other cameras": indoor(real, args.out)}
     rows: dict[str, list[dict[str, float]]] = {}
     for seed in range(args.seeds):
         values = {
@@ -220,13 +222,10 @@ def finetune(args: argparse.Namespace) -> None:
             "loss": DISPARITY_LOSS,
         }
         after = trained(args, f"finetuned-{seed}", values, last=False)
-        for name, benchmark in {
-            "same clip": one_set(files["tested"]),
-            "other cameras": indoor(real, args.out),
-        }.items():
+        for name, samples in tested.items():
             if seed == 0:
-                collect(rows, f"{name}: builtin:tiny", scores(benchmark, as_is(before), "least-squares-disparity"))
-            collect(rows, f"{name}: fine-tuned", scores(benchmark, as_is(after), "least-squares-disparity"))
+                collect(rows, f"{name}: builtin:tiny", scores(samples, as_is(before), "least-squares-disparity"))
+            collect(rows, f"{name}: fine-tuned", scores(samples, as_is(after), "least-squares-disparity"))
     table(rows)
 
 

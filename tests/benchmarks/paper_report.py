@@ -31,14 +31,18 @@ def write_report(
     tables: Sequence[str], seeds: int, out: Path, into: Path | None, recipe_of: Callable[[str], DistillRecipe]
 ) -> None:
     """Write RESULTS.md, results.json and a plot a table into `out`, and tables and plots into and beside `into`."""
-    made, text = {}, {}
+    made, text, figures = {}, {}, {}
     for table in tables:
         rows = collect(table, seeds, out)
         file = out / table / "references.json"
         references = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
         made[table] = {"rows": rows, "references": references}
-        text[table] = markdown(table, rows, references, seeds, recipe_of(table))
-        compared = [each for each in compare(table, rows) if each.pairs > 1]
+        compared = compare(table, rows)
+        text[table] = markdown(table, rows, compared, references, seeds, recipe_of(table))
+        compared = [each for each in compared if each.pairs > 1]
+        figures[table] = f"![{TITLES[table]}](tiny-{table}.png)"
+        if compared:
+            figures[table] = f"![Differences: {TITLES[table]}](tiny-{table}-differences.png)\n\n{figures[table]}"
         for folder in {out} | ({into.parent} if into else set()):
             plot(TITLES[table], rows, references, folder / f"tiny-{table}.png")
             if compared:
@@ -47,7 +51,7 @@ def write_report(
     write_json(out / "results.json", made)
     write_text(out / "RESULTS.md", "\n".join(text.values()))
     if into is not None:
-        write_text(into, replace(into.read_text(encoding="utf-8"), text))
+        write_text(into, replace(into.read_text(encoding="utf-8"), text, figures))
 
 
 def collect(table: str, seeds: int, out: Path) -> list[dict[str, Any]]:
@@ -84,9 +88,14 @@ def _summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def markdown(
-    table: str, rows: list[dict[str, Any]], references: list[dict[str, Any]], seeds: int, recipe: DistillRecipe
+    table: str,
+    rows: list[dict[str, Any]],
+    compared: list[Compared],
+    references: list[dict[str, Any]],
+    seeds: int,
+    recipe: DistillRecipe,
 ) -> str:
-    """Return a table as Markdown, a line that tells the setting above it."""
+    """Return a table as Markdown, a line that tells the setting above it, its comparisons below."""
     done, wanted = sum(len(row["runs"]) for row in rows), len(rows) * seeds
     crops, optim, scenes = recipe.crops, recipe.optim, recipe.images.scenes
     assert scenes is not None
@@ -135,7 +144,7 @@ def markdown(
     for row in references:
         cells = [row["name"], *(_number(row.get(key), 4) for key in shown)]
         lines.append(f"| {' | '.join(cells)} | | | | | |")
-    return "\n".join([*lines, "", *_differences(compare(table, rows), shown)])
+    return "\n".join([*lines, "", *_differences(compared, shown)])
 
 
 @dataclass(frozen=True)
@@ -259,15 +268,12 @@ def plot_differences(title: str, compared: list[Compared], file: Path) -> None:
     plt.close(figure)
 
 
-def replace(page: str, text: dict[str, str]) -> str:
-    """Return a page with each table between its markers; raises ValueError where markers are missing."""
+def replace(page: str, text: dict[str, str], figures: dict[str, str]) -> str:
+    """Return a page with each table and its figures between its markers; raises ValueError where markers are missing."""
     for table, made in text.items():
         begin, end = BEGIN.format(table), END.format(table)
         if begin not in page or end not in page:
             raise ValueError(f"the page has no markers {begin} and {end}")
         before, after = page.split(begin)[0], page.split(end)[1]
-        figures = f"![{TITLES[table]}](tiny-{table}.png)"
-        if table in DIFFERENCES:
-            figures = f"![Differences: {TITLES[table]}](tiny-{table}-differences.png)\n\n{figures}"
-        page = f"{before}{begin}\n{made}\n{figures}\n{end}{after}"
+        page = f"{before}{begin}\n{made}\n{figures[table]}\n{end}{after}"
     return page

@@ -15,12 +15,10 @@ from typing import Any
 import numpy as np
 import torch
 from score_edges import predictor, score
-from score_index import rules
+from score_index import open_index
 
 from ccd_cli.benchmarks import Sample, Spec
 from ccd_cli.benchmarks.generated import HeldOutScenes
-from ccd_cli.benchmarks.own.schema import CustomSet
-from ccd_cli.benchmarks.own.sets import open_custom
 from ccd_cli.config.common import GROUND_TRUTH, HELD_OUT, Scenes
 from ccd_cli.config.distill import DistillRecipe
 from ccd_cli.config.load import load_recipe, recipe_hash
@@ -200,8 +198,7 @@ def score_on_pairs(folder: Path, index: Path, side: int) -> None:
 
 @functools.cache
 def _real_pairs(index: Path, side: int) -> Validation:
-    sets = [open_custom(CustomSet.model_validate(rule), index.parent) for rule in rules(index)]
-    return Validation(index.stem, sets, resolution=side)
+    return Validation(index.stem, open_index(index), resolution=side)
 
 
 def _scenes(recipe: DistillRecipe) -> HeldOut:

@@ -23,7 +23,7 @@ import yaml
 
 from ccd_cli.benchmarks import Benchmark
 from ccd_cli.benchmarks.own.schema import CustomSet
-from ccd_cli.benchmarks.own.sets import open_custom
+from ccd_cli.benchmarks.own.sets import CustomBenchmark, open_custom
 from ccd_cli.benchmarks.predictors import from_map
 from ccd_cli.distill.validation import Validation
 from ccd_cli.media.colorize import color_range, colorize
@@ -51,6 +51,11 @@ def rules(index: Path) -> list[dict[str, Any]]:
     ]
 
 
+def open_index(index: Path) -> list[CustomBenchmark]:
+    """Return the pairs of an index file, one set a pair."""
+    return [open_custom(CustomSet.model_validate(rule), index.parent) for rule in rules(index)]
+
+
 def main() -> None:
     """Score and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -60,10 +65,9 @@ def main() -> None:
     parser.add_argument("--sheet", type=Path)
     parser.add_argument("--write-suite", type=Path)
     args = parser.parse_args()
-    found = rules(args.index)
     if args.write_suite:
-        args.write_suite.write_text(yaml.safe_dump({"sets": found}, sort_keys=False))
-    sets = [open_custom(CustomSet.model_validate(rule), args.index.parent) for rule in found]
+        args.write_suite.write_text(yaml.safe_dump({"sets": rules(args.index)}, sort_keys=False))
+    sets = open_index(args.index)
     validation = Validation(args.index.stem, sets, resolution=args.resolution)
     print(f"{len(validation)} pairs, short side {args.resolution}, {validation.protocol['in_words'][0]}")
     teachers = {model: load_teacher(model) for model in args.model}

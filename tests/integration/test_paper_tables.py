@@ -112,20 +112,21 @@ def test_differences_are_paired_by_seed_and_the_verdict_follows_the_interval(tmp
             stopped = {"stopped": "drift", "cpu_per_step": 1.0, "wall_per_step": 1.0, "steps": 3}
             (folder / "seed3.json").write_text(json.dumps(stopped))
     rows = report.collect("claims", 4, tmp_path)
-    by_claim = {each.claim: each for each in report.compare("claims", rows)}
+    every = report.compare("claims", rows)
+    by_claim = {each.claim: each for each in every}
     gross = by_claim["hybrid beats global where errors are gross"]
     assert gross.pairs == 3
     assert gross.found["abs_rel"] == pytest.approx([-0.01, -0.02, -0.01])
     assert gross.found["real"] == pytest.approx([0.01, 0.02, 0.01])
     recipe = load_recipe("paper/tiny-claims", ["student.init=scratch"])
-    lines = report.markdown("claims", rows, [], 4, recipe).splitlines()
+    lines = report.markdown("claims", rows, every, [], 4, recipe).splitlines()
     shown = {line.split("|")[1].strip(): line for line in lines if line.startswith("| ")}
     gross_line = shown["hybrid beats global where errors are gross"]
     assert "-0.0133 (-0.0200 to -0.0100)" in gross_line and "+0.0133 (" in gross_line and gross_line.endswith("| yes |")
     assert shown["hybrid beats local"].endswith("| not shown |")
     assert shown["hybrid beats none"].endswith("| too few runs |")
     assert any(line.startswith("| shared, hybrid | 0.2200") and "3 (1 stopped)" in line for line in lines)
-    compared = [each for each in by_claim.values() if each.pairs > 1]
+    compared = [each for each in every if each.pairs > 1]
     report.plot_differences("claims", compared, tmp_path / "differences.png")
     assert (tmp_path / "differences.png").stat().st_size > 5000
 
