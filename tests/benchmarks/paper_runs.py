@@ -126,8 +126,9 @@ def run_row(recipe: DistillRecipe, folder: Path, machine: Machine) -> dict[str, 
     began = time.perf_counter()
     facts: dict[str, Any] = {"recipe": recipe_hash(recipe), "weights": weights(recipe), "steps": recipe.optim.steps}
     begun = (folder / "recipe.yaml").exists()
+    trained = recipe.model_copy(update={"eval": recipe.eval.model_copy(update={"scenes": 0})})  # scored below, once
     try:
-        distill.run(recipe, DistillSettings(out=str(folder), resume=begun, **vars(machine)), clock)
+        distill.run(trained, DistillSettings(out=str(folder), resume=begun, **vars(machine)), clock)
     except TrainingStopped as error:
         facts |= {"stopped": error.message}
     else:

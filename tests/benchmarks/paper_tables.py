@@ -3,15 +3,16 @@
     python tests/benchmarks/paper_tables.py claims --seeds 6 --weights lite0.safetensors     # trains what is missing
     python tests/benchmarks/paper_tables.py teachers --seeds 6 --weights lite0.safetensors   # after training the two
     python tests/benchmarks/paper_tables.py table1 table2 table4 --out runs/paper-tables
-    python tests/benchmarks/paper_tables.py table1 --report --out runs/paper-tables          # tables and plots alone
+    python tests/benchmarks/paper_tables.py claims --seeds 6 --report --record recipes/paper/runs.jsonl  # tables and plots alone
     python tests/benchmarks/paper_tables.py table2 --quick --out /tmp/quick                  # two steps a row
     python tests/benchmarks/paper_tables.py table1 --size 25m-224 --device cuda --budget 540 --out runs/gpu
 
 Rows are overrides (paper_rows.py) of recipes/paper/tiny-TABLE.yaml. A second call resumes: finished runs are
-skipped, a stopped one resumes from its checkpoint, a killed one loses its steps since then. Processes that make different
-tables may share --out. --budget stops with a checkpoint and exit code 3 while runs remain: repeat until 0. Tables
-go to OUT/RESULTS.md, OUT/results.json and OUT/tiny-TABLE.png; with --into FILE also between the markers of that file. With --pairs
-INDEX.json (see score_index.py) the students of finished runs are scored on real pairs as well.
+skipped, a stopped one resumes from its checkpoint, a killed one loses its steps since then. Processes may share --out: each
+makes runs that no other is making. --budget stops with a checkpoint. Exit code 3 says that runs remain: repeat until 0.
+With --record FILE what finished runs left is kept as JSON lines, and a later call, on another machine too, takes it from there.
+Tables go to OUT/RESULTS.md, OUT/results.json and OUT/tiny-TABLE.png; with --into FILE also between the markers of that file. With
+--pairs INDEX.json (see score_index.py) the students of finished runs are scored on real pairs as well.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from paper_record import add_references, add_run, restore
 from paper_report import write_report
 from paper_rows import TABLES, Row, size_sets
 from paper_runs import Machine, references, remember_scenes, result, row_recipe, run_row, score_on_pairs
@@ -33,12 +35,14 @@ from paper_runs import Machine, references, remember_scenes, result, row_recipe,
 from ccd_cli.config.distill import DistillRecipe
 from ccd_cli.core.errors import CcdError, Interrupted
 from ccd_cli.core.files import write_json
+from ccd_cli.core.lock import exclusive_lock
 from ccd_cli.core.signals import Signals
 
 QUICK = ["optim.steps=2", "optim.batch=2", "images.scenes.count=4", "eval.scenes=3"]
 SMALL = ["crops.size=64", "crops.min_side=48", "images.scenes.height=64", "images.scenes.width=80"]
 BASE = Row("", "", ())
 """The recipe as it ships."""
+BUSY = "Another process makes this run."
 LEFT = 3
 """Exit code while runs are left."""
 
@@ -106,8 +110,9 @@ def _cost(path: Path, args: argparse.Namespace) -> float:
 
 
 def train(args: argparse.Namespace, machine: Machine) -> bool:
-    """Make all runs that are missing; returns whether none is left."""
+    """Make all runs that are missing and that no other process works on; returns whether none is left."""
     remember_scenes()
+    left = False
     with Signals() as signals:
         if args.budget:
             timer = threading.Timer(args.budget, os.kill, (os.getpid(), signal.SIGTERM))
@@ -117,22 +122,36 @@ def train(args: argparse.Namespace, machine: Machine) -> bool:
             for task in tasks(table, args):
                 if signals.received is not None:
                     return False
-                if result(task.recipe, task.folder) is not None:
-                    continue
+                lock = exclusive_lock(task.folder.with_suffix(".lock"), BUSY)
                 try:
-                    facts = run_row(task.recipe, task.folder, machine)
+                    with lock:
+                        make(task, args, machine)
                 except Interrupted:
                     return False
-                shown = facts.get("stopped") or f"AbsRel {facts['abs_rel']:.4f}, F1 {facts['f1']:.4f}"
-                print(f"{table}: {task.row.group}: {task.row.name}, seed {task.seed}: {shown}", flush=True)
-                print(
-                    f"    {facts['steps']} steps, {facts['wall_per_step']:.3f} s each, {facts['seconds']:.0f} s",
-                    flush=True,
-                )
+                except CcdError as error:
+                    if not error.message.startswith(BUSY):
+                        raise
+                    left = True
             file = args.out / table / "references.json"
             if not file.exists():
                 write_json(file, references(recipe_of(table, BASE, 0, args), machine))
-    return True
+                if args.record:
+                    add_references(args.record, args.out, table)
+    return not left
+
+
+def make(task: Task, args: argparse.Namespace, machine: Machine) -> None:
+    """Make a run unless it is finished, score and record it, and say what came of it; raises Interrupted, with its state saved."""
+    if result(task.recipe, task.folder) is not None:
+        return
+    facts = run_row(task.recipe, task.folder, machine)
+    if args.pairs:
+        score_on_pairs(task.folder, args.pairs, task.recipe.crops.size)
+    if args.record:
+        add_run(args.record, args.out, task.folder)
+    shown = facts.get("stopped") or f"AbsRel {facts['abs_rel']:.4f}, F1 {facts['f1']:.4f}"
+    print(f"{task.table}: {task.row.group}: {task.row.name}, seed {task.seed}: {shown}", flush=True)
+    print(f"    {facts['steps']} steps, {facts['wall_per_step']:.3f} s each, {facts['seconds']:.0f} s", flush=True)
 
 
 def main() -> int:
@@ -151,6 +170,7 @@ def main() -> int:
     parser.add_argument(
         "--pairs", type=Path, help="an index file of real pairs (score_index.py) to score students on too"
     )
+    parser.add_argument("--record", type=Path, help="a JSON-lines file of finished runs, to take from and add to")
     parser.add_argument("--into", type=Path, help="also write between the markers of this file")
     parser.add_argument("--budget", type=float, help="seconds after which to stop cleanly")
     parser.add_argument("--device", default="cpu")
@@ -163,6 +183,8 @@ def main() -> int:
     except ValueError as error:
         parser.error(str(error))
     machine = Machine(args.device, args.precision, args.threads)
+    if args.record:
+        restore(args.record, args.out)
     try:
         done = True if args.report else train(args, machine)
         for task in (task for table in args.tables if args.pairs for task in tasks(table, args)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -11,6 +12,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from ccd_cli.benchmarks.own.files import sampled_hash
 from ccd_cli.benchmarks.own.sets import CustomBenchmark
 from ccd_cli.benchmarks.suites import open_pairs
 from ccd_cli.config.pairs import Pairs, Sensor, Split
@@ -81,14 +83,14 @@ class PairSource:
 
     @cached_property
     def digest(self) -> str:
-        """Return a sha256 over the pairs, the sizes of their ground truth's files, and what its numbers mean."""
+        """Return a sha256 over the pairs, the `sampled_hash` of their ground truth's files, and what its numbers mean."""
         rules = [benchmark.rule.model_dump_json() for benchmark in self.sets]
         names = [f"{place} {self.sets[place].files[index]}" for place, index in self.order]
         cut = [sensor.model_dump_json() for sensor in self.sensors]
-        sizes = [
-            str(file_size(self.sets[place].root / self.sets[place].files[index][1])) for place, index in self.order
-        ]
-        return hashlib.sha256("\n".join([*rules, *names, *cut, *sizes]).encode(errors="surrogateescape")).hexdigest()
+        files = dict.fromkeys(self.sets[place].root / self.sets[place].files[index][1] for place, index in self.order)
+        with ThreadPoolExecutor(16) as pool:  # a shared file system answers many at once
+            contents = list(pool.map(sampled_hash, files))
+        return hashlib.sha256("\n".join([*rules, *names, *cut, *contents]).encode(errors="surrogateescape")).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,7 @@ def open_training_pairs(section: Pairs, seed: int) -> OpenPairs:
 
 
 def held_out(sets: Sequence[CustomBenchmark], split: Split, seed: int) -> set[tuple[int, int]]:
-    """Return the (set, index) pairs that validate; a pure function of the images' names and the seed.
+    """Return the (set, index) pairs that validate; a pure function of the images' names and the seed, wherever the data lies.
 
     Groups (folders or single images) go by the hash of their names until the fraction is reached, at least one where the fraction
     is above 0. Raises UsageProblem where folders cannot be told apart, or a name in the list matches nothing.
@@ -152,10 +154,10 @@ def held_out(sets: Sequence[CustomBenchmark], split: Split, seed: int) -> set[tu
         return _listed(names, split.images)
     if not split.fraction:
         return set()
+    roots = [str(one.root.resolve()) for one in sets]
     groups: dict[tuple[str, str], list[tuple[int, int]]] = {}
     for key, name in names.items():
-        root = str(sets[key[0]].root.resolve())
-        group = (root, name if split.by == "image" else PurePosixPath(name).parent.as_posix())
+        group = (roots[key[0]], name if split.by == "image" else PurePosixPath(name).parent.as_posix())
         groups.setdefault(group, []).append(key)
     if len(groups) < 2:
         one = "image" if split.by == "image" else "folder"
@@ -163,21 +165,14 @@ def held_out(sets: Sequence[CustomBenchmark], split: Split, seed: int) -> set[tu
             f"images.pairs.validation: all images lie in one {one}, so {split.fraction:g} of them cannot be held out by {one}.",
             "If they are not frames of one clip, say `by: image`; else name what validates in `images`, or give eval.pairs.",
         )
-    ranked = sorted(groups, key=lambda group: hashlib.sha256(f"{seed} {group[1]} {group[0]}".encode()).digest())
+    places = {root: place for place, root in reversed(list(enumerate(roots)))}  # of sets in one folder the first
+    ranked = sorted(groups, key=lambda group: hashlib.sha256(f"{seed} {group[1]} {places[group[0]]}".encode()).digest())
     chosen: set[tuple[int, int]] = set()
     for group in ranked[:-1]:  # one trains in any case
         if len(chosen) >= split.fraction * len(names) and chosen:
             break
         chosen |= set(groups[group])
     return chosen
-
-
-def file_size(path: Path) -> int:
-    """Return the bytes of a file, -1 where there is none."""
-    try:
-        return path.stat().st_size
-    except OSError:
-        return -1
 
 
 def check_apart(train: Sequence[Path], validation: Sequence[Path]) -> None:

@@ -80,7 +80,8 @@ def predict_photos(
         return made
 
     training = [module for module in network.modules() if module.training]
-    network.eval()
+    for module in training:  # each call of eval() goes through all modules
+        module.training = False
     try:
         made = predict_maps(arch, run, photos, resolution)
     finally:

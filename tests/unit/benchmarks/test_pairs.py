@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -74,6 +75,37 @@ def test_more_images_keep_the_order_in_which_folders_are_drawn(pairs):
         after = {n for n in open_training_pairs(section, seed).validation[0].names() if not n.startswith("e/")}
         assert before <= after or after <= before
         shutil.rmtree("mine")
+
+
+def test_the_split_is_the_same_wherever_the_data_lies(pairs):
+    """Data is moved, and copied to the machine that trains: what validated there must not train here."""
+    both = [pairs("mine"), pairs("yours", folders=("a", "b"))]
+    for seed in range(8):
+        section = Pairs.model_validate({"files": both, "validation": {"fraction": 0.3}})
+        here = open_training_pairs(section, seed)
+        moved = Path("elsewhere", str(seed))
+        moved.mkdir(parents=True)
+        for name in ("mine", "yours"):
+            shutil.copytree(name, moved / name)
+            shutil.copy(f"{name}.yaml", moved)
+        section = Pairs.model_validate({"files": [str(moved / name) for name in both], "validation": {"fraction": 0.3}})
+        there = open_training_pairs(section, seed)
+        assert [one.names() for one in there.validation] == [one.names() for one in here.validation]
+        assert names(there.train) == names(here.train) and there.train.digest == here.train.digest
+
+
+@pytest.mark.parametrize("place", [0, -1, 5000], ids=["first value", "last value", "in the middle"])
+def test_ground_truth_made_anew_at_the_same_size_is_noticed(pairs, place):
+    """Raw arrays keep their size whatever they hold."""
+    file = pairs(folders=("a", "b"), count=2, depth="*/*.npy", divisor=1)
+    for i in range(4):
+        np.save(Path("mine", "ab"[i // 2], f"{i:03d}.npy"), np.full((100, 100), 2.0, np.float32))
+    section = Pairs.model_validate({"files": [file], "validation": {"fraction": 0.0}})
+    before = open_training_pairs(section, 0).train.digest
+    changed = np.full((100, 100), 2.0, np.float32)
+    changed.flat[place] = 3.0
+    np.save("mine/b/003.npy", changed)
+    assert open_training_pairs(section, 0).train.digest != before
 
 
 def test_single_images_only_where_asked(pairs):
