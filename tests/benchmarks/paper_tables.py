@@ -42,7 +42,7 @@ QUICK = ["optim.steps=2", "optim.batch=2", "images.scenes.count=4", "eval.scenes
 SMALL = ["crops.size=64", "crops.min_side=48", "images.scenes.height=64", "images.scenes.width=80"]
 BASE = Row("", "", ())
 """The recipe as it ships."""
-BUSY = "Another process makes this run."
+BUSY = "Another process makes this run"
 LEFT = 3
 """Exit code while runs are left."""
 
