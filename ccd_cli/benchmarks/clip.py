@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -155,15 +154,10 @@ def open_clip(rule: CustomClip, base: Path) -> ClipBenchmark:
 
 def _some(root: Path, pattern: str) -> list[str]:
     """Return the files that match a glob in the order of a clip: numbers in names count as numbers, frame 2 before frame 10."""
-    found = sorted(find(root, pattern), key=_in_numbers)
+    found = find(root, pattern)
     if not found:
         raise CcdError(f"nothing matches '{pattern}' in {root}.")
     return found
-
-
-def _in_numbers(name: str) -> list[str | int]:
-    """Return texts and numbers of a name in turn."""
-    return [int(part) if i % 2 else part for i, part in enumerate(re.split("([0-9]+)", name))]
 
 
 def _as_many(root: Path, pattern: str, names: list[str]) -> list[str]:

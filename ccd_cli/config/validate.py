@@ -131,6 +131,8 @@ def _kind_of(recipe: DistillRecipe) -> list[tuple[str, str]]:
         found.append(("mixing", f"`{recipe.mixing}` gives maps without a unit, and `kind: {student.kind}` learns one"))
     if recipe.labels is not None and student.canonical_focal is not None:
         found.append(("student.canonical_focal", "needs live images: `labels` do not hold focal lengths"))
+    elif recipe.images.paths and student.canonical_focal is not None and student.max_depth is None:
+        found.append(("student.canonical_focal", "needs the focal length of every image, and `images.paths` have none"))
     if loss.anchor.weight:
         found.append(("loss.anchor.weight", f"is for disparity: `kind: {student.kind}` has a unit of its own"))
     return found

@@ -38,8 +38,11 @@ class Source:
 
     def name(self, index: int) -> Path:
         """Return what an image is called in lists."""
+        if index < len(self.photos):
+            return self.photos[index]
         if index < self.files:
-            return self.paths[index]
+            assert self.pairs is not None
+            return self.pairs.names[index - len(self.photos)]
         assert self.scenes is not None
         return Path(f"scene-{self.scenes.first + index - self.files}")
 

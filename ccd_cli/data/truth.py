@@ -73,6 +73,11 @@ class Pairs(Protocol):
         ...
 
     @property
+    def names(self) -> list[Path]:
+        """Return what each is called: its image, and its ground truth where the image has another one as well."""
+        ...
+
+    @property
     def metric(self) -> bool:
         """Whether all of the ground truth is in meters."""
         ...

@@ -27,13 +27,14 @@ from ccd_cli.data.source import Source
 from ccd_cli.data.views import Stream
 from ccd_cli.distill.run_folder import RunFolder
 from ccd_cli.distill.state import Run, TrainState, whole_student
+from ccd_cli.distill.validation import Validation
 from ccd_cli.geometry.kinds import DIRECTION, UNIT
 from ccd_cli.labels.format import Natural
 from ccd_cli.labels.shards import ShardReader
 from ccd_cli.models.checkpoint import save_model
 from ccd_cli.teachers.licenses import strictest
 
-FORMAT = 3
+FORMAT = 4
 _SEAL = b"\nccd sha256 of what is before this: "
 """What follows the saved file, and is followed by 32 bytes; readers of zip files look for their end before it."""
 FREE_TO_CHANGE = (
@@ -83,6 +84,7 @@ class _Saved(Section):
     world: Count
     photos: Natural
     source_hash: str
+    validation_hash: str
     hashes: dict[str, str]
 
 
@@ -108,6 +110,7 @@ def _write_state(run: Run, state: TrainState, values: dict[str, Any]) -> None:
         "world": run.compute.world,
         "photos": len(run.stream),
         "source_hash": run.stream.digest,
+        "validation_hash": "" if run.validation is None else run.validation.digest,
         "hashes": run.hashes,
         "recipe_hash": recipe_hash(run.recipe),
         "version": ccd_cli.__version__,
@@ -238,6 +241,15 @@ def check_same_images(saved: dict[str, Any], images: Source | ShardReader) -> No
         what = f"list of photos{pairs} has" if isinstance(images, Source) else "labels have"
         raise UsageProblem(
             f"The {what} changed since the run began ({saved['photos']} photos then, {len(images)} now).",
+            "Restore it, or start over with --overwrite or another --out.",
+        )
+
+
+def check_same_validation(saved: dict[str, Any], validation: Validation | None) -> None:
+    """Raise UsageProblem where a resumed run would be scored on others: its best weights are chosen by scores of one set."""
+    if saved["validation_hash"] != ("" if validation is None else validation.digest):
+        raise UsageProblem(
+            "What the student is scored on has changed since the run began: images, ground truth or what its numbers mean.",
             "Restore it, or start over with --overwrite or another --out.",
         )
 

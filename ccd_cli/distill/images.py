@@ -100,6 +100,10 @@ def open_pairs_of_labels(recipe: DistillRecipe) -> tuple[OpenPairs | None, list[
     if Source([], pairs=opened.train).digest != same:
         return None, [f"{not_here} (their files or their description have changed)."]
     validation = [] if recipe.eval.pairs is not None or recipe.eval.scenes else opened.validation
+    if recipe.student.kind == "metric" and not all(one.rule.metric for one in validation):
+        return replace(opened, validation=[]), [
+            f"The depth of the pairs held out by {folder} has no unit, so they do not validate a metric student: give eval.pairs."
+        ]
     return replace(opened, validation=validation), []
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -21,6 +22,9 @@ from ccd_cli.core.report import Report
 from ccd_cli.distill.state import Run, TrainState
 from ccd_cli.distill.trackers.feeds import Trackers
 
+OF_SOME = "fit_error"
+"""Is NaN in a micro-step without a fit, and averaged over the others."""
+_KNOWN = "fit_error known"
 SHOWN = ("loss", "shared", "local_global", "gradient", "feature", "depth", "drift")
 
 
@@ -46,8 +50,11 @@ class StepMetrics:
 
     def add(self, values: dict[str, Tensor]) -> None:
         """Add the scalars of one micro-step; they stay on their device."""
+        values = {name: value.detach() for name, value in values.items()}
+        if (error := values.get(OF_SOME)) is not None:
+            values |= {OF_SOME: error.nan_to_num(0.0), _KNOWN: (~error.isnan()).to(error.dtype)}
         for name, value in values.items():
-            self._sums[name] = self._sums.get(name, torch.zeros(())) + value.detach() / self.accumulate
+            self._sums[name] = self._sums.get(name, torch.zeros(())) + value / self.accumulate
 
     def reduce(self, gradient_norm: Tensor, stop_requested: bool, unreadable: int) -> tuple[dict[str, float], Events]:
         """Return (metrics, what happened), the same on every process, and begin the next step.
@@ -62,6 +69,8 @@ class StepMetrics:
         average([values], self.compute)
         *means, norm, stop, found = values.tolist()
         metrics = dict(zip(self._sums, means, strict=True))
+        if (known := metrics.pop(_KNOWN, None)) is not None:
+            metrics[OF_SOME] = metrics[OF_SOME] / known if known else math.nan
         self._sums = {}
         return metrics, Events(norm, stop > 0, found > 0)
 

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ccd_cli.core.errors import UsageProblem
 from ccd_cli.distill.state import TrainState
 from ccd_cli.models.parallel import is_shard
 
@@ -40,18 +41,34 @@ def make_optimizer(parts: Iterable[Rated], weight_decay: float) -> torch.optim.A
 def encoder_rates(encoder: nn.Module, lr: float, decay: float) -> list[Rated]:
     """Return the encoder's parameters and rates: `lr` for its last layer, `decay` times the next one's for each before.
 
-    Layers are the blocks of a ViT or the stages of a pyramid; what comes before them counts as the first, what follows as the
-    last (BEiT, arXiv 2106.08254, whose head has the rate that `lr` is here).
+    Layers are the blocks of a ViT or the stages of a pyramid, where names do not number them its levels; what comes before them
+    counts as the first, what follows as the last (BEiT, arXiv 2106.08254, whose head has the rate that `lr` is here). Raises
+    `UsageProblem` for an encoder without such layers.
     """
     if decay == 1:
         return [(encoder.parameters(), lr)]
+    names = [name for name, _ in encoder.named_parameters()]
+    found = [int(match[1]) if (match := _LAYER.match(name)) else None for name in names]
+    if len({*found} - {None}) < 2:
+        found = _levels(encoder, names)
+    if len({*found} - {None}) < 2:
+        raise UsageProblem("optim.layer_decay: this encoder's layers cannot be told apart.", "Set it to 1.")
     layers: dict[int, list[nn.Parameter]] = {}
-    last = 0
-    for name, parameter in encoder.named_parameters():
-        if found := _LAYER.match(name):
-            last = int(found[1])
+    last = next(layer for layer in found if layer is not None)
+    for layer, parameter in zip(found, encoder.parameters(), strict=True):
+        last = last if layer is None else layer
         layers.setdefault(last, []).append(parameter)
-    return [(layers[layer], lr * decay ** (max(layers) - layer)) for layer in sorted(layers, reverse=True)]
+    order = sorted(layers, reverse=True)
+    return [(layers[layer], lr * decay**distance) for distance, layer in enumerate(order)]
+
+
+def _levels(encoder: nn.Module, names: list[str]) -> list[int | None]:
+    """The level of a pyramid that each parameter belongs to: how many levels end before the module that holds it."""
+    info = getattr(encoder, "feature_info", None)
+    ends = [] if info is None else [str(name).replace(".", "_") for name in info.module_name()]
+    parts = list(dict.fromkeys(name.split(".")[0] for name, _ in encoder.named_children()))
+    places = sorted(parts.index(end) for end in ends if end in parts)
+    return [sum(parts.index(name.split(".")[0]) > place for place in places) for name in names]
 
 
 @dataclass(frozen=True)

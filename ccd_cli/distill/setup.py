@@ -115,6 +115,7 @@ def prepare(
     saved = checkpoint.read_whole(folder.state) if settings.resume else None
     if saved is not None:
         checkpoint.check_same_images(saved, inputs.images)
+        checkpoint.check_same_validation(saved, inputs.validation)
         checkpoint.match_machine(saved, compute, settings.threads, report)
 
     report.note(f"{how_many(inputs.images)}; student {inputs.arch.name}; {compute.describe()}")

@@ -24,8 +24,9 @@ _SKY = re.compile(r"^head\.sky\.")
 def student_arch(chosen: Student) -> Arch:
     """Return the architecture of a recipe's `student`; raises CcdError for unknown names and what does not go with them.
 
-    An encoder that begins from timm's own weights gets the input statistics that those were trained with. A network that learns
-    another kind of depth than the named one gets another last function, one that learns what is sky a second output.
+    An encoder that begins from given weights gets the input statistics that those were trained with. A network that learns another
+    kind of depth than the named one gets another last function, and sees images at the scale of its crops; one that learns what is
+    sky gets a second output.
     """
     arch = _of_kind(_named(chosen), chosen)
     if chosen.sky:
@@ -42,9 +43,23 @@ def _named(chosen: Student) -> Arch:
     """The architecture that a recipe names, with the input statistics of its first weights."""
     name, encoder = chosen.arch, chosen.encoder
     arch = timm_arch(encoder, features=chosen.features) if name == "timm" and encoder else get_arch(name)
-    if name == "timm" and encoder and chosen.init == "encoder" and (config := _pretrained_config(encoder)) is not None:
-        arch = replace(arch, mean=tuple(config.mean), std=tuple(config.std))
+    if name != "timm" or not encoder or chosen.init != "encoder":
+        return arch
+    if (trained := _network_of(chosen.weights)) is not None:
+        return replace(arch, mean=trained.mean, std=trained.std)
+    if (config := _pretrained_config(encoder)) is not None:
+        return replace(arch, mean=tuple(config.mean), std=tuple(config.std))
     return arch
+
+
+def _network_of(weights: str | None) -> Arch | None:
+    """The network that a file of first weights holds; None for timm's own states, and where there is none (told elsewhere)."""
+    if weights is None:
+        return None
+    try:
+        return resolve_model(weights).network
+    except (CheckpointError, TeacherError):
+        return None
 
 
 def _of_kind(arch: Arch, chosen: Student) -> Arch:
@@ -67,6 +82,7 @@ def _of_kind(arch: Arch, chosen: Student) -> Arch:
         activation="sigmoid" if chosen.max_depth else "exp",
         max_depth=chosen.max_depth,
         canonical_focal=chosen.canonical_focal,
+        resolution_rule="lower",  # the short side is a crop's, so that photos are seen at the zoom of training
     )
 
 

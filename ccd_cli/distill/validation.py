@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from ccd_cli.benchmarks import Benchmark, Prediction, Sample, Spec, spread
 from ccd_cli.benchmarks.generated import HeldOutScenes
 from ccd_cli.benchmarks.own.sets import CustomBenchmark
-from ccd_cli.benchmarks.own.training import OpenPairs, check_apart
+from ccd_cli.benchmarks.own.training import OpenPairs, check_apart, contents_of
 from ccd_cli.benchmarks.predictors import from_map
 from ccd_cli.benchmarks.suites import open_pairs
 from ccd_cli.config.common import HELD_OUT, Scenes
@@ -78,6 +79,14 @@ class Validation:
 
     def __len__(self) -> int:
         return len(self._samples)
+
+    @cached_property
+    def digest(self) -> str:
+        """Return a sha256 over the samples, their ground truth and its rules: scores before and after a stop are of the same."""
+        rules = [repr(each.rule if isinstance(each, CustomBenchmark) else each.spec) for each, _ in self._samples]
+        own = [(benchmark, index) for benchmark, index in self._samples if isinstance(benchmark, CustomBenchmark)]
+        text = "\n".join([*dict.fromkeys(rules), *self.names(), *contents_of(own)])
+        return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
 
     def names(self) -> list[str]:
         """Return the names of the samples that are scored."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from ccd_cli.geometry.camera import FILM_DIAGONAL
 from ccd_cli.media.pillow import open_image
+from ccd_cli.media.pixels import ORIENTATION
 
 _EXIF_IFD = 0x8769
 _FOCAL_35MM = 0xA405
@@ -38,6 +39,14 @@ def read_focal_35mm(path: Path) -> float | None:
     except Exception:  # EXIF written by cameras and editors is damaged in every possible way
         return None
     return focal
+
+
+def is_turned(path: Path) -> bool:
+    """Return whether a photo is stored turned or mirrored, by its EXIF orientation. Never raises."""
+    with suppress(Exception), open_image(path) as image:
+        if image.format != "PNG" or "exif" in image.info:
+            return int(image.getexif().get(ORIENTATION, 1)) not in (0, 1)
+    return False
 
 
 def panorama_note(path: Path, height: int, width: int, specified: bool) -> list[str]:

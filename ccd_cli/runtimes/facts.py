@@ -110,8 +110,8 @@ def _input_and_output(facts: ExportFacts) -> dict[str, Any]:
     }
     if arch.canonical_focal is not None:
         found["output"]["meters"] = (
-            f"output x focal length in pixels of the resized photo / {arch.canonical_focal:g}; without a focal length the scale "
-            "is unknown"
+            f"output x focal length in pixels of the resized photo (mean of both directions) / {arch.canonical_focal:g}; without a "
+            "focal length the scale is unknown"
         )
     return found
 

@@ -212,6 +212,34 @@ def test_ground_truth_that_was_made_anew_is_not_resumed_on(ccd_here, write_recip
     assert made.exit_code == 2 and "their ground truth or what its numbers mean has changed" in made.output
 
 
+@pytest.mark.parametrize("change", ["held out", "its own file"])
+def test_what_validates_may_not_change_before_a_resume(ccd_here, write_recipe, recipe, tmp_path, change):
+    """Scores of a run choose its weights, so all of them must be of the same ground truth."""
+    mine = write_pairs(tmp_path / "mine")
+    values = recipe("metric", images={"pairs": str(mine)}, eval={"compare": False})
+    if change == "its own file":
+        other = write_pairs(tmp_path / "other", clips=1, first=50)
+        values["eval"]["pairs"] = str(other)
+    distill(ccd_here, write_recipe, values)
+    held = json.loads((tmp_path / "run/eval.json").read_text())["images"]
+    (tmp_path / "run/card.md").unlink()  # as if it had been killed before its end
+    if change == "its own file":
+        other.write_text(other.read_text().replace("divisor: 1000", "divisor: 500"))
+    else:
+        truth = (mine.parent / held[0]).with_suffix(".png")
+        Image.fromarray(np.full(SIZE, 4000, np.uint16)).save(truth)
+    made = ccd_here("distill", write_recipe(values), "--out", "run", "--device", "cpu", "--resume")
+    assert made.exit_code == 2 and "What the student is scored on has changed since the run began" in made.output
+
+
+def test_a_teacher_that_teaches_nothing_is_refused(ccd_here, write_recipe, recipe, make_teacher, tmp_path):
+    loss = {"shared": {"weight": 0.0}, "local_global": {"weight": 0.0}, "depth": {"weight": 1.0}}
+    values = recipe("metric", loss=loss, teachers=["ground-truth", str(make_teacher("relative"))])
+    made = ccd_here("distill", write_recipe(values), "--out", "run", "--device", "cpu")
+    assert made.exit_code == 2 and "nothing is learned in steps of" in made.stderr
+    assert not (tmp_path / "run").exists()
+
+
 def test_damaged_pairs_are_skipped_and_listed(ccd_here, write_recipe, recipe, tmp_path):
     mine = write_pairs(tmp_path / "mine")
     (mine.parent / "clip-0/1.png").write_bytes(b"no picture")

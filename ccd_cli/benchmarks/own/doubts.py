@@ -14,6 +14,7 @@ import numpy as np
 from ccd_cli.benchmarks.base import Sample, spread
 from ccd_cli.benchmarks.own.sets import CustomBenchmark
 from ccd_cli.core.errors import CcdError, ImageError, UsageProblem
+from ccd_cli.media.exif import is_turned
 from ccd_cli.metrics.registration import REACH, SIDE, Shift, Surface, edge_agreement, shift_of
 
 LOOKED_AT = 64
@@ -44,6 +45,8 @@ class Seen:
     densities: list[float] = field(default_factory=list)
     sizes: list[tuple[int, int]] = field(default_factory=list)
     """(height, width) of the images."""
+    turned: list[str] = field(default_factory=list)
+    """Images that are stored turned or mirrored."""
     unreadable: list[str] = field(default_factory=list)
     flat: int = 0
     """Maps that hold one value."""
@@ -105,6 +108,8 @@ def look(
             seen.medians.append(float(np.nanmedian(depth)))
             seen.densities.append(float(sample.mask.mean()))
             seen.sizes.append(sample.rgb.shape[:2])
+            if is_turned(benchmark.root / sample.name):
+                seen.turned.append(sample.name)
             seen.flat += bool(np.nanmax(depth) <= (1 + 1e-6) * np.nanmin(depth))
             seen.far.append(float(np.nanquantile(depth, 0.95)))
         if sample is not None and edges:
@@ -122,6 +127,17 @@ def doubts(benchmark: CustomBenchmark, seen: Seen) -> Iterator[str]:
         yield from _units(benchmark, float(np.median(seen.medians)))
     if (camera := camera_doubt(benchmark, seen)) is not None:
         yield camera
+    if seen.turned:
+        yield (
+            f"{len(seen.turned)} of {len(seen.medians)} images are stored turned or mirrored ({seen.turned[0]}, by its EXIF "
+            "orientation), and taken upright here: is their ground truth upright, too? Else store the images as they are to be seen"
+        )
+    if len({*seen.sizes}) > 1 and benchmark.camera is not None:
+        sizes = sorted({*seen.sizes})
+        yield (
+            f"images of {len(sizes)} sizes, from {sizes[0][1]}x{sizes[0][0]} to {sizes[-1][1]}x{sizes[-1][0]}, share one camera: "
+            "`intrinsics` are in pixels of one size. Describe each size as a set of its own"
+        )
     if seen.flat > len(seen.medians) / 2:
         yield f"{seen.flat} of {len(seen.medians)} maps hold one value: are these the files of depth?"
     if len(seen.surfaces) < FEWEST:

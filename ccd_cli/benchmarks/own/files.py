@@ -15,7 +15,7 @@ from ccd_cli.benchmarks.decode import FloatMap
 from ccd_cli.core.errors import CcdError
 from ccd_cli.media.depth_files.raw import read_raw
 
-_SAMPLE = 4096
+_PIECE, _WHOLE = 4096, 1 << 22
 
 
 def match_files(root: Path, patterns: Mapping[str, str], pair: str) -> dict[str, list[str]]:
@@ -35,6 +35,7 @@ def match_files(root: Path, patterns: Mapping[str, str], pair: str) -> dict[str,
         raise CcdError(
             f"{counts} in {root}.", "Every glob must find the same number; or pair them by name: pair: match."
         )
+    _check_folders(patterns, lists, root)
     return lists
 
 
@@ -45,15 +46,23 @@ def read_values(path: Path) -> FloatMap:
 
 
 def find(root: Path, pattern: str) -> list[str]:
-    """Return the files below a folder that match a glob, sorted, relative to it. Raises CcdError for names not in UTF-8."""
+    """Return the files below a folder that match a glob, relative to it, sorted: numbers in names count as numbers.
+
+    Raises CcdError for names not in UTF-8.
+    """
     found = (Path(text) for text in glob(str(Path(glob_escape(root)) / pattern), recursive=True))
-    names = sorted(Path(os.path.relpath(path, root)).as_posix() for path in found if path.is_file())
+    names = sorted((Path(os.path.relpath(path, root)).as_posix() for path in found if path.is_file()), key=in_numbers)
     for name in names:
         try:
             name.encode()
         except UnicodeEncodeError:
             raise CcdError(f"{root} holds {name!a}, a name that is not UTF-8.", "Rename it.") from None
     return names
+
+
+def in_numbers(name: str) -> tuple[list[str | int], str]:
+    """Return texts and numbers of a name in turn, to sort by: frame 2 before frame 10."""
+    return [int(part) if i % 2 else part for i, part in enumerate(re.split("([0-9]+)", name))], name
 
 
 def file_fingerprint(path: Path) -> str:
@@ -66,17 +75,20 @@ def file_fingerprint(path: Path) -> str:
 
 
 def sampled_hash(path: Path) -> str:
-    """Return a sha256 over a file's size and its first, middle and last 4 KiB, `none` where it cannot be read.
+    """Return a sha256 over a file's size and content, `none` where it cannot be read.
 
-    For files that are too many to be read whole: compressed ones end in a checksum of everything, raw ones keep their size.
+    There may be very many. Of files that end in a checksum of what they hold the last 4 KiB are read, of others all of the first
+    4 MiB and 64 pieces of the rest.
     """
     try:
         with path.open("rb") as file:
             size = file.seek(0, 2)
             made = hashlib.sha256(str(size).encode())
-            for start in (0, size // 2, size - _SAMPLE):
+            sealed = path.suffix.lower() in (".png", ".npz")
+            rest = range(_WHOLE, size, max(1, (size - _WHOLE) // 64))
+            for start, length in [(size - _PIECE, _PIECE)] if sealed else [(0, _WHOLE), *((at, _PIECE) for at in rest)]:
                 file.seek(max(0, start))
-                made.update(file.read(_SAMPLE))
+                made.update(file.read(length))
     except OSError:
         return "none"
     return made.hexdigest()
@@ -96,6 +108,29 @@ def _matched(patterns: list[str], lists: list[list[str]], root: Path) -> list[li
         shown = ", ".join(lonely[:5]) + (", ..." if len(lonely) > 5 else "")
         raise CcdError(f"{len(lonely)} photos in {root} have no partner whose name matches: {shown}.")
     return [[table[key] for key in tables[0]] for table in tables]
+
+
+def _check_folders(patterns: Mapping[str, str], lists: Mapping[str, list[str]], root: Path) -> None:
+    """Raise CcdError where files of one order come from different folders: one more here and one less there shift all between.
+
+    Folders are told apart by what the wildcards before the files' names stand for; globs with other wildcards are not compared.
+    """
+    folders = {key: PurePosixPath(pattern).parent.as_posix() for key, pattern in patterns.items()}
+    wild = {key: re.findall(r"\*\*|\*|\?|\[[^]]+\]", folder) for key, folder in folders.items()}
+    first = next(iter(patterns))
+    for key in list(patterns)[1:]:
+        if not wild[first] or wild[key] != wild[first]:
+            continue
+        rules = [re.compile(_expression(folders[each])) for each in (first, key)]
+        for names in zip(lists[first], lists[key], strict=True):
+            found = [r.fullmatch(PurePosixPath(name).parent.as_posix()) for r, name in zip(rules, names, strict=True)]
+            stands_for = [match.groups() if match else None for match in found]
+            if stands_for[0] != stands_for[1]:
+                raise CcdError(
+                    f"by their order {names[0]} and {names[1]} in {root} would belong together, and lie in different folders: "
+                    "a folder before them lacks a file.",
+                    "Add or remove what is alone; or pair them by name: pair: match.",
+                )
 
 
 def _check_suffixes(patterns: list[str], tables: list[dict[tuple[str, ...], str]], root: Path) -> None:

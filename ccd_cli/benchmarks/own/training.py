@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
@@ -40,6 +40,18 @@ class PairSource:
     def paths(self) -> list[Path]:
         """Return the files of the images."""
         return [self.sets[place].root / self.sets[place].files[index][0] for place, index in self.order]
+
+    @cached_property
+    def names(self) -> list[Path]:
+        """Return what each pair is called: its image, and its ground truth where the image has another one as well."""
+        files = [(self.sets[place].root, *self.sets[place].files[index][:2]) for place, index in self.order]
+        truths: dict[Path, set[Path]] = {}
+        for path, (root, _, truth) in zip(self.paths, files, strict=True):
+            truths.setdefault(path, set()).add(root / truth)
+        return [
+            path if len(truths[path]) == 1 else Path(f"{path} ({root / truth})")
+            for path, (root, _, truth) in zip(self.paths, files, strict=True)
+        ]
 
     @property
     def metric(self) -> bool:
@@ -83,13 +95,11 @@ class PairSource:
 
     @cached_property
     def digest(self) -> str:
-        """Return a sha256 over the pairs, the `sampled_hash` of their ground truth's files, and what its numbers mean."""
+        """Return a sha256 over the pairs, the `sampled_hash` of the files of their ground truth, and what its numbers mean."""
         rules = [benchmark.rule.model_dump_json() for benchmark in self.sets]
         names = [f"{place} {self.sets[place].files[index]}" for place, index in self.order]
         cut = [sensor.model_dump_json() for sensor in self.sensors]
-        files = dict.fromkeys(self.sets[place].root / self.sets[place].files[index][1] for place, index in self.order)
-        with ThreadPoolExecutor(16) as pool:  # a shared file system answers many at once
-            contents = list(pool.map(sampled_hash, files))
+        contents = contents_of((self.sets[place], index) for place, index in self.order)
         return hashlib.sha256("\n".join([*rules, *names, *cut, *contents]).encode(errors="surrogateescape")).hexdigest()
 
 
@@ -144,7 +154,8 @@ def open_training_pairs(section: Pairs, seed: int) -> OpenPairs:
 
 
 def held_out(sets: Sequence[CustomBenchmark], split: Split, seed: int) -> set[tuple[int, int]]:
-    """Return the (set, index) pairs that validate; a pure function of the images' names and the seed, wherever the data lies.
+    """Return the (set, index) pairs that validate; a pure function of the names of sets and images and the seed, wherever the data
+    lies.
 
     Groups (folders or single images) go by the hash of their names until the fraction is reached, at least one where the fraction
     is above 0. Raises UsageProblem where folders cannot be told apart, or a name in the list matches nothing.
@@ -165,14 +176,28 @@ def held_out(sets: Sequence[CustomBenchmark], split: Split, seed: int) -> set[tu
             f"images.pairs.validation: all images lie in one {one}, so {split.fraction:g} of them cannot be held out by {one}.",
             "If they are not frames of one clip, say `by: image`; else name what validates in `images`, or give eval.pairs.",
         )
-    places = {root: place for place, root in reversed(list(enumerate(roots)))}  # of sets in one folder the first
-    ranked = sorted(groups, key=lambda group: hashlib.sha256(f"{seed} {group[1]} {places[group[0]]}".encode()).digest())
+    named = {
+        root: min(one.rule.name for one, where in zip(sets, roots, strict=True) if where == root) for root in roots
+    }
+    ranked = sorted(
+        groups, key=lambda group: (hashlib.sha256(f"{seed} {group[1]} {named[group[0]]}".encode()).digest(), group)
+    )
     chosen: set[tuple[int, int]] = set()
     for group in ranked[:-1]:  # one trains in any case
         if len(chosen) >= split.fraction * len(names) and chosen:
             break
         chosen |= set(groups[group])
     return chosen
+
+
+def contents_of(pairs: Iterable[tuple[CustomBenchmark, int]]) -> list[str]:
+    """Return the `sampled_hash` of each file that pairs take their ground truth from: depth, mask and maps beside it."""
+    files: dict[Path, None] = {}
+    for benchmark, index in pairs:
+        beside = [names[index] for names in benchmark.extras.values()]
+        files |= dict.fromkeys(benchmark.root / name for name in (*benchmark.files[index][1:], *beside) if name)
+    with ThreadPoolExecutor(16) as pool:  # a shared file system answers many at once
+        return list(pool.map(sampled_hash, files))
 
 
 def check_apart(train: Sequence[Path], validation: Sequence[Path]) -> None:

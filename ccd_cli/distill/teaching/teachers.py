@@ -173,11 +173,26 @@ def check_unit(recipe: DistillRecipe, found: Sequence[ModelRef | PrecomputedLabe
     kind = recipe.student.kind
     wanted = {"disparity": get_args(Kind), "depth": ("metric", "depth", "affine-depth"), "metric": ("metric",)}[kind]
     live = [source.name == GROUND_TRUTH and source.kind == "disparity" for source in found]
-    if not any(exact or source.kind in wanted for exact, source in zip(live, found, strict=True)):
+    knows = [exact or source.kind in wanted for exact, source in zip(live, found, strict=True)]
+    if not any(knows):
         kinds = ", ".join(f"{source.name} ({source.kind})" for source in found)
         raise UsageProblem(
             f"student.kind {kind}: none of the teachers knows that depth: {kinds}.",
             f"Add `{GROUND_TRUTH}` with images.pairs, or a teacher of kind {wanted[0]}; or set student.kind to disparity.",
+        )
+    _check_every_step(recipe, knows)
+
+
+def _check_every_step(recipe: DistillRecipe, knows: Sequence[bool]) -> None:
+    """Raise UsageProblem where the depth loss is the only one, and a teacher that may be drawn does not know that depth."""
+    loss = recipe.loss
+    if loss.shared.weight or loss.local_global.weight:
+        return
+    silent = [entry.model for entry, known in zip(recipe.teachers, knows, strict=True) if entry.weight and not known]
+    if silent:
+        raise UsageProblem(
+            f"With both contexts at weight 0 nothing is learned in steps of {', '.join(silent)}: their depth has no such unit.",
+            "Remove them, or set loss.shared.weight above 0.",
         )
 
 

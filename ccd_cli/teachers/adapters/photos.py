@@ -47,7 +47,7 @@ def depth_maps(
     """Raw maps float32 [H, W] -> checked maps.
 
     With `canonical_focal`, meters = output x focal length in pixels *of the resized photo* / canonical focal length
-    (Depth Anything 3 metric: 300).
+    (Depth Anything 3 metric: 300), which is the mean of both directions, as its authors say: rounded sides differ a little.
     """
     result = []
     for values, focal in zip(maps, focals or [None] * len(maps), strict=True):
@@ -55,7 +55,8 @@ def depth_maps(
             result.append(checked(values, arch.kind))
             continue
         height, width = values.shape
-        seen = (fixed or network_size(arch, height, width, resolution))[1] / width
+        rows, columns = fixed or network_size(arch, height, width, resolution)
+        seen = (rows / height + columns / width) / 2
         result.append(checked(values * np.float32(focal * seen / arch.canonical_focal), "metric"))
     return result
 

@@ -123,6 +123,30 @@ def test_pairs_by_name(folder):
         one(folder, divisor=1000, pair="match")
 
 
+def test_numbers_in_names_count_as_numbers(tmp_path):
+    for i in range(12):
+        put_rgb(tmp_path / f"set/rgb/{i}.png", photo(18, 24, i))
+        put_codes(tmp_path / f"set/depth/{i:04d}.png", np.full((18, 24), 1000 * (i + 1)))
+    found = one(tmp_path, image="rgb/*.png", depth="depth/*.png", divisor=1000)
+    assert found.names() == [f"rgb/{i}.png" for i in range(12)]
+    for i in range(12):
+        assert found.read(i).depth[0, 0] == pytest.approx(i + 1)
+
+
+def test_by_order_no_file_of_one_folder_belongs_to_one_of_another(tmp_path):
+    """One missing here and one there leave the totals equal, and everything between them wrong."""
+    for place in "ab":
+        for i in range(3):
+            put_rgb(tmp_path / f"set/{place}/rgb/{i}.png", photo(18, 24, i))
+            put_codes(tmp_path / f"set/{place}/depth/{i}.png", np.full((18, 24), 1000))
+    globs = {"image": "*/rgb/*.png", "depth": "*/depth/*.png", "divisor": 1000}
+    assert len(one(tmp_path, **globs)) == 6
+    (tmp_path / "set/a/depth/1.png").unlink()
+    (tmp_path / "set/b/rgb/2.png").unlink()
+    with pytest.raises(CcdError, match=r"by their order a/rgb/2\.png and b/depth/0\.png .* lie in different folders"):
+        one(tmp_path, **globs)
+
+
 def test_pairs_by_name_through_folders(folder):
     for scene in "xy":
         put_rgb(folder / f"set/{scene}/rgb/1.jpg", photo(30, 40))

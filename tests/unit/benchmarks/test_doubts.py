@@ -127,3 +127,25 @@ def test_data_check_says_it(pairs, ccd_here, tmp_path):
     assert "doubtful: half of the images" in done.stdout and "doubtful: ground truth lies about" in done.stdout
     found = json.loads(ccd_here("data", "check", "mine.yaml", "--read", "--json").stdout)
     assert len(found["sets"][0]["doubts"]) == 2
+
+
+def test_photos_that_are_stored_turned(pairs, tmp_path):
+    """Their ground truth has no such note: which of both is upright is for its owner to say."""
+    found = pairs()
+    assert "turned" not in said(found)
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    for number in range(2):
+        with Image.open(tmp_path / f"{number}.png") as image:
+            image.save(tmp_path / f"{number}.png", exif=exif)
+    assert "2 of 8 images are stored turned or mirrored (0.png, by its EXIF orientation)" in said(found)
+
+
+def test_photos_of_several_sizes_under_one_camera(pairs, tmp_path):
+    camera = {"intrinsics": [110.0, 110.0, WIDTH / 2, HEIGHT / 2]}
+    assert "share one camera" not in said(pairs(**camera))
+    with Image.open(tmp_path / "3.png") as image:
+        image.resize((2 * WIDTH, 2 * HEIGHT)).save(tmp_path / "3.png")
+    np.save(tmp_path / "3.npy", np.load(tmp_path / "3.npy").repeat(2, 0).repeat(2, 1))
+    (found,) = open_described(tmp_path / "mine.yaml")
+    assert f"images of 2 sizes, from {WIDTH}x{HEIGHT} to {2 * WIDTH}x{2 * HEIGHT}, share one camera" in said(found)

@@ -108,6 +108,45 @@ def test_ground_truth_made_anew_at_the_same_size_is_noticed(pairs, place):
     assert open_training_pairs(section, 0).train.digest != before
 
 
+def test_masks_are_a_part_of_the_ground_truth(pairs):
+    file = pairs(folders=("a", "b"), count=2, mask="*/*.mask.png")
+    masks = [Path("mine", "ab"[i // 2], f"{i:03d}.mask.png") for i in range(4)]
+    for mask in masks:
+        Image.fromarray(np.full((24, 32), 255, np.uint8)).save(mask)
+    section = Pairs.model_validate({"files": [file], "validation": {"fraction": 0.0}})
+    before = open_training_pairs(section, 0).train.digest
+    Image.fromarray(np.eye(24, 32, dtype=np.uint8)).save(masks[3])
+    assert open_training_pairs(section, 0).train.digest != before
+
+
+def test_the_split_does_not_depend_on_the_order_of_files(pairs):
+    both = [pairs("mine"), pairs("yours")]
+    for seed in range(6):
+        held = [
+            {(one.rule.name, name) for one in opened.validation for name in one.names()}
+            for files in (both, both[::-1])
+            for opened in [open_training_pairs(Pairs.model_validate({"files": files}), seed)]
+        ]
+        assert held[0] == held[1]
+
+
+def test_an_image_with_two_truths_is_two_images_by_name(pairs):
+    """A damaged LiDAR map must not take the stereo map of its image away."""
+    lidar = pairs(folders=("a", "b"), count=2)
+    rules = Path(lidar).read_text()
+    Path("stereo.yaml").write_text(
+        rules.replace("name: 'mine'", "name: stereo").replace("*/*.depth.png", "*/*.far.png")
+    )
+    for path in Path("mine").glob("*/*.depth.png"):
+        shutil.copy(path, path.with_name(path.name.replace("depth", "far")))
+    section = {"files": [lidar, "stereo.yaml"], "validation": {"fraction": 0.0}}
+    train = open_training_pairs(Pairs.model_validate(section), 0).train
+    assert len({*train.paths}) == 4 and len({*train.names}) == 8
+    alone = {"files": [{"file": lidar, "repeat": 2}], "validation": {"fraction": 0.0}}
+    train = open_training_pairs(Pairs.model_validate(alone), 0).train
+    assert train.names == train.paths and len({*train.names}) == 4
+
+
 def test_single_images_only_where_asked(pairs):
     file = pairs(folders=("only",), count=20)
     with pytest.raises(UsageProblem, match="all images lie in one folder"):

@@ -21,6 +21,7 @@ from ccd_cli.models.depth_net import DepthNet
 from ccd_cli.teachers.adapters.base import TeacherFacts
 from ccd_cli.teachers.adapters.diffusion import DiffusionTeacher
 from ccd_cli.teachers.adapters.native import NativeTeacher
+from ccd_cli.teachers.adapters.photos import depth_maps
 from ccd_cli.teachers.model import Model
 from tests.depth_files import write_depth
 
@@ -180,6 +181,13 @@ def test_focal_lengths_of_the_set_reach_the_network():
     longer = replace(camera, fx=160.0)
     (doubled,) = source.predict(benchmark(), [sample(camera=longer)], [None])
     assert np.allclose(doubled.values, 2 * with_lens.values, rtol=1e-4)
+
+
+def test_meters_follow_the_zoom_of_both_directions():
+    """A photo of 95 x 60 is seen at 96 x 64, one upright at 64 x 96: the same camera gives the same meters of both."""
+    teacher = network(canonical_focal=300.0)
+    wide, upright = (depth_maps(teacher.arch, [np.ones(size, np.float32)], 64, [80.0]) for size in ((60, 95), (95, 60)))
+    assert wide[0].values[0, 0] == upright[0].values[0, 0] == pytest.approx(80 * (64 / 60 + 96 / 95) / 2 / 300)
 
 
 def test_photos_of_different_sizes_come_back_in_order():

@@ -79,7 +79,12 @@ def test_a_state_comes_back_from_disk_bit_for_bit_and_goes_on_as_if_nothing_happ
 
 
 def test_a_run_resumes_only_with_its_own_images_and_weights(tmp_path):
-    saved = {"source_hash": Source([tmp_path / "a.jpg"]).digest, "photos": 1, "hashes": {"a": "0", "b": "1"}}
+    saved = {
+        "source_hash": Source([tmp_path / "a.jpg"]).digest,
+        "validation_hash": "",
+        "photos": 1,
+        "hashes": {"a": "0", "b": "1"},
+    }
     checkpoint.check_same_images(saved, Source([tmp_path / "a.jpg"]))
     with pytest.raises(UsageProblem, match=r"list of photos has changed .*1 photos then, 2 now"):
         checkpoint.check_same_images(saved, Source([tmp_path / "a.jpg", tmp_path / "b.jpg"]))
@@ -188,7 +193,7 @@ def test_a_state_with_a_single_flipped_bit_is_refused(tmp_path):
 )
 def test_a_state_with_a_right_checksum_that_lacks_something_is_refused_by_name(tmp_path, change, words):
     state, path = fresh(0), tmp_path / "last.pt"
-    words_of_run = {"device": "cpu", "precision": "fp32", "source_hash": "x", "hashes": {}}
+    words_of_run = {"device": "cpu", "precision": "fp32", "source_hash": "x", "validation_hash": "", "hashes": {}}
     whole = {**state.state_dict(), "bad": [], "threads": 1, "world": 1, "photos": 1, **words_of_run}
     checkpoint.write(path, whole)
     checkpoint.restore(fresh(1), None, checkpoint.read_whole(path))

@@ -35,6 +35,18 @@ def test_one_value_that_is_not_finite_shows():
     assert values["loss"] != values["loss"]
 
 
+def test_the_error_of_fits_is_the_mean_over_micro_steps_that_had_one():
+    metrics = StepMetrics(Compute("cpu", "fp32"), 3)
+    for error in (0.1, float("nan"), 0.3):
+        metrics.add({"fit_error": torch.tensor(error)})
+    values, _ = metrics.reduce(NORM, False, 0)
+    assert values == {"fit_error": pytest.approx(0.2)}
+    for _ in range(3):
+        metrics.add({"fit_error": torch.tensor(float("nan"))})
+    values, _ = metrics.reduce(NORM, False, 0)
+    assert [*values] == ["fit_error"] and values["fit_error"] != values["fit_error"]
+
+
 def test_processes_agree_on_metrics_and_on_when_to_stop(monkeypatch):
     """Two processes of which one was asked to stop; `all_reduce` is played by adding the other one's values."""
 

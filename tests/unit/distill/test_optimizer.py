@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from ccd_cli.core.errors import UsageProblem
 from ccd_cli.distill.optimizer import (
     Schedule,
     encoder_rates,
@@ -125,3 +126,21 @@ def test_earlier_layers_of_an_encoder_have_lower_rates(encoder):
         assert rate == 1e-3 * 0.5 ** (blocks[-1] - wanted), name
     assert len({rate for _, rate in parts}) == len(blocks) > 1
     assert [rate for _, rate in encoder_rates(network, 1e-3, 1.0)] == [1e-3]
+
+
+@pytest.mark.parametrize(
+    ("encoder", "first", "last", "count"), [("regnety_002", "stem.", "s4.", 5), ("resnet18", "conv1", "layer4.", 4)]
+)
+def test_levels_are_layers_where_names_do_not_number_them(encoder, first, last, count):
+    network = DepthNet(timm_arch(encoder, features=16)).encoder
+    parts = encoder_rates(network, 1.0, 0.5)
+    rates = {id(parameter): rate for parameters, rate in parts for parameter in parameters}
+    assert sorted({rate for _, rate in parts}) == [0.5**i for i in reversed(range(count))]
+    for name, parameter in network.named_parameters():
+        if name.startswith((first, last)):
+            assert rates[id(parameter)] == (1.0 if name.startswith(last) else 0.5 ** (count - 1)), name
+
+
+def test_an_encoder_without_layers_has_no_decay_by_layer():
+    with pytest.raises(UsageProblem, match="cannot be told apart"):
+        encoder_rates(nn.Sequential(nn.Linear(2, 2)), 1.0, 0.5)

@@ -60,10 +60,34 @@ def test_weights_of_another_output_are_not_taken_for_this_one(tmp_path):
     assert (depth > 0).all() and (depth < 20).all()
 
 
+def test_an_encoder_keeps_the_input_statistics_that_its_weights_were_trained_with(tmp_path):
+    """timm's own weights of this encoder want (0.5, 0.5, 0.5), a student that began from nothing ImageNet's."""
+    lite = {"encoder": "tf_efficientnet_lite0", "init": "encoder"}
+    assert arch(**lite).mean == arch(**lite).std == (0.5, 0.5, 0.5)
+    first = build_student(arch(encoder="tf_efficientnet_lite0"), "scratch", None, 0)
+    save_model(tmp_path / "first.safetensors", first, first.arch)
+    again = arch(**lite, weights=str(tmp_path / "first.safetensors"))
+    assert again.mean == first.arch.mean == (0.485, 0.456, 0.406) and again.std == first.arch.std
+    student = build_student(again, "encoder", tmp_path / "first.safetensors", 1)
+    photo = torch.rand(1, 3, 64, 64)
+    for ours, theirs in zip(*(net.eval().encoder(net.normalize(photo)) for net in (student, first)), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_a_student_of_another_kind_sees_photos_at_the_zoom_of_its_crops():
+    """A published network that bounds the long side would see photos at another one, and in meters it matters."""
+    mono = {"arch": "depth-anything-3-mono-large", "init": "encoder", "sky": True}
+    assert student_arch(Student.model_validate({**mono, "kind": "metric"})).resolution_rule == "lower"
+
+
 @pytest.mark.parametrize(
     ("keys", "key"),
     [
         ({"student": {"kind": "metric"}}, "loss.depth.weight"),
+        (
+            {"student": {"kind": "metric", "canonical_focal": 300.0}, "loss": {"depth": {"weight": 1.0}}},
+            "student.canonical_focal",
+        ),
         ({"loss": {"depth": {"weight": 1.0}}}, "loss.depth.weight"),
         ({"student": {"kind": "depth", "max_depth": 9.0}, "loss": {"depth": {"weight": 1.0}}}, "student.max_depth"),
         ({"student": {"canonical_focal": 300.0}}, "student.canonical_focal"),
