@@ -78,8 +78,8 @@ def check(suite: str, settings: CheckSettings, screen: JsonScreen) -> None:
     complete and match the published split.
 
     Counts samples and compares the sha256 of the sorted image paths with that of the published split. With --read, pairs of
-    your own are also measured: units out of any sense and depth beside its image are doubtful. Exit code 1 if anything is missing,
-    damaged or different.
+    your own are also measured: implausible units and depth that is shifted relative to its image are doubtful. Exit code 1 if
+    anything is missing, damaged or different.
 
     Example: ccd data check nyuv2 --data-root /data/eval
     """

@@ -19,7 +19,9 @@ from ccd_cli.core.shard import refuse_overwrite
 class DistillSettings(DeviceSettings):
     """Where a run goes, and whether it resumes the one that is there."""
 
-    out: str | None = out_option(None, "Run folder.", default_text="runs/<recipe name>")
+    out: str | None = out_option(
+        None, "Run folder.", default_text="runs/<recipe name>, beside a finished run with -2, -3, ..."
+    )
     resume: bool = option(False, "Resume the run in the folder from its last checkpoint.", "Output")
     overwrite: bool = overwrite_option("Delete the run in the folder and start over.")
 

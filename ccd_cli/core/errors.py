@@ -52,13 +52,13 @@ class Unwritable(CcdError):
 
 
 class RecipeError(CcdError):
-    """A recipe is invalid; `problems` lists all of them as (key path, what is wrong). Exit code 2."""
+    """A recipe or another YAML file is invalid; `problems` lists all of them as (key path, what is wrong). Exit code 2."""
 
     exit_code = 2
 
-    def __init__(self, source: str, problems: list[tuple[str, str]]) -> None:
+    def __init__(self, source: str, problems: list[tuple[str, str]], what: str = "recipe") -> None:
         count = len(problems)
-        super().__init__(f"{source}: {count} problem{'s' if count != 1 else ''} in the recipe.")
+        super().__init__(f"{source}: {count} problem{'s' if count != 1 else ''} in the {what}.")
         self.source = source
         self.problems = problems
 

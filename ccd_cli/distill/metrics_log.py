@@ -26,6 +26,7 @@ OF_SOME = "fit_error"
 """Is NaN in a micro-step without a fit, and averaged over the others."""
 _KNOWN = "fit_error known"
 SHOWN = ("loss", "shared", "local_global", "gradient", "feature", "depth", "drift")
+"""Drift of students of disparity alone: others have a unit of their own."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,8 @@ class MetricsLog:
         except OSError as error:
             raise disk_error(error, self.run.folder.metrics) from error
         self.events({f"train/{key}": value for key, value in line.items() if isinstance(value, float)}, step)
-        self.report.advance(step, **{key: metrics[key] for key in SHOWN if key in metrics}, **{"img/s": speed})
+        shown = SHOWN if self.run.recipe.student.kind == "disparity" else SHOWN[:-1]
+        self.report.advance(step, **{key: metrics[key] for key in shown if key in metrics}, **{"img/s": speed})
 
     def events(self, values: dict[str, Any], step: int) -> None:
         """Add numbers and images (uint8 H,W,3) to TensorBoard and trackers; where that fails, warn once and continue without."""

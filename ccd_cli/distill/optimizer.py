@@ -52,7 +52,7 @@ def encoder_rates(encoder: nn.Module, lr: float, decay: float) -> list[Rated]:
     if len({*found} - {None}) < 2:
         found = _levels(encoder, names)
     if len({*found} - {None}) < 2:
-        raise UsageProblem("optim.layer_decay: this encoder's layers cannot be told apart.", "Set it to 1.")
+        raise UsageProblem("optim.layer_decay: this encoder has no layers that ccd knows.", "Set it to 1.")
     layers: dict[int, list[nn.Parameter]] = {}
     last = next(layer for layer in found if layer is not None)
     for layer, parameter in zip(found, encoder.parameters(), strict=True):

@@ -70,7 +70,10 @@ def run(recipe: DistillRecipe, settings: DistillSettings, report: Report) -> Res
 
 def _choose_folder(recipe: DistillRecipe, settings: DistillSettings, report: Report) -> tuple[str, bool]:
     """Return the run's folder, and whether a whole, finished run lies there that is to be resumed."""
-    folder = choose_folder(recipe.name, settings.out or recipe.out, settings.resume, settings.overwrite)
+    asked = settings.out or recipe.out
+    folder = choose_folder(recipe.name, asked, settings.resume, settings.overwrite)
+    if asked is None and folder.path.name != recipe.name:
+        report.note(f"{folder.path.with_name(recipe.name)} holds a finished run: this one is {folder.path}")
     if settings.resume:
         checkpoint.check_same_recipe(folder, recipe.model_dump(mode="json"))
         if folder.finished:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from ccd_cli.evaluate.figures import Gallery, Panels, draw
 from ccd_cli.evaluate.pairs import draw_pairs
 from ccd_cli.evaluate.store import ScoreBook
 from ccd_cli.scoring.image import ScoringOptions, score
+from ccd_cli.scoring.names import NAMES
 from ccd_cli.scoring.pairs import score_pairs
 from ccd_cli.scoring.rows import Record
 
@@ -30,7 +32,7 @@ Scored = tuple[int, Record | CcdError, Panels | None]
 
 
 PROGRESS_SCORE = {"depth": "abs_rel", "pairs": "pair_accuracy", "clip": "abs_rel"}
-"""Score of an image that progress shows."""
+"""Score whose mean progress shows."""
 
 
 class Task:
@@ -59,6 +61,7 @@ class Task:
         done, size = len(wanted) - len(todo), self.source.batch
         score_key = PROGRESS_SCORE[self.benchmark.spec.task]
         report.begin(what, len(wanted), done)
+        values: list[float] = []  # of those scored now
 
         def take(result: Any) -> None:
             nonlocal done
@@ -69,7 +72,8 @@ class Task:
                 return
             self.gallery.add(record, panels)  # before its record: after a kill in between it is drawn again
             self.book.add(record | ran_in(self.source))
-            report.advance(done, **{score_key: record["scores"][score_key]})
+            values.append(record["scores"][score_key])
+            report.advance(done, **{f"mean {NAMES[score_key]}": fmean(values)})
 
         with ThreadPoolExecutor(SCORERS) as scorers:
             behind = BackgroundWork(scorers, SCORERS + size - 1, take)

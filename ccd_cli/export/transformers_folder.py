@@ -186,7 +186,7 @@ def _compare(
 
     model, processor = theirs
     height, width = photo.shape[:2]
-    name = f"photo of {width}x{height}"
+    name = f"photo of {height}x{width}"
     exact = fixed or _square(network)
     own = fixed or network_size(network.arch, height, width)
     ours = np.empty((0, 0), np.float32)
@@ -194,9 +194,9 @@ def _compare(
         pixels = pixels_for(network, photo, size)
         ours = network(pixels)[0].numpy()
         got = model(pixel_values=pixels.to(model.dtype)).predicted_depth[0].float().numpy()
-        yield difference(f"{name} at {size[1]}x{size[0]}", got, ours, size == exact)
+        yield difference(f"{name} at {size[0]}x{size[1]}", got, ours, size == exact)
     image = Image.fromarray(photo)
     rows, columns = processor(images=image, return_tensors="pt")["pixel_values"].shape[-2:]
     run = pipeline("depth-estimation", model=model, image_processor=processor, device="cpu")
     got = run(image)["predicted_depth"].float().numpy().reshape(height, width)
-    yield difference(f"{name}, pipeline (at {columns}x{rows})", got, resize_map(ours, (height, width)), exact=False)
+    yield difference(f"{name}, pipeline (at {rows}x{columns})", got, resize_map(ours, (height, width)), exact=False)

@@ -99,7 +99,7 @@ def check(out: Path, network: DepthNet, about: ExportFacts, photos: Sequence[NDA
         height, width = network_size(network.arch, *photo.shape[:2])
         pixels = pixels_for(network, photo, (height, width))
         ours, theirs = (each(pixels)[0].numpy() for each in (network, again))
-        name = f"photo of {photo.shape[1]}x{photo.shape[0]} at {width}x{height}"
+        name = f"photo of {photo.shape[0]}x{photo.shape[1]} at {height}x{width}"
         rows.append(difference(name, theirs, ours))
     network.train(was_training)
     return rows

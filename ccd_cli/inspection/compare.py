@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from ccd_cli.core.errors import UsageProblem
 from ccd_cli.core.files import write_text
-from ccd_cli.distill.plots import curves_figure, smooth
+from ccd_cli.distill.plots import curves_figure, drifts, smooth
 from ccd_cli.distill.run_folder import RunFolder
 from ccd_cli.inspection.found import Inspected, Row
 from ccd_cli.inspection.training_run import DRIFT, RunFacts, read_run, scored_words, statistics
@@ -124,6 +124,10 @@ def _scores(name: str, run: RunFacts) -> Row:
     }
 
 
+def _drift(run: RunFacts) -> Curve:
+    return _of_steps(run, "drift") if run.lines and drifts(run.lines) else ([], np.array([]))
+
+
 def _best(rows: list[Row]) -> dict[str, float]:
     """The best score of each column, by its name for eyes, where at least two runs have one."""
     found = {}
@@ -144,7 +148,7 @@ def _curves(runs: dict[str, RunFacts]) -> list[tuple[str, Markup]]:
         (loss, "loss", "", lambda run: _of_steps(run, "loss")),
         ("AbsRel during training; lower is better.", "AbsRel", "o", lambda run: _of_scores(run, "abs_rel")),
         ("δ1 during training; higher is better.", "δ1", "o", lambda run: _of_scores(run, "delta1")),
-        ("Drift, smoothed; 0 means the labels' scale.", "drift", "", lambda run: _of_steps(run, "drift")),
+        ("Drift, smoothed; 0 means the labels' scale.", "drift", "", _drift),
     ]
     drawn: list[tuple[str, Figure]] = []
     for caption, label, marker, take in wanted:

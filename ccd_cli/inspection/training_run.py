@@ -123,7 +123,7 @@ def statistics(run: RunFacts) -> tuple[dict[str, Any], Tables]:
         "steps": recipe["optim"]["steps"],
         "first loss": losses[0] if losses else None,
         "last loss": losses[-1] if losses else None,
-        "drift": last.get("drift"),
+        "drift": last.get("drift") if lines and drifts(lines) else None,
         "images per second": float(np.median(speeds)) if speeds else None,
         "steps skipped": sum(1 for line in lines if line.get("skipped")),
         "images skipped": len(read_json_lines(folder.skipped)),

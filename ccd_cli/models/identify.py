@@ -83,7 +83,10 @@ def identify(
             raise CheckpointError(f"{filename} is not {arch_name}: its tensors fit {listed}.")
         return arch
     if not possible:
-        raise CheckpointError(f"{filename} holds a network of a known layout but of no known size.")
+        raise CheckpointError(
+            f"{filename} holds a network of a known layout but of no known size.",
+            "A student on a timm encoder is read from .safetensors alone, which says what it is.",
+        )
     if len(possible) == 1:
         return ARCHS[possible[0]]
     hint = hint_from_name(filename)

@@ -6,8 +6,10 @@ from pathlib import Path
 
 from ccd_cli.geometry.camera import Calibration, Source, resize_camera, resolve_camera
 from ccd_cli.geometry.depth_map import Camera, DepthMap
+from ccd_cli.geometry.kinds import Kind
 from ccd_cli.media.exif import read_focal_35mm
 from ccd_cli.media.photos import Photo
+from ccd_cli.models.arch import Arch
 
 
 def photo_camera(
@@ -27,6 +29,15 @@ def photo_camera(
         return predicted.camera, "model"
     size = photo.rgb.shape[0], photo.rgb.shape[1]
     return camera if size == photo.full_size else resize_camera(camera, photo.full_size, size), source
+
+
+def unit_note(arch: Arch | None, kind: Kind) -> list[str]:
+    """Return a note on maps of a network that gives meters where it is told a focal length, and was told none."""
+    if arch is None or arch.canonical_focal is None or kind == "metric":
+        return []
+    return [
+        "the model gives meters only with a focal length, and none is known: depth is relative; give --fov or --intrinsics"
+    ]
 
 
 def known_focal(camera: Camera, source: Source) -> float | None:

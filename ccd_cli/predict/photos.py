@@ -24,7 +24,7 @@ from ccd_cli.media.photos import SMALL, Limits, Photo, load_photo, photo_memory
 from ccd_cli.pointcloud.cloud import cloud_from_map
 from ccd_cli.pointcloud.files import write_cloud
 from ccd_cli.pointcloud.preview import write_preview
-from ccd_cli.predict.camera import known_focal, photo_camera
+from ccd_cli.predict.camera import known_focal, photo_camera, unit_note
 from ccd_cli.predict.cost import warn_of_cost
 from ccd_cli.predict.earlier import Earlier, earlier_results, replaced_notes
 from ccd_cli.predict.job import (
@@ -270,7 +270,7 @@ def _write(
     camera, source = _camera(item, photo, depth_map, settings)
     about = origin(model, shape, source, fingerprints)
     files: dict[str, str] = {}
-    notes: list[str] = []
+    notes = unit_note(model.about.arch, depth_map.kind)
     extra: dict[str, Any] = {}
     if shape != photo.full_size:
         extra["image_size"] = [photo.full_size[1], photo.full_size[0]]

@@ -36,7 +36,7 @@ from ccd_cli.media.map_write import (
 from ccd_cli.media.outputs import drop_frames, read_sidecar, settle
 from ccd_cli.media.video.read import Frame, Video, open_video
 from ccd_cli.media.video.write import ClipWriter, Track, parts_folder
-from ccd_cli.predict.camera import known_focal
+from ccd_cli.predict.camera import known_focal, unit_note
 from ccd_cli.predict.cost import warn_of_cost
 from ccd_cli.predict.earlier import earlier_results
 from ccd_cli.predict.finished import mode_of, skip_finished
@@ -199,6 +199,8 @@ def _run(source: _Source, clip: _Clip, job: Job) -> bool:
     focal = known_focal(*source.letterbox.camera(settings.intrinsics, settings.fov))
     frames = video.frames(settings.start, settings.end, settings.stride, clip.writer.place)
     warn_of_cost(job.model, job.compute, source.letterbox.picture, batch, report)
+    for note in unit_note(job.model.about.arch, "metric" if focal else "depth"):
+        report.note(f"{source.item.path}: {note}")
     report.begin(source.item.path.name, count, done=clip.written)
     try:
         with ThreadPoolExecutor(1) as writer, prefetched(frames, PREFETCHED_FRAMES + batch) as decoded:

@@ -187,7 +187,8 @@ class Loading:
         network, mark = ref.network, computed(ref, runtime, compute)
 
         def made(work: Work) -> Teacher:
-            report.note(f"Loading {ref.name} ({ref.kind}, {ref.license})")
+            meters = "; meters with a focal length" if network is not None and network.canonical_focal else ""
+            report.note(f"Loading {ref.name} ({ref.kind}{meters}, {ref.license})")
             return load_for(ref, runtime, compute, report, work, self.compiled)
 
         if network is None and ref.card is not None and ref.card.adapter not in ("transformers", "diffusers", "moge"):

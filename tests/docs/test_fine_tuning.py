@@ -23,13 +23,14 @@ def blocks(language: str) -> list[str]:
     "steps", [SMALLER, pytest.param((), marks=pytest.mark.slow)], ids=["few steps", "as it stands"]
 )
 def test_every_command_of_the_guide_works_in_its_order(ccd, ccd_here, tmp_path, steps):
-    made = write_pairs(tmp_path / "raw").parent
-    for number, place in enumerate(("hall", "kitchen", "office")):
-        for ending, folder in (("jpg", "rgb"), ("png", "depth")):
-            (tmp_path / "mine" / place / folder).mkdir(parents=True)
-            for path in sorted((made / f"clip-{number}").glob(f"*.{ending}")):
-                path.rename(tmp_path / "mine" / place / folder / path.name)
-    (tmp_path / "pairs.yaml").write_text(blocks("yaml")[0])
+    for root, first, file in (("mine", 0, "pairs.yaml"), ("others", 50, "test.yaml")):
+        made = write_pairs(tmp_path / f"raw-{root}", first=first).parent
+        for number, place in enumerate(("hall", "kitchen", "office")):
+            for ending, folder in (("jpg", "rgb"), ("png", "depth")):
+                (tmp_path / root / place / folder).mkdir(parents=True)
+                for path in sorted((made / f"clip-{number}").glob(f"*.{ending}")):
+                    path.rename(tmp_path / root / place / folder / path.name)
+        (tmp_path / file).write_text(blocks("yaml")[0].replace("root: mine ", f"root: {root} "))
     lines = [line for block in blocks("bash") for line in block.splitlines() if line.startswith("ccd ")]
     assert len(lines) == 5 and "distill" in lines[1]
     for line in lines:

@@ -1,4 +1,4 @@
-"""What is odd about a user's own pairs: units out of any sense, depth beside its image, maps in another order than the images.
+"""What is odd about a user's own pairs: implausible units, depth that is shifted relative to its image, maps in another order.
 
 Nothing here is certain: each doubt says what was measured, and what to look at.
 """

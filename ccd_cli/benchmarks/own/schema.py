@@ -183,7 +183,7 @@ def read_suite(path: Path) -> list[CustomSet]:
         return [(CustomClip if _sort(raw) == _CLIP else CustomSet).model_validate(raw)]
     except ValidationError as error:
         problems = [_problem(item, raw) for item in error.errors()]
-        raise RecipeError(str(path), problems) from None
+        raise RecipeError(str(path), problems, "suite file") from None
 
 
 def _problem(item: Any, raw: dict[str, Any]) -> tuple[str, str]:

@@ -142,5 +142,5 @@ def test_levels_are_layers_where_names_do_not_number_them(encoder, first, last, 
 
 
 def test_an_encoder_without_layers_has_no_decay_by_layer():
-    with pytest.raises(UsageProblem, match="cannot be told apart"):
+    with pytest.raises(UsageProblem, match="no layers that ccd knows"):
         encoder_rates(nn.Sequential(nn.Linear(2, 2)), 1.0, 0.5)

@@ -61,7 +61,7 @@ def test_a_published_file_comes_out_as_it_went_in(tmp_path, suffix, table, arch)
     assert all(torch.equal(t, again.state_dict()[n]) for n, t in net.state_dict().items())
     rows = weights.check(out, net, about(net), PHOTOS)
     assert [(row.largest, row.mean, row.exact) for row in rows] == [(0, 0, True)] * 2
-    assert [row.name for row in rows] == ["photo of 98x70 at 98x70", "photo of 70x98 at 70x98"]
+    assert [row.name for row in rows] == ["photo of 70x98 at 70x98", "photo of 98x70 at 98x70"]
 
 
 @pytest.mark.parametrize(
