@@ -116,7 +116,7 @@ def _scores(run: Run, state: TrainState, last_loss: float) -> list[str]:
     return [
         *lines,
         f"* On {run.validation.name}, {best['images']:.0f} images, best at step {best['step']:.0f}: AbsRel {best['abs_rel']:.4f}, "
-        f"RMSE {best['rmse']:.4f}, delta1 {best['delta1']:.4f}. These weights are the best checkpoint; choosing them by this score "
+        f"RMSE {best['rmse']:.4f}, δ1 {best['delta1']:.4f}. These weights are the best checkpoint; choosing them by this score "
         "favors it.",
         *(f"  * {line}" for line in run.validation.protocol["in_words"]),
     ]
@@ -127,4 +127,4 @@ def _table(rows: list[dict[str, Any]]) -> list[str]:
     if not rows:
         return []
     body = [f"| {r['model']} | {r['abs_rel']:.4f} | {r['rmse']:.4f} | {r['delta1']:.4f} |" for r in rows]
-    return ["", "| model | AbsRel | RMSE | delta1 |", "|---|---|---|---|", *body]
+    return ["", "| model | AbsRel | RMSE | δ1 |", "|---|---|---|---|", *body]

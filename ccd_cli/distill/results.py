@@ -19,6 +19,7 @@ from ccd_cli.distill.run_folder import RunFolder
 from ccd_cli.distill.samples import Samples
 from ccd_cli.distill.state import Run, TrainState, whole_student
 from ccd_cli.distill.validation import compare
+from ccd_cli.scoring.names import NAMES
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def score(run: Run, state: TrainState, log: MetricsLog) -> None:
     log.events({f"eval/{key}": scores[key] for key in ("abs_rel", "rmse", "delta1", "delta2", "delta3")}, step)
     best = "best so far, saved" if is_best else f"best is still step {state.best['step']:.0f}" if state.best else ""
     log.report.note(
-        f"Step {step}: AbsRel {scores['abs_rel']:.4f}, delta1 {scores['delta1']:.4f} on {scores['images']:.0f} images; {best}"
+        f"Step {step}: AbsRel {scores['abs_rel']:.4f}, δ1 {scores['delta1']:.4f} on {scores['images']:.0f} images; {best}"
     )
     write_scores(run, state, [])
 
@@ -155,5 +156,5 @@ def _comparison(run: Run, state: TrainState, log: MetricsLog) -> list[dict[str, 
     untrained = run.untrained.to(run.compute.device)
     rows = compare(run.validation, run.ensemble, untrained, state.best, run.recipe.crops.size)
     title = f"On {run.validation.name}, {len(run.validation)} images"
-    log.report.table(title, rows)
+    log.report.table(title, [{NAMES.get(key, key): value for key, value in row.items()} for row in rows])
     return rows

@@ -34,7 +34,7 @@ def test_every_command_of_the_guide_works_in_its_order(ccd, ccd_here, tmp_path, 
     lines = [line for block in blocks("bash") for line in block.splitlines() if line.startswith("ccd ")]
     assert len(lines) == 5 and "distill" in lines[1]
     for line in lines:
-        words = shlex.split(line)[1:]
+        words = shlex.split(line, comments=True)[1:]
         if steps:
             made = ccd_here(*words, *(steps if words[0] == "distill" else ()))
             assert made.exit_code == 0, line + made.output

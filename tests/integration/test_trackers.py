@@ -198,7 +198,11 @@ def small_recipe(log=None):
     log = log or SimpleNamespace(tensorboard=False, wandb=False, mlflow=False)
     optim = SimpleNamespace(batch=4, accumulate=2, steps=3)
     return SimpleNamespace(
-        optim=optim, log=log, name="mine", model_dump=lambda **_: {"name": "mine", "optim": {"steps": 3}}
+        student=SimpleNamespace(kind="disparity"),
+        optim=optim,
+        log=log,
+        name="mine",
+        model_dump=lambda **_: {"name": "mine", "optim": {"steps": 3}},
     )
 
 

@@ -217,7 +217,7 @@ def test_photos_come_before_scenes_and_the_sequence_has_a_hash(photos):
 class TwoPairs:
     """Two images of 40 x 60 with depth at half their size, known on the left; the second has no unit and no camera."""
 
-    paths = (Path("a.png"), Path("b.png"))
+    paths = names = (Path("a.png"), Path("b.png"))
     digest = "two"
 
     def read(self, number):

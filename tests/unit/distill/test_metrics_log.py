@@ -74,7 +74,10 @@ def test_processes_agree_on_metrics_and_on_when_to_stop(monkeypatch):
 def run(tmp_path):
     """What the log needs of a run."""
     optim = SimpleNamespace(batch=4, accumulate=2, steps=3)
-    recipe = SimpleNamespace(optim=optim, log=SimpleNamespace(tensorboard=False, wandb=False, mlflow=False))
+    student = SimpleNamespace(kind="disparity")
+    recipe = SimpleNamespace(
+        student=student, optim=optim, log=SimpleNamespace(tensorboard=False, wandb=False, mlflow=False)
+    )
     return SimpleNamespace(folder=RunFolder(tmp_path), recipe=recipe, compute=Compute("cpu", "fp32"))
 
 

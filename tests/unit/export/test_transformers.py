@@ -120,7 +120,7 @@ def test_check_judges_the_size_it_is_made_for(tmp_path, standin, arch, size, _):
     if size is None:
         names = [row.name for row in rows]
         assert names[:2] == ["photo of 120x160 at 70x70", "photo of 120x160 at 70x98"]
-        assert names[2] == "photo of 160x120, pipeline (at 98x70)"
+        assert names[2] == "photo of 120x160, pipeline (at 70x98)"
     assert not net.training
 
 
