@@ -131,6 +131,33 @@ def test_differences_are_paired_by_seed_and_the_verdict_follows_the_interval(tmp
     assert (tmp_path / "differences.png").stat().st_size > 5000
 
 
+def test_recorded_runs_come_back_as_they_were(tmp_path, monkeypatch):
+    """Runs of hours outlive the machine that made them; a line that a kill cut off is no run, and is written over."""
+    monkeypatch.syspath_prepend(str(RUNNER.parent))
+    record = importlib.import_module("paper_record")
+    out, kept = tmp_path / "out", tmp_path / "runs.jsonl"
+    (out / "claims" / "row").mkdir(parents=True)
+    for name in ("seed0.json", "seed1.json", "pairs-seed1.json"):
+        (out / "claims" / "row" / name).write_text(json.dumps({"abs_rel": 0.1, "of": name}))
+    (out / "claims" / "references.json").write_text(json.dumps([{"name": "mean map"}]))
+    record.add_run(kept, out, out / "claims" / "row" / "seed0")
+    kept.write_text(kept.read_text() + '{"table": "claims", "fil')
+    record.add_run(kept, out, out / "claims" / "row" / "seed1")
+    record.add_references(kept, out, "claims")
+    assert len([json.loads(line) for line in kept.read_text().splitlines()]) == 3
+    again = tmp_path / "again"
+    (again / "claims" / "row").mkdir(parents=True)
+    (again / "claims" / "row" / "seed0.json").write_text("{}")
+    record.restore(kept, again)
+    found = {path.name: json.loads(path.read_text()) for path in again.rglob("*.json")}
+    assert found.pop("seed0.json") == {}, "what is there stays"
+    assert found.pop("references.json") == [{"name": "mean map"}]
+    assert found == {name: {"abs_rel": 0.1, "of": name} for name in ("seed1.json", "pairs-seed1.json")}
+    kept.write_text(json.dumps({"table": "..", "files": {"../../x.json": {}}}) + "\n")
+    record.restore(kept, again)
+    assert not (tmp_path.parent / "x.json").exists() and not (tmp_path / "x.json").exists()
+
+
 @pytest.fixture(scope="module")
 def quick(tmp_path_factory):
     """Table 4 by two steps a row: what the command said, and where page and results are."""
