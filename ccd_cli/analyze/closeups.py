@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccd_cli.analyze.estimate import column, estimate
-from ccd_cli.analyze.labels import fit
+from ccd_cli.analyze.labels import fit, make_label, usable
 from ccd_cli.benchmarks import Benchmark, Prediction, Sample, Spec
 from ccd_cli.benchmarks.prediction_files import resized
 from ccd_cli.core.errors import CcdError
@@ -55,9 +55,12 @@ def predict(source: ModelSource, benchmark: Benchmark, sample: Sample, boxes: Se
 
 
 def score(whole: Prediction, alone: Prediction, box: Region, sample: Sample, spec: Spec) -> Row | None:
-    """Return the scores of one patch by way, `<way>_abs_rel` and so on; None where too little of it has ground truth."""
+    """Return the scores of one patch by way, `<way>_abs_rel` and so on, of the same pixels; None where too few have ground truth.
+
+    Raises CcdError where a map is constant or runs against the ground truth.
+    """
     size = sample.depth.shape
-    whole, alone = resized(whole, size), resized(alone, size)
+    whole, alone = usable(resized(whole, size)), usable(resized(alone, size))
     there = np.zeros(sample.rgb.shape[:2], np.float32)
     there[_slices(box)] = 1
     area = resized(Prediction(there, None, there >= 0), size).values == 1
@@ -68,9 +71,10 @@ def score(whole: Prediction, alone: Prediction, box: Region, sample: Sample, spe
     rows, columns = (slice(int(i.min()), int(i.max()) + 1) for i in np.nonzero(patch))
     near = (rows, columns)
     row: Row = {}
-    for way, prediction, mask in zip(WAYS, (whole, whole, alone), (valid, patch, patch), strict=True):
-        depth = fit(prediction, sample.depth, mask, spec).depth[near]
-        gt, here = sample.depth[near], patch[near] & np.isfinite(depth)
+    masks = (valid, patch, patch)
+    depths = [fit(p, sample.depth, m, spec).depth[near] for p, m in zip((whole, whole, alone), masks, strict=True)]
+    gt, here = sample.depth[near], patch[near] & np.isfinite(depths).all(0)
+    for way, depth in zip(WAYS, depths, strict=True):
         scores = image_metrics(depth, gt, here)
         row |= {f"{way}_{name}": scores[name] for name in SCORES[:2]}
         if spec.boundary:
@@ -81,15 +85,23 @@ def score(whole: Prediction, alone: Prediction, box: Region, sample: Sample, spe
 def measure(
     source: ModelSource, benchmark: Benchmark, sample: Sample, whole: Prediction, boxes: Sequence[Region]
 ) -> Row:
-    """Return the mean scores of an image's patches, and how many `patches` there are. Raises CcdError where there are none."""
-    predictions = predict(source, benchmark, sample, boxes)
-    found = [
-        row
-        for alone, box in zip(predictions, boxes, strict=True)
-        if (row := score(whole, alone, box, sample, benchmark.spec)) is not None
-    ]
+    """Return the mean scores of an image's patches, and how many `patches` there are.
+
+    Patches that cannot be fitted are left out. Raises CcdError where none is left, and for a whole map that cannot be a label.
+    """
+    make_label(whole, sample, benchmark.spec)
+    found: list[Row] = []
+    problem = f"no patch has {MIN_PIXELS} pixels with ground truth"
+    for alone, box in zip(predict(source, benchmark, sample, boxes), boxes, strict=True):
+        try:
+            row = score(whole, alone, box, sample, benchmark.spec)
+        except CcdError as error:
+            problem = f"no patch can be fitted: {error}"
+            continue
+        if row is not None:
+            found.append(row)
     if not found:
-        raise CcdError(f"no patch has {MIN_PIXELS} pixels with ground truth")
+        raise CcdError(problem)
     return {"patches": len(found), **{name: float(np.mean([row[name] for row in found])) for name in found[0]}}
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from statistics import NormalDist
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 Verdict = Literal["shown", "contradicted", "not shown"]
 MIN_IMAGES = 6
-"""Images that a verdict needs: of fewer, all differ in the same direction by chance in more than 1 of 20 cases (0.5^5 = 0.06)."""
+"""Images that a verdict needs: resampling fewer says too little of how much they vary."""
 ROUNDING = 1e-5
 """An end of an interval this close to 0 is 0: two models of the same weights differ by as much."""
 RESAMPLES = 10_000
@@ -37,16 +38,40 @@ class Estimate(NamedTuple):
 
 
 def estimate(values: Sequence[float]) -> Estimate:
-    """Return the mean over images and its 95 % percentile bootstrap interval; values that are NaN are not counted.
+    """Return the mean over images and its 95 % bootstrap interval; values that are NaN are not counted.
 
-    10 000 resamples of the images, the same every time. For paired comparisons `values` are the differences.
+    10 000 resamples of the images, the same every time. For paired comparisons `values` are the differences. The percentiles are
+    those of Hesterberg's expanded interval (arXiv 1411.5279, section 3.4): the plain ones are too narrow for few images, where they
+    would see a difference that is not there in 15 of 100 cases for 6 images, and in 7 for 24.
     """
     known = np.asarray([value for value in values if not math.isnan(value)], np.float64)
     if known.size < 2:
         return Estimate(float(known[0]) if known.size else math.nan, math.nan, math.nan, known.size)
     drawn = np.random.default_rng(0).integers(known.size, size=(RESAMPLES, known.size))
-    low, high = np.quantile(known[drawn].mean(1), ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
+    outside = expanded_tail(known.size)
+    low, high = np.quantile(known[drawn].mean(1), (outside, 1 - outside))
     return Estimate(float(known.mean()), float(low), float(high), known.size)
+
+
+def expanded_tail(n: int) -> float:
+    """Return the share of resampled means of `n` values to leave out at each end, for an interval as wide as Student's t has it."""
+    normal = NormalDist()
+    return normal.cdf(-math.sqrt(n / (n - 1)) * student_t(n - 1))
+
+
+def student_t(freedom: int) -> float:
+    """Return the quantile (1 + LEVEL) / 2 of Student's t distribution: its expansion in 1 / freedom, to 1 in 1000 from 4 on.
+
+    Abramowitz and Stegun 26.7.5.
+    """
+    z = NormalDist().inv_cdf((1 + LEVEL) / 2)
+    terms = (
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
+    )
+    return z + sum(term / freedom**power for power, term in enumerate(terms, 1))
 
 
 def judge(difference: Estimate, better: Literal["lower", "higher"]) -> Verdict:

@@ -51,7 +51,7 @@ def crop_scores(prediction: Prediction, sample: Sample, spec: Spec) -> dict[str,
     gt, mask = sample.depth[crop], sample.mask[crop]
     if (valid := int(np.count_nonzero(mask))) < MIN_CROP_PIXELS:
         raise CcdError(f"{valid} valid pixels in the central crop, {MIN_CROP_PIXELS} are needed")
-    values = np.where(prediction.known, prediction.values, np.float32("nan"))
+    values = prediction.told
     whole = _aligned(values, sample.depth, sample.mask, kind, spec)
     local = _aligned(values[crop], gt, mask, kind, spec)
     made: dict[str, Any] = {"pixels": valid}

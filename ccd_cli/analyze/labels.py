@@ -48,13 +48,31 @@ def in_words(kind: Kind, spec: Spec) -> str:
     return describe(method_for(kind), replace(spec, floor="image").limits())
 
 
-def fit(prediction: Prediction, gt: NDArray[Any], mask: Mask, spec: Spec) -> Aligned:
-    """Return a map [h, w] fitted to ground-truth depth on `mask`. Raises CcdError where nothing can be fitted."""
+def usable(prediction: Prediction) -> Prediction:
+    """Return a prediction [h, w] whose depth that has no disparity is unknown; see `invertible`. Sky, infinitely far, is known."""
     kind: Kind = prediction.kind or "disparity"
-    values = np.where(prediction.known, prediction.values, np.float32("nan"))
-    if kind in ("depth", "metric"):
-        values = np.where(values > 0, values, np.float32("nan"))  # has no 1 / depth
-    return align(method_for(kind), values, gt, mask, kind, replace(spec, floor="image").limits())
+    if kind not in ("depth", "metric"):
+        return prediction
+    return replace(prediction, known=invertible(prediction.told))
+
+
+def invertible(depth: NDArray[Any]) -> Mask:
+    """Return where depth has a disparity that may be learned: above a thousandth of its median, as `losses.disparity` has it."""
+    near = np.isfinite(depth) & (depth > 0)
+    return np.asarray(depth > 1e-3 * np.median(depth[near])) if near.any() else near
+
+
+def fit(prediction: Prediction, gt: NDArray[Any], mask: Mask, spec: Spec) -> Aligned:
+    """Return a `usable` map [h, w] fitted to ground-truth depth on `mask`.
+
+    Raises CcdError where nothing can be fitted, and for a map that is constant or runs against the ground truth.
+    """
+    kind: Kind = prediction.kind or "disparity"
+    limits = replace(spec, floor="image").limits()
+    fitted = align(method_for(kind), prediction.told, gt, mask, kind, limits)
+    if not fitted.scale > 0:
+        raise CcdError("the map is constant or runs against the ground truth (its fitted scale is not positive)")
+    return fitted
 
 
 def make_label(prediction: Prediction, sample: Sample, spec: Spec) -> Label:
@@ -63,18 +81,18 @@ def make_label(prediction: Prediction, sample: Sample, spec: Spec) -> Label:
     if (count := int(np.count_nonzero(valid))) < MIN_PIXELS:
         raise CcdError(f"{count} pixels have ground truth, {MIN_PIXELS} are needed")
     kind: Kind = prediction.kind or "disparity"
-    prediction = resized(prediction, sample.depth.shape)
+    prediction = usable(resized(prediction, sample.depth.shape))
     fitted = fit(prediction, sample.depth, valid, spec)
-    if not fitted.scale > 0:
-        raise CcdError("the map is constant or runs against the ground truth (its fitted scale is not positive)")
-    if fitted.space == "disparity":
-        values = prediction.values.astype(np.float64)
-        with np.errstate(divide="ignore"):
-            values = values if kind == "disparity" else 1.0 / np.where(values > 0, values, np.nan)
-        disparity = fitted.scale * values + fitted.shift
-    else:
-        disparity = 1.0 / fitted.depth
-    known = valid & prediction.known & np.isfinite(disparity) & np.isfinite(fitted.depth)
+    known = valid & prediction.known
+    with np.errstate(divide="ignore", invalid="ignore"):
+        if fitted.space == "disparity":
+            values = (prediction.values if kind == "disparity" else 1.0 / prediction.told).astype(np.float64)
+            disparity = fitted.scale * values + fitted.shift
+        else:
+            depth = fitted.scale * prediction.told.astype(np.float64) + fitted.shift
+            known &= invertible(np.where(known, depth, np.nan))
+            disparity = 1.0 / depth
+    known &= np.isfinite(disparity) & np.isfinite(fitted.depth)
     if (count := int(np.count_nonzero(known))) < MIN_PIXELS:
         raise CcdError(f"{count} pixels have ground truth and a prediction, {MIN_PIXELS} are needed")
     error = np.full(known.shape, np.nan)

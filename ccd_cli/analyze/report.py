@@ -42,9 +42,9 @@ def write_results(analysis: Analysis, out: Path, command: str, device: str) -> N
 
 
 def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Write rows that share their keys, NaN empty."""
+    """Write rows, NaN and what a row does not have empty."""
     with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
         writer.writeheader()
         writer.writerows(plain(list(rows)))
 

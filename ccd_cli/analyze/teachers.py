@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from itertools import combinations
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
@@ -20,7 +21,7 @@ from ccd_cli.benchmarks.predictors import ModelSource
 from ccd_cli.core.errors import CcdError
 from ccd_cli.core.files import atomic_write, disk_error, json_line, read_json_lines
 
-MEASURED = 1
+MEASURED = 2
 """Raise it where other numbers come out of the same image: kept measurements are made again."""
 Row = dict[str, Any]
 
@@ -56,8 +57,10 @@ def measure(
         if asked[0] and not stopped():
             with _Attempt(made, where, "closeups", source.label):
                 made["closeups"].append({**about, **_closeups(source, benchmark, sample, whole, asked)})
-    with _Attempt(made, where, "second", " and ".join(labels)):
-        made["second"] = [{**where, **row} for row in second.measure(labels, sample, benchmark.spec)]
+    for pair in combinations(labels, 2):
+        with _Attempt(made, where, "second", " and ".join(pair)):
+            both = {name: labels[name] for name in pair}
+            made["second"] += [{**where, **row} for row in second.measure(both, sample, benchmark.spec)]
     return None if stopped() else made
 
 

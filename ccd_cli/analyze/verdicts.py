@@ -116,8 +116,8 @@ def in_words(patches: int, models: int) -> list[str]:
             "that mean minus that of the better model."
         )
     words.append(
-        "Intervals: 95 %, percentile bootstrap over images, differences paired by image. Shown: the whole interval is on the "
-        "better side of 0; contradicted: on the other; else not shown."
+        "Intervals: 95 %, bootstrap over images (expanded percentiles), differences paired by image. Shown: the whole interval is "
+        "on the better side of 0; contradicted: on the other; else not shown."
     )
     return words
 

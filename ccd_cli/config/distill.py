@@ -325,8 +325,9 @@ class DistillRecipe(Section):
     """Teachers; the first is the primary teacher. With `labels`: which of their teachers to use, by the names stored there;
     default: all, at equal weight."""
     mixing: Literal["select", "average", "average-raw"] = "select"
-    """`select`: one teacher per step, drawn by weight (paper); `average`: mean of the normalized maps, per pixel by weight and
-    agreement; `average-raw`: mean of the maps as the teachers give them, in disparity, by weight (ablations)."""
+    """`select`: one teacher per step, drawn by weight (paper); `average`: mean of the normalized maps, per pixel by weight and,
+    of three teachers or more, by agreement; `average-raw`: mean of the maps as the teachers give them, in disparity, by weight
+    (ablations)."""
     crops: Crops = Crops()
     loss: Loss = Loss()
     masks: Masks = Masks()

@@ -51,6 +51,14 @@ def contradictions(recipe: DistillRecipe) -> list[tuple[str, str]]:
         )
     found += _kind_of(recipe)
     found += _sky(recipe)
+    for key, context in (("shared", loss.shared), ("local_global", loss.local_global)):
+        if recipe.mixing == "average" and context.weight and context.normalization == "none":
+            found.append(
+                (
+                    f"loss.{key}.normalization",
+                    "`none` does not go with `mixing: average`, whose labels have a median of 0",
+                )
+            )
     if crops.patch_min > crops.patch_max:
         found.append(("crops.patch_min", f"{crops.patch_min} is larger than crops.patch_max {crops.patch_max}"))
     for key, context in (("shared", loss.shared), ("local_global", loss.local_global)):

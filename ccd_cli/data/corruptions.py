@@ -111,8 +111,11 @@ def replace_wrong(values: Tensor, valid: Tensor, predicted: Tensor, over: float)
     """Return disparity [N,H,W] that is another map's where that one is wrong: the errors of a real network as label noise.
 
     `predicted` [N,H,W], disparity of any scale and shift, is fitted to the valid values of each map by least squares and kept
-    at or above a thousandth of their mean. Its value replaces the label's where they differ by more than `over` times it.
+    at or above a thousandth of their mean. Its value replaces the label's where they differ by more than `over` times it: in the
+    sky, whose disparity is 0, everywhere. Where it is not finite the label stays.
     """
+    valid = valid & torch.isfinite(predicted)
+    predicted = torch.where(valid, predicted, 0.0)
     weight = valid.to(values.dtype)
     count = weight.sum((1, 2), keepdim=True).clamp_min(1)
     target = torch.where(valid, values, 0.0)

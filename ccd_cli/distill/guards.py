@@ -56,10 +56,15 @@ class Guard:
                 "Start over with a lower optim.lr, or --resume with --precision fp32; look for photos or teachers that give NaN.",
             )
 
-    def watch(self, step: int, drift: float, student_mad: float) -> str:
-        """Check one step that was taken; returns a warning to show, or an empty string. Raises TrainingStopped on drift."""
+    def watch(self, step: int, drift: float, student_mad: float, label_mad: float = 1.0) -> str:
+        """Check one step that was taken; returns a warning to show, or an empty string. Raises TrainingStopped on drift.
+
+        Where labels have no relief (`label_mad` 0: all is masked) nothing is said of the student.
+        """
         self.nonfinite_row = 0
         warning = ""
+        if label_mad == 0:
+            return warning
         if (not math.isfinite(drift) or student_mad < 1e-8) and not self.warned_flat:
             self.warned_flat = True
             warning = (

@@ -157,7 +157,7 @@ def check_guards(
     try:
         if grad_norm is None:
             state.guard.skipped(state.step)
-        elif warning := state.guard.watch(state.step, metrics["drift"], metrics["student_mad"]):
+        elif warning := state.guard.watch(state.step, metrics["drift"], metrics["student_mad"], metrics["label_mad"]):
             report.warn(warning)
         check_unreadable(unreadable, run.stream.files, run.recipe.images.max_skipped)
     except TrainingStopped:

@@ -18,6 +18,7 @@ from ccd_cli.losses.normalize import normalize_map
 from ccd_cli.losses.sky import sky_loss
 from ccd_cli.losses.terms import (
     anchor_loss,
+    divided,
     drift,
     feature_loss,
     kept_pixels,
@@ -158,10 +159,11 @@ def distillation_loss(
         terms["anchor"] = anchor_loss(*main, count=usable)
     loss = torch.stack([getattr(config, name).weight * term for name, term in terms.items()]).sum()
     _, median, mad = normalize_map(main[0].detach(), main[2])
+    seen = main[2].flatten(1).any(1)  # of a map without a label nothing is known
     statistics = {
         "drift": drift(main[0].detach(), main[1], main[2], usable),
-        "student_median": median.mean(),
-        "student_mad": mad.mean(),
+        "student_median": divided((median * seen).sum(), seen.sum()),
+        "student_mad": divided((mad * seen).sum(), seen.sum()),
         "label_median": labels.median,
         "label_mad": labels.mad,
     }

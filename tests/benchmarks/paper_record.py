@@ -25,9 +25,9 @@ def add_run(record: Path, out: Path, folder: Path) -> None:
     _add(record, out, [folder.with_suffix(".json"), folder.with_name(f"pairs-{folder.name}.json")])
 
 
-def add_references(record: Path, out: Path, table: str) -> None:
-    """Add the scores of a table's teachers and trivial baselines."""
-    _add(record, out, [out / table / "references.json"])
+def add_shared(record: Path, out: Path, table: str) -> None:
+    """Add what belongs to a whole table: the scores of its teachers and of trivial baselines, the cost ratios of its rows."""
+    _add(record, out, [out / table / name for name in ("references.json", "ratios.json")])
 
 
 def _add(record: Path, out: Path, files: list[Path]) -> None:

@@ -133,7 +133,7 @@ def _teachers() -> list[Row]:
         Row("two teachers", "indoor teacher alone", (alone.format("indoor.safetensors"),), ".131 .262"),
         Row("two teachers", "outdoor teacher alone", (alone.format("outdoor.safetensors"),), ".096 .226"),
         Row("two teachers", "select 1:1", (), ".054 .258"),
-        Row("two teachers", "average by agreement", ("mixing=average",), ".228 .371"),
+        Row("two teachers", "average", ("mixing=average",), ".228 .371"),
         Row("two teachers", "raw average", ("mixing=average-raw",), ".228 .371"),
     ]
 
@@ -185,7 +185,7 @@ DIFFERENCES = {
     ],
     "teachers": [
         Difference(f"selection beats {name}", ("two teachers", "select 1:1"), ("two teachers", name))
-        for name in ("indoor teacher alone", "outdoor teacher alone", "average by agreement", "raw average")
+        for name in ("indoor teacher alone", "outdoor teacher alone", "average", "raw average")
     ],
 }
 

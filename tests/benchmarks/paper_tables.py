@@ -21,13 +21,14 @@ import argparse
 import json
 import os
 import signal
+import statistics
 import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from paper_record import add_references, add_run, restore
+from paper_record import add_run, add_shared, restore
 from paper_report import write_report
 from paper_rows import TABLES, Row, size_sets
 from paper_runs import Machine, references, remember_scenes, result, row_recipe, run_row, score_on_pairs
@@ -59,11 +60,11 @@ class Task:
 
 
 def tasks(table: str, args: argparse.Namespace) -> Iterator[Task]:
-    """Yield the runs of a table: seed by seed, then rows whose steps follow from the cost of others."""
+    """Yield the runs of a table: seed by seed, then rows whose steps follow from the cost of others, once that is known."""
     for later in (False, True):
         for seed in range(args.seeds):
             for row in TABLES[table]:
-                if bool(row.like) == later:
+                if bool(row.like) == later and (not later or cost_ratio(table, row, args) is not None):
                     folder = args.out / table / row.slug / f"seed{seed}"
                     yield Task(table, row, seed, recipe_of(table, row, seed, args), folder)
 
@@ -78,16 +79,17 @@ def recipe_of(table: str, row: Row, seed: int, args: argparse.Namespace) -> Dist
     weights = [f"student.weights={args.weights}"] if args.weights and table in ("claims", "teachers") else []
     sets = [*base, *weights, *row.sets, f"seed={seed}", "eval.compare=false"]
     if row.like:
-        steps = row_recipe(table, sets).optim.steps
-        sets.append(f"optim.steps={round(steps * cost_ratio(table, row, args))}")
+        steps, ratio = row_recipe(table, sets).optim.steps, cost_ratio(table, row, args)
+        assert ratio is not None, "`tasks` waits for it"
+        sets.append(f"optim.steps={round(steps * ratio)}")
     return row_recipe(table, sets)
 
 
-def cost_ratio(table: str, row: Row, args: argparse.Namespace) -> float:
+def cost_ratio(table: str, row: Row, args: argparse.Namespace) -> float | None:
     """Return how many times the steps of `row` go into the time of the row it is `like`; measured once, then stored.
 
-    Cost: seconds a step of the cores on a CPU (a busy machine does not change it), of the wall elsewhere; the mean over
-    the finished seeds of the row of the same name at equal steps. 1 before there are any.
+    Cost: seconds a step of the cores on a CPU (other work changes it less than the wall's), of the wall elsewhere; the median over
+    all seeds of the row of the same name at equal steps. None until all of them are finished.
     """
     file = args.out / table / "ratios.json"
     ratios = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
@@ -96,11 +98,13 @@ def cost_ratio(table: str, row: Row, args: argparse.Namespace) -> float:
         costs = [
             [_cost(path, args) for path in (args.out / table / slug).glob("seed*.json")] for slug in (row.like, twin)
         ]
-        if not all(costs) or args.report:
-            return 1.0
-        both, own = (sum(cost) / len(cost) for cost in costs)
+        if min(map(len, costs)) < args.seeds:
+            return None
+        both, own = map(statistics.median, costs)
         ratios[row.slug] = both / own
         write_json(file, ratios)
+        if args.record:
+            add_shared(args.record, args.out, table)
     return float(ratios[row.slug])
 
 
@@ -132,11 +136,12 @@ def train(args: argparse.Namespace, machine: Machine) -> bool:
                     if not error.message.startswith(BUSY):
                         raise
                     left = True
+            left |= any(row.like and cost_ratio(table, row, args) is None for row in TABLES[table])
             file = args.out / table / "references.json"
             if not file.exists():
                 write_json(file, references(recipe_of(table, BASE, 0, args), machine))
                 if args.record:
-                    add_references(args.record, args.out, table)
+                    add_shared(args.record, args.out, table)
     return not left
 
 

@@ -118,9 +118,14 @@ class TeacherEnsemble:
         generator = np.random.default_rng(step_seed(self.seed, Draw.TEACHER, step))
         return int(generator.choice(len(self.members), p=self.fractions))
 
+    @property
+    def _counted(self) -> list[int]:
+        """The teachers of which a mean is made: those of weight 0 are there for others to be fitted to."""
+        return [i for i, fraction in enumerate(self.fractions) if fraction > 0]
+
     def needed(self, index: int) -> list[int]:
         """Return the teachers whose maps the labels of teacher `index` (or AVERAGE) are made of."""
-        asked = range(len(self.members)) if index == AVERAGE else [index]
+        asked = self._counted if index == AVERAGE else [index]
         fits = [self.members[i].fit_to for i in asked]
         return sorted({*asked, *(fit for fit in fits if fit is not None)})
 
@@ -198,18 +203,19 @@ class TeacherEnsemble:
         if index == AVERAGE:
             made = [
                 self._disparity(i, views, feature_views if i == 0 else 0, precomputed, noise_seed)
-                for i in range(len(self.members))
+                for i in self._counted
             ]
-            tokens, weights = made[0].tokens, None
+            tokens, weights, name = made[0].tokens, None, "average"
             mean = _average if self.mixing == "average" else _average_raw
-            values, valid = mean([m.values for m in made], [m.valid for m in made], self.fractions)
-            name = "average"
+            fractions = self.fractions[self._counted]
+            values, valid = mean([m.values for m in made], [m.valid for m in made], fractions)
+            primary = 0 in self._counted
         else:
             raw = self._disparity(index, views, feature_views if index == 0 else 0, precomputed, noise_seed)
             values, valid, tokens, weights = raw.values, raw.valid, raw.tokens, raw.weights
-            name = self.members[index].teacher.name
-            if feature_views and index != 0 and views is not None:
-                tokens = self._passes[0].features(views[:feature_views])
+            name, primary = self.members[index].teacher.name, index == 0
+        if feature_views and not primary and views is not None:
+            tokens = self._passes[0].features(views[:feature_views])
         if self.drop_flat:
             valid = valid & ~flat_maps(values, valid)[:, None, None]
         _, median, mad = normalize_map(values, valid)
@@ -284,7 +290,10 @@ def _sky(made: ViewLabels, images: int) -> LabelMaps:
 
 
 def _average(maps: list[Tensor], valid: list[Tensor], fractions: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Return the pixel mean of normalized labels, weighted by fraction and by agreement exp(-|d - mean|)."""
+    """Return the pixel mean of normalized labels, weighted by fraction and by agreement exp(-|d - mean|).
+
+    Two maps are equally far from their mean: of two teachers it is the mean by fraction.
+    """
     normal = torch.stack([normalize_map(m, v)[0] for m, v in zip(maps, valid, strict=True)])
     seen = torch.stack(valid).float()
     normal = torch.where(seen > 0, normal, 0.0)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from ccd_cli.analyze import closeups, landing, second
-from ccd_cli.analyze.estimate import MIN_IMAGES, Estimate, estimate, judge, too_few
+from ccd_cli.analyze.estimate import MIN_IMAGES, Estimate, estimate, judge, student_t, too_few
 from ccd_cli.analyze.labels import Label, make_label
 from ccd_cli.analyze.verdicts import closeup_lines, landing_lines, lines, second_lines, verdicts
 from ccd_cli.benchmarks import Prediction, Sample, Spec
@@ -219,6 +219,63 @@ def test_patches_are_compared_where_they_lie_also_with_ground_truth_of_another_s
     assert np.array_equal(np.argwhere(alone.known)[[0, -1]], [[31, 12], [31 + 96, 12 + 96]])
     row = closeups.score(eye.see(sample.rgb), alone, box, other, SPEC)
     assert row["alone_abs_rel"] == pytest.approx(row["cut_abs_rel"], rel=1e-6) and row["alone_abs_rel"] < 0.05
+
+
+def test_a_map_that_runs_against_the_ground_truth_has_no_patches():
+    """Least squares would turn it around, and score it as if it had been right."""
+    _, sample = steps(160, 1)
+    eye = Eye(None)
+    right = eye.see(sample.rgb)
+    wrong = Prediction(3 - right.values, "disparity", right.known)
+    (box,) = closeups.draw(sample, "own", 1, 0)
+    (alone,) = closeups.predict(eye, Set(), sample, [box])
+    turned = Prediction(3 - alone.values, "disparity", alone.known)
+    for whole, patch in ((wrong, alone), (right, turned)):
+        with pytest.raises(CcdError, match="runs against the ground truth"):
+            closeups.score(whole, patch, box, sample, SPEC)
+    with pytest.raises(CcdError, match="runs against the ground truth"):
+        closeups.measure(eye, Set(), sample, wrong, [box])
+
+
+def test_all_ways_of_a_patch_are_scored_on_the_same_pixels():
+    """A depth of 0 is unknown, and must not take the hard pixels out of one way alone."""
+    _, sample = steps(160, 1)
+    rng = np.random.default_rng(0)
+    depth = (sample.depth * rng.uniform(0.8, 1.2, sample.depth.shape)).astype(np.float32)
+    whole = Prediction(depth, "depth", np.ones(depth.shape, bool))
+    box = Region(30, 30, 80)
+    inside = np.full(depth.shape, np.nan, np.float32)
+    inside[30:110, 30:110] = depth[30:110, 30:110]
+    alone = Prediction(inside.copy(), "depth", np.isfinite(inside))
+    bad = alone.known & (np.abs(depth / sample.depth - 1) > 0.1)
+    alone.values[bad] = 0.0
+    row = closeups.score(whole, alone, box, sample, SPEC)
+    assert row["alone_abs_rel"] == pytest.approx(row["cut_abs_rel"], rel=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["depth", "metric", "affine-depth"])
+def test_depth_so_near_that_training_masks_it_is_no_part_of_a_label(kind):
+    sample = sample_of(ramp())
+    depth = sample.depth.copy()
+    if kind == "affine-depth":
+        depth[0, :8] = -2.0  # behind the camera after the fit
+    else:
+        depth[0, :8] = 1e-5
+    label = make_label(Prediction(depth, kind, np.ones(depth.shape, bool)), sample, SPEC)
+    assert not label.known[0, :8].any() and label.known.sum() == depth.size - 8
+    assert label.disparity[label.known].max() < 1e3
+    if kind != "affine-depth":
+        assert label.error[label.known].max() < 1e-5
+
+
+def test_intervals_of_few_images_see_no_difference_where_there_is_none():
+    rng = np.random.default_rng(0)
+    for n in (6, 12):
+        said = [judge(estimate(list(rng.normal(0, 1, n))), "lower") for _ in range(300)]
+        assert 0.01 < np.mean([word != "not shown" for word in said]) < 0.09, (
+            "about 1 in 20; plain percentiles: 1 in 7 of 6"
+        )
+    assert [student_t(n) for n in (5, 11, 1000)] == pytest.approx([2.5706, 2.2010, 1.9623], rel=2e-3)
 
 
 def test_intervals_and_what_may_be_said():

@@ -112,6 +112,14 @@ def test_errors_of_a_network_replace_the_label_where_it_is_wrong(over):
         np.testing.assert_allclose(found[i].numpy(), want, rtol=2e-4, atol=1e-5)
         assert 0 < wrong.sum() < mine.sum() or over == 0
     assert torch.equal(replace_wrong(truth, valid, 5 * truth - 1, 0.01), truth)  # nothing is wrong in it
+    holes = predicted.clone()
+    holes[:, 0] = torch.nan
+    made = replace_wrong(truth, valid, holes, 0.0)
+    assert (
+        torch.equal(made[:, 0], truth[:, 0])
+        and torch.isfinite(made).all()
+        and not torch.equal(made[:, 1:], truth[:, 1:])
+    )
 
 
 def test_a_flat_map_has_no_fit_and_stands_for_the_mean():

@@ -89,6 +89,24 @@ def test_average_is_the_weighted_mean_of_normalized_labels(views):
     assert torch.allclose(got, want, atol=1e-4)
 
 
+@pytest.mark.parametrize("mixing", ["average", "average-raw"])
+def test_a_teacher_of_weight_0_is_no_part_of_a_mean(views, mixing):
+    flipped, silent = (
+        Known("b", "disparity", lambda d: d.flip(-1)),
+        Known("c", "disparity", lambda d: torch.full_like(d, torch.nan)),
+    )
+    pair = [Member(Known("a", "disparity"), 3.0), Member(flipped, 1.0)]
+    want = TeacherEnsemble(pair, mixing=mixing).label_views(views, AVERAGE, feature_views=2)
+    more = TeacherEnsemble([*pair, Member(silent, 0.0)], mixing=mixing)
+    got = more.label_views(views, AVERAGE, feature_views=2)
+    assert more.needed(AVERAGE) == [0, 1] and silent.calls == 0
+    assert torch.equal(got.values, want.values) and torch.equal(got.valid, want.valid)
+    first = TeacherEnsemble([Member(Known("a", "disparity"), 0.0), *pair[1:]], mixing=mixing)
+    assert (first.label_views(views, AVERAGE, feature_views=2).tokens == 2).all(), (
+        "a pass of the primary teacher's encoder"
+    )
+
+
 def test_saturated_and_flat_labels_are_masked(views):
     views[0, 0, :12] = 1.0  # half the first map at one depth: a plateau at its end
     views[1] = 0.5  # a wall

@@ -32,6 +32,7 @@ def test_non_finite_steps_are_counted_in_a_row():
     guard.skipped(1)
     guard.skipped(2)
     guard.watch(3, 0.0, 1.0)
+    assert guard.watch(4, 0.0, 0.0, label_mad=0.0) == "", "nothing is labeled: the student is not flat"
     guard.skipped(4)
     guard.skipped(5)
     with pytest.raises(TrainingStopped, match="3 steps in a row"):

@@ -89,6 +89,7 @@ def test_a_student_of_another_kind_sees_photos_at_the_zoom_of_its_crops():
             "student.canonical_focal",
         ),
         ({"loss": {"depth": {"weight": 1.0}}}, "loss.depth.weight"),
+        ({"mixing": "average", "loss": {"shared": {"normalization": "none"}}}, "loss.shared.normalization"),
         ({"student": {"kind": "depth", "max_depth": 9.0}, "loss": {"depth": {"weight": 1.0}}}, "student.max_depth"),
         ({"student": {"canonical_focal": 300.0}}, "student.canonical_focal"),
         (
