@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from glob import glob
+from itertools import groupby
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -111,7 +112,7 @@ def _matched(patterns: list[str], lists: list[list[str]], root: Path) -> list[li
 
 
 def _check_folders(patterns: Mapping[str, str], lists: Mapping[str, list[str]], root: Path) -> None:
-    """Raise CcdError where files of one order come from different folders: one more here and one less there shift all between.
+    """Raise CcdError where folders hold different numbers of files that go by their order: all between would be shifted.
 
     Folders are told apart by what the wildcards before the files' names stand for; globs with other wildcards are not compared.
     """
@@ -121,16 +122,26 @@ def _check_folders(patterns: Mapping[str, str], lists: Mapping[str, list[str]], 
     for key in list(patterns)[1:]:
         if not wild[first] or wild[key] != wild[first]:
             continue
-        rules = [re.compile(_expression(folders[each])) for each in (first, key)]
-        for names in zip(lists[first], lists[key], strict=True):
-            found = [r.fullmatch(PurePosixPath(name).parent.as_posix()) for r, name in zip(rules, names, strict=True)]
-            stands_for = [match.groups() if match else None for match in found]
-            if stands_for[0] != stands_for[1]:
+        counted = [_by_folder(folders[each], lists[each]) for each in (first, key)]
+        for (here, one), (there, other) in zip(*counted, strict=False):
+            if one != other:
                 raise CcdError(
-                    f"by their order {names[0]} and {names[1]} in {root} would belong together, and lie in different folders: "
-                    "a folder before them lacks a file.",
+                    f"{root}: {here} holds {one} that match '{patterns[first]}', and {there} {other} that match '{patterns[key]}': "
+                    "by their order, files of different folders would belong together.",
                     "Add or remove what is alone; or pair them by name: pair: match.",
                 )
+
+
+def _by_folder(pattern: str, names: Iterable[str]) -> list[tuple[str, int]]:
+    """(folder of the first, number) of files in a row for which the wildcards of a folder's pattern stand for the same."""
+    rule = re.compile(_expression(pattern))
+
+    def stands_for(name: str) -> object:
+        match = rule.fullmatch(PurePosixPath(name).parent.as_posix())
+        return match and match.groups()
+
+    rows = (list(found) for _, found in groupby(names, stands_for))
+    return [(PurePosixPath(row[0]).parent.as_posix(), len(row)) for row in rows]
 
 
 def _check_suffixes(patterns: list[str], tables: list[dict[tuple[str, ...], str]], root: Path) -> None:

@@ -179,8 +179,8 @@ def held_out(sets: Sequence[CustomBenchmark], split: Split, seed: int) -> set[tu
     named = {
         root: min(one.rule.name for one, where in zip(sets, roots, strict=True) if where == root) for root in roots
     }
-    ranked = sorted(
-        groups, key=lambda group: (hashlib.sha256(f"{seed} {group[1]} {named[group[0]]}".encode()).digest(), group)
+    ranked = sorted(  # names that are the same twice go by the order of the files
+        groups, key=lambda group: hashlib.sha256(f"{seed} {group[1]} {named[group[0]]}".encode()).digest()
     )
     chosen: set[tuple[int, int]] = set()
     for group in ranked[:-1]:  # one trains in any case
