@@ -79,6 +79,10 @@ def test_every_kind_learns_is_scored_and_predicts(ccd_here, write_recipe, recipe
     assert made.exit_code == 0, made.output
     about = json.loads(next((tmp_path / "out").rglob("*.json")).read_text())
     assert about["kind"] == {"disparity": "disparity", "depth": "depth"}.get(kind, "metric"), about
+    if kind == "canonical":
+        plain = ccd_here(*words[:-3], "plain", *words[-2:])
+        assert plain.exit_code == 0 and "gives meters only with a focal length" in plain.stderr
+        assert json.loads(next((tmp_path / "plain").rglob("*.json")).read_text())["kind"] == "depth"
     scored = ccd_here("eval", "--suite", pairs, "--model", "run", "--resolution", 64, "--json", "--out", "scores")
     assert scored.exit_code == 0, scored.output
     told = json.loads(scored.stdout)
