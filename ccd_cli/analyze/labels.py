@@ -10,12 +10,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from ccd_cli.benchmarks import Prediction, Sample, Spec
 from ccd_cli.benchmarks.prediction_files import resized
 from ccd_cli.core.errors import CcdError
 from ccd_cli.geometry.kinds import Kind
+from ccd_cli.losses.disparity import to_disparity
 from ccd_cli.metrics.alignment import Aligned, Method, align, describe
 
 MIN_PIXELS = 500
@@ -57,9 +59,8 @@ def usable(prediction: Prediction) -> Prediction:
 
 
 def invertible(depth: NDArray[Any]) -> Mask:
-    """Return where depth has a disparity that may be learned: above a thousandth of its median, as `losses.disparity` has it."""
-    near = np.isfinite(depth) & (depth > 0)
-    return np.asarray(depth > 1e-3 * np.median(depth[near])) if near.any() else near
+    """Return where depth [h, w] has a disparity that may be learned, by the rule of training."""
+    return to_disparity(torch.from_numpy(np.asarray(depth, np.float32))[None], "depth")[1][0].numpy()
 
 
 def fit(prediction: Prediction, gt: NDArray[Any], mask: Mask, spec: Spec) -> Aligned:

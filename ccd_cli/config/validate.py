@@ -51,14 +51,6 @@ def contradictions(recipe: DistillRecipe) -> list[tuple[str, str]]:
         )
     found += _kind_of(recipe)
     found += _sky(recipe)
-    for key, context in (("shared", loss.shared), ("local_global", loss.local_global)):
-        if recipe.mixing == "average" and context.weight and context.normalization == "none":
-            found.append(
-                (
-                    f"loss.{key}.normalization",
-                    "`none` does not go with `mixing: average`, whose labels have a median of 0",
-                )
-            )
     if crops.patch_min > crops.patch_max:
         found.append(("crops.patch_min", f"{crops.patch_min} is larger than crops.patch_max {crops.patch_max}"))
     for key, context in (("shared", loss.shared), ("local_global", loss.local_global)):
@@ -66,6 +58,9 @@ def contradictions(recipe: DistillRecipe) -> list[tuple[str, str]]:
             found.append(
                 (f"loss.{key}.levels", f"{context.levels}: each level must be a larger multiple of the previous one")
             )
+        if recipe.mixing == "average" and context.weight and context.normalization == "none":
+            why = "`none` does not go with `mixing: average`, whose labels have a median of 0"
+            found.append((f"loss.{key}.normalization", why))
     if loss.shared.weight == 0 and loss.local_global.weight == 0 and not loss.depth.weight:
         found.append(("loss", "both contexts have weight 0: there is no loss"))
     if loss.local_global.unit == "region" and crops.region == "own" and loss.shared.weight:

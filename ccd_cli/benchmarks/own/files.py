@@ -123,7 +123,9 @@ def _check_folders(patterns: Mapping[str, str], lists: Mapping[str, list[str]], 
         if not wild[first] or wild[key] != wild[first]:
             continue
         counted = [_by_folder(folders[each], lists[each]) for each in (first, key)]
-        for (here, one), (there, other) in zip(*counted, strict=False):
+        for (here, one), (there, other) in zip(
+            *counted, strict=True
+        ):  # as many in all: a difference shows before an end
             if one != other:
                 raise CcdError(
                     f"{root}: {here} holds {one} that match '{patterns[first]}', and {there} {other} that match '{patterns[key]}': "
