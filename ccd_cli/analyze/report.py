@@ -11,7 +11,7 @@ from ccd_cli.analyze.model_plots import plot_closeups, plot_figure2, plot_landin
 from ccd_cli.analyze.noise import SCHEMES
 from ccd_cli.analyze.plots import plot_both_sides, plot_example, plot_noise
 from ccd_cli.analyze.results import Analysis, noise_table
-from ccd_cli.analyze.verdicts import TITLES, closeup_lines, landing_lines, second_lines
+from ccd_cli.analyze.verdicts import TITLES, closeup_lines, landing_lines, second_lines, verdict_lines
 from ccd_cli.core.files import atomic_write, plain, write_json, write_text
 from ccd_cli.reports.html import render
 from ccd_cli.reports.provenance import provenance
@@ -80,6 +80,7 @@ def _page(analysis: Analysis, plots: Mapping[str, Path], origin: Mapping[str, st
         models=[model["name"] for model in analysis.protocol["models"]],
         questions=TITLES,
         verdicts=analysis.verdicts(),
+        summary=verdict_lines(analysis.verdicts()),
         tables={
             "landing": landing_lines(analysis.answers["landing"]),
             "closeups": closeup_lines(analysis.answers["closeups"]),

@@ -1,4 +1,4 @@
-"""The three answers: a line each, and the tables that they are read from."""
+"""The three answers: a line of one table each, and the tables that they are read from."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ccd_cli.analyze import closeups, landing, second
-from ccd_cli.analyze.estimate import Estimate, judge, too_few
+from ccd_cli.analyze.estimate import MIN_IMAGES, Estimate, judge, too_few
 from ccd_cli.losses.contexts import MIN_PIXELS
 
 Row = dict[str, Any]
@@ -16,10 +16,20 @@ TITLES = {
     "closeups": "2. Whether closer crops show more",
     "second": "3. Whether a second teacher is worth it",
 }
+ASKED = {
+    "landing": ("1. Does hybrid normalization help?", "loss on clean pixels, hybrid - global"),
+    "closeups": ("2. Do closer crops show more?", "AbsRel, patch alone - cut"),
+    "second": ("3. Is a second teacher worth it?", "AbsRel, mean of both - better one"),
+}
+"""By question: how it is asked, and the difference that decides it (under 0 speaks for yes)."""
 
 
 def verdicts(rows: dict[str, list[Row]], models: Sequence[str]) -> list[Row]:
-    """Return `question`, `subject` (a model, or two), `verdict` and `sentence` for each question; `rows`: summaries of each."""
+    """Return the answers to each question; `rows`: summaries of each.
+
+    An answer: `question`, `subject` (a model, or two), `verdict`, `sentence`, and the `difference` that decides it with its
+    interval (`difference_low`, `difference_high`) over `images`.
+    """
     return [
         *(_landing(model, rows["landing"]) for model in models),
         *(_closeups(row) for row in rows["closeups"]),
@@ -27,14 +37,19 @@ def verdicts(rows: dict[str, list[Row]], models: Sequence[str]) -> list[Row]:
     ]
 
 
-def lines(found: Sequence[Row]) -> list[str]:
-    """Return one line for each question that has an answer."""
-    made = []
-    for question, title in TITLES.items():
-        answers = [row for row in found if row["question"] == question]
-        if answers:
-            made.append(f"{title}: {' '.join(row['sentence'] for row in answers)}")
-    return made
+def verdict_lines(found: Sequence[Row]) -> list[Row]:
+    """Return a line for each answer."""
+    return [
+        {
+            "question": ASKED[row["question"]][0],
+            "model": row["subject"],
+            "verdict": row["verdict"],
+            "difference": ASKED[row["question"]][1],
+            "mean [95 % interval]": _read(row, "difference").text(signed=True),
+            "images": str(row["images"]) if row["images"] >= MIN_IMAGES else f"{row['images']}, needs {MIN_IMAGES}",
+        }
+        for row in found
+    ]
 
 
 def landing_lines(rows: Sequence[Row]) -> list[Row]:
@@ -133,7 +148,7 @@ def _landing(model: str, rows: Sequence[Row]) -> Row:
         sentence = (
             f"{model}: NOT SHOWN: no image has {MIN_PIXELS} pixels with an error over {limit}, and as many under it."
         )
-        return {"question": "landing", "subject": model, "verdict": "not shown", "sentence": sentence}
+        return _answer("landing", model, "not shown", sentence, Estimate(math.nan, math.nan, math.nan, 0))
     hybrid, whole = (mine[landing.AS_IS, name] for name in ("hybrid", "global"))
     gross = _read(mine[landing.GROSS, "hybrid"], "minus_global")
     difference = _read(hybrid, "minus_global")
@@ -145,7 +160,7 @@ def _landing(model: str, rows: Sequence[Row]) -> Row:
         f"{_percent(whole['loss_on_clean'])}, difference {difference.text(signed=True)}, {difference.n} images{too_few(difference)}"
         f"; with the errors over {limit} alone {gross.text(signed=True)} ({judge(gross, 'lower')})."
     )
-    return {"question": "landing", "subject": model, "verdict": verdict, "sentence": sentence}
+    return _answer("landing", model, verdict, sentence, difference)
 
 
 def _closeups(row: Row) -> Row:
@@ -160,7 +175,7 @@ def _closeups(row: Row) -> Row:
     edges = Estimate(*_read(row, "alone_minus_cut_boundary_f1")[:3], row["boundary_images"])
     if edges.n:
         sentence += f"; boundary F1 {edges.text(signed=True)} ({judge(edges, 'higher')})"
-    return {"question": "closeups", "subject": row["model"], "verdict": verdict, "sentence": f"{sentence}."}
+    return _answer("closeups", row["model"], verdict, f"{sentence}.", difference)
 
 
 def _second(row: Row) -> Row:
@@ -173,12 +188,12 @@ def _second(row: Row) -> Row:
         f"{difference.text(signed=True)}, {difference.n} images{too_few(difference)}; their errors correlate {alike.text()}, and "
         f"{_percent(row['both_wrong'])} of the pixels are wrong in both ({_percent(row['by_chance'])} if independent)."
     )
-    return {
-        "question": "second",
-        "subject": f"{row['model']}, {row['other']}",
-        "verdict": verdict,
-        "sentence": sentence,
-    }
+    return _answer("second", f"{row['model']}, {row['other']}", verdict, sentence, difference)
+
+
+def _answer(question: str, subject: str, verdict: str, sentence: str, difference: Estimate) -> Row:
+    answer = {"question": question, "subject": subject, "verdict": verdict, "sentence": sentence}
+    return {**answer, **difference.row("difference"), "images": difference.n}
 
 
 def _opening(verdict: str, better: str, worse: str) -> str:

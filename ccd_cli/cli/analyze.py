@@ -37,10 +37,10 @@ def command(settings: Settings, screen: JsonScreen) -> None:
     from ccd_cli.analyze.report import HTML
     from ccd_cli.analyze.results import figure2_lines, noise_lines
     from ccd_cli.analyze.run import run
-    from ccd_cli.analyze.verdicts import TITLES, closeup_lines, landing_lines, lines, second_lines
+    from ccd_cli.analyze.verdicts import TITLES, closeup_lines, landing_lines, second_lines, verdict_lines
 
     analysis = run(replace(settings, command=command_line()), report, inputs)
-    verdicts, answers = lines(analysis.verdicts()), analysis.answers
+    answers = analysis.answers
     tables = {
         "Label noise: loss on uncorrupted pixels (MADs)": noise_lines(analysis.noise(), jitter=False),
         "\nLabels of different scales: loss on all pixels (MADs)": noise_lines(analysis.noise(), jitter=True),
@@ -52,7 +52,8 @@ def command(settings: Settings, screen: JsonScreen) -> None:
     for title, rows in tables.items():
         report.table(title, rows)
     report.note("")
-    for line in [*analysis.findings(), *verdicts, *(analysis.protocol["in_words"] if screen.verbose else [])]:
+    for line in [*analysis.findings(), *(analysis.protocol["in_words"] if screen.verbose else [])]:
         report.note(line)
+    report.table("\nVerdicts before a training run", verdict_lines(analysis.verdicts()))
     report.note(f"Page, tables and plots: {settings.out}/{HTML}")
     screen.document(analysis.document())

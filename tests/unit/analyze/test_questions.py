@@ -12,7 +12,7 @@ import torch
 from ccd_cli.analyze import closeups, landing, second
 from ccd_cli.analyze.estimate import MIN_IMAGES, Estimate, estimate, judge, student_t, too_few
 from ccd_cli.analyze.labels import Label, make_label
-from ccd_cli.analyze.verdicts import closeup_lines, landing_lines, lines, second_lines, verdicts
+from ccd_cli.analyze.verdicts import closeup_lines, landing_lines, second_lines, verdict_lines, verdicts
 from ccd_cli.benchmarks import Prediction, Sample, Spec
 from ccd_cli.core.errors import CcdError
 from ccd_cli.data.crops import Region
@@ -312,7 +312,10 @@ def test_tables_and_sentences_say_what_the_rows_say(gross):
         ("landing", "b", "shown"),
         ("second", "a, b", "not shown"),
     ]
-    assert [line[:2] for line in lines(said)] == ["1.", "3."] and "correlate 1.000" in said[2]["sentence"]
+    answers = verdict_lines(said)
+    assert [(line["question"][:2], line["model"]) for line in answers] == [("1.", "a"), ("1.", "b"), ("3.", "a, b")]
+    assert all(line["images"] == str(MIN_IMAGES) for line in answers) and answers[0]["verdict"] == "shown"
+    assert answers[2]["mean [95 % interval]"] == "+0.000 [+0.000, +0.000]" and "correlate 1.000" in said[2]["sentence"]
     table = landing_lines(rows["landing"])
     assert len(table) == 2 * 2 * 3 and table[0]["none"] == "0.0 %" and table[0]["wrong\nif over"] == "10 %"
     assert rows["landing"][0]["images"] == MIN_IMAGES and len(second_lines(rows["second"])) == 1
