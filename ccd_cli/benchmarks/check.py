@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,8 @@ from ccd_cli.core.errors import CcdError, ImageError
 from ccd_cli.core.report import Report
 
 SHOWN = 5
+_LEADING_FILES = re.compile(r"^(?:\S*[./]\S*: )+")
+"""The files that a message begins with."""
 MOGE_FILES = ("image.jpg", "depth.png", "meta.json")
 
 
@@ -162,19 +165,23 @@ def _check_da2k(benchmark: Da2kSet, result: Checked) -> None:
 def _check_reading(benchmark: Benchmark, result: Checked, report: Report | None) -> None:
     """Decode every sample; a sample without a pixel to score is a problem as well."""
     names = benchmark.names()
-    bad: list[str] = []
+    bad: dict[str, dict[str, str]] = {}  # by reason: {sample: whole message}
     if report:
         report.begin(f"reading {benchmark.spec.name}", len(names))
     try:
         for index, name in enumerate(names):
-            bad += _unreadable(benchmark, index, name)
+            if message := _unreadable(benchmark, index, name):
+                bad.setdefault(_LEADING_FILES.sub("", message), {})[name] = message
             if report:
                 report.advance(index + 1)
     finally:
         if report:
             report.end()
-    if bad:
-        result.problems.append(f"{len(bad)} samples cannot be scored: {_few(bad)}")
+    for reason, samples in bad.items():
+        if len(samples) == 1:
+            result.problems.append(f"1 sample cannot be scored: {next(iter(samples.values()))}")
+        else:
+            result.problems.append(f"{len(samples)} samples cannot be scored: {reason}: {_few(samples)}")
     if isinstance(benchmark, CustomBenchmark):
         _look_at(benchmark, result, report)
 
@@ -193,14 +200,14 @@ def _look_at(benchmark: CustomBenchmark, result: Checked, report: Report | None)
     result.doubts += doubts(benchmark, seen)
 
 
-def _unreadable(benchmark: Benchmark, index: int, name: str) -> list[str]:
-    """Return why a sample cannot be scored, in a list of at most one."""
+def _unreadable(benchmark: Benchmark, index: int, name: str) -> str:
+    """Return why a sample cannot be scored, empty where it can."""
     try:
         sample = benchmark.read(index)
         scored = sample.mask.any() or sample.pairs is not None or sample.pose is not None
-        return [] if scored else [f"{name}: no pixel to score"]
+        return "" if scored else f"{name}: no pixel to score"
     except ImageError as error:
-        return [error.message]
+        return error.message
 
 
 def _photos(layout: Layout, names: Collection[str]) -> set[str]:

@@ -3,8 +3,10 @@
 import hashlib
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
+import yaml
 
 from ccd_cli.benchmarks import check, open_suite
 from ccd_cli.benchmarks.check import check_set, check_suite, digest
@@ -92,7 +94,23 @@ def test_reading_finds_damaged_files(tmp_path):
     WRITERS["scannet"](tmp_path / "scannet")
     (tmp_path / "scannet/scene0011_00/depth/000100.png").write_bytes(b"x")
     assert "cannot be scored" not in " ".join(check_suite("scannet", tmp_path)[0].problems)
-    assert "1 samples cannot be scored" in " ".join(check_suite("scannet", tmp_path, read=True)[0].problems)
+    problem = check_suite("scannet", tmp_path, read=True)[0].problems[-1]
+    assert problem.startswith("1 sample cannot be scored: ") and "000100.png: " in problem
+
+
+def test_a_reason_of_many_samples_is_said_once(tmp_path):
+    names = [f"{place}/{i}" for place in "ab" for i in range(4)]
+    for name in names:
+        depth = np.full((24, 32), 0 if name[0] == "b" else 2000, np.uint16)
+        for kind, values in (("rgb", np.full((24, 32, 3), 90, np.uint8)), ("depth", depth)):
+            (tmp_path / kind / name).parent.mkdir(parents=True, exist_ok=True)
+            assert cv2.imwrite(str(tmp_path / kind / f"{name}.png"), values)
+    rule = {"name": "own", "image": "rgb/*/*.png", "depth": "depth/*/*.png", "pair": "match", "divisor": 1000}
+    (tmp_path / "pairs.yaml").write_text(yaml.safe_dump(rule))
+    (problem,) = check_suite(str(tmp_path / "pairs.yaml"), tmp_path, read=True)[0].problems
+    assert problem.startswith("4 samples cannot be scored: no pixel") and problem.endswith(
+        ": rgb/b/0.png, rgb/b/1.png, rgb/b/2.png, rgb/b/3.png"
+    )
 
 
 def test_every_set_of_a_suite_is_answered_for(tmp_path):
