@@ -99,7 +99,7 @@ def test_no_file_of_the_build_itself_is_on_the_site(site):
 
 def test_formulas_are_drawn(site):
     pages, _ = site
-    for name in ("losses", "alignment", "kinds", "cameras"):
+    for name in ("losses", "alignment", "kinds", "cameras", "glossary"):
         page = pages[f"concepts/{name}.html"]
         assert "math" in page.tags and "merror" not in page.tags
         assert not re.search(r"\\\(|\\\[|\\frac|\\operatorname", page.text)
