@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 EXACT = "fp32"
 """The precision at which torch, OpenVINO and onnxruntime give one map, to 1e-5 of its range."""
+WAIT = timedelta(hours=12)
+"""How long a process waits for the others: the first one scores and saves while they wait. Who ended is noticed at once."""
+_NO_MEMORY = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
 _GPU_FILES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg", "/dev/kfd", "/dev/nvhost-gpu", "/dev/nvmap")
 
 
@@ -128,35 +132,57 @@ def choose_compute(device: str = "auto", precision: str = "auto", threads: int |
             "Use --precision fp32.",
         )
     made = Compute(place, precision, rank, world, threads)
+    if kind == "cuda":
+        import torch
+
+        torch.backends.cudnn.allow_tf32 = precision != EXACT  # as torch has it for products, but not for convolutions
     if world > 1:
         import torch
 
         if not torch.distributed.is_initialized():
-            torch.distributed.init_process_group("nccl" if kind == "cuda" else "gloo")
+            torch.distributed.init_process_group("nccl" if kind == "cuda" else "gloo", timeout=WAIT)
     if "torch" in sys.modules:
         _ = made.device  # sets the threads of this one, which computes
     return made
 
 
 def _torch_place(device: str, world: int) -> str:
-    """The device that torch takes for `--device`; raises UsageProblem where it is not there."""
+    """The device that torch takes for `--device`, a CUDA device with its number; raises UsageProblem where it is not there."""
     import torch
 
     if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        mps = world == 1 and torch.backends.mps.is_available()
+        device = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
     chosen = torch.device(device)
     if chosen.type == "cuda":
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if world > 1 and chosen.index is None:
-            chosen = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-        if (chosen.index or 0) >= count:
-            raise UsageProblem(
-                f"--device {device}: this machine shows {count} CUDA devices.", "Use --device cpu, or check the driver."
-            )
-        torch.cuda.set_device(chosen)
-    elif chosen.type == "mps" and not torch.backends.mps.is_available():
+        return str(_cuda_device(chosen, world))
+    if chosen.type == "mps" and not torch.backends.mps.is_available():
         raise UsageProblem("--device mps: not available here.", "Use --device cpu.")
+    if chosen.type == "mps" and world > 1:
+        raise UsageProblem(
+            "--device mps: several processes cannot share it.", "Leave --processes out, or use --device cpu."
+        )
     return str(chosen)
+
+
+def _cuda_device(chosen: torch.device, world: int) -> torch.device:
+    """Make the CUDA device of this process the current one and return it: without a number, each process of a machine its own."""
+    import torch
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if chosen.index is None:
+        chosen = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) if world > 1 else 0)
+    elif int(os.environ.get("LOCAL_WORLD_SIZE", "1")) > 1:
+        raise UsageProblem(
+            f"--device {chosen}: all processes of this machine would share one GPU.",
+            "Use --device cuda, which gives each its own; CUDA_VISIBLE_DEVICES chooses among them.",
+        )
+    if chosen.index >= count:
+        raise UsageProblem(
+            f"--device {chosen}: this machine shows {count} CUDA devices.", "Use --device cpu, or check the driver."
+        )
+    torch.cuda.set_device(chosen)
+    return chosen
 
 
 def may_have_gpu() -> bool:
@@ -219,7 +245,7 @@ def memory_error(error: BaseException) -> CcdError | None:
     text = str(error)
     torch = sys.modules.get("torch")
     of_torch = torch is not None and isinstance(error, torch.OutOfMemoryError)
-    if of_torch or isinstance(error, MemoryError) or "can't allocate memory" in text:
+    if of_torch or isinstance(error, MemoryError) or any(words in text for words in _NO_MEMORY):
         return CcdError(
             "Out of memory.",
             "Lower optim.batch (raise optim.accumulate to keep the step), crops.size or crops.patches.",

@@ -47,6 +47,12 @@ class UsageProblem(CcdError):
     exit_code = 2
 
 
+class ProcessLost(CcdError):
+    """Another process of this run has ended or does not answer: what the matter is, that one says. Exit code 3 within a run."""
+
+    exit_code = 3
+
+
 class Unwritable(CcdError):
     """Nothing more can be written: the disk is full, read-only or failing. The rest of a batch would fail as well."""
 

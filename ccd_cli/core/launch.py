@@ -20,7 +20,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Any
 
-from ccd_cli.core.errors import CcdError
+from ccd_cli.core.errors import CcdError, ProcessLost
 
 GRACE = 6.0
 """Seconds that the others have to end by themselves after one has ended."""
@@ -63,8 +63,9 @@ def launch(count: int, arguments: list[str]) -> int:
         limit = time.monotonic() + GRACE
         while time.monotonic() < limit and any(child.process.poll() is None for child in children):
             time.sleep(_LOOK)
+        ended = [child for child in children if child.process.poll() is not None]
         _end(children)
-        return _explain(first, children)
+        return _explain(first, ended, len(children))
 
 
 def follow_parent() -> None:
@@ -144,19 +145,23 @@ def _end(children: list[_Child]) -> None:
         child.process.wait()
 
 
-def _explain(first: _Child, children: list[_Child]) -> int:
-    """Show what the first process to fail said, unless that was the one that speaks; return its exit code."""
-    code, name = first.process.returncode, f"Process {first.rank + 1} of {len(children)}"
+def _explain(first: _Child, ended: list[_Child], count: int) -> int:
+    """Show what the first process that failed by itself said, unless that was the one that speaks; return its exit code.
+
+    `ended`: those that had ended before they were made to.
+    """
     if first.still_since is not None:
+        name = f"Process {first.rank + 1} of {count}"
         raise CcdError(f"{name} was stopped by the system and did not continue.", "Continue with --resume.")
+    failed = [child for child in (first, *ended) if child.process.returncode not in (0, ProcessLost.exit_code)]
+    cause = next(iter(failed), first)
+    code, name = cause.process.returncode, f"Process {cause.rank + 1} of {count}"
     if code < 0:
         raise CcdError(
             f"{name} was killed ({signal.Signals(-code).name}): the others ended with it.",
             "If memory is short, lower optim.batch. Continue from the last saved state with --resume.",
         )
-    if children[0].process.returncode > 0:  # it has said what the matter is
-        return children[0].process.returncode
-    if first.said is not None:
-        first.said.seek(0)
-        sys.stderr.write(f"{name}: {first.said.read().decode(errors='replace').strip()}\n")
-    return code
+    if cause.said is not None and all(child.rank for child in failed):  # else the one that speaks has said it
+        cause.said.seek(0)
+        sys.stderr.write(f"{name}: {cause.said.read().decode(errors='replace').strip()}\n")
+    return code if failed else 1

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
 
 from ccd_cli.core.compute import Compute
-from ccd_cli.core.errors import CcdError
+from ccd_cli.core.errors import CcdError, ProcessLost
 
 T = TypeVar("T")
 
@@ -63,10 +63,27 @@ def by_first(decide: Callable[[], T], compute: Compute) -> T:
     return cast("T", made)
 
 
-def leave() -> None:
-    """Leave the process group, if this process is in one."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
+@contextmanager
+def membership() -> Iterator[None]:
+    """Leave the process group, if this process is in one, at the block's end.
+
+    After an error NCCL's exchanges are given up: to leave in order would wait for what the others are in, and they for this one.
+    """
+    try:
+        yield
+    except BaseException:
+        if _in_group() and torch.distributed.get_backend() == "nccl":
+            with suppress(Exception):  # what ends this process is the error above
+                torch.distributed.distributed_c10d._abort_process_group()
+        elif _in_group():
+            torch.distributed.destroy_process_group()
+        raise
+    if _in_group():
         torch.distributed.destroy_process_group()
+
+
+def _in_group() -> bool:
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
 
 
 def _together(exchange: Callable[[], object]) -> None:
@@ -95,8 +112,8 @@ def _of_an_exchange(error: RuntimeError) -> bool:
     )
 
 
-def _gone() -> CcdError:
-    return CcdError(
+def _gone() -> ProcessLost:
+    return ProcessLost(
         "Another process of this run has ended or does not answer.",
         "Its own message says why. Continue from the last saved state with --resume.",
     )

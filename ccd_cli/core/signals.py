@@ -14,11 +14,13 @@ from types import FrameType
 from typing import Any, Self
 
 from ccd_cli.core.errors import Interrupted
+from ccd_cli.core.launch import launched
 
 _STOPS = (signal.SIGINT, signal.SIGTERM)
 _TELL_AFTER = 1.5  # seconds without an end after which a first signal is acknowledged in words
 _ANSWER = 1.0  # seconds that the main thread has to answer a second signal
 _CLEAN_UP = 10.0  # seconds that it has then to leave its work
+_SAME = 3.0  # seconds within which signals to one of several processes are one: schedulers and torchrun both send it
 
 
 class Signals:
@@ -26,11 +28,14 @@ class Signals:
 
     A second signal stops at once, also where the main thread is inside a call of a library that lasts for minutes (a forward
     pass): a thread that watches for signals then ends the process. Files are whole or absent at any moment
-    (`core.files`), so nothing is lost but the work at hand. Outside the main thread nothing is caught.
+    (`core.files`), so nothing is lost but the work at hand. Outside the main thread nothing is caught. In one of several
+    processes of a run, signals within three seconds of the first are the same request, handed on by several.
     """
 
     def __init__(self) -> None:
         self.received: int | None = None
+        self._since = 0.0
+        self._same = _SAME if launched() else 0.0
         self._raised = False
         self._old: dict[int, Any] = {}
         self._ends: tuple[socket.socket, socket.socket] | None = None
@@ -62,14 +67,20 @@ class Signals:
             signal.signal(number, old)
 
     def _handle(self, number: int, _: FrameType | None) -> None:
-        if self.received is not None:
+        if self.received is None:
+            self.received, self._since = number, time.monotonic()
+        elif time.monotonic() >= self._since + self._same:
             self._raised = True
             raise self.interruption("Stopped at once.", "The last saved state is intact.")
-        self.received = number
 
     def _watch(self, source: socket.socket) -> None:
         """Follow the signals as the system delivers them; Python's handlers run only between two of its instructions."""
         came = _signals(source, None)
+        if came and self._same:
+            came, end = came[:1], time.monotonic() + self._same
+            while (left := end - time.monotonic()) > 0:
+                if _signals(source, left) == []:
+                    return
         if len(came or ()) == 1:
             more = _signals(source, _TELL_AFTER)
             if more is None:

@@ -265,11 +265,15 @@ def check_same_weights(saved: dict[str, Any], hashes: dict[str, str]) -> None:
 
 
 def match_machine(saved: dict[str, Any], compute: Compute, threads: int | None, report: Report) -> None:
-    """Take up the saved thread count unless `threads` asks for another, and warn of what makes a resumed run inexact."""
-    if threads is None:
+    """Take up the saved thread count unless `threads` asks for another, and warn of what makes a resumed run inexact.
+
+    On another kind of device or another number of processes, the threads stay those that suit them.
+    """
+    same = (saved["device"], saved["world"]) == (compute.device.type, compute.world)
+    if same and threads is None:
         torch.set_num_threads(saved["threads"])
-    elif threads != saved["threads"]:
+    elif same and threads != saved["threads"]:
         report.warn(f"The run began with {saved['threads']} threads: with {threads} its sums round differently.")
-    if (saved["device"], saved["precision"], saved["world"]) != (compute.device.type, compute.precision, compute.world):
+    if not same or saved["precision"] != compute.precision:
         then = f"{saved['device']}, {saved['precision']}, {saved['world']} processes"
         report.warn(f"The run began on {then}: continuing as {compute.describe()} is not bit for bit the same.")

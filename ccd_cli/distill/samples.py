@@ -78,6 +78,8 @@ def _drawn_first(run: Run, state: TrainState) -> Samples | None:
         labels[f"{name} ({index + 1})" if name in labels else name] = np.concatenate(maps)
     if state.first_samples is None:
         state.first_samples = torch.from_numpy(student_maps(state.evaluated, views)).half()
+    elif len(state.first_samples) != len(views):  # a resumed run that is to draw another number
+        state.first_samples = torch.from_numpy(student_maps(run.untrained.to(device), views)).half()
     return Samples(photos, views, labels)
 
 

@@ -180,7 +180,8 @@ class TrainState:
             for number, each in saved["optimizer"]["state"].items()
         }
         self.optimizer.load_state_dict({**saved["optimizer"], "state": moments})
-        self.scaler.load_state_dict(saved["scaler"])
+        if saved["scaler"]:  # empty: the run was in a precision that needs no scale
+            self.scaler.load_state_dict(saved["scaler"])
         self.guard.load_state_dict(saved["guard"])
         self.step, self.history, self.best = saved["step"], saved["history"], saved["best"]
         self.best_weights, self.first_samples = saved["best_weights"], saved["first_samples"]

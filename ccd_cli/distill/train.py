@@ -17,7 +17,7 @@ from ccd_cli.config.distill import DistillRecipe
 from ccd_cli.config.settings import DistillSettings
 from ccd_cli.core.compute import choose_compute, plain_memory_errors
 from ccd_cli.core.errors import CcdError, TrainingStopped
-from ccd_cli.core.processes import by_first, leave, mean, plain_process_errors
+from ccd_cli.core.processes import by_first, mean, membership, plain_process_errors
 from ccd_cli.core.report import Report, Silent
 from ccd_cli.core.signals import Signals
 from ccd_cli.distill import checkpoint
@@ -56,7 +56,7 @@ def run(recipe: DistillRecipe, settings: DistillSettings, report: Report) -> Res
     if not compute.main:
         report = Silent()  # of several processes the first one speaks
     with Signals() as signals, ExitStack() as stack, plain_memory_errors():
-        stack.callback(leave)
+        stack.enter_context(membership())
         path, done = by_first(partial(_choose_folder, recipe, settings, report), compute)
         folder = RunFolder(Path(path))
         if done:

@@ -105,7 +105,7 @@ def counts(labels: Labels, config: Loss) -> dict[str, Tensor]:
         found |= depth_counts(depth.values, depth.valid, scales, form, depth.weights)
     if config.sky.weight and (sky := labels.sky) is not None:
         found["sky"] = sky.valid.sum()
-    return found | {"maps": usable_maps(main.values, main.valid)}
+    return found | {"maps": usable_maps(main.values, main.valid), "labeled": main.valid.flatten(1).any(1).sum()}
 
 
 def whole_batch(parts: Sequence[Labels], config: Loss, average: Callable[[Tensor], Tensor]) -> Whole:
@@ -160,10 +160,11 @@ def distillation_loss(
     loss = torch.stack([getattr(config, name).weight * term for name, term in terms.items()]).sum()
     _, median, mad = normalize_map(main[0].detach(), main[2])
     seen = main[2].flatten(1).any(1)  # of a map without a label nothing is known
+    labeled = known.get("labeled")
     statistics = {
         "drift": drift(main[0].detach(), main[1], main[2], usable),
-        "student_median": divided((median * seen).sum(), seen.sum()),
-        "student_mad": divided((mad * seen).sum(), seen.sum()),
+        "student_median": divided((median * seen).sum(), seen.sum() if labeled is None else labeled),
+        "student_mad": divided((mad * seen).sum(), seen.sum() if labeled is None else labeled),
         "label_median": labels.median,
         "label_mad": labels.mad,
     }

@@ -13,7 +13,7 @@ from ccd_cli.config.distill import DistillRecipe
 from ccd_cli.config.settings import DistillSettings
 from ccd_cli.core.compute import choose_compute, plain_memory_errors
 from ccd_cli.core.errors import Interrupted
-from ccd_cli.core.processes import leave
+from ccd_cli.core.processes import membership
 from ccd_cli.core.report import Report, Silent
 from ccd_cli.core.signals import Signals
 from ccd_cli.distill.guards import Guard
@@ -40,7 +40,7 @@ def rehearsal(
     if not compute.main:
         report = Silent()  # of several processes the first one speaks
     with Signals() as signals, ExitStack() as stack, plain_memory_errors():
-        stack.callback(leave)
+        stack.enter_context(membership())
         dry = RunFolder(folder, dry=True)
         yield *prepare(follow_labels(recipe), dry, settings, compute, report, stack), signals
 

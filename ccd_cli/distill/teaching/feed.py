@@ -5,6 +5,7 @@ What a step gets follows from the recipe's seed and the step's number alone, so 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -29,7 +30,8 @@ Mark = Callable[[str], None]
 
 def labeled_steps(run: Run, done: int, mark: Mark) -> Generator[Labeled]:
     """Yield the micro-steps of every step after `done`; raises what reading images and asking teachers raise, in this thread."""
-    groups = batches(run.stream, run.positions(done), worker_count(run.recipe), prefetch=2)
+    workers, images = worker_count(run.recipe), math.ceil(run.recipe.optim.batch / run.compute.world)
+    groups = batches(run.stream, run.positions(done), workers, prefetch=max(2, math.ceil(workers / images)))
     steps = range(done + 1, run.recipe.optim.steps + 1)
     with closing(groups):
         if steps and labels_ahead(run):

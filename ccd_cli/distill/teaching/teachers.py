@@ -148,7 +148,7 @@ def load_ensemble(
                 fit_to=fit,
                 noise=entry.noise,
                 errors=errors,
-                device=entry.device,
+                device=None if its is compute else its.place,
                 batch=batch,
                 fill=filler,
                 full_weight_to=entry.full_weight_to,
@@ -216,8 +216,9 @@ def _knows_sky(source: ModelRef | PrecomputedLabels) -> bool:
 
 def own_compute(entry: TeacherEntry, compute: Compute) -> Compute:
     """Return where a teacher runs and how: as the student does, or on its own device, in fp32 where that lacks the precision."""
-    if entry.device is None:
+    if entry.device in (None, compute.place, compute.type):
         return compute
+    assert entry.device is not None
     kind = entry.device.partition(":")[0]
     return replace(
         compute, place=entry.device, precision=compute.precision if computes(kind, compute.precision) else EXACT

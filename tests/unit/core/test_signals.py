@@ -23,9 +23,13 @@ print("left", flush=True)
 ROUNDS = {"minutes": "900000000", "seconds": "9000000"}
 
 
-def busy(length):
+def busy(length, **variables):
     process = subprocess.Popen(
-        [sys.executable, "-c", BUSY, ROUNDS[length]], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", BUSY, ROUNDS[length]],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **variables},
     )
     assert process.stdout.readline() == "ready\n"
     time.sleep(0.3)  # now it is inside
@@ -51,6 +55,27 @@ def test_the_first_signal_waits_and_says_so():
     out, said = process.communicate(timeout=60)
     assert (process.returncode, out) == (0, "answered 2\nleft\n")
     assert "a second signal ends at once" in said
+
+
+def test_one_of_several_processes_takes_what_comes_at_once_for_one_request():
+    """A scheduler signals the workers, and torchrun, which it signals too, hands it on."""
+    process = busy("minutes", WORLD_SIZE="2")
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGTERM):
+        process.send_signal(number)
+        time.sleep(0.2)
+    time.sleep(4)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=30)
+    assert (process.returncode, "ended at once" in said) == (130, True)
+
+
+def test_one_of_several_processes_saves_after_signals_that_come_at_once(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with Signals() as signals:
+        for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT):
+            os.kill(os.getpid(), number)
+        assert signals.received == signal.SIGTERM
 
 
 def test_a_main_thread_that_answers_may_clean_up():

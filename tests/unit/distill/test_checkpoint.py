@@ -104,6 +104,23 @@ def test_the_saved_thread_count_is_taken_up_and_another_machine_is_said():
     assert "round differently" in report.warnings[0]
     assert "not bit for bit" in report.warnings[1]
     assert len(report.warnings) == 2
+    torch.set_num_threads(2)
+    for other in ({"world": 2}, {"device": "cuda"}):  # their threads say nothing about this run's
+        checkpoint.match_machine({**saved, **other}, here, None, report)
+        assert torch.get_num_threads() == 2
+    assert len(report.warnings) == 4
+
+
+def test_a_run_that_needed_no_scale_goes_on_in_a_precision_that_does(tmp_path):
+    state, path = fresh(0), tmp_path / "last.pt"
+    checkpoint.write(path, {**state.state_dict(), "bad": []})
+    other = fresh(1)
+    other.scaler = torch.amp.GradScaler("cpu", init_scale=512.0)
+    checkpoint.restore(other, None, checkpoint.read(path))
+    assert (other.scaler.is_enabled(), other.scaler.get_scale()) == (True, 512.0)
+    checkpoint.write(path, {**other.state_dict(), "bad": []})
+    checkpoint.restore(state, None, checkpoint.read(path))
+    assert not state.scaler.is_enabled()
 
 
 def test_changed_recipes_are_refused_with_the_difference(tmp_path):

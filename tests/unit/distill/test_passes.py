@@ -122,7 +122,7 @@ def test_a_teacher_elsewhere_gets_its_views_and_its_labels_come_back(teacher, vi
 def test_a_device_gets_the_runs_precision_where_it_computes_in_it(monkeypatch):
     monkeypatch.setattr("ccd_cli.core.compute.cpu_has_bf16", lambda: False)
     run = Compute("cuda:0", "bf16", rank=1, world=2)
-    assert own_compute(TeacherEntry(model="x"), run) is run
+    assert all(own_compute(TeacherEntry(model="x", device=name), run) is run for name in (None, "cuda", "cuda:0"))
     assert own_compute(TeacherEntry(model="x", device="cuda:1"), run) == Compute("cuda:1", "bf16", rank=1, world=2)
     assert own_compute(TeacherEntry(model="x", device="cpu"), run).precision == "fp32"
     assert own_compute(TeacherEntry(model="x", device="mps"), Compute("cuda", "fp16")).precision == "fp32"

@@ -79,7 +79,18 @@ def test_parts_have_the_loss_and_the_gradient_of_the_whole(values, cuts):
     wanted, gradients = losses(config, [slice(0, IMAGES)])
     parts = [slice(a, b) for a, b in pairwise(cuts)]
     got, own = losses(config, parts)
-    for name in ("loss", "shared", "local_global", "gradient", "anchor", "depth", "sky", "drift"):
+    for name in (
+        "loss",
+        "shared",
+        "local_global",
+        "gradient",
+        "anchor",
+        "depth",
+        "sky",
+        "drift",
+        "student_median",
+        "student_mad",
+    ):
         if name in wanted:
             assert got[name].item() == pytest.approx(wanted[name].item(), rel=1e-5, abs=1e-7), name
     assert torch.allclose(own[0], gradients[0], rtol=1e-4, atol=1e-7)
