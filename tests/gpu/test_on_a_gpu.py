@@ -12,7 +12,7 @@ import torch
 from timm.layers import convert_sync_batchnorm
 
 from ccd_cli.core.compute import Compute, has_bf16
-from ccd_cli.core.processes import average, leave
+from ccd_cli.core.processes import average, membership
 from ccd_cli.core.report import Silent
 from ccd_cli.losses.distillation import LabelMaps, Labels, Prediction, distillation_loss
 from ccd_cli.models.arch import timm_arch
@@ -132,9 +132,9 @@ def test_a_compiled_network_says_the_same(device, exact):
 def group(device, tmp_path):
     """The process group of one process, over NCCL on a GPU."""
     backend = "nccl" if device.type == "cuda" else "gloo"
-    torch.distributed.init_process_group(backend, f"file://{tmp_path}/group", rank=0, world_size=1)
-    yield torch.distributed.get_backend()
-    leave()
+    with membership():
+        torch.distributed.init_process_group(backend, f"file://{tmp_path}/group", rank=0, world_size=1)
+        yield torch.distributed.get_backend()
 
 
 def test_gradients_are_exchanged(device, group):
