@@ -32,6 +32,10 @@ class WrongType(AssertionError):
     """A large tensor float64 was made: a GPU computes it at a small part of its speed."""
 
 
+class Unfinished(AssertionError):
+    """A copy to the host that nobody waits for: what reads it there may read what was in that memory before."""
+
+
 class NoValues(TorchDispatchMode):
     """Within `with`: what happens on the device, and its failures as the exceptions above.
 
@@ -67,6 +71,7 @@ class NoValues(TorchDispatchMode):
         if name == "aten::copy_" and tensors[0].device != tensors[1].device:
             if tensors[0].device.type == DEVICE:
                 return self.note_upload(tensors[1], kwargs.get("non_blocking", args[2] if len(args) > 2 else False))
+            self._wait(not kwargs.get("non_blocking", args[2] if len(args) > 2 else False))
             self.transfers.append((tuple(tensors[1].shape), tensors[1].dtype))
             return tensors[0].fill_(self.fill)
         if not there:
@@ -84,11 +89,17 @@ class NoValues(TorchDispatchMode):
         if source.device.type == wanted.type:
             return self._checked(func.name(), func(*args, **kwargs))
         if source.device.type == DEVICE:
+            self._wait(not kwargs.get("non_blocking", False))
             dtype = kwargs.get("dtype") or source.dtype
             self.transfers.append((tuple(source.shape), dtype))
             return torch.full(source.shape, self.fill, dtype=dtype)
         self.note_upload(source, kwargs.get("non_blocking", False))
         return func(*args, **kwargs)
+
+    @staticmethod
+    def _wait(waited: bool) -> None:
+        if not waited:
+            raise Unfinished
 
     def note_upload(self, source: Tensor, unwaited: bool) -> None:
         """Count a copy to the device."""

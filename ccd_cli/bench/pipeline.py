@@ -37,7 +37,7 @@ def transformers_pipeline(
         return None
     finally:
         network.arch = own
-    pipe: Any = pipeline("depth-estimation", model=str(folder))
+    pipe: Any = pipeline("depth-estimation", model=str(folder), device="cpu")
 
     def predict(paths: list[Path], out: Path) -> None:
         out.mkdir(exist_ok=True)

@@ -14,6 +14,7 @@ from click.shell_completion import CompletionItem
 
 import ccd_cli
 from ccd_cli.cli.options import check_known
+from ccd_cli.core.compute import memory_error
 from ccd_cli.core.errors import CcdError, Interrupted, RecipeError, first_line
 from ccd_cli.core.nearest import did_you_mean
 
@@ -174,7 +175,12 @@ def main() -> NoReturn:
     except Exception as error:
         if os.environ.get("CCD_DEBUG") == "1":
             raise
-        text = f"{type(error).__name__}: {first_line(error)}"
-        click.echo(f"ccd: error: {text}. This is a bug; CCD_DEBUG=1 shows where.", err=True)
+        if plain := memory_error(
+            error, "Other programs may hold it; else lower --resolution or --batch, or use --device cpu."
+        ):
+            show(plain)
+        else:
+            text = f"{type(error).__name__}: {first_line(error)}"
+            click.echo(f"ccd: error: {text}. This is a bug; CCD_DEBUG=1 shows where.", err=True)
         code = 1
     sys.exit(code if isinstance(code, int) else 0)

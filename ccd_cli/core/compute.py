@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -20,12 +21,22 @@ from ccd_cli.core.settings import DEVICES
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
 EXACT = "fp32"
 """The precision at which torch, OpenVINO and onnxruntime give one map, to 1e-5 of its range."""
 WAIT = timedelta(hours=12)
 """How long a process waits for the others: the first one scores and saves while they wait. Who ended is noticed at once."""
-_NO_MEMORY = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
+_NO_MEMORY = (
+    "can't allocate memory",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+    "less than INT_MAX elements",  # older versions of torch: tensors of 2^31 elements and more
+    "CUDA error: invalid configuration argument",  # the same in others
+)
+"""What libraries say where a pass is too large, other than by torch's own class."""
 _GPU_FILES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg", "/dev/kfd", "/dev/nvhost-gpu", "/dev/nvmap")
 
 
@@ -33,7 +44,7 @@ _GPU_FILES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg", "/dev/kfd", "/dev/nv
 class Compute:
     """Where (`place`: cpu, cuda, cuda:N, mps) and how tensors are computed, and as which of how many processes.
 
-    `threads` None: as many as the runtime chooses.
+    `threads` None: as many as the runtime chooses. `auto`: what of device and precision nobody asked for.
     """
 
     place: str
@@ -41,6 +52,7 @@ class Compute:
     rank: int = 0
     world: int = 1
     threads: int | None = None
+    auto: tuple[str, ...] = ()
 
     @cached_property
     def device(self) -> torch.device:
@@ -67,9 +79,9 @@ class Compute:
         return self.rank == 0
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """Return the mixed-precision context; nothing at fp32."""
+        """Return the mixed-precision context; at fp32 that of `exact_convolutions`."""
         if self.precision == EXACT:
-            return nullcontext()
+            return exact_convolutions(self.type)
         import torch
 
         dtype = torch.bfloat16 if self.precision == "bf16" else torch.float16
@@ -91,6 +103,40 @@ def full_precision(device: torch.device) -> AbstractContextManager[Any]:
     if not torch.amp.is_autocast_available(device.type):
         return nullcontext()
     return torch.autocast(device.type, enabled=False)
+
+
+_exact = [0]
+_exact_lock = threading.Lock()
+
+
+@contextmanager
+def exact_convolutions(device_type: str) -> Iterator[None]:
+    """Within the block convolutions in float32 are in float32 on CUDA, too, where cuDNN rounds to TF32 unless told otherwise.
+
+    The setting is torch's, for all threads: it comes back when the last block that asks for it has ended.
+    """
+    if device_type != "cuda":
+        yield
+        return
+    import torch
+
+    with _exact_lock:
+        if not _exact[0]:
+            _exact[1:] = [torch.backends.cudnn.allow_tf32]
+            torch.backends.cudnn.allow_tf32 = False
+        _exact[0] += 1
+    try:
+        yield
+    finally:
+        with _exact_lock:
+            _exact[0] -= 1
+            if not _exact[0]:
+                torch.backends.cudnn.allow_tf32 = bool(_exact[1])
+
+
+def moved(tensor: Tensor, device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
+    """Return a tensor on `device`: without waiting where that is a GPU, whole where it is the CPU, whose readers do not wait."""
+    return tensor.to(device, dtype or tensor.dtype, non_blocking=device.type != "cpu")
 
 
 def computed_by(precision: str, runtime: str) -> str:
@@ -122,6 +168,7 @@ def choose_compute(device: str = "auto", precision: str = "auto", threads: int |
     plain = check_device(device) == "cpu" or (device == "auto" and not may_have_gpu())
     place = "cpu" if plain else _torch_place(device, world)
     kind = place.partition(":")[0]
+    auto = tuple(name for name, value in (("device", device), ("precision", precision)) if value == "auto")
     if precision == "auto":
         precision = EXACT if kind != "cuda" else "bf16" if has_bf16() else "fp16"
     if precision == "fp16" and not computes(kind, precision):
@@ -131,11 +178,7 @@ def choose_compute(device: str = "auto", precision: str = "auto", threads: int |
             "--precision bf16: this processor has neither AVX512-BF16 nor AMX, without which it is a hundred times slower.",
             "Use --precision fp32.",
         )
-    made = Compute(place, precision, rank, world, threads)
-    if kind == "cuda":
-        import torch
-
-        torch.backends.cudnn.allow_tf32 = precision != EXACT  # as torch has it for products, but not for convolutions
+    made = Compute(place, precision, rank, world, threads, auto)
     if world > 1:
         import torch
 
@@ -240,14 +283,14 @@ def plain_memory_errors() -> Iterator[None]:
         raise plain from error
 
 
-def memory_error(error: BaseException) -> CcdError | None:
+def memory_error(
+    error: BaseException,
+    hint: str = "Lower optim.batch (raise optim.accumulate to keep the step), crops.size or crops.patches.",
+) -> CcdError | None:
     """Return a plain error when `error` is an exhausted GPU or CPU memory, else None."""
     text = str(error)
     torch = sys.modules.get("torch")
     of_torch = torch is not None and isinstance(error, torch.OutOfMemoryError)
     if of_torch or isinstance(error, MemoryError) or any(words in text for words in _NO_MEMORY):
-        return CcdError(
-            "Out of memory.",
-            "Lower optim.batch (raise optim.accumulate to keep the step), crops.size or crops.patches.",
-        )
+        return CcdError("Out of memory.", hint)
     return None

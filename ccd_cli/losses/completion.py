@@ -71,7 +71,7 @@ def notes_of(made: Completed) -> dict[str, Tensor]:
     return {
         "filled": (made.valid & ~made.measured).float().mean(),
         "fit_refused": made.refused.float().mean(),
-        "fit_error": made.error.nanmedian(),
+        "fit_error": made.error.nanmedian(0).values,
     }
 
 

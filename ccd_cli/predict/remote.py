@@ -21,7 +21,7 @@ from ccd_cli.core.signals import Signals
 from ccd_cli.media.find import Media
 from ccd_cli.predict.finished import skip_finished
 from ccd_cli.predict.job import Fingerprints, Job, Outcome
-from ccd_cli.predict.photos import Taken, Tally, pending_images, predict_pending
+from ccd_cli.predict.photos import GPU_BATCH, Taken, Tally, pending_images, predict_pending
 from ccd_cli.predict.settings import Settings
 from ccd_cli.predict.video import predict_video
 from ccd_cli.teachers.model import About, Loading, Model
@@ -133,11 +133,10 @@ def predict_in_pool(
     if not count:
         return
     assert job.model.loading is not None
-    batch = job.settings.batch or 1
+    batch = job.batch(GPU_BATCH)
     choosing = job.model.loading.runtime == "auto" and job.compute.type == "cpu"
     passes = len(pending) + frames() if choosing else 1
-    settings = replace(job.settings, batch=batch)
-    task = Predict(job.model.loading, job.model.about, settings, passes)
+    task = Predict(job.model.loading, job.model.about, job.settings, passes)
     job.report.note(f"{count} inputs for {pool.workers} Ray workers ({job.compute.type}, {job.compute.precision})")
     units = _units(pending, clips, batch, pool.workers)
     job.report.begin("Inputs", count)

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ccd_cli.core.compute import memory_error
 from ccd_cli.core.concurrency import BackgroundWork, chunks, prefetched
 from ccd_cli.core.errors import CcdError, Interrupted, Unwritable
 from ccd_cli.core.files import write_json
@@ -44,6 +43,7 @@ from ccd_cli.predict.job import Fingerprints, Job, origin
 from ccd_cli.predict.letterbox import Letterbox, letterbox_of
 from ccd_cli.predict.temporal import Mode, Stabilizer
 from ccd_cli.predict.video_clouds import CloudFrames, preview_of
+from ccd_cli.teachers.model import predict_each
 
 PREFETCHED_FRAMES = 4
 QUEUED_FRAMES = 4
@@ -209,13 +209,10 @@ def _run(source: _Source, clip: _Clip, job: Job) -> bool:
                 if job.signals.received is not None:
                     return False
                 pictures = [np.ascontiguousarray(source.letterbox.bars.crop(frame.rgb)) for frame in group]
-                try:
-                    maps = teacher.predict_photos(pictures, job.model.asked, [focal] * len(group))
-                except (RuntimeError, MemoryError) as error:
-                    if memory_error(error) is None:
-                        raise
-                    raise CcdError("Out of memory.", "Lower --resolution or --batch.") from error
+                maps = predict_each(teacher, pictures, job.model.asked, [focal] * len(group))
                 for frame, depth_map in zip(group, maps, strict=True):
+                    if isinstance(depth_map, CcdError):
+                        raise depth_map
                     writing.add(_write_frame, frame, source.letterbox.place(depth_map), source, clip, job)
             writing.finish()
     finally:

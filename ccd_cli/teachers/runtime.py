@@ -12,7 +12,7 @@ from ccd_cli.runtimes.cache import cached_graph, is_cached, open_cached
 from ccd_cli.runtimes.choose import Work, can_export, export_seconds, installed, is_worth
 from ccd_cli.runtimes.facts import ExportFacts
 from ccd_cli.runtimes.sessions import check_installed, check_precision
-from ccd_cli.teachers.adapters.exported import ExportedTeacher, open_file, precision_of, runtime_of_file
+from ccd_cli.teachers.adapters.exported import ExportedTeacher, on_cpu, open_file, precision_of, runtime_of_file
 from ccd_cli.teachers.load import ModelRef, load_network
 
 if TYPE_CHECKING:
@@ -33,7 +33,8 @@ def choose_runtime(ref: ModelRef, wanted: str, compute: Compute, work: Work, pre
     problem = _obstacle(ref, compute)
     if wanted != "auto":
         if problem:
-            raise UsageProblem(f"--runtime {wanted}: {problem}.", "Use --runtime torch or auto.")
+            device = " or --device cpu" if compute.type != "cpu" else ""
+            raise UsageProblem(f"--runtime {wanted}: {problem}.", f"Use --runtime torch or auto{device}.")
         check_installed(wanted)
         check_precision(wanted, compute.precision)
         return wanted
@@ -50,7 +51,8 @@ def computed(ref: ModelRef, wanted: str, compute: Compute) -> str:
     if ref.exported is None:
         fixed = "torch" if wanted == "auto" else wanted
         return computed_by(compute.precision, fixed)
-    return computed_by(precision_of(ref.exported, compute.precision), runtime_of_file(ref.path, wanted, compute))
+    precision = precision_of(ref.exported, on_cpu(ref.path, compute).precision)
+    return computed_by(precision, runtime_of_file(ref.path, wanted, compute))
 
 
 def load_in(

@@ -178,7 +178,7 @@ def test_a_run_trains_in_every_precision(device, ccd_here, tiny_recipe, write_re
         pytest.skip("not every CPU has it")
     if precision == "bf16" and not has_bf16():
         pytest.skip("a GPU without bfloat16")
-    tiny_recipe["optim"]["steps"] = 12 if precision == "fp16" else 4
+    tiny_recipe["optim"]["steps"] = 24 if precision == "fp16" else 4
     flags = ("--device", str(device), "--precision", precision, "--out", "run")
     done = ccd_here("distill", write_recipe(tiny_recipe), *flags)
     assert done.exit_code == 0, done.output

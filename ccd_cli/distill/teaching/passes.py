@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ccd_cli.core.compute import memory_error
+from ccd_cli.core.compute import memory_error, moved
 from ccd_cli.core.errors import CcdError
 from ccd_cli.data.batch import network_input
 from ccd_cli.models.compiling import plain_compile_errors
@@ -101,7 +101,7 @@ class Passes:
                     ) from error
                 self.most = math.ceil(size / 2)
                 continue
-            maps, tokens, score = (_moved(each, views.device) for each in made)
+            maps, tokens, score = (None if each is None else moved(each, views.device) for each in made)
             found.append((maps, tokens, score))
             done += len(part)
         maps, tokens, score = (_joined(list(each)) for each in zip(*found, strict=True))
@@ -112,13 +112,8 @@ class Passes:
         return self._compiled[1] if self._compiled is not None and self._compiled[0] == count else self.teacher
 
     def _input(self, part: Tensor) -> Tensor:
-        there = part if self.device is None else part.to(self.device, non_blocking=True)
+        there = part if self.device is None else moved(part, self.device)
         return there if there.is_floating_point() else network_input(there)
-
-
-def _moved(made: Tensor | None, device: torch.device) -> Tensor | None:
-    """To the CPU a copy has to be waited for: what reads it there does not wait."""
-    return None if made is None else made.to(device, non_blocking=device.type != "cpu")
 
 
 def _joined(parts: list[Tensor | None]) -> Tensor | None:

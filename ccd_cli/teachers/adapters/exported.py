@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ccd_cli.core.compute import EXACT, Compute
+from ccd_cli.core.compute import EXACT, Compute, computes
 from ccd_cli.core.errors import UsageProblem
 from ccd_cli.geometry.depth_map import DepthMap
 from ccd_cli.geometry.kinds import Kind
@@ -136,7 +137,7 @@ def open_file(
 
     Raises what `runtime_of_file`, `open_session` and `ExportedTeacher` raise.
     """
-    runtime = runtime_of_file(path, wanted, compute)
+    runtime, compute = runtime_of_file(path, wanted, compute), on_cpu(path, compute)
     session = open_session(runtime, path, compute.precision, compute.threads)
     return ExportedTeacher(session, facts, sha256, resolution, runtime, precision_of(facts, compute.precision))
 
@@ -147,6 +148,24 @@ def precision_of(facts: ExportFacts, computed_in: str) -> str:
     return "+".join(both) or EXACT
 
 
+def on_cpu(path: Path, compute: Compute) -> Compute:
+    """Return how an exported network is computed: on the CPU where nobody asked for another device.
+
+    Raises UsageProblem where somebody did, and for a precision that was asked for and that the CPU does not compute in.
+    """
+    if compute.type == "cpu":
+        return compute
+    if "device" not in compute.auto:
+        raise UsageProblem(f"{path} is an exported network, which runs on the CPU here.", "Use --device cpu.")
+    precision = EXACT if "precision" in compute.auto else compute.precision
+    if not computes("cpu", precision):
+        raise UsageProblem(
+            f"--precision {precision}: {path} is an exported network, which runs on the CPU here.",
+            "Use --precision fp32.",
+        )
+    return replace(compute, place="cpu", precision=precision)
+
+
 def runtime_of_file(path: Path, wanted: str, compute: Compute) -> str:
     """Return what runs an exported file: what `--runtime wanted` names, for auto OpenVINO (which reads ONNX, too) if it is there.
 
@@ -155,8 +174,7 @@ def runtime_of_file(path: Path, wanted: str, compute: Compute) -> str:
     own = RUNTIME_OF[path.suffix.lower()]
     if wanted == "torch" or (own == "openvino" and wanted == "onnxruntime"):
         raise UsageProblem(f"--runtime {wanted}: {path} is a file of {own}.", f"Use --runtime {own} or auto.")
-    if compute.type != "cpu":
-        raise UsageProblem(f"{path} is an exported network, which runs on the CPU here.", "Use --device cpu.")
+    compute = on_cpu(path, compute)
     if wanted == "auto":
         wanted = "openvino" if is_installed("openvino") else own
     check_installed(wanted)

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ccd_cli.core.compute import moved
 from ccd_cli.core.errors import UsageProblem, first_line
 from ccd_cli.geometry.depth_map import Camera, DepthMap, checked
 from ccd_cli.models.files import sha256_file
@@ -79,7 +80,7 @@ class TransformersTeacher(FrozenTeacher):
         field of view that it sees in the crop.
         """
         size = (int(rgb.shape[-2]), int(rgb.shape[-1]))
-        pixels = self._prepare(rgb.to(self.device, torch.float32, non_blocking=True), self.resolution)
+        pixels = self._prepare(moved(rgb, self.device, torch.float32), self.resolution)
         depth, fov = self._run(pixels)
         maps = torch.stack([self._finish(depth[i : i + 1], _at(fov, i), size) for i in range(len(depth))])
         possible = maps.isfinite() & (maps > 0) if self.kind == "metric" else maps.isfinite()
@@ -104,7 +105,7 @@ class TransformersTeacher(FrozenTeacher):
         told = focals or [None] * len(photos)
         maps: dict[int, DepthMap] = {}
         for group in same_sizes([p.numpy() for p in pixels]):
-            depth, fov = self._run(torch.cat([pixels[i] for i in group]).to(self.device, non_blocking=True))
+            depth, fov = self._run(moved(torch.cat([pixels[i] for i in group]), self.device))
             made = []
             for row, i in enumerate(group):
                 size = (photos[i].shape[0], photos[i].shape[1])

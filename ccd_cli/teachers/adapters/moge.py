@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ccd_cli.core.compute import moved
 from ccd_cli.core.errors import CheckpointError, TeacherError, UsageProblem, first_line
 from ccd_cli.geometry.depth_map import Camera, DepthMap, checked
 from ccd_cli.geometry.kinds import Kind
@@ -139,7 +140,7 @@ class MogeTeacher(FrozenTeacher):
         Unknown depth is NaN; intrinsics are in parts of the photo's width and height.
         """
         tokens = self._tokens(int(rgb.shape[-2]), int(rgb.shape[-1]), resolution)
-        rgb = rgb.to(self.device, torch.float32, non_blocking=True)
+        rgb = moved(rgb, self.device, torch.float32)
         try:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message=".*autocast")  # it asks for a float32 one, which is none

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Self
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from ccd_cli.core.compute import exact_convolutions, moved
 from ccd_cli.geometry.depth_map import DepthMap
 from ccd_cli.losses.sky import is_sky
 from ccd_cli.models.arch import Arch
@@ -44,14 +45,14 @@ def _outputs(model: DepthNet, images: Tensor, precision: str) -> tuple[Tensor, T
 
 
 def _placed(images: Tensor, device: torch.device) -> Tensor:
-    images = images.to(device, non_blocking=True)
+    images = moved(images, device)
     return images.contiguous(memory_format=torch.channels_last)
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
-    """Return the context in which a teacher of `precision` runs on `device`; nothing changes for fp32."""
+    """Return the context in which a teacher of `precision` runs on `device`."""
     if precision not in _AUTOCAST:
-        return nullcontext()
+        return exact_convolutions(device.type)
     return torch.autocast(device.type, dtype=_AUTOCAST[precision])
 
 
@@ -202,7 +203,7 @@ class NativeTeacher(FrozenTeacher):
         return predict_photos(self.model, photos, side, self.precision, focals)
 
     def _fit(self, rgb: Tensor) -> Tensor:
-        rgb = rgb.to(self.device, torch.float32, non_blocking=True)
+        rgb = moved(rgb, self.device, torch.float32)
         height, width = rgb.shape[-2:]
         arch = self.model.arch
         if self.resolution is None:

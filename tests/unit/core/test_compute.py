@@ -3,9 +3,11 @@
 import pytest
 import torch
 
+from ccd_cli.cli import main
 from ccd_cli.core import compute as computing
-from ccd_cli.core.compute import choose_compute, memory_error
+from ccd_cli.core.compute import Compute, choose_compute, memory_error
 from ccd_cli.core.errors import UsageProblem
+from ccd_cli.teachers.adapters.native import autocast
 
 
 @pytest.fixture
@@ -17,7 +19,6 @@ def two_gpus(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: True)
     monkeypatch.setattr(torch._C, "_cuda_setDevice", current.append, raising=False)
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
     for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)
     return current
@@ -27,12 +28,21 @@ def two_gpus(monkeypatch):
 def test_one_process_takes_the_first_gpu_or_the_one_asked_for(two_gpus, asked, number):
     made = choose_compute(asked)
     assert (made.place, made.precision, two_gpus) == (f"cuda:{number}", "bf16", [number])
+    assert made.auto == (("device", "precision") if asked == "auto" else ("precision",))
+
+
+def test_full_precision_is_full_in_convolutions_too_wherever_it_is_computed(monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    exact, mixed = Compute("cuda:0", "fp32"), Compute("cuda:0", "bf16")
+    outer = exact.autocast()
+    with outer:
+        assert not torch.backends.cudnn.allow_tf32
+        with autocast(torch.device("cuda:0"), "fp32"), mixed.autocast():  # another teacher's, in another thread
+            assert not torch.backends.cudnn.allow_tf32
+        assert not torch.backends.cudnn.allow_tf32
     assert torch.backends.cudnn.allow_tf32
-
-
-def test_full_precision_is_full_in_convolutions_too(two_gpus):
-    choose_compute("cuda", "fp32")
-    assert not torch.backends.cudnn.allow_tf32
+    with mixed.autocast(), Compute("cpu", "fp32").autocast():
+        assert torch.backends.cudnn.allow_tf32
 
 
 def test_a_gpu_that_is_not_there_is_named(two_gpus):
@@ -72,11 +82,26 @@ def test_processes_do_not_share_a_mac(second_of_two, monkeypatch):
         choose_compute("mps")
 
 
+def test_a_full_gpu_is_no_bug(monkeypatch, capsys):
+    def full(**_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(main.cli, "main", full)
+    with pytest.raises(SystemExit) as ended:
+        main.main()
+    assert ended.value.code == 1
+    said = capsys.readouterr().err
+    assert "Out of memory." in said and "--device cpu" in said and "bug" not in said
+
+
 @pytest.mark.parametrize(
     "text",
     [
         "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
         "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+        "CUDA error: out of memory",
+        "upsample_bilinear2d_nhwc only supports output tensors with less than INT_MAX elements, but got [8, 128, 1260, 1680]",
         "[enforce fail at alloc_cpu.cpp:118] err == 0. DefaultCPUAllocator: can't allocate memory",
     ],
 )

@@ -15,6 +15,7 @@ from ccd_cli.distill.teaching.teachers import own_compute
 from ccd_cli.models.arch import timm_arch
 from ccd_cli.models.depth_net import DepthNet
 from ccd_cli.teachers.adapters.native import NativeTeacher
+from tests.no_values import DEVICE, NoValues
 
 SIZE = 64
 
@@ -117,6 +118,16 @@ def test_a_teacher_elsewhere_gets_its_views_and_its_labels_come_back(teacher, vi
             return torch.ones(len(rgb), SIZE, SIZE)
 
     assert Passes(Exported(teacher)).predict(views.to("meta")).device.type == "meta"
+
+
+def test_a_teacher_on_the_cpu_waits_for_the_views_of_a_student_elsewhere(teacher):
+    """A copy to the CPU that nobody waits for is read while it is made."""
+    seen = []
+    on_cpu = Small(teacher)
+    on_cpu.predict = lambda rgb: seen.append((rgb.device.type, float(rgb.max()))) or torch.ones(len(rgb), SIZE, SIZE)
+    with NoValues(fill=51):
+        made = Passes(on_cpu, device="cpu").predict(torch.zeros(2, 3, SIZE, SIZE, dtype=torch.uint8, device=DEVICE))
+    assert made.device.type == DEVICE and seen == [("cpu", pytest.approx(0.2))]
 
 
 def test_a_device_gets_the_runs_precision_where_it_computes_in_it(monkeypatch):

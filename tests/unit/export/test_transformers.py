@@ -37,7 +37,7 @@ import numpy as np
 from PIL import Image
 from transformers import pipeline
 for folder in sys.argv[1:]:
-    run = pipeline("depth-estimation", model=folder)
+    run = pipeline("depth-estimation", model=folder, device="cpu")
     np.save(folder + "/map.npy", run(Image.open(folder + "/photo.png"))["predicted_depth"].float().numpy())
     print(json.dumps([folder, type(run.model).__name__, str(run.model.dtype)]))
 """

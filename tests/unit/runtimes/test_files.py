@@ -80,6 +80,22 @@ def test_a_file_is_a_teacher_of_a_distillation_run(student):
         load_teacher(str(student), device="cuda")
 
 
+def test_a_file_runs_on_the_cpu_where_there_is_a_gpu_that_nobody_asked_for(student):
+    def loaded(*auto, precision="bf16"):
+        compute = Compute("cuda:0", precision, threads=1, auto=auto)
+        return load(str(student), None, None, compute, Silent(), runtime="auto")
+
+    model = loaded("device", "precision")
+    here = load(str(student), None, None, CPU, Silent(), runtime="auto")
+    assert (model.computed, here.computed) == ("fp32", "fp32")
+    maps = [each.teacher.predict_photos(photos()[:1], 96)[0].values for each in (model, here)]
+    assert np.array_equal(*maps)
+    with pytest.raises(UsageProblem, match=r"runs on the CPU here"):
+        loaded("precision")
+    with pytest.raises(UsageProblem, match=r"--precision fp16: .*runs on the CPU here"):
+        loaded("device", precision="fp16")
+
+
 @pytest.fixture
 def fixed(tmp_path):
     """A network of one size, 32 x 64: the mean of the channels plus the column's number."""

@@ -45,6 +45,7 @@ def test_photos_come_out_as_from_the_pipeline_of_transformers(folders, teachers,
         "depth-estimation",
         model=transformers.AutoModelForDepthEstimation.from_pretrained(folders[family], local_files_only=True),
         image_processor=transformers.AutoImageProcessor.from_pretrained(folders[family], local_files_only=True),
+        device="cpu",
     )
     photos = [photo(size, seed) for seed, size in enumerate(SIZES)]
     made = teachers[family].predict_photos(photos)
