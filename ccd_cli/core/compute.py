@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
 from importlib import metadata
@@ -79,13 +79,8 @@ class Compute:
         return self.rank == 0
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """Return the mixed-precision context; at fp32 that of `exact_convolutions`."""
-        if self.precision == EXACT:
-            return exact_convolutions(self.type)
-        import torch
-
-        dtype = torch.bfloat16 if self.precision == "bf16" else torch.float16
-        return torch.autocast(self.device.type, dtype=dtype)
+        """Return the context in which a network computes; see the function of that name."""
+        return autocast(self.type, self.precision)
 
     def describe(self) -> str:
         """Return device, precision and threads in words."""
@@ -105,33 +100,50 @@ def full_precision(device: torch.device) -> AbstractContextManager[Any]:
     return torch.autocast(device.type, enabled=False)
 
 
-_exact = [0]
-_exact_lock = threading.Lock()
+def autocast(kind: str, precision: str) -> AbstractContextManager[Any]:
+    """Return the context in which a network computes in a precision on a kind of device: mixed, or at fp32 exact."""
+    if precision == EXACT:
+        return exact_convolutions(kind, precision)
+    import torch
+
+    return torch.autocast(kind, dtype=torch.bfloat16 if precision == "bf16" else torch.float16)
+
+
+@dataclass
+class _Tf32:
+    """How many blocks keep TF32 out of convolutions, and what the setting was before the first of them."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    blocks: int = 0
+    before: bool = True
+
+
+_tf32 = _Tf32()
 
 
 @contextmanager
-def exact_convolutions(device_type: str) -> Iterator[None]:
-    """Within the block convolutions in float32 are in float32 on CUDA, too, where cuDNN rounds to TF32 unless told otherwise.
+def exact_convolutions(kind: str, precision: str) -> Iterator[None]:
+    """Within the block fp32 on CUDA is fp32 in convolutions, too, where cuDNN rounds to TF32 unless told otherwise.
 
     The setting is torch's, for all threads: it comes back when the last block that asks for it has ended.
     """
-    if device_type != "cuda":
+    if kind != "cuda" or precision != EXACT:
         yield
         return
     import torch
 
-    with _exact_lock:
-        if not _exact[0]:
-            _exact[1:] = [torch.backends.cudnn.allow_tf32]
-            torch.backends.cudnn.allow_tf32 = False
-        _exact[0] += 1
+    cudnn = torch.backends.cudnn
+    with _tf32.lock:
+        if not _tf32.blocks:
+            _tf32.before, cudnn.allow_tf32 = cudnn.allow_tf32, False
+        _tf32.blocks += 1
     try:
         yield
     finally:
-        with _exact_lock:
-            _exact[0] -= 1
-            if not _exact[0]:
-                torch.backends.cudnn.allow_tf32 = bool(_exact[1])
+        with _tf32.lock:
+            _tf32.blocks -= 1
+            if not _tf32.blocks:
+                cudnn.allow_tf32 = _tf32.before
 
 
 def moved(tensor: Tensor, device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
@@ -271,22 +283,23 @@ def empty_cache() -> None:
         torch.cuda.empty_cache()
 
 
+SMALLER_STEP = "Lower optim.batch (raise optim.accumulate to keep the step), crops.size or crops.patches."
+"""What helps a training run whose memory is short."""
+
+
 @contextmanager
-def plain_memory_errors() -> Iterator[None]:
+def plain_memory_errors(hint: str = SMALLER_STEP) -> Iterator[None]:
     """Turn an exhausted memory inside the block into the plain error that `memory_error` makes."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        plain = memory_error(error)
+        plain = memory_error(error, hint)
         if plain is None:
             raise
         raise plain from error
 
 
-def memory_error(
-    error: BaseException,
-    hint: str = "Lower optim.batch (raise optim.accumulate to keep the step), crops.size or crops.patches.",
-) -> CcdError | None:
+def memory_error(error: BaseException, hint: str = SMALLER_STEP) -> CcdError | None:
     """Return a plain error when `error` is an exhausted GPU or CPU memory, else None."""
     text = str(error)
     torch = sys.modules.get("torch")

@@ -69,17 +69,16 @@ def membership() -> Iterator[None]:
 
     After an error NCCL's exchanges are given up: to leave in order would wait for what the others are in, and they for this one.
     """
+    done = False
     try:
         yield
-    except BaseException:
-        if _in_group() and torch.distributed.get_backend() == "nccl":
-            with suppress(Exception):  # what ends this process is the error above
+        done = True
+    finally:
+        if _in_group() and not done and torch.distributed.get_backend() == "nccl":
+            with suppress(Exception):  # what ends this process is the error of the block
                 torch.distributed.distributed_c10d._abort_process_group()
         elif _in_group():
             torch.distributed.destroy_process_group()
-        raise
-    if _in_group():
-        torch.distributed.destroy_process_group()
 
 
 def _in_group() -> bool:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ccd_cli.config.distill import DistillRecipe
 from ccd_cli.config.settings import DistillSettings
-from ccd_cli.core.compute import EXACT, choose_compute, exact_convolutions, plain_memory_errors
+from ccd_cli.core.compute import choose_compute, exact_convolutions, plain_memory_errors
 from ccd_cli.core.errors import CcdError, TrainingStopped
 from ccd_cli.core.processes import by_first, mean, membership, plain_process_errors
 from ccd_cli.core.report import Report, Silent
@@ -57,8 +57,6 @@ def run(recipe: DistillRecipe, settings: DistillSettings, report: Report) -> Res
         report = Silent()  # of several processes the first one speaks
     with Signals() as signals, ExitStack() as stack, plain_memory_errors():
         stack.enter_context(membership())
-        if compute.precision == EXACT:
-            stack.enter_context(exact_convolutions(compute.type))  # backward passes, too
         path, done = by_first(partial(_choose_folder, recipe, settings, report), compute)
         folder = RunFolder(Path(path))
         if done:
@@ -97,7 +95,8 @@ def train(run: Run, state: TrainState, signals: Signals, report: Report, mark: M
     schedule = Schedule(optim.steps, optim.warmup, optim.schedule, optim.final_lr_ratio)
     metrics = StepMetrics(compute, optim.accumulate, len(run.stream.bad))
     samples = prepare_samples(run, state)
-    with MetricsLog(run, state, report) as log, closing(labeled_steps(run, state.step, mark)) as feed:
+    exact = exact_convolutions(compute.type, compute.precision)  # in backward passes, too
+    with exact, MetricsLog(run, state, report) as log, closing(labeled_steps(run, state.step, mark)) as feed:
         steps = range(state.step + 1, optim.steps + 1)
         for step in steps if not state.stalled(recipe.eval.patience) else ():
             began = time.perf_counter()

@@ -6,15 +6,14 @@ what a unit needs beyond its shard's number is in `Unit`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, Self
 
 import torch
 
 from ccd_cli.config.common import GROUND_TRUTH
-from ccd_cli.core.compute import Compute, memory_error
+from ccd_cli.core.compute import Compute, plain_memory_errors
 from ccd_cli.core.errors import CcdError
 from ccd_cli.core.files import write_json
 from ccd_cli.core.report import Silent
@@ -103,7 +102,10 @@ class Predict:
     def run(self, unit: Unit, threads: ImageThreads, progress: Progress) -> Answer:
         """Write the shard's part."""
         job, path = self.job, self.job.folder.part(self.number, unit.shard)
-        with _one_line_for_exhausted_memory(self.number):
+        smaller = (
+            f"Start over with a smaller batch: --overwrite --set teachers.{self.number}.batch=1, or lower crops.size."
+        )
+        with plain_memory_errors(smaller):
             teacher = self.load()
             torch.set_num_threads(job.recipe.threads)  # an engine's thread may have a number of its own
             if not path.exists():
@@ -225,17 +227,3 @@ class WriteShards:
 
     def release(self) -> None:
         """Nothing was loaded."""
-
-
-@contextmanager
-def _one_line_for_exhausted_memory(teacher: int) -> Iterator[None]:
-    """Turn an exhausted memory into one line that names the key to lower."""
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        if memory_error(error) is None:
-            raise
-        raise CcdError(
-            "Out of memory.",
-            f"Start over with a smaller batch: --overwrite --set teachers.{teacher}.batch=1, or lower crops.size.",
-        ) from error

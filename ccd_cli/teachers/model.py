@@ -248,9 +248,10 @@ def predict_each(
     except CcdError as error:
         problem = error
     except (RuntimeError, MemoryError) as error:
-        if memory_error(error) is None:
+        plain = memory_error(error, "Lower --resolution, or use --device cpu.")
+        if plain is None:
             raise
-        problem = CcdError("Out of memory.", "Lower --resolution, or use --device cpu.")
+        problem = plain
     if len(photos) == 1:
         return [problem]
     middle = len(photos) // 2

@@ -17,13 +17,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ccd_cli.core.compute import moved
+from ccd_cli.core.compute import autocast, moved
 from ccd_cli.core.errors import UsageProblem, first_line
 from ccd_cli.geometry.depth_map import Camera, DepthMap, checked
 from ccd_cli.models.files import sha256_file
 from ccd_cli.teachers.adapters.base import FrozenTeacher, TeacherFacts, to_host
 from ccd_cli.teachers.adapters.hf_folder import kind_of, load_folder, read_config, weights_file
-from ccd_cli.teachers.adapters.native import autocast
 from ccd_cli.teachers.adapters.preprocess import check_photo, same_sizes
 
 if TYPE_CHECKING:
@@ -146,7 +145,7 @@ class TransformersTeacher(FrozenTeacher):
         """Network input [B, 3, h, w] -> (its raw map [B, h', w'], field of view in degrees [B] or None), float32."""
         # ZoeDepth with two heads chooses one for the whole batch by a vote (`domain_vote`): each photo is its own batch.
         votes = self._type == "zoedepth" and len(self.model.config.bin_configurations) > 1
-        with autocast(self.device, self.precision):
+        with autocast(self.device.type, self.precision):
             made = [self.model(pixel_values=part) for part in (pixels.split(1) if votes else [pixels])]
         depth = torch.cat([m.predicted_depth.float() for m in made])
         fov = getattr(made[0], "field_of_view", None)

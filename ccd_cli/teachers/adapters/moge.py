@@ -21,14 +21,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ccd_cli.core.compute import moved
+from ccd_cli.core.compute import autocast, moved
 from ccd_cli.core.errors import CheckpointError, TeacherError, UsageProblem, first_line
 from ccd_cli.geometry.depth_map import Camera, DepthMap, checked
 from ccd_cli.geometry.kinds import Kind
 from ccd_cli.models.files import check_file, sha256_file
 from ccd_cli.models.strict import load_strict
 from ccd_cli.teachers.adapters.base import FrozenTeacher, TeacherFacts, to_host
-from ccd_cli.teachers.adapters.native import autocast
 from ccd_cli.teachers.adapters.preprocess import check_photo
 
 if TYPE_CHECKING:
@@ -130,7 +129,7 @@ class MogeTeacher(FrozenTeacher):
         return [maps[i] for i in range(len(photos))]
 
     def _forward(self, image: Tensor, num_tokens: int) -> dict[str, Tensor]:
-        with autocast(self.device, self.precision):
+        with autocast(self.device.type, self.precision):
             made: dict[str, Tensor] = type(self.model).forward(self.model, image, num_tokens)
         return made
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Self
 
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from ccd_cli.core.compute import exact_convolutions, moved
+from ccd_cli.core.compute import autocast, moved
 from ccd_cli.geometry.depth_map import DepthMap
 from ccd_cli.losses.sky import is_sky
 from ccd_cli.models.arch import Arch
@@ -24,8 +23,6 @@ from ccd_cli.models.dpt import resize
 from ccd_cli.teachers.adapters.base import FrozenTeacher, TeacherFacts
 from ccd_cli.teachers.adapters.photos import depth_maps, predict_maps
 from ccd_cli.teachers.adapters.sizes import nearest_size, network_size
-
-_AUTOCAST: dict[str, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def infer(model: DepthNet, images: Tensor, precision: str = "fp32") -> tuple[Tensor, Tensor]:
@@ -39,7 +36,7 @@ def infer(model: DepthNet, images: Tensor, precision: str = "fp32") -> tuple[Ten
 
 def _outputs(model: DepthNet, images: Tensor, precision: str) -> tuple[Tensor, Tensor | None, Tensor]:
     """As `infer`, with the sky scores [B, H, W]; the map is before the sky rule."""
-    with torch.no_grad(), autocast(model.mean.device, precision):
+    with torch.no_grad(), autocast(model.mean.device.type, precision):
         values, sky, tokens = model.forward_all(_placed(images, model.mean.device))
         return values, sky, tokens.float()
 
@@ -47,13 +44,6 @@ def _outputs(model: DepthNet, images: Tensor, precision: str) -> tuple[Tensor, T
 def _placed(images: Tensor, device: torch.device) -> Tensor:
     images = moved(images, device)
     return images.contiguous(memory_format=torch.channels_last)
-
-
-def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
-    """Return the context in which a teacher of `precision` runs on `device`."""
-    if precision not in _AUTOCAST:
-        return exact_convolutions(device.type)
-    return torch.autocast(device.type, dtype=_AUTOCAST[precision])
 
 
 def predict_photos(
@@ -189,7 +179,7 @@ class NativeTeacher(FrozenTeacher):
     def features(self, rgb: Tensor) -> Tensor | None:
         """RGB [B, 3, H, W] in 0..1 -> patch features [B, N, C] float32; the head does not run."""
         images = self.model.normalize(self._fit(rgb))
-        with autocast(self.device, self.precision):
+        with autocast(self.device.type, self.precision):
             return self.model.features(_placed(images, self.device)).float()
 
     def predict_photos(

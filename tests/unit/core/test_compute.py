@@ -5,9 +5,8 @@ import torch
 
 from ccd_cli.cli import main
 from ccd_cli.core import compute as computing
-from ccd_cli.core.compute import Compute, choose_compute, memory_error
+from ccd_cli.core.compute import Compute, autocast, choose_compute, memory_error
 from ccd_cli.core.errors import UsageProblem
-from ccd_cli.teachers.adapters.native import autocast
 
 
 @pytest.fixture
@@ -37,7 +36,7 @@ def test_full_precision_is_full_in_convolutions_too_wherever_it_is_computed(monk
     outer = exact.autocast()
     with outer:
         assert not torch.backends.cudnn.allow_tf32
-        with autocast(torch.device("cuda:0"), "fp32"), mixed.autocast():  # another teacher's, in another thread
+        with autocast("cuda", "fp32"), mixed.autocast():  # another teacher's, in another thread
             assert not torch.backends.cudnn.allow_tf32
         assert not torch.backends.cudnn.allow_tf32
     assert torch.backends.cudnn.allow_tf32

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import tempfile
 
 import pytest
 
@@ -13,13 +12,13 @@ LOST = ProcessLost.exit_code
 
 
 @pytest.fixture
-def ended():
+def ended(tmp_path):
     """Makes processes that have ended with a code; all but the first have said that they are what they are."""
 
     def make(*codes):
         made = []
         for rank, code in enumerate(codes):
-            said = tempfile.TemporaryFile() if rank else None  # noqa: SIM115 (as short as the test)
+            said = (tmp_path / f"{rank}.txt").open("w+b") if rank else None
             script = f"import sys; print('rank {rank} says why', file=sys.stderr); sys.exit({code})"
             process = subprocess.Popen([sys.executable, "-c", script], stderr=said or subprocess.DEVNULL)
             made.append(_Child(rank, process, said))
