@@ -46,7 +46,10 @@ def gather(value: Any, compute: Compute) -> list[Any]:
 
 
 def by_first(decide: Callable[[], T], compute: Compute) -> T:
-    """Return what `decide` returns in the first process, which alone runs it; raises its CcdError in all of them."""
+    """Return what `decide` returns in the first process, which alone runs it.
+
+    Its CcdError is raised in all of them, with one exit code: which of them ends first must not decide what is returned.
+    """
     if compute.world == 1:
         return decide()
     made: Any = None
@@ -56,11 +59,14 @@ def by_first(decide: Callable[[], T], compute: Compute) -> T:
             made = decide()
         except CcdError as error:
             problem = error
-    said = None if problem is None else (problem.message, problem.hint)
+    said = None if problem is None else (problem.message, problem.hint, problem.exit_code)
     made, said = gather((made, said), compute)[0]
-    if said is not None:
-        raise problem or CcdError(*said)
-    return cast("T", made)
+    if said is None:
+        return cast("T", made)
+    message, hint, code = said
+    problem = problem or CcdError(message, hint)
+    problem.exit_code = code
+    raise problem
 
 
 @contextmanager

@@ -100,7 +100,8 @@ class TransformersTeacher(FrozenTeacher):
         for photo in photos:
             check_photo(photo)
         side = self.resolution if resolution is None else resolution
-        pixels = [self._prepare(torch.from_numpy(photo).permute(2, 0, 1)[None], side) for photo in photos]
+        writable = [torch.from_numpy(np.require(photo, requirements="CW")) for photo in photos]
+        pixels = [self._prepare(photo.permute(2, 0, 1)[None], side) for photo in writable]
         told = focals or [None] * len(photos)
         maps: dict[int, DepthMap] = {}
         for group in same_sizes([p.numpy() for p in pixels]):

@@ -1,11 +1,13 @@
 """How a process leaves the others: in order after its work, at once after an error where that would wait for them."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from ccd_cli.core import processes
-from ccd_cli.core.errors import CcdError
-from ccd_cli.core.processes import membership
+from ccd_cli.core.errors import CcdError, UsageProblem
+from ccd_cli.core.processes import by_first, membership
 
 
 @pytest.fixture
@@ -42,3 +44,20 @@ def test_what_fails_while_leaving_does_not_hide_the_error(left, monkeypatch):
     with pytest.raises(CcdError, match="why"), membership():
         raise CcdError("why")
     assert left == []
+
+
+@pytest.mark.parametrize("problem", [UsageProblem("why", "do this"), CcdError("why", "do this")])
+def test_what_the_first_process_refuses_ends_all_with_one_exit_code(monkeypatch, problem):
+    def refuse():
+        raise problem
+
+    sent = []
+    monkeypatch.setattr(processes, "gather", lambda value, compute: sent.append(value) or [sent[0]])
+    raised = []
+    for rank in (0, 1):
+        with pytest.raises(CcdError, match="why") as caught:
+            by_first(refuse if rank == 0 else pytest.fail, SimpleNamespace(world=2, main=rank == 0))
+        raised.append(caught.value)
+    assert {(each.exit_code, each.message, each.hint) for each in raised} == {
+        (type(problem).exit_code, "why", "do this")
+    }
