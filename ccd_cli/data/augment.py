@@ -43,7 +43,7 @@ def augment(image: np.ndarray, rng: np.random.Generator, augmentation: Augmentat
     if use_jitter and augmentation.jitter > 0:
         from torchvision.transforms.v2 import functional as photometric  # seconds, which a run without jitter saves
 
-        pixels = torch.from_numpy(np.require(image, requirements="CW")).permute(2, 0, 1)
+        pixels = torch.from_numpy(np.require(image, requirements=("C", "W"))).permute(2, 0, 1)
         for which in order:
             if which == 0:
                 pixels = photometric.adjust_brightness(pixels, float(factors[0]))

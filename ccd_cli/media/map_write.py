@@ -1,6 +1,6 @@
 """Write maps: raw as .npy, .npz and .exr, 16-bit as .depth.png, for eyes as .color.png and .side.png, with a sidecar.
 
-What a network marks as sky is .sky.png, 255 for sky and 0 for the rest, 8 bits.
+What a network marks as sky is .sky.png (`sky_mask`).
 
 Every file is whole or absent, and the sidecar comes last: where it is, the rest is. Raw files hold the model's own values,
 never normalized, NaN where invalid and infinite where a network puts sky infinitely far (in 16-bit codes: invalid).
@@ -36,6 +36,7 @@ SUFFIX = {
     "sky": ".sky.png",
 }
 SKY = "sky"
+NO_SKY = ("This network marks no sky: there is nothing to write.", "Choose other outputs with --save.")
 ITEMS: tuple[str, ...] = tuple(SUFFIX)
 TOP = 65535  # largest code; 0 is invalid
 MILLIMETER = 0.001
@@ -182,6 +183,11 @@ class SidecarExtras:
     content: Mapping[str, Any] = field(default_factory=dict)
 
 
+def sky_mask(sky: Mask) -> NDArray[np.uint8]:
+    """Return the mask [H, W] of what is marked as sky: 255 there, 0 in the rest."""
+    return sky.astype(np.uint8) * np.uint8(255)
+
+
 def write_maps(
     base: Path,
     made: DepthMap,
@@ -207,7 +213,7 @@ def write_maps(
     left = () if made.sky is not None else (SKY,)
     paths = {item: with_suffix(base, SUFFIX[item]) for item in ITEMS if item in items and item not in left}
     if not paths and items:
-        raise CcdError("This network marks no sky: there is nothing to write.", "Choose other outputs with --save.")
+        raise CcdError(*NO_SKY)
     coding: tuple[float | None, float | None] = (None, None)
     if "npy" in paths:
         write_npy(paths["npy"], raw)
@@ -226,7 +232,7 @@ def write_maps(
         if "side" in paths:
             write_png(paths["side"], side_by_side(rgb, color), photo=True)
     if SKY in paths and made.sky is not None:
-        write_png(paths[SKY], made.sky.astype(np.uint8) * np.uint8(255))
+        write_png(paths[SKY], sky_mask(made.sky))
     names = {item: path.name for item, path in paths.items()} | dict(more.files)
     content = settle(base, sidecar(made.kind, origin, names, made.camera, *coding) | dict(more.content))
     write_json(with_suffix(base, ".json"), content)

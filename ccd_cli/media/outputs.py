@@ -17,7 +17,17 @@ from ccd_cli.core.parse import parse_json
 
 CLOUD_PICTURE = ".cloud.png"
 CLOUDS = ("ply", "pcd", "xyz", "glb")
-PICTURES = (".color.png", ".depth.png", ".side.png", ".sky.png", CLOUD_PICTURE, ".color.mp4", ".side.mp4", ".depth.mkv")
+PICTURES = (
+    ".color.png",
+    ".depth.png",
+    ".side.png",
+    ".sky.png",
+    CLOUD_PICTURE,
+    ".color.mp4",
+    ".side.mp4",
+    ".depth.mkv",
+    ".sky.mkv",
+)
 """Endings of results that look like photos and videos."""
 FAILED = "failed.jsonl"
 """Inputs of `ccd predict` that have no result, beside the results of the others."""

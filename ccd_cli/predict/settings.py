@@ -68,7 +68,7 @@ class Settings(GeometrySettings, CloudSwitch, ShardSettings):
     out: Path = out_option(Path("ccd-out"), "Output folder.")
     save: tuple[str, ...] = option(
         ("color", "png16", "sky"),
-        "Comma-separated outputs: npy, npz, png16, exr, color, side, and of images sky, where the network marks it.",
+        "Comma-separated outputs: npy, npz, png16, exr, color, side, and sky where the network marks it.",
         "Output",
         metavar="LIST",
         parser="comma list",

@@ -23,10 +23,13 @@ from ccd_cli.geometry.depth_map import DepthMap, checked
 from ccd_cli.media.colorize import ClipRange, color_table, colorize, nearness, side_by_side
 from ccd_cli.media.find import Media
 from ccd_cli.media.map_write import (
+    NO_SKY,
+    SKY,
     CodeRange,
     code_ranges,
     codes16,
     sidecar,
+    sky_mask,
     with_suffix,
     write_exr,
     write_npy,
@@ -164,6 +167,10 @@ def _writer(source: _Source, parts: Path, job: Job) -> ClipWriter:
         "side": Track(with_suffix(base, ".side.mp4"), "color", strip, height),
         "png16": Track(with_suffix(base, ".depth.mkv"), "codes", width, height),
     }
+    if job.model.marks_sky:
+        tracks[SKY] = Track(with_suffix(base, ".sky.mkv"), "mask", width, height)
+    elif job.settings.save == (SKY,):
+        raise CcdError(*NO_SKY)
     chosen = {name: track for name, track in tracks.items() if name in job.settings.save}
     rate = video.rate / job.settings.stride
     return ClipWriter(parts, chosen, rate=rate, time_base=video.time_base, settings=source.fingerprints.all)
@@ -245,6 +252,8 @@ def _write_frame(frame: Frame, depth_map: DepthMap, source: _Source, clip: _Clip
     if "png16" in save:
         coding = clip.codes.fit(clip.written, stable.values, stable.valid)
         images["png16"] = codes16(stable.values, stable.valid, kind, *coding)
+    if depth_map.sky is not None:
+        images[SKY] = sky_mask(depth_map.sky)
     _write_raw(source.base / f"{clip.written:06d}", depth_map, source, job)
     if clip.clouds is not None:
         clip.clouds.store(clip.written, frame.rgb, stable)

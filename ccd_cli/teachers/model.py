@@ -100,6 +100,11 @@ class Model:
         return str(getattr(self.teacher, "runtime", "torch"))
 
     @property
+    def marks_sky(self) -> bool:
+        """Whether maps of the loaded teacher say what is sky."""
+        return self.about.arch is not None and self.about.arch.sky and self.runtime == "torch"
+
+    @property
     def resolution(self) -> int | None:
         """Return the side in pixels at which it sees photos; None: their own."""
         return self.asked or self.own

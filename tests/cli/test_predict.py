@@ -236,6 +236,14 @@ def test_a_video_keeps_count_rate_and_values(predict, tmp_path):
     assert "1 skipped" in predict("v.mp4", "--save", "color,png16,npy,side", "--pointcloud", "--every", "10").stderr
 
 
+def test_a_video_of_which_nothing_would_be_written_fails(predict, tmp_path):
+    video(tmp_path / "v.mp4", 3)
+    made = predict("v.mp4", "--save", "sky")
+    assert (made.exit_code, "marks no sky" in made.output) == (1, True)
+    assert predict("v.mp4", "--save", "sky,png16").exit_code == 0
+    assert "sky" not in json.loads((tmp_path / "ccd-out/v.json").read_text())["files"]
+
+
 def test_part_of_a_video(predict, tmp_path):
     video(tmp_path / "v.mp4", 60)
     assert predict("v.mp4", "--start", "0.5", "--end", "1.5", "--stride", "3", "--temporal", "none").exit_code == 0

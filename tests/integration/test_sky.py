@@ -16,6 +16,7 @@ from ccd_cli.distill import train
 from ccd_cli.models.arch import timm_arch
 from ccd_cli.models.checkpoint import load_model, save_model
 from ccd_cli.models.depth_net import DepthNet
+from tests.cli.test_predict import frames_of, video
 from tests.integration.test_ground_truth import KINDS, distill, lines
 
 NO_TERMS = {name: {"weight": 0.0} for name in ("shared", "local_global", "gradient", "feature")}
@@ -120,6 +121,25 @@ def test_what_a_network_marks_is_infinitely_far_in_every_file(ccd_here, photos, 
     assert 0 < side["cloud"]["points"] <= np.count_nonzero(~sky)
     again = ccd_here(*words)
     assert again.exit_code == 0 and "1 of 1 images" in again.output, "its mask is no input"
+
+
+@pytest.mark.parametrize("kind", ["disparity", "metric"])
+def test_a_video_has_the_mask_of_every_frame(ccd_here, tmp_path, kind):
+    model = marking(tmp_path / "net.safetensors", kind)
+    video(tmp_path / "v.mp4", 12, size=(160, 120))
+    words = ["predict", "v.mp4", "--model", model, "--resolution", 96, "--device", "cpu", "--save", "npy,color,sky"]
+    made = ccd_here(*words)
+    assert made.exit_code == 0, made.output
+    out = tmp_path / "ccd-out"
+    told = json.loads((out / "v.json").read_text())
+    masks = frames_of(out / told["files"]["sky"], "gray")
+    assert len(masks) == told["video"]["frames"] == 12 and set(np.unique(masks)) == {0, 255}
+    raw = [np.load(path) for path in sorted((out / "v").glob("*.npy"))]
+    far = [np.isposinf(values) if kind == "metric" else values == values.min() for values in raw]
+    assert np.array_equal([mask == 255 for mask in masks], far)
+    assert "1 skipped" in ccd_here(*words).output
+    looked = ccd_here("predict", out, "--model", model, "--device", "cpu", "--out", "again")
+    assert "v.sky.mkv: a result that ccd wrote" in looked.output
 
 
 def test_sky_where_the_truth_is_known_is_an_error_and_not_left_out(ccd_here, tmp_path):

@@ -1,4 +1,4 @@
-"""Write a clip's pictures as they come: color as H.264 mp4, 16-bit codes as lossless FFV1 mkv, in constant memory.
+"""Write a clip's pictures as they come: color as H.264 mp4, 16-bit codes and masks as lossless FFV1 mkv, in constant memory.
 
 A clip is written as finished segments of a fixed number of frames in a folder of parts, each with a small JSON record that
 is written last; `finish` joins them by copying packets. A stop at any moment loses only the segment in work, and what
@@ -39,18 +39,20 @@ _LAYOUT = 2
 _H264 = {"crf": "18", "preset": "fast", "bf": "0", "g": "60", "rc-lookahead": "15"}
 _THREADS = 4  # fixed, as what x264 writes depends on it: a clip goes on alike on another machine
 _FFV1 = {"level": "3", "slicecrc": "1", "slices": "4", "g": "1"}
+_LOSSLESS = {"codes": ("gray16le", np.uint16), "mask": ("gray", np.uint8)}
+"""Contents of an .mkv: pixel format, and type of what is written."""
 
 
 @dataclass(frozen=True)
 class Track:
-    """One file of a clip: `color` takes uint8 RGB [H, W, 3] for an .mp4, `codes` uint16 [H, W] for an .mkv.
+    """One file of a clip: `color` takes uint8 RGB [H, W, 3] for an .mp4, `codes` uint16 and `mask` uint8 [H, W] for an .mkv.
 
     H.264 that every player shows (yuv420p) has even sides: an odd width or height is padded by one repeated edge pixel.
-    Codes keep their exact size and values.
+    The others keep their exact size and values.
     """
 
     path: Path
-    content: Literal["color", "codes"]
+    content: Literal["color", "codes", "mask"]
     width: int
     height: int
 
@@ -228,13 +230,14 @@ class _Segment:
         self.path, self.track, self.base = path, track, base
         self.temporary = path.with_suffix(".unfinished")
         self.color = track.content == "color"
+        self.stored, self.type = ("yuv420p", np.uint8) if track.content == "color" else _LOSSLESS[track.content]
         with _plain_errors(path):
             self.container: OutputContainer = av.open(str(self.temporary), "w", format="nut")
             self.stream = self.container.add_stream("libx264" if self.color else "ffv1", rate=rate)
         context = self.stream.codec_context
         self.stream.width = track.width + (track.width % 2 if self.color else 0)
         self.stream.height = track.height + (track.height % 2 if self.color else 0)
-        self.stream.pix_fmt = "yuv420p" if self.color else "gray16le"
+        self.stream.pix_fmt = self.stored
         self.stream.options = dict(_H264 if self.color else _FFV1)
         context.time_base = base
         context.flags |= Flags.global_header
@@ -246,15 +249,15 @@ class _Segment:
     def write(self, picture: NDArray[Any], tick: int) -> None:
         """Encode one picture."""
         shape = (self.track.height, self.track.width) + ((3,) if self.color else ())
-        if picture.shape != shape or picture.dtype != (np.uint8 if self.color else np.uint16):
+        if picture.shape != shape or picture.dtype != self.type:
             raise CcdError(f"{self.track.path}: a frame of {picture.dtype} {picture.shape} does not fit {shape}.")
         if self.color:
             odd = ((0, shape[0] % 2), (0, shape[1] % 2), (0, 0))
             picture = np.pad(picture, odd, mode="edge") if shape[0] % 2 or shape[1] % 2 else picture
             frame = VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
-            frame = frame.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709)
+            frame = frame.reformat(format=self.stored, dst_colorspace=Colorspace.ITU709)
         else:
-            frame = VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="gray16le")
+            frame = VideoFrame.from_ndarray(np.ascontiguousarray(picture), format=self.stored)
         frame.pts, frame.time_base = tick, self.base
         with _plain_errors(self.path):
             self.container.mux(self.stream.encode(frame))

@@ -100,7 +100,7 @@ class TransformersTeacher(FrozenTeacher):
         for photo in photos:
             check_photo(photo)
         side = self.resolution if resolution is None else resolution
-        writable = [torch.from_numpy(np.require(photo, requirements="CW")) for photo in photos]
+        writable = [torch.from_numpy(np.require(photo, requirements=("C", "W"))) for photo in photos]
         pixels = [self._prepare(photo.permute(2, 0, 1)[None], side) for photo in writable]
         told = focals or [None] * len(photos)
         maps: dict[int, DepthMap] = {}
