@@ -43,7 +43,7 @@ def run(settings: Settings, report: Report, inputs: Inputs | None = None) -> Ana
     inputs = inputs or find_inputs(settings)
     for name, reason in inputs.missing:
         report.note(f"{name} is skipped: {reason}")
-    compute = choose_compute(settings.device, settings.precision, settings.threads)
+    compute = choose_compute(settings.device, settings.precision, settings.threads, report)
     sources = [_source(settings, word, label, compute, report) for word, label in inputs.models.items()]
     _warn_of_twins(sources, report)
     with exclusive_lock(settings.out / ".lock", f"Another analysis writes into {settings.out}."), Signals() as signals:

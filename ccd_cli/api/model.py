@@ -68,7 +68,7 @@ def load(
         raise UsageProblem(f"runtime {runtime!r}: unknown value.", choose_from(str(runtime), RUNTIMES))
     if word is not None:
         find_models([(word, arch)])
-    compute = choose_compute(hardware.device, hardware.precision)
+    compute = choose_compute(hardware.device, hardware.precision, report=Quiet())
     return Model(loading.load(word, arch, network.resolution, compute, Quiet(), runtime=runtime), compute)
 
 

@@ -79,7 +79,7 @@ def _reachable() -> str:
 def _facts() -> dict[str, dict[str, object]]:
     import torch
 
-    from ccd_cli.core.compute import has_bf16
+    from ccd_cli.core.compute import has_bf16, idle_gpu
     from ccd_cli.core.paths import cache_folder
 
     def version(package: str) -> str:
@@ -94,6 +94,8 @@ def _facts() -> dict[str, dict[str, object]]:
     for i in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
         total = torch.cuda.get_device_properties(i).total_memory / 2**30
         devices[f"cuda:{i}"] = f"{torch.cuda.get_device_name(i)}, {total:.0f} GiB, bf16 {'yes' if has_bf16() else 'no'}"
+    if not torch.cuda.is_available() and (why := idle_gpu()):
+        devices["cuda"] = f"an NVIDIA GPU is there, but {why}"
     if torch.backends.mps.is_available():
         devices["mps"] = "available"
     folder = cache_folder()

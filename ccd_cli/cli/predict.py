@@ -86,7 +86,7 @@ def command(
             pool = stack.enter_context(Pool(hardware.workers, screen.verbose, report))
             compute = choose_pool_compute(pool, hardware)
         else:
-            compute = choose_compute(hardware.device, hardware.precision, hardware.threads)
+            compute = choose_compute(hardware.device, hardware.precision, hardware.threads, report)
         more = (network.arch, network.resolution, compute, downloads, network.compiled, hardware.runtime)
         if len(named) > 1:
             from ccd_cli.predict.compare import compare

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from ccd_cli.core.errors import CcdError, UsageProblem
 from ccd_cli.core.nearest import did_you_mean
+from ccd_cli.core.report import Report
 from ccd_cli.core.settings import DEVICES
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ _NO_MEMORY = (
     "CUDA error: invalid configuration argument",  # the same in others
 )
 """What libraries say where a pass is too large, other than by torch's own class."""
-_GPU_FILES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg", "/dev/kfd", "/dev/nvhost-gpu", "/dev/nvmap")
+_NVIDIA_FILES = ("/dev/nvidiactl", "/dev/nvidia0")
+_GPU_FILES = (*_NVIDIA_FILES, "/dev/dxg", "/dev/kfd", "/dev/nvhost-gpu", "/dev/nvmap")
 
 
 @dataclass(frozen=True)
@@ -169,17 +171,23 @@ def check_device(device: str) -> str:
     return device
 
 
-def choose_compute(device: str = "auto", precision: str = "auto", threads: int | None = None) -> Compute:
+def choose_compute(
+    device: str = "auto", precision: str = "auto", threads: int | None = None, report: Report | None = None
+) -> Compute:
     """Turn `--device`, `--precision` and `--threads` into a Compute; joins the process group under `torchrun`.
 
     `auto` takes CUDA, then MPS, then CPU; bf16 on GPUs that have it, else fp16 on CUDA, and fp32 elsewhere. Torch is not loaded
-    where the device can only be the CPU. Raises UsageProblem for a device that is not there, and on CPUs for a precision that
-    they do not compute in: emulated, it is a hundred times slower.
+    where the device can only be the CPU. Tells `report` where that leaves an NVIDIA GPU idle.
+
+    Raises UsageProblem for a device that is not there, and on CPUs for a precision that they do not compute in: emulated, it
+    is a hundred times slower.
     """
     world, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     plain = check_device(device) == "cpu" or (device == "auto" and not may_have_gpu())
     place = "cpu" if plain else _torch_place(device, world)
     kind = place.partition(":")[0]
+    if rank == 0 and report is not None:
+        warn_of_idle_gpu(device, kind, report)
     auto = tuple(name for name, value in (("device", device), ("precision", precision)) if value == "auto")
     if precision == "auto":
         precision = EXACT if kind != "cuda" else "bf16" if has_bf16() else "fp16"
@@ -242,12 +250,32 @@ def _cuda_device(chosen: torch.device, world: int) -> torch.device:
 
 def may_have_gpu() -> bool:
     """Return False where torch cannot find a GPU: it was built without, or Linux shows none. Torch is not loaded."""
-    try:
-        if metadata.version("torch").endswith("+cpu"):
-            return False
-    except metadata.PackageNotFoundError:
+    if not _torch_knows_gpus():
         return False
     return sys.platform != "linux" or any(Path(path).exists() for path in _GPU_FILES)
+
+
+def warn_of_idle_gpu(asked: str, taken: str, report: Report) -> None:
+    """Warn where the CPU was `taken` for `asked` and an NVIDIA GPU is idle."""
+    if (asked, taken) == ("auto", "cpu") and (why := idle_gpu()):
+        report.warn(f"The CPU computes although an NVIDIA GPU is there: {why} --device cpu makes this quiet.")
+
+
+def idle_gpu() -> str:
+    """Return why torch cannot use the NVIDIA GPU that Linux shows; empty where it shows none, or none is wanted."""
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1")
+    if hidden or not any(Path(path).exists() for path in _NVIDIA_FILES):
+        return ""
+    if not _torch_knows_gpus():
+        return "torch was installed without CUDA (https://pytorch.org/get-started installs it with)."
+    return "torch cannot use it; `nvidia-smi` shows whether the driver works, and the newest CUDA that it knows."
+
+
+def _torch_knows_gpus() -> bool:
+    try:
+        return not metadata.version("torch").endswith("+cpu")
+    except metadata.PackageNotFoundError:
+        return False
 
 
 def computes(kind: str, precision: str) -> bool:

@@ -52,7 +52,7 @@ def run(recipe: DistillRecipe, settings: DistillSettings, report: Report) -> Res
     disk; later TrainingStopped from a guard and Interrupted after a signal, both with the state saved.
     """
     recipe = follow_labels(recipe)
-    compute = choose_compute(settings.device, settings.precision, settings.threads)
+    compute = choose_compute(settings.device, settings.precision, settings.threads, report)
     if not compute.main:
         report = Silent()  # of several processes the first one speaks
     with Signals() as signals, ExitStack() as stack, plain_memory_errors():

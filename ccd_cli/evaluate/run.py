@@ -58,7 +58,7 @@ def run(settings: Settings, report: Report, inputs: Inputs | None = None) -> Res
     sets, missing = inputs.sets, inputs.missing
     for name, reason in missing:
         report.note(f"{name} is skipped: {reason}")
-    compute = choose_compute(settings.device, settings.precision, settings.threads)
+    compute = choose_compute(settings.device, settings.precision, settings.threads, report)
     keys = ("suite", "alignment", "alignment_max_res", "resolution", "camera", "limit")
     asked = {key: getattr(settings, key) for key in keys}
     results = Results(protocol(asked, sets, missing))

@@ -8,7 +8,8 @@ from typing import Protocol
 
 import torch
 
-from ccd_cli.core.compute import choose_compute, empty_cache
+from ccd_cli.core.compute import choose_compute, empty_cache, warn_of_idle_gpu
+from ccd_cli.core.report import Report
 from ccd_cli.label.job import LabelJob
 from ccd_cli.label.stages import Answer, Progress, Stage
 from ccd_cli.label.threads import ImageThreads
@@ -37,9 +38,13 @@ class Engine(Protocol):
 class LocalEngine:
     """One unit after another in this process; a pool of threads reads images ahead and encodes labels behind."""
 
+    def __init__(self, report: Report) -> None:
+        self._report = report
+
     def resolve_device(self, device: str, precisions: Sequence[str], threads: int) -> tuple[str, list[str]]:
         """See `Engine`."""
         self._device, resolved = resolve_device(device, precisions, threads)
+        warn_of_idle_gpu(device, self._device, self._report)
         return self._device, resolved
 
     def run_stage(self, job: LabelJob, stage: Stage, shards: Sequence[int], progress: Progress) -> Iterator[Answer]:

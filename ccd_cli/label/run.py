@@ -87,7 +87,7 @@ class EngineOptions:
         """Return the engine; it is running."""
         if self.name == "ray":
             return RayEngine(self.workers, self.verbose, stop_if_asked, report)
-        return LocalEngine()
+        return LocalEngine(report)
 
 
 def run(

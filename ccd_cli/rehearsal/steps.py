@@ -36,7 +36,7 @@ def rehearsal(
     recipe: DistillRecipe, settings: DistillSettings, folder: Path, report: Report
 ) -> Iterator[tuple[Run, TrainState, Signals]]:
     """Check and load everything as a run into `folder` would; raises what `distill.train.run` raises before its first step."""
-    compute = choose_compute(settings.device, settings.precision, settings.threads)
+    compute = choose_compute(settings.device, settings.precision, settings.threads, report)
     if not compute.main:
         report = Silent()  # of several processes the first one speaks
     with Signals() as signals, ExitStack() as stack, plain_memory_errors():

@@ -7,6 +7,7 @@ from ccd_cli.cli import main
 from ccd_cli.core import compute as computing
 from ccd_cli.core.compute import Compute, autocast, choose_compute, memory_error
 from ccd_cli.core.errors import UsageProblem
+from ccd_cli.core.report import Silent
 
 
 @pytest.fixture
@@ -47,6 +48,32 @@ def test_full_precision_is_full_in_convolutions_too_wherever_it_is_computed(monk
 def test_a_gpu_that_is_not_there_is_named(two_gpus):
     with pytest.raises(UsageProblem, match="cuda:2: this machine shows 2 CUDA devices"):
         choose_compute("cuda:2")
+
+
+@pytest.mark.parametrize(
+    ("build", "visible", "asked", "said"),
+    [
+        ("2.9.0+cpu", None, "auto", "installed without CUDA"),
+        ("2.9.0+cu130", None, "auto", "torch cannot use it"),
+        ("2.9.0+cu130", "-1", "auto", None),
+        ("2.9.0+cu130", None, "cpu", None),
+    ],
+)
+def test_a_gpu_that_torch_cannot_use_is_not_left_idle_in_silence(monkeypatch, tmp_path, build, visible, asked, said):
+    there = tmp_path / "nvidia0"
+    there.touch()
+    for name in ("_NVIDIA_FILES", "_GPU_FILES"):
+        monkeypatch.setattr(computing, name, (str(there),))
+    monkeypatch.setattr(computing.metadata, "version", lambda name: build)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    report = Silent()
+    assert choose_compute(asked, report=report).place == "cpu"
+    assert len(report.warnings) == (said is not None) and all(said in text for text in report.warnings)
+    there.unlink()
+    assert choose_compute(asked, report=report).place == "cpu" and len(report.warnings) == (said is not None)
 
 
 @pytest.fixture
