@@ -98,7 +98,7 @@ def second_lines(rows: Sequence[Row]) -> list[Row]:
             "correlation\nof errors": _read(row, "correlation").text(),
             "wrong": f"{_percent(row['first_wrong'])}, {_percent(row['second_wrong'])}",
             "both\nwrong": _percent(row["both_wrong"]),
-            "if inde-\npendent": _percent(row["by_chance"]),
+            "both, if\nindependent": _percent(row["by_chance"]),
             "AbsRel": f"{row['first_abs_rel']:.3f}, {row['second_abs_rel']:.3f}",
             "of the\nmean": row["mean_abs_rel"],
             "mean - best": _read(row, "mean_minus_best").text(signed=True),
