@@ -155,7 +155,7 @@ class TeacherEntry(Section):
     """For an affine-invariant depth teacher: the `model` of the depth or metric teacher whose prediction sets scale and shift
     on each crop; default: the first such teacher of the recipe."""
     fill: Fill | None = None
-    """For `ground-truth`: a network that fills its holes. What was measured always wins."""
+    """Fills the holes of `ground-truth`; what was measured always wins."""
     full_weight_to: Positive | None = None
     """For `ground-truth`: depth in meters up to which a pixel counts fully; beyond, its weight is (this / depth)^2. The error of
     stereo in proportion to depth grows with depth."""

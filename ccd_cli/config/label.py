@@ -24,7 +24,7 @@ class LabelTeacher(Section):
     batch: Annotated[int, Field(ge=1, le=4096)] = 8
     """Batch size (crops per forward pass). Part of the recipe because it affects rounding, and labels must be reproducible."""
     fill: Fill | None = None
-    """For `ground-truth`: a network that fills its holes, with the `precision` and `batch` above. What was measured always wins."""
+    """Fills the holes of `ground-truth`, with the `precision` and `batch` above; what was measured always wins."""
 
     @model_validator(mode="before")
     @classmethod
