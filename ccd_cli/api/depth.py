@@ -128,6 +128,11 @@ class DepthMap:
         valid = None if self.valid.all() else self.valid
         return core.DepthMap(self.values, self.kind, valid, self.intrinsics, self.sky)
 
+    @property
+    def _solid(self) -> core.DepthMap:
+        """The map without what is marked as sky."""
+        return replace(self._core, valid=self._core.solid)
+
     @plain_errors()
     def to_metric(
         self, *, near: float | None = None, far: float | None = None, reference: NDArray[Any] | DepthMap | None = None
@@ -143,7 +148,7 @@ class DepthMap:
         if reference is not None:
             if near is not None or far is not None:
                 raise UsageProblem("near and far contradict reference: give the one or the other.")
-            fit = to_depth_by_reference(self._core, _meters(reference))
+            fit = to_depth_by_reference(self._solid, _meters(reference))
             return self._converted(fit.to_depth, f"fitted to a reference over {fit.pixels} pixels")
         if self.kind == "metric":
             if near is not None or far is not None:
@@ -154,7 +159,7 @@ class DepthMap:
                 f"The scale of a {self.kind} map is unknown.", "Give near and far in meters, or reference."
             )
         ends = number_of("near", near, float), number_of("far", far, float)
-        rule = to_depth_by_range(self.kind, value_quantiles(self._core), *ends)
+        rule = to_depth_by_range(self.kind, value_quantiles(self._solid), *ends)
         return self._converted(rule, f"scaled to a range from {near:g} to {far:g} m")
 
     @plain_errors()
@@ -178,8 +183,7 @@ class DepthMap:
             camera, source = camera_from_fov(GUESSED_FOV, *self.shape), "guess"
         rgb = self.colorize() if self.rgb is None else self.rgb
         upsampling = self._made_by.upsampling
-        solid = replace(self._core, valid=self._core.solid)
-        made = cloud_from_map(solid, rgb, camera, settings, camera_source=source, upsampling=upsampling)
+        made = cloud_from_map(self._solid, rgb, camera, settings, camera_source=source, upsampling=upsampling)
         return public_cloud(made)
 
     @plain_errors()
@@ -232,6 +236,9 @@ class DepthMap:
 
     def _converted(self, rule: ToDepth, note: str) -> DepthMap:
         made = DepthMap(rule(self._core), "metric", rgb=self.rgb)
+        made.sky = self.sky
+        if (far := self._core.infinite) is not None:
+            made.values[far] = np.inf
         made.intrinsics, made.intrinsics_source = self.intrinsics, self.intrinsics_source
         made.seconds, made._made_by = self.seconds, self._made_by
         made.notes = (*self.notes, f"{note}; the {self.kind} map times {rule.scale:.6g} plus {rule.shift:.6g}")
@@ -277,6 +284,7 @@ def point_cloud(
             if kind not in (None, depth.kind):
                 raise UsageProblem(f"The map is of kind {depth.kind}, not {kind}.")
             made = DepthMap(depth.values, depth.kind, valid=depth.valid, rgb=depth.rgb if rgb is None else rgb)
+            made.values, made.sky = depth.values, depth.sky
             made.intrinsics, made.intrinsics_source, made._made_by = (
                 depth.intrinsics,
                 depth.intrinsics_source,

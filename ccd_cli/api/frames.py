@@ -16,7 +16,6 @@ from ccd_cli.core.concurrency import chunks, prefetched
 from ccd_cli.core.errors import CcdError
 from ccd_cli.core.paths import expand_home
 from ccd_cli.geometry.camera import resolve_camera
-from ccd_cli.geometry.depth_map import checked
 from ccd_cli.media.photos import Photo
 from ccd_cli.media.video.read import Video, open_video
 from ccd_cli.predict.camera import known_focal
@@ -56,11 +55,7 @@ def _frames(
                 if isinstance(made, CcdError):
                     raise made
                 made = letterbox.place(made)
-                scale, shift, _ = stabilizer.update(frame.rgb, made.values, made.valid)
-                if (scale, shift) != (1.0, 0.0):
-                    made = checked(
-                        made.values * np.float32(scale) + np.float32(shift), made.kind, made.valid, made.camera
-                    )
+                made, _ = stabilizer.stabilize(frame.rgb, made)
                 camera = letterbox.camera(given, fov, made)
                 by = provenance(Photo(frame.rgb, letterbox.shape), video.path)
                 yield DepthMap._of(made, camera, by, (), rgb=frame.rgb, seconds=float(frame.seconds))

@@ -15,7 +15,7 @@ from ccd_cli.api.depth import DepthMap
 from ccd_cli.api.options import map_of, number_of, settings_from
 from ccd_cli.api.reporting import plain_errors, report_for
 from ccd_cli.benchmarks import Prediction
-from ccd_cli.benchmarks.prediction_files import resized
+from ccd_cli.benchmarks.prediction_files import resized, same_view
 from ccd_cli.core.errors import CcdError, UsageProblem
 from ccd_cli.core.nearest import choose_from
 from ccd_cli.core.settings import Precision, RuntimeChoice
@@ -98,12 +98,12 @@ def metrics(
 ) -> dict[str, float]:
     """Return the depth metrics of one image, as `ccd eval` computes them on a set of one's own.
 
-    `pred` [h, w] is a `DepthMap`, or an array of `kind`; of another size than `gt` it is resized bilinearly, and where it is not
-    finite it is missing. `gt` [H, W] is depth, in meters for metric maps; scored are the pixels with `min_depth` < gt <
-    `max_depth` (0.001 and 10000) that are in `valid` [H, W]. `alignment` as of `ccd eval`: auto is least squares for scale and
-    shift in the space of the kind, none for metric. Aligned depth is clipped to `min_depth` and `cap` (default: `max_depth`; after
-    a fit in disparity the largest `gt`); `floor="published"` and `alignment_max_res` give the arithmetic of the published
-    protocols.
+    `pred` [h, w] is a `DepthMap`, or an array of `kind`; of another size than `gt` it is resized bilinearly, of another shape
+    refused, and where it is not finite it is missing. `gt` [H, W] is depth, in meters for metric maps; scored are the pixels with
+    `min_depth` < gt < `max_depth` (0.001 and 10000) that are in `valid` [H, W]. `alignment` as of `ccd eval`: auto is least squares
+    for scale and shift in the space of the kind, none for metric. Aligned depth is clipped to `min_depth` and `cap` (default:
+    `max_depth`; after a fit in disparity the largest `gt`); `floor="published"` and `alignment_max_res` give the arithmetic of the
+    published protocols.
 
     The keys are abs_rel, sq_rel, rmse, rmse_log, log10, silog, irmse, delta1, delta2, delta3 (Eigen et al. 2014, as in Marigold's
     script; fractions, silog times 100) and missing, the fraction of pixels without a prediction. Raises CcdError for other shapes,
@@ -132,6 +132,11 @@ def metrics(
         chosen.check(told)
         method = chosen.method(told)
         mask = _mask(depth, valid, float(rules["min_depth"]), float(rules["max_depth"]))  # type: ignore[arg-type]
+        if not same_view(values.shape, depth.shape):
+            raise CcdError(
+                f"pred is {values.shape[0]}x{values.shape[1]} and gt {depth.shape[0]}x{depth.shape[1]}: cropped, stretched or "
+                "turned, so it is not resized."
+            )
         infinite = pred._core.infinite if isinstance(pred, DepthMap) else None
         made = resized(Prediction(values, told, np.isfinite(values), infinite=infinite), depth.shape)
         scores = score_map(method, made.told, depth, mask, chosen.taken_as(told), _limits(rules, method))[1]
@@ -210,4 +215,6 @@ def _limits(rules: dict[str, Any], method: str) -> Limits:
     if floor not in ("published", "image", "range"):
         raise UsageProblem(f"floor {floor!r}: unknown value.", choose_from(str(floor), ("published", "image", "range")))
     end = float(rules["max_depth"]) if cap is None else float(cap)
-    return Limits((float(rules["min_depth"]), end), rules["alignment_max_res"] if method in SUBSAMPLED else None, floor)
+    return Limits(
+        (float(rules["min_depth"]), end), (rules["alignment_max_res"] or None) if method in SUBSAMPLED else None, floor
+    )

@@ -120,11 +120,12 @@ class _Watch(EngineOptions):
 
     def start(self, stop_if_asked: Callable[[], None], report: Report) -> Engine:
         """Return the engine."""
-        return _WatchedEngine(self)
+        return _WatchedEngine(self, report)
 
 
 class _WatchedEngine(LocalEngine):
-    def __init__(self, watch: _Watch) -> None:
+    def __init__(self, watch: _Watch, report: Report) -> None:
+        super().__init__(report)
         self._watch = watch
 
     def run_stage(self, job: LabelJob, stage: Stage, shards: Sequence[int], progress: Progress) -> Iterator[Answer]:

@@ -126,7 +126,7 @@ class Benchmark(Protocol):
         """Read one sample; safe from several threads. Raises ImageError for a damaged or missing member."""
 
     def fingerprint(self, index: int) -> str:
-        """Return what tells the truth of a sample from an earlier one of the same name and rules; empty in published sets."""
+        """Return what tells the truth of a sample from an earlier one of the same name and rules; empty where it cannot change."""
         ...
 
     def prediction_names(self, index: int) -> list[str]:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from ccd_cli.benchmarks.base import Sample, Spec
 from ccd_cli.benchmarks.members import safe_name
+from ccd_cli.benchmarks.own.files import file_fingerprint
 from ccd_cli.benchmarks.zero_shot import MAX_LIST_BYTES
 from ccd_cli.core.errors import CcdError, ImageError
 from ccd_cli.media.photos import read_photo
@@ -89,8 +90,9 @@ class Da2kSet:
         return Sample(name, rgb, nothing, np.zeros(size, bool), pairs=pairs, group=scene_of(name))
 
     def fingerprint(self, index: int) -> str:
-        """Return the pairs of one photo."""
-        return str(self.photos[index][1].tolist())
+        """Return size and time of one photo, and its pairs."""
+        name, pairs = self.photos[index]
+        return f"{file_fingerprint(self.root / name)} {pairs.tolist()}"
 
     def prediction_names(self, index: int) -> list[str]:
         """Return `<folder>/<name>.npy`, then `<folder>/pred_<name>.npy`."""

@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
+from ccd_cli.benchmarks.own.files import file_fingerprint
 from ccd_cli.core.errors import CcdError, ImageError
 
 MAX_MEMBER = 512 * 2**20
@@ -31,6 +32,9 @@ class Members(Protocol):
 
     def read(self, name: str) -> bytes:
         """Return one file's bytes; raises ImageError where it is missing, too large, cut off or not a plain file."""
+
+    def fingerprint(self, name: str) -> str:
+        """Return size and time of the file, or of the archive that it is in; `none` where it is missing."""
 
 
 class FolderMembers:
@@ -56,6 +60,10 @@ class FolderMembers:
             return path.read_bytes()
         except OSError as error:
             raise ImageError(f"{path}: {error.strerror or error}") from error
+
+    def fingerprint(self, name: str) -> str:
+        """Return size and time of the file."""
+        return file_fingerprint(self.place / safe_name(name))
 
 
 class TarMembers:
@@ -103,6 +111,10 @@ class TarMembers:
         if len(data) != size:
             raise ImageError(f"{self.place}: {name}: cut off")
         return data
+
+    def fingerprint(self, name: str) -> str:
+        """Return size and time of the tar, for every file."""
+        return file_fingerprint(self.place)
 
 
 def safe_name(name: str) -> str:

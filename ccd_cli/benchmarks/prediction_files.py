@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -47,6 +48,7 @@ class FileSource(Source):
         self.notes: dict[str, None] = {}
         self._alone = len(sets) == 1
         self._places: dict[str, tuple[Path, int] | None] = {}
+        self._several: dict[tuple[str, int], set[Path]] = {}
         self.scale = scale
         self.kind = _settled(kind, scale, {path for benchmark in sets for path in self._all(benchmark)})
 
@@ -76,6 +78,7 @@ class FileSource(Source):
         """Read the map of one sample. Raises ImageError where there is none or it is damaged."""
         path = self._find(benchmark, index)
         if path is None:
+            self._refuse_shared(benchmark, index)
             wanted = benchmark.prediction_names(index)
             others = f" (nor {', '.join(wanted[1:3])}, nor another format of depth)" if len(wanted) > 1 else ""
             raise ImageError(f"no prediction: there is no {self.folder / benchmark.spec.name / wanted[0]}{others}")
@@ -110,12 +113,27 @@ class FileSource(Source):
         return None if place is None else self._at(*place, benchmark, index)
 
     def _at(self, base: Path, depth: int, benchmark: Benchmark, index: int) -> Path | None:
-        """The map of a sample below `base`, with `depth` leading folders of its name left out."""
-        stems = list(_stems(benchmark, index, depth))
-        try:
-            return find_map(base, stems) if stems else None
-        except ImageError:
-            return None
+        """The map of a sample below `base`, with `depth` leading folders of its name left out, unless it may be another's, too."""
+        shared = self._shared(benchmark, depth)
+        return _found(base, [stem for stem in _stems(benchmark, index, depth) if stem not in shared])
+
+    def _shared(self, benchmark: Benchmark, depth: int) -> set[Path]:
+        """The names without ending under which maps of several samples would lie."""
+        key = benchmark.spec.name, depth
+        if key not in self._several:
+            names = Counter(stem for i in range(_count(benchmark)) for stem in set(_stems(benchmark, i, depth)))
+            self._several[key] = {stem for stem, count in names.items() if count > 1}
+        return self._several[key]
+
+    def _refuse_shared(self, benchmark: Benchmark, index: int) -> None:
+        """Raise ImageError where a map has a name that is that of several images."""
+        if (place := self._place(benchmark)) is None:
+            return
+        base, depth = place
+        stems = [stem for stem in _stems(benchmark, index, depth) if stem in self._shared(benchmark, depth)]
+        if stems and (path := _found(base, stems)) is not None:
+            own = PurePosixPath(benchmark.names()[index]).name
+            raise ImageError(f"no prediction: {path} could be another image's; call it {own}{path.suffix}")
 
     def _place(self, benchmark: Benchmark) -> tuple[Path, int] | None:
         """Where the maps of a set lie: (folder, number of leading folders that their names leave out)."""
@@ -238,6 +256,13 @@ def _settled(kind: Kind | None, scale: float | None, paths: set[Path]) -> Kind |
     if kind is None and damaged and len(damaged) == len(paths):
         raise damaged[0]
     return kind or next(iter(found), None if scale is None else "metric")
+
+
+def _found(base: Path, stems: Sequence[Path]) -> Path | None:
+    try:
+        return find_map(base, stems) if stems else None
+    except ImageError:
+        return None
 
 
 def _count(benchmark: Benchmark) -> int:

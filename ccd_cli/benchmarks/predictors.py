@@ -51,11 +51,12 @@ class ModelSource(Source):
         self._told = told
 
     def facts(self) -> dict[str, Any]:
-        """Return the checkpoint's hash, kind, license, resolution and number format."""
+        """Return the checkpoint's hash, its network, kind, license, resolution and number format."""
         about = self.model.about
         facts: dict[str, Any] = {
             "kind": about.kind,
             "sha256": about.checkpoint_sha256,
+            "network": about.network,
             "license": about.license,
             "resolution": "the protocol's" if self._by_protocol else self.model.resolution,
             "precision": self._precision,

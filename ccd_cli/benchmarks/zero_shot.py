@@ -65,8 +65,9 @@ class ZeroShotSet:
         return Sample(entry.rgb, np.ascontiguousarray(rgb), known(depth), mask, None)
 
     def fingerprint(self, index: int) -> str:
-        """Nothing: a published set does not change."""
-        return ""
+        """Return size and time of a sample's files: a set may be prepared again, or come from another place."""
+        entry = self.entries[index]
+        return " ".join(self.members.fingerprint(name) for name in (entry.rgb, entry.depth, entry.mask) if name)
 
     def prediction_names(self, index: int) -> list[str]:
         """Return `<folder>/pred_<rest>.npy`, as Marigold names predictions, then the photo's own name as `.npy`."""

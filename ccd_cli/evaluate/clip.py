@@ -46,7 +46,10 @@ class ClipTask:
         self.kind = task.options.alignment.taken_as(task.source.kind)
 
     def score(self, wanted: list[int], signals: Signals, report: Report) -> None:
-        """Score the frames `wanted` (following ones) unless they are in the book, until a signal comes."""
+        """Score the frames `wanted` (following ones) until a signal comes, unless all that can be scored are in the book.
+
+        One that can be scored now and could not before changes the fit of all, which are scored anew.
+        """
         task, what = self.task, f"{self.task.source.label} on {self.clip.spec.name}"
         todo = [i for i in wanted if i not in task.book.records]
         if not todo:
@@ -109,7 +112,7 @@ class ClipTask:
             except CcdError as error:
                 self._left_out(task.names[index], error)
                 continue
-            if index not in task.book.records:
+            if not _same_fit(task.book.records.get(index), record):
                 task.gallery.add(record, self._panels(sample, depth) if task.gallery.wants(record) else None)
                 task.book.add(record | ran_in(task.source))
             report.advance(done)
@@ -184,3 +187,8 @@ class ClipTask:
             shutil.rmtree(self.kept.parent, ignore_errors=True)
             with suppress(OSError):
                 self.kept.parent.parent.rmdir()
+
+
+def _same_fit(known: Record | None, record: Record) -> bool:
+    """Whether a frame's record in the book, if there is one, comes from the same fit, and was compared with the same frames."""
+    return known is not None and all(known.get(key) == record[key] for key in ("scale", "shift", "carried"))

@@ -43,7 +43,7 @@ from ccd_cli.scoring.rows import TAE, Record, summary_row
 from ccd_cli.teachers.model import load
 
 NAMED = 10  # samples of a set that are named on the terminal when they cannot be scored
-SCORING = 6  # goes up when scores of the same maps change
+SCORING = 7  # goes up when scores of the same maps change
 
 
 def run(settings: Settings, report: Report, inputs: Inputs | None = None) -> Results:

@@ -70,13 +70,14 @@ def image_metrics(pred: Floats, gt: Floats, mask: NDArray[np.bool_] | None = Non
 def moge_depth_metrics(pred: Floats, gt: Floats, mask: NDArray[np.bool_] | None = None) -> dict[str, float]:
     """Return rel and delta1 as MoGe's harness computes them: rel over g + 1e-6, and a negative depth counts as correct.
 
-    Only for comparison with MoGe's tables (`moge-*` alignments); the published affine scores contain such pixels.
-    Raises CcdError as `image_metrics`.
+    What is not predicted is wrong in delta1 and left out of rel, as in `image_metrics`. Only for comparison with MoGe's tables
+    (`moge-*` alignments); the published affine scores contain such pixels. Raises CcdError as `image_metrics`.
     """
-    p, g, _ = _pairs(pred, gt, mask)
+    p, g, missing = _pairs(pred, gt, mask)
     with np.errstate(divide="ignore"):
         ratio = np.maximum(p / g, g / p)
-    return {"rel": float((np.abs(p - g) / (g + 1e-6)).mean()), "delta1": float((ratio < 1.25).mean())}
+    right = float((ratio < 1.25).mean()) * (1 - missing)
+    return {"rel": float((np.abs(p - g) / (g + 1e-6)).mean()), "delta1": right}
 
 
 def pair_accuracy(pred: Floats, pairs: Sequence[tuple[tuple[int, int], tuple[int, int]]], kind: Kind) -> float:

@@ -138,7 +138,7 @@ def fingerprints_of(
     values: list[object] = [
         ccd_cli.__version__,
         (about.st_size, about.st_mtime_ns),
-        (model.about.name, model.about.checkpoint_sha256, model.resolution, precision),
+        (model.about.name, model.about.checkpoint_sha256, model.about.network, model.resolution, precision),
         (settings.intrinsics, settings.fov),  # some models use the focal length
         *([tuple(facts.items()), reader] if facts else []),
         *(["full size"] if settings.full_size else []),
@@ -147,6 +147,7 @@ def fingerprints_of(
         "input": Path(os.path.relpath(item.path, settings.out)).as_posix(),
         "input_bytes": about.st_size,
         "input_time_ns": about.st_mtime_ns,
+        "network": model.about.network,
         "resolution": model.resolution,
         "precision": precision,
         "intrinsics": settings.intrinsics and list(astuple(settings.intrinsics)),

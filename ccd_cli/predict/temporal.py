@@ -17,13 +17,14 @@ frames, so that the long-run scale is that of the network.
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
-from typing import Any, get_args
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ccd_cli.core.errors import UsageProblem
+from ccd_cli.geometry.depth_map import DepthMap, checked
 from ccd_cli.geometry.kinds import KINDS, Kind
 from ccd_cli.predict.deming import fit_line, median_mad
 from ccd_cli.predict.motion import (
@@ -68,6 +69,14 @@ class _Scene:
     number: int
     level: tuple[float, float]
     drift: tuple[float, float]
+
+
+class Steady(NamedTuple):
+    """What a frame's map is multiplied by and shifted by, and whether a new scene begins with it."""
+
+    scale: float
+    shift: float
+    cut: bool
 
 
 class Stabilizer:
@@ -121,6 +130,18 @@ class Stabilizer:
             scale, shift = _align_step(scene, small, self._log)
         scene.number += 1
         return (float(np.exp(shift)), 0.0, cut) if self._log else (scale, shift, cut)
+
+    def stabilize(self, rgb: NDArray[np.uint8], depth_map: DepthMap) -> tuple[DepthMap, Steady]:
+        """Process the next frame as `update` does; return its map, scaled and shifted, and by what.
+
+        What sky is set to follows the rest of the map, so it does not count in the fit; infinite depth stays.
+        """
+        values, kind = depth_map.values, depth_map.kind
+        steady = Steady(*self.update(rgb, values, depth_map.solid))
+        if steady[:2] == (1.0, 0.0):
+            return depth_map, steady
+        aligned = values * np.float32(steady.scale) + np.float32(steady.shift)
+        return replace(checked(aligned, kind, depth_map.valid, depth_map.camera), sky=depth_map.sky), steady
 
     def state(self) -> dict[str, Any]:
         """Return what is needed to resume after this frame, as JSON (about 60 kB)."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ccd_cli.core.concurrency import BackgroundWork, chunks, prefetched
 from ccd_cli.core.errors import CcdError, Interrupted, Unwritable
 from ccd_cli.core.files import write_json
-from ccd_cli.geometry.depth_map import DepthMap, checked
+from ccd_cli.geometry.depth_map import DepthMap
 from ccd_cli.media.colorize import ClipRange, color_table, colorize, nearness, side_by_side
 from ccd_cli.media.find import Media
 from ccd_cli.media.map_write import (
@@ -234,13 +234,8 @@ def _expected_frames(video: Video, job: Job) -> int:
 
 def _write_frame(frame: Frame, depth_map: DepthMap, source: _Source, clip: _Clip, job: Job) -> int:
     """Stabilize, colorize, encode and write one frame; return how many are written."""
-    save, kind, valid = job.settings.save, depth_map.kind, depth_map.valid
-    steady = (
-        depth_map.solid if kind == "disparity" else valid
-    )  # what sky is set to in a disparity follows the rest of the map
-    scale, shift, cut = clip.stabilizer.update(frame.rgb, depth_map.values, steady)
-    aligned = depth_map.values * np.float32(scale) + np.float32(shift)
-    stable = depth_map if (scale, shift) == (1.0, 0.0) else replace(checked(aligned, kind, valid), sky=depth_map.sky)
+    save, kind = job.settings.save, depth_map.kind
+    stable, (scale, shift, cut) = clip.stabilizer.stabilize(frame.rgb, depth_map)
     low, high = clip.colors.update(nearness(stable.values, stable.valid, kind), cut)
     images: dict[str, NDArray[Any]] = {}
     if {"color", "side"} & set(save):

@@ -49,8 +49,6 @@ def score(
     values = np.where(prediction.known, prediction.values, np.float32("nan"))
     aligned, scores = _aligned(spec, sample, prediction, prediction.told, options)
     scores |= more_scores(spec, sample, aligned.depth)
-    if spec.bins:
-        scores["coverage"] = float(np.mean(prediction.known[sample.mask]))
     scores |= point_scores(spec, sample, prediction, values, options.camera_choice)
     record = {
         "image": sample.name,
@@ -70,6 +68,8 @@ def more_scores(spec: Spec, sample: Sample, depth: NDArray[np.float64]) -> dict[
     Raises CcdError where a cloud is asked for and Open3D is missing, or nothing of it is predicted.
     """
     scores = geometry_scores(sample, depth)
+    if spec.bins:
+        scores["coverage"] = float(np.mean(np.isfinite(depth[sample.mask])))
     scores |= bin_scores(depth, sample, spec.bins)
     if spec.clouds and (camera := sample.depth_camera) is not None:
         pred, true = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -41,6 +42,13 @@ class About:
     checkpoint_sha256: str
     arch: Arch | None = None
     size: tuple[int, int] | None = None
+
+    @property
+    def network(self) -> str | None:
+        """The architecture by name, and a hash of all of it: weights alone do not say what their output means."""
+        if self.arch is None:
+            return None
+        return f"{self.arch.name} {hashlib.sha256(repr(self.arch).encode()).hexdigest()[:8]}"
 
 
 class Model:

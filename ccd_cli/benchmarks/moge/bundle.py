@@ -111,8 +111,9 @@ class MogeSet:
         return Sample(name, view.rgb, true, view.mask & np.isfinite(true), camera_choice)
 
     def fingerprint(self, index: int) -> str:
-        """Nothing: a published set does not change."""
-        return ""
+        """Return size and time of a sample's files."""
+        names = ("image.jpg", "depth.png", "meta.json")
+        return " ".join(self.members.fingerprint(f"{self.folders[index]}/{name}") for name in names)
 
     def prediction_names(self, index: int) -> list[str]:
         """Return the places of a prediction, which has the view's size."""

@@ -121,7 +121,7 @@ class CustomBenchmark:
         if name := self.files[index][2]:
             mask = read_values(self.root / name)
             same_size(mask.shape, size, name)
-            inside &= mask != 0
+            inside &= np.nan_to_num(mask) != 0
         return inside
 
     def fingerprint(self, index: int) -> str:

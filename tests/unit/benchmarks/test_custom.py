@@ -318,3 +318,12 @@ def test_the_shipped_example_reads_what_it_describes(tmp_path):
     sample = stereo.read(0)
     assert sample.mask.sum() == 400 * 1120
     assert sample.depth[100, 600] == pytest.approx(0.12 * 718.856 / ramp(450, 1200, 1, 90)[100, 600], rel=3e-4)
+
+
+def test_what_a_mask_does_not_know_is_not_scored(folder):
+    values = np.ones((30, 40), np.float32)
+    values[:, :20] = np.nan
+    for name in "ab":
+        np.save(folder / f"set/{name}-mask.npy", values)
+    sample = one(folder, divisor=1000, mask="*-mask.npy").read(0)
+    assert not sample.mask[:, :20].any() and sample.mask[:, 20:].any()

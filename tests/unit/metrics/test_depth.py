@@ -86,3 +86,11 @@ def test_pairs_follow_the_direction_of_the_kind():
         pair_accuracy(near_left, [((0, 4), (0, 0))], "metric")
     with pytest.raises(CcdError, match="no pairs"):
         pair_accuracy(near_left, [], "metric")
+
+
+def test_what_is_not_predicted_is_wrong_in_delta1_of_moge_too():
+    gt = np.tile(np.linspace(1.0, 5.0, 64), (48, 1))
+    pred = gt.copy()
+    pred[:, 32:] = np.nan
+    made = moge_depth_metrics(pred, gt)
+    assert (made["rel"], made["delta1"]) == (0.0, 0.5) and image_metrics(pred, gt)["delta1"] == 0.5
