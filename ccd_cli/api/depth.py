@@ -25,7 +25,7 @@ from ccd_cli.geometry.depth_map import Camera, checked
 from ccd_cli.geometry.kinds import KINDS, Kind
 from ccd_cli.geometry.metric_scale import ToDepth, to_depth_by_range, to_depth_by_reference, value_quantiles
 from ccd_cli.media.map_write import SUFFIX, Origin, SidecarExtras, color_map, with_suffix, write_maps
-from ccd_cli.media.outputs import claim
+from ccd_cli.media.outputs import claim, writing
 from ccd_cli.pointcloud.settings import CloudSettings, GeometrySettings
 from ccd_cli.predict.settings import Settings
 
@@ -207,7 +207,7 @@ class DepthMap:
 
         `path` is folder and name without a suffix: `out/room` gives `out/room.depth.png`, `out/room.json`. `items`: npy, npz,
         png16, exr, color, side (needs the photo), sky (where the network marks it). Files of an earlier map under the name are
-        replaced; a JSON file that is not ccd's only with `overwrite`. Raises CcdError for unknown items, and Unwritable where
+        replaced; files that are not ccd's only with `overwrite`. Raises CcdError for unknown items, and Unwritable where
         nothing can be written.
         """
         text = text_of("path", path)
@@ -230,7 +230,9 @@ class DepthMap:
         extras = SidecarExtras(
             content={"made_with": self._made_with(), **({"notes": list(self.notes)} if self.notes else {})}
         )
-        content = write_maps(base, self._core, rgb, words, self._origin(words, cmap), cmap=cmap, more=extras)
+        targets = [with_suffix(base, SUFFIX[item]) for item in words if item in SUFFIX]
+        with writing(base, targets, asked.overwrite):
+            content = write_maps(base, self._core, rgb, words, self._origin(words, cmap), cmap=cmap, more=extras)
         written = {item: base.parent / str(content["files"][item]) for item in words if item in content["files"]}
         return {**written, "sidecar": with_suffix(base, ".json")}
 

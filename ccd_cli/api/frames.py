@@ -18,7 +18,7 @@ from ccd_cli.core.paths import expand_home
 from ccd_cli.geometry.camera import resolve_camera
 from ccd_cli.media.photos import Photo
 from ccd_cli.media.video.read import Video, open_video
-from ccd_cli.predict.camera import known_focal
+from ccd_cli.predict.camera import kind_with, known_focal
 from ccd_cli.predict.letterbox import letterbox_of
 from ccd_cli.predict.settings import Settings
 from ccd_cli.predict.temporal import Stabilizer, default_mode
@@ -42,10 +42,11 @@ def _frames(
     loaded: Model, provenance: Callable[[Photo, Path | None], Provenance], video: Video, settings: Settings
 ) -> Iterator[DepthMap]:
     teacher = loaded.teacher
-    stabilizer = Stabilizer(settings.temporal or default_mode(teacher.kind), teacher.kind)
     letterbox, batch = letterbox_of(video), settings.batch or 1
     given, fov = settings.intrinsics, settings.fov
     focal = known_focal(*letterbox.camera(given, fov))
+    kind = kind_with(getattr(teacher, "arch", None), teacher.kind, focal is not None)
+    stabilizer = Stabilizer(settings.temporal or default_mode(kind), kind)
     frames = video.frames(settings.start, settings.end, settings.stride)
     with prefetched(frames, PREFETCHED_FRAMES + batch) as decoded:
         for group in chunks(decoded, batch):
@@ -56,7 +57,7 @@ def _frames(
                     raise made
                 made = letterbox.place(made)
                 made, _ = stabilizer.stabilize(frame.rgb, made)
-                camera = letterbox.camera(given, fov, made)
+                camera = letterbox.camera(given, fov, made.camera)
                 by = provenance(Photo(frame.rgb, letterbox.shape), video.path)
                 yield DepthMap._of(made, camera, by, (), rgb=frame.rgb, seconds=float(frame.seconds))
     if video.truncated is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
@@ -110,7 +110,9 @@ def read_map(path: Path, meaning: Meaning | None = None) -> StoredMap:
         valid = valid & raw.valid
     camera, source = raw.camera, side.get("intrinsics_source")
     try:
-        if side.get("intrinsics") is not None:
+        if side.get("intrinsics") is not None and (
+            raw.camera is None or "files" in side
+        ):  # a clip's is of its first frame
             camera = Camera(*np.array(side["intrinsics"], np.float64).tolist())
         made = checked(values, kind, valid, camera)
     except (CcdError, TypeError, ValueError) as error:
@@ -118,6 +120,26 @@ def read_map(path: Path, meaning: Meaning | None = None) -> StoredMap:
     if made.valid is not None and not made.valid.any():
         raise ImageError(f"{path}: the map is empty: no value is valid")
     return StoredMap(path, made, cast(Source, source) if source in SOURCES else "file", side, tuple(notes))
+
+
+def without_sky(stored: StoredMap) -> StoredMap:
+    """Return a map without the pixels that the mask beside it, which its sidecar lists, marks as sky.
+
+    Raises ImageError where the mask cannot be read or is of another size.
+    """
+    files = stored.sidecar.get("files")
+    name = files.get("sky") if isinstance(files, dict) else None
+    if name is None or not str(name).endswith(".png"):
+        return stored
+    path = stored.path.with_name(str(name))
+    made = stored.depth_map
+    sky = read_raw(path).values > 0
+    if sky.shape != made.values.shape:
+        raise ImageError(f"{path}: the mask of the sky is not of the map's size")
+    valid = ~sky if made.valid is None else made.valid & ~sky
+    if not valid.any():
+        raise ImageError(f"{stored.path}: all that is valid is sky")
+    return replace(stored, depth_map=replace(made, valid=valid))
 
 
 def read_reference(path: Path, scale: float | None) -> NDArray[np.float32]:

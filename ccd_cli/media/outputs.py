@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterable
-from contextlib import suppress
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +123,9 @@ def is_result(path: Path) -> bool:
     if ending == CLOUD_PICTURE and any(base.with_name(f"{base.name}.{form}").is_file() for form in CLOUDS):
         return True
     side = read_sidecar(base)
-    return side is not None and path.name in side["files"].values()
+    if side is None:  # a run was stopped just before it wrote that
+        return _mark(base).exists() or (base.parent / f".{base.name}.json.parts").exists()
+    return path.name in side["files"].values()
 
 
 def claim(base: Path, inputs: Collection[Path], overwrite: bool) -> None:
@@ -138,6 +140,47 @@ def claim(base: Path, inputs: Collection[Path], overwrite: bool) -> None:
         target = base.parent / f"{base.name}{ending}"
         if target.exists() and target.resolve() in inputs:
             raise CcdError(f"its result {target} would replace an input.", "Choose another --out.")
+
+
+def refuse_foreign(base: Path, targets: Iterable[Path]) -> None:
+    """Raise CcdError where one of the files that results at `base` would replace exists, and the sidecar there does not list it.
+
+    Listed are files beside the sidecar, and with `frames` the numbered ones in the folder of that name. A damaged sidecar does not
+    say what it listed: nothing is refused.
+    """
+    old = read_sidecar(base)
+    if old is not None and SEAL in old and not is_sealed(old):
+        return
+    listed = set() if old is None else {base.parent / str(name) for name in old["files"].values()}
+    for target in targets:
+        if target.exists() and target not in listed and target.parent not in listed:
+            hint = "Choose another --out, or replace it by --overwrite."
+            raise CcdError(f"{target} is there, and no result of ccd predict here.", hint)
+
+
+@contextmanager
+def writing(base: Path, targets: Collection[Path], overwrite: bool) -> Iterator[None]:
+    """Within the block the files `targets` of results at `base` are written, the sidecar last.
+
+    Raises CcdError as `refuse_foreign`, unless `overwrite` or where a run was killed in such a block.
+    """
+    mark = _mark(base)
+    if not overwrite and not mark.exists():
+        refuse_foreign(base, targets)
+    write_text(mark, "")
+    try:
+        yield
+    except Exception:
+        if any(target.exists() for target in targets):  # the mark says whose they are
+            raise
+        mark.unlink(missing_ok=True)
+        raise
+    mark.unlink(missing_ok=True)
+
+
+def _mark(base: Path) -> Path:
+    """The file that is there while results at `base` are being written."""
+    return base.parent / f".{base.name}.json.writing"
 
 
 def settle(base: Path, content: dict[str, Any]) -> dict[str, Any]:
@@ -160,11 +203,13 @@ def _merged(base: Path, content: dict[str, Any], old: dict[str, Any]) -> dict[st
     Files that show the same map (`map` is alike) stay and are listed too; those of another model or photo are removed, as
     the sidecar no longer tells the truth about them.
     """
-    rest = {item: base.parent / str(name) for item, name in old["files"].items() if item not in content["files"]}
+    new = set(content["files"].values())
+    rest = {item: base.parent / str(name) for item, name in old["files"].items() if str(name) not in new}
     rest = {item: path for item, path in rest.items() if path.parent == base.parent and path.exists()}
     if old.get("map") is not None and old.get("map") == content.get("map"):
         rest = {item: path for item, path in rest.items() if is_intact(path, _recorded(path, old))}
-        content["files"] |= {item: path.name for item, path in rest.items()}
+        for item, path in rest.items():  # a cloud in another format than the new one stays beside it
+            content["files"][f"{item}{path.suffix}" if item in content["files"] else item] = path.name
         if "png16" in rest:
             content |= {key: old.get(key) for key in ("scale", "offset")}
             if "video" in content:
@@ -172,10 +217,7 @@ def _merged(base: Path, content: dict[str, Any], old: dict[str, Any]) -> dict[st
         if "cloud" in rest and "cloud" in old:
             content["cloud"] = old["cloud"]
         return content
-    taken = set(content["files"].values())
     for path in rest.values():
-        if path.name in taken:
-            continue
         if path.is_dir():
             drop_frames(path)
         else:
@@ -188,10 +230,10 @@ def _recorded(path: Path, side: dict[str, Any]) -> Any:
     return side["checksums"].get(path.name) if "checksums" in side else checksum(path)
 
 
-def drop_frames(folder: Path) -> None:
-    """Remove numbered maps and clouds of frames from a video's folder, and the folder if nothing else is in it."""
+def drop_frames(folder: Path, endings: Collection[str] = ()) -> None:
+    """Remove numbered maps and clouds of frames from a video's folder (with `endings` those alone), and an empty folder."""
     with suppress(OSError):
         for path in folder.iterdir():
-            if _FRAME.fullmatch(path.name):
+            if _FRAME.fullmatch(path.name) and (not endings or path.suffix[1:] in endings):
                 path.unlink(missing_ok=True)
         folder.rmdir()

@@ -63,7 +63,12 @@ def without_pillow_limit() -> Iterator[None]:
 def open_image(source: Path | IO[bytes]) -> Image.Image:
     """Open a photo lazily, HEIC too where pillow-heif is installed; raises what Pillow raises."""
     with without_pillow_limit():
-        return Image.open(source, formats=_decoders())
+        made = Image.open(source, formats=_decoders())
+        if isinstance(source, Path) and made.format == "TIFF":
+            # by name, Pillow maps gray TIFFs into memory, with wrong rows where EXIF turns them
+            made.close()
+            made = Image.open(source.open("rb"), formats=_decoders())
+        return made
 
 
 @cache

@@ -17,8 +17,9 @@ from ccd_cli.geometry.camera import Source, field_of_view, resize_camera, resolv
 from ccd_cli.geometry.depth_map import Camera
 from ccd_cli.media.exif import panorama_note, read_focal_35mm
 from ccd_cli.media.find import Media, find_media
-from ccd_cli.media.map_read import StoredMap, find_map, read_map, read_reference
+from ccd_cli.media.map_read import StoredMap, find_map, read_map, read_reference, without_sky
 from ccd_cli.media.not_read import NotRead
+from ccd_cli.media.outputs import CLOUD_PICTURE, read_sidecar
 from ccd_cli.media.photos import read_photo
 from ccd_cli.pointcloud.cloud import Cloud, cloud_from_map
 from ccd_cli.pointcloud.files import write_cloud
@@ -100,7 +101,7 @@ def _make(photo: Media, settings: Settings) -> tuple[Cloud, dict[str, Any]]:
     rgb = read_photo(photo.path)
     stems = (photo.stem, photo.stem.with_name(photo.path.name))  # `ccd predict` may have kept the suffix in the name
     path = settings.maps if settings.maps.is_file() else find_map(settings.maps, stems, image=photo.path)
-    stored = read_map(path, settings.meaning)
+    stored = without_sky(read_map(path, settings.meaning))
     camera, source = _camera(photo.path, rgb.shape[:2], stored, settings)
     rgb = _at_size_of(stored, rgb)
     shape = settings.cloud
@@ -155,10 +156,13 @@ def _write(cloud: Cloud, settings: Settings, stem: Path, own: set[Path]) -> dict
     """Write the cloud and its preview; returns their paths for the record."""
     fmt = settings.cloud_format
     path = settings.out / stem.with_name(f"{stem.name}.{fmt}")
+    side = read_sidecar(path.with_name(stem.name))
+    if side is not None and path.name in side["files"].values():
+        raise CcdError(f"{path} is a result of ccd predict, which {stem.name}.json describes.", "Choose another --out.")
     write_cloud(path, cloud.points, cloud.colors, cloud.normals, fmt, cloud.about)
     if not settings.preview:
         return {"cloud": str(path), "preview": None}
-    picture = path.with_name(f"{stem.name}.cloud.png")
+    picture = path.with_name(f"{stem.name}{CLOUD_PICTURE}")
     if picture.resolve() in own:
         raise CcdError(f"{picture}: the preview would overwrite a photo.", "Choose another --out, or --no-preview.")
     write_preview(picture, cloud.points, cloud.colors)

@@ -40,6 +40,11 @@ def unit_note(arch: Arch | None, kind: Kind) -> list[str]:
     ]
 
 
+def kind_with(arch: Arch | None, kind: Kind, focal: bool) -> Kind:
+    """Return the kind of the maps of a network of `kind`, where a focal length is told or not: with one, some give meters."""
+    return "metric" if focal and arch is not None and arch.canonical_focal is not None else kind
+
+
 def known_focal(camera: Camera, source: Source) -> float | None:
     """Return the focal length in pixels, an input of some models; None where it is only assumed."""
     return None if source == "guess" else camera.fx

@@ -8,18 +8,26 @@ from pathlib import Path
 
 from ccd_cli.core.errors import CcdError
 from ccd_cli.core.lock import exclusive_lock
+from ccd_cli.geometry.kinds import Kind
 from ccd_cli.media.find import Media
 from ccd_cli.media.map_write import with_suffix
 from ccd_cli.media.video.read import READER
 from ccd_cli.media.video.write import parts_folder
+from ccd_cli.predict.camera import kind_with
 from ccd_cli.predict.job import Fingerprints, Job, existing_results, fingerprints_of
 from ccd_cli.predict.temporal import Mode, default_mode
 from ccd_cli.predict.video_clouds import discard_frames
 
 
+def kind_of(job: Job) -> Kind:
+    """Return the kind of the maps of a video, whose focal length is known where the user tells it."""
+    told = job.settings.intrinsics is not None or job.settings.fov is not None
+    return kind_with(job.model.about.arch, job.model.about.kind, told)
+
+
 def mode_of(job: Job) -> Mode:
     """Return how the maps of a video are stabilized."""
-    return job.settings.temporal or default_mode(job.model.about.kind)
+    return job.settings.temporal or default_mode(kind_of(job))
 
 
 def skip_finished(item: Media, job: Job) -> Fingerprints | None:

@@ -20,7 +20,7 @@ from ccd_cli.core.signals import Signals
 from ccd_cli.geometry.camera import Source
 from ccd_cli.media.find import Media
 from ccd_cli.media.map_read import find_map
-from ccd_cli.media.map_write import Origin, with_suffix
+from ccd_cli.media.map_write import SKY, Origin, with_suffix
 from ccd_cli.media.not_read import NotRead
 from ccd_cli.media.outputs import read_sidecar
 from ccd_cli.predict.settings import Settings
@@ -99,6 +99,8 @@ def existing_results(base: Path, fingerprint: str, job: Job) -> dict[str, Any] |
     if not is_sealed(found) or not isinstance(recorded := found["checksums"], dict):
         job.report.warn(f"{side} was changed or damaged since it was written: the results are made again.")
         return None
+    if SKY in job.settings.save and SKY not in found["files"] and job.model.can_mark_sky:
+        return None  # made in a runtime that gives no mask
     for name in names:
         if not is_intact(base.parent / name, recorded.get(name), job.settings.verify):
             job.report.warn(f"{base.parent / name} is gone, changed or damaged: the results are made again.")
@@ -144,7 +146,7 @@ def fingerprints_of(
         *(["full size"] if settings.full_size else []),
     ]
     made_with = {
-        "input": Path(os.path.relpath(item.path, settings.out)).as_posix(),
+        "input": _relative(item.path, settings.out),
         "input_bytes": about.st_size,
         "input_time_ns": about.st_mtime_ns,
         "network": model.about.network,
@@ -161,6 +163,14 @@ def fingerprints_of(
         (measured, settings.ref_scale),
     ]
     return Fingerprints(_hash(values), _hash(values + results), made_with)
+
+
+def _relative(path: Path, folder: Path) -> str:
+    """The path as seen from the folder; on Windows whole, where it is on another drive."""
+    try:
+        return Path(os.path.relpath(path, folder)).as_posix()
+    except ValueError:
+        return path.as_posix()
 
 
 def _hash(facts: list[object]) -> str:

@@ -49,13 +49,12 @@ class Letterbox:
         return DepthMap(values, depth_map.kind, valid, depth_map.camera and self._moved(depth_map.camera), sky)
 
     def camera(
-        self, intrinsics: Calibration | Camera | None, fov: float | None, predicted: DepthMap | None = None
+        self, intrinsics: Calibration | Camera | None, fov: float | None, model: Camera | None = None
     ) -> tuple[Camera, Source]:
         """Return the camera in pixels of the whole frame, and its source, as `resolve_camera` does.
 
-        Intrinsics are those of the whole frame; an angle, given or assumed, is the picture's. `predicted` is a placed map.
+        Intrinsics are those of the whole frame; an angle, given or assumed, is the picture's. `model`: the camera of a placed map.
         """
-        model = None if predicted is None else predicted.camera
         shape = self.picture if intrinsics is None else self.shape
         camera, source = resolve_camera(*shape, intrinsics=intrinsics, fov=fov, model=model)
         return self._moved(camera) if source in ("fov", "guess") else camera, source

@@ -9,6 +9,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from ccd_cli.core.concurrency import BackgroundWork
@@ -19,7 +20,8 @@ from ccd_cli.geometry.depth_map import Camera, DepthMap
 from ccd_cli.media.exif import panorama_note
 from ccd_cli.media.find import Media
 from ccd_cli.media.map_read import read_reference
-from ccd_cli.media.map_write import SidecarExtras, with_suffix, write_maps
+from ccd_cli.media.map_write import NO_SKY, SKY, SUFFIX, SidecarExtras, with_suffix, write_maps
+from ccd_cli.media.outputs import CLOUD_PICTURE, writing
 from ccd_cli.media.photos import SMALL, Limits, Photo, load_photo, photo_memory
 from ccd_cli.pointcloud.cloud import cloud_from_map
 from ccd_cli.pointcloud.files import write_cloud
@@ -265,6 +267,25 @@ def _write(
     if depth_map.valid is not None and not depth_map.valid.any() and depth_map.infinite is None:
         raise CcdError("The model's map has no valid value.", "If that is so for every image, try --precision fp32.")
     base = settings.out / item.stem
+    with writing(base, _targets(base, depth_map, settings), settings.overwrite):
+        return _write_files(item, photo, depth_map, model, settings, fingerprints)
+
+
+def _targets(base: Path, depth_map: DepthMap, settings: Settings) -> list[Path]:
+    """The files of an image's results beside the sidecar. Raises CcdError where there are none."""
+    items = [item for item in settings.save if item != SKY or depth_map.sky is not None]
+    if settings.save and not items:
+        raise CcdError(*NO_SKY)
+    endings = [SUFFIX[item] for item in items]
+    if settings.pointcloud:
+        endings += [f".{settings.cloud_format}", *([CLOUD_PICTURE] if settings.preview else [])]
+    return [with_suffix(base, ending) for ending in endings]
+
+
+def _write_files(
+    item: Media, photo: Photo, depth_map: DepthMap, model: Model, settings: Settings, fingerprints: Fingerprints
+) -> tuple[dict[str, Any], list[str]]:
+    base = settings.out / item.stem
     rgb, said = photo.rgb, list(photo.notes)
     shape = rgb.shape[0], rgb.shape[1]
     camera, source = _camera(item, photo, depth_map, settings)
@@ -285,7 +306,7 @@ def _write(
         write_cloud(path, cloud.points, cloud.colors, cloud.normals, settings.cloud_format, cloud.about)
         files["cloud"] = path.name
         if settings.preview:
-            files["preview"] = write_preview(with_suffix(base, ".cloud.png"), cloud.points, cloud.colors).name
+            files["preview"] = write_preview(with_suffix(base, CLOUD_PICTURE), cloud.points, cloud.colors).name
         notes += cloud.notes
         said += panorama_note(item.path, *photo.full_size, source in ("flag", "fov"))
         extra["cloud"] = {"points": len(cloud.points), "unit": cloud.unit, **vars(cloud.to_depth)}

@@ -6,10 +6,9 @@ same files. Color video and 16-bit video are stabilized (`predict.temporal`); ra
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +18,10 @@ from numpy.typing import NDArray
 from ccd_cli.core.concurrency import BackgroundWork, chunks, prefetched
 from ccd_cli.core.errors import CcdError, Interrupted, Unwritable
 from ccd_cli.core.files import write_json
-from ccd_cli.geometry.depth_map import DepthMap
+from ccd_cli.geometry.depth_map import Camera, DepthMap
 from ccd_cli.media.colorize import ClipRange, color_table, colorize, nearness, side_by_side
 from ccd_cli.media.find import Media
 from ccd_cli.media.map_write import (
-    NO_SKY,
     SKY,
     CodeRange,
     code_ranges,
@@ -35,13 +33,14 @@ from ccd_cli.media.map_write import (
     write_npy,
     write_npz,
 )
-from ccd_cli.media.outputs import drop_frames, read_sidecar, settle
+from ccd_cli.media.outputs import CLOUDS, drop_frames, read_sidecar, refuse_foreign, settle
 from ccd_cli.media.video.read import Frame, Video, open_video
-from ccd_cli.media.video.write import ClipWriter, Track, parts_folder
+from ccd_cli.media.video.write import ClipWriter, parts_folder
 from ccd_cli.predict.camera import known_focal, unit_note
+from ccd_cli.predict.clip_files import PER_FRAME, targets_of, tracks_of
 from ccd_cli.predict.cost import warn_of_cost
 from ccd_cli.predict.earlier import earlier_results
-from ccd_cli.predict.finished import mode_of, skip_finished
+from ccd_cli.predict.finished import kind_of, mode_of, skip_finished
 from ccd_cli.predict.job import Fingerprints, Job, origin
 from ccd_cli.predict.letterbox import Letterbox, letterbox_of
 from ccd_cli.predict.temporal import Mode, Stabilizer
@@ -81,6 +80,8 @@ class _Clip:
     clouds: CloudFrames | None
     written: int = 0
     outside: int = 0  # frames that show something in the bars
+    damaged: int = 0  # packets of the source that did not decode
+    camera: Camera | None = None  # what the model took the first frame's for
 
     def state(self) -> dict[str, Any]:
         """Return what is needed to resume after the last frame, as JSON."""
@@ -90,6 +91,8 @@ class _Clip:
             "codes": self.codes.state(),
             "written": self.written,
             "outside": self.outside,
+            "damaged": self.damaged,
+            "camera": None if self.camera is None else list(astuple(self.camera)),
         }
 
 
@@ -140,8 +143,6 @@ def count_frames(item: Media, job: Job) -> int:
 def _predict(source: _Source, job: Job) -> tuple[dict[str, Any] | None, list[str | None]]:
     """Return the record of a video (None after an interruption), and the problems of a video that has results."""
     parts = parts_folder(with_suffix(source.base, ".json"))
-    if job.settings.overwrite:
-        shutil.rmtree(parts, ignore_errors=True)
     with _writer(source, parts, job) as writer:
         clip = _begin(source, writer, job)
         if not _run(source, clip, job):
@@ -151,7 +152,7 @@ def _predict(source: _Source, job: Job) -> tuple[dict[str, Any] | None, list[str
             if clip.clouds is not None:
                 clip.clouds.discard()
             raise CcdError(f"No {'frame has a valid value' if clip.written else 'frame lies in the chosen span'}.")
-        notes = writer.finish(clip.state)
+        notes = writer.complete(clip.state)
         record, problems = _finish(source, clip, notes, job)
         if record is not None:
             writer.discard()
@@ -160,32 +161,33 @@ def _predict(source: _Source, job: Job) -> tuple[dict[str, Any] | None, list[str
 
 def _writer(source: _Source, parts: Path, job: Job) -> ClipWriter:
     """The writer of the videos among the results, in `parts` until they are finished."""
-    base, video, (height, width) = source.base, source.video, source.shape
-    strip = side_by_side(np.zeros((height, width, 3), np.uint8), np.zeros((height, width, 3), np.uint8)).shape[1]
-    tracks = {
-        "color": Track(with_suffix(base, ".color.mp4"), "color", width, height),
-        "side": Track(with_suffix(base, ".side.mp4"), "color", strip, height),
-        "png16": Track(with_suffix(base, ".depth.mkv"), "codes", width, height),
-    }
-    if job.model.marks_sky:
-        tracks[SKY] = Track(with_suffix(base, ".sky.mkv"), "mask", width, height)
-    elif job.settings.save == (SKY,):
-        raise CcdError(*NO_SKY)
-    chosen = {name: track for name, track in tracks.items() if name in job.settings.save}
-    rate = video.rate / job.settings.stride
-    return ClipWriter(parts, chosen, rate=rate, time_base=video.time_base, settings=source.fingerprints.all)
+    base, video, settings = source.base, source.video, job.settings
+    tracks = tracks_of(base, source.shape, settings, job.model.marks_sky)
+    if not settings.overwrite and not parts.exists():
+        refuse_foreign(base, targets_of(base, tracks, settings))
+    return ClipWriter(
+        parts,
+        tracks,
+        rate=video.rate / settings.stride,
+        time_base=video.time_base,
+        settings=source.fingerprints.all,
+        fresh=settings.overwrite,
+    )
 
 
 def _begin(source: _Source, writer: ClipWriter, job: Job) -> _Clip:
     """The state of a new clip, or the restored state of an interrupted one."""
-    kind, settings, base = job.model.about.kind, job.settings, source.base
+    kind, settings, base = kind_of(job), job.settings, source.base
     clouds = None
     if settings.pointcloud:
         every = settings.every or max(1, round(float(source.video.rate) / settings.stride))
         clouds = CloudFrames(base, every, settings, fresh=writer.place is None)
     if (state := writer.state) is None:
-        if (old := read_sidecar(base)) and "frames" in old["files"] and old.get("map") != source.fingerprints.map:
-            drop_frames(base)  # frames of another model or span would mix with the new ones
+        if (old := read_sidecar(base)) and "frames" in old["files"]:
+            if old.get("map") != source.fingerprints.map:
+                drop_frames(base)  # frames of another model or span would mix with the new ones
+            elif settings.pointcloud:
+                drop_frames(base, CLOUDS)  # so would clouds of another scale
         return _Clip(writer, Stabilizer(source.mode, kind), ClipRange(), CodeRange(kind), clouds)
     return _Clip(
         writer,
@@ -195,6 +197,8 @@ def _begin(source: _Source, writer: ClipWriter, job: Job) -> _Clip:
         clouds,
         state["written"],
         state["outside"],
+        state["damaged"],
+        state["camera"] and Camera(*state["camera"]),
     )
 
 
@@ -204,9 +208,10 @@ def _run(source: _Source, clip: _Clip, job: Job) -> bool:
     count, batch = _expected_frames(video, job), job.batch(GPU_BATCH)
     teacher = job.model.for_clip(count, *source.letterbox.picture)
     focal = known_focal(*source.letterbox.camera(settings.intrinsics, settings.fov))
-    frames = video.frames(settings.start, settings.end, settings.stride, clip.writer.place)
+    place = clip.writer.place and clip.writer.place._replace(damaged=clip.damaged)
+    frames = video.frames(settings.start, settings.end, settings.stride, place)
     warn_of_cost(job.model, job.compute, source.letterbox.picture, batch, report)
-    for note in unit_note(job.model.about.arch, "metric" if focal else "depth"):
+    for note in unit_note(job.model.about.arch, kind_of(job)):
         report.note(f"{source.item.path}: {note}")
     report.begin(source.item.path.name, count, done=clip.written)
     try:
@@ -253,6 +258,9 @@ def _write_frame(frame: Frame, depth_map: DepthMap, source: _Source, clip: _Clip
     if clip.clouds is not None:
         clip.clouds.store(clip.written, frame.rgb, stable)
     clip.outside += source.letterbox.bars.shows_something(frame.rgb)
+    clip.damaged = frame.damaged
+    if not clip.written:
+        clip.camera = depth_map.camera
     clip.written += 1
     clip.writer.add(frame.number, frame.seconds, images, note=[[scale, shift], coding], state=clip.state)
     return clip.written
@@ -261,13 +269,13 @@ def _write_frame(frame: Frame, depth_map: DepthMap, source: _Source, clip: _Clip
 def _write_raw(base: Path, depth_map: DepthMap, source: _Source, job: Job) -> None:
     """Write the model's unmodified values of one frame, NaN where invalid, as `base` with the suffix of each format."""
     save = job.settings.save
-    if not {"npy", "npz", "exr"} & set(save):
+    if not PER_FRAME & set(save):
         return
     valid, raw = depth_map.valid, depth_map.raw
     if "npy" in save:
         write_npy(with_suffix(base, ".npy"), raw)
     if "npz" in save:
-        camera, _ = source.letterbox.camera(job.settings.intrinsics, job.settings.fov, depth_map)
+        camera, _ = source.letterbox.camera(job.settings.intrinsics, job.settings.fov, depth_map.camera)
         write_npz(with_suffix(base, ".npz"), raw, valid, camera)
     if "exr" in save:
         write_exr(with_suffix(base, ".exr"), raw, depth_map.kind)
@@ -278,11 +286,11 @@ def _finish(source: _Source, clip: _Clip, notes: list[Any], job: Job) -> tuple[d
 
     A clip whose clouds failed is not finished: the next run redoes it.
     """
-    item, video, settings, kind = source.item, source.video, job.settings, job.model.about.kind
+    item, video, settings, kind = source.item, source.video, job.settings, kind_of(job)
     fingerprints = source.fingerprints
     problems = [None if video.truncated is None else f"{video.truncated}."]
     files = {name: track.path.name for name, track in clip.writer.tracks.items()}
-    camera, camera_source = source.letterbox.camera(settings.intrinsics, settings.fov)
+    camera, camera_source = source.letterbox.camera(settings.intrinsics, settings.fov, clip.camera)
     if clip.outside:
         job.report.warn(
             f"{item.path.name}: {clip.outside} of {clip.written} frames show something in the black bars (a caption, or a scene "
@@ -302,7 +310,9 @@ def _finish(source: _Source, clip: _Clip, notes: list[Any], job: Job) -> tuple[d
             fingerprints = fingerprints._replace(all="unfinished")
         if settings.preview and preview_of(source.base).is_file():
             files["preview"] = preview_of(source.base).name
-    if source.base.is_dir():
+    clip.writer.join()  # after the clouds: until the sidecar is there, what lies under these names is no result
+    ours = clip.clouds is not None or PER_FRAME & set(settings.save)
+    if source.base.is_dir() and (ours or "frames" in (read_sidecar(source.base) or {"files": ()})["files"]):
         files["frames"] = source.base.name
     about = origin(job.model, source.shape, camera_source, fingerprints)
     ranges = code_ranges([coding for _, coding in notes])

@@ -67,7 +67,7 @@ class CloudFrames:
         if (reference := reference_file(item, settings)) is not None:
             cloud_settings = replace(cloud_settings, reference=read_reference(reference, settings.ref_scale))
         first, _ = _read(files[0])
-        first_camera = letterbox.camera(settings.intrinsics, settings.fov, first)
+        first_camera = letterbox.camera(settings.intrinsics, settings.fov, first.camera)
         conversion = choose_rule(first, cloud_settings, self._quantiles(files))
         upsampling, reported, written = model.upsampling(*letterbox.picture), set[str](), 0
         report.begin(f"{item.path.name}: clouds", len(files))
@@ -76,7 +76,7 @@ class CloudFrames:
                 if stop():
                     raise Interrupted("Interrupted.", "Run again to resume.")
                 depth_map, rgb = _read(file)
-                camera, source = letterbox.camera(settings.intrinsics, settings.fov, depth_map)
+                camera, source = letterbox.camera(settings.intrinsics, settings.fov, depth_map.camera)
                 try:
                     cloud = cloud_from_map(
                         depth_map,

@@ -110,7 +110,13 @@ class Model:
     @property
     def marks_sky(self) -> bool:
         """Whether maps of the loaded teacher say what is sky."""
-        return self.about.arch is not None and self.about.arch.sky and self.runtime == "torch"
+        return self.can_mark_sky and self.runtime == "torch"
+
+    @property
+    def can_mark_sky(self) -> bool:
+        """Whether the network says what is sky in the runtime that was asked for: torch alone has that output."""
+        asked = "torch" if self.loading is None else self.loading.runtime
+        return self.about.arch is not None and self.about.arch.sky and asked in ("auto", "torch")
 
     @property
     def resolution(self) -> int | None:

@@ -136,7 +136,7 @@ def test_nothing_is_done_twice_and_changes_are(predict, tmp_path):
     assert "0 done, 0 skipped, 2 failed" in kept
     assert kept.count("made with resolution 64 (now 96), which are kept") == 4
     assert "2 done, 0 skipped" in predict("a.png", "b.png", "--resolution", "96", "--overwrite").stderr
-    (out / "a.json").write_text('{"fingerprint": 3, "files": {"x": "../../etc/passwd"}}')
+    (out / "a.json").write_text('{"fingerprint": 3, "files": {"x": "../../etc/passwd"}, "seal": "?"}')
     assert "1 done, 1 skipped" in predict("a.png", "b.png", "--resolution", "96").stderr
 
 

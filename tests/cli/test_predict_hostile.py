@@ -209,6 +209,7 @@ def test_what_a_dead_run_left_goes_with_the_next_run(predict, tmp_path):
     dead = out / f".v.depth.mkv.ccd-{_MACHINE}-{gone.pid}-0123456789abcdef.mkv"
     dead.touch()
     (out / "v.json").unlink()
+    (out / ".v.json.parts").mkdir()
     assert predict("v.mp4").exit_code == 0
     assert not list(out.glob(".*"))
     (out / ".v.json.parts").mkdir()  # killed between its sidecar and its end

@@ -24,11 +24,13 @@ _PFM = re.compile(rb"(P[fF])\s+(\d{1,7})\s+(\d{1,7})\s+([-+0-9.eE]{1,30})\s")
 def read_image(path: Path) -> RawMap:
     """Return the numbers of a gray image as they are stored; three equal channels are one.
 
-    EXIF rotations are not applied. Raises ImageError for color images, stacks of images and damaged files.
+    EXIF rotations are not applied, but for those of TIFF, which Pillow applies. Raises ImageError for color images, stacks of
+    images and damaged files.
     """
     try:
         with without_pillow_limit():
-            image: Image.Image = Image.open(path)
+            # by name, Pillow maps gray TIFFs into memory, with wrong rows where EXIF turns them
+            image: Image.Image = Image.open(path.open("rb"))
     except Exception as error:
         raise ImageError(f"{path}: {_unopened(path, error)}") from error
     with image:

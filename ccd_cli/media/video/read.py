@@ -42,18 +42,23 @@ READER = 3
 
 
 class Frame(NamedTuple):
-    """One frame: its number in the video (from 0), seconds from the video's first frame, and uint8 RGB [H, W, 3]."""
+    """One frame: its number in the video (from 0), seconds from the video's first frame, and uint8 RGB [H, W, 3].
+
+    `damaged`: how many of the packets before it did not decode.
+    """
 
     number: int
     seconds: float
     rgb: NDArray[np.uint8]
+    damaged: int = 0
 
 
 class Place(NamedTuple):
-    """Where a frame is: its number in the video and its seconds; what an interrupted run keeps to go on behind it."""
+    """Where a frame is: its number in the video, its seconds, `damaged` packets before; a stopped run keeps it to go on behind."""
 
     number: int
     seconds: float
+    damaged: int = 0
 
 
 class Truncated(NamedTuple):
@@ -114,17 +119,22 @@ class Video:
         origin = after.number if after is not None else self._count_before(from_s) if from_s > 0 else 0
         index, expected = origin + (after is not None), self.frame_count
         damage: list[int] = []
+        known, again = (
+            (0, 0) if after is None else (after.damaged, 0)
+        )  # of earlier runs, and seen again from the key frame on
         for seconds, frame in self._decoded(from_s if after is None else after.seconds, damage):
             if seconds < from_s:
+                again = 0 if after is None else len(damage)
                 continue
             if end_s is not None and seconds >= end_s - half_tick:
                 expected = 0
                 break
             if (index - origin) % stride == 0:
-                yield Frame(index, seconds, self.geometry.upright(frame))
+                yield Frame(index, seconds, self.geometry.upright(frame), known + len(damage) - again)
             index += 1
-        if damage or (index < expected and _scan(self)[1] < expected):
-            self.truncated = Truncated(index, max(expected, index + len(damage)))
+        lost = known + len(damage) - again
+        if lost or (index < expected and _scan(self)[1] < expected):
+            self.truncated = Truncated(index, max(expected, index + lost))
 
     def _decoded(self, from_s: float, damage: list[int]) -> Iterator[tuple[float, VideoFrame]]:
         """Yield (seconds, frame) from a key frame at or before `from_s` on; from the start where seeking fails."""

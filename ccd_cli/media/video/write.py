@@ -62,8 +62,8 @@ class ClipWriter:
 
     `parts` is the folder for unfinished work (by `parts_folder`), `rate` the output's average frames a second,
     `time_base` the source's tick in seconds, `settings` a fingerprint of all that shapes the pictures: parts that other
-    settings made are thrown away. After construction `place` is the last frame that is safely on disk (None at the
-    start) and `state` what was given with it: read on with `Video.frames(..., after=writer.place)`.
+    settings made are thrown away, with `fresh` all. After construction `place` is the last frame that is safely on disk
+    (None at the start) and `state` what was given with it: read on with `Video.frames(..., after=writer.place)`.
     """
 
     def __init__(
@@ -75,6 +75,7 @@ class ClipWriter:
         time_base: Fraction,
         settings: str,
         segment: int = SEGMENT,
+        fresh: bool = False,
     ) -> None:
         self.parts, self.tracks, self.rate, self.segment = parts, dict(tracks), rate, segment
         self._base = time_base
@@ -95,7 +96,7 @@ class ClipWriter:
             parts.mkdir(parents=True, exist_ok=True)
         self._lock = ExitStack()
         self._lock.enter_context(exclusive_lock(parts, "Another run is at work on this in the same folder."))
-        if _read(parts / "clip.json") != head:
+        if fresh or _read(parts / "clip.json") != head:
             for path in parts.iterdir():
                 path.unlink(missing_ok=True)
             write_json(parts / "clip.json", head)
@@ -144,17 +145,26 @@ class ClipWriter:
             self._commit(state())
 
     def finish(self, state: Callable[[], Any] = lambda: None) -> list[Any]:
-        """Join the segments into the final files and return the note of every frame in order.
+        """Complete the segments, join them into the final files and return the note of every frame in order; see `complete`."""
+        notes = self.complete(state)
+        self.join()
+        return notes
 
-        `state` is kept with the last segment, and the parts stay until `discard`: a stop from here on, too, costs no
-        frame. Raises CcdError on a full disk, and for a clip without frames.
+    def join(self) -> None:
+        """Join the segments into the final files. Raises CcdError on a full disk."""
+        for name, track in self.tracks.items():
+            self._join(name, track)
+
+    def complete(self, state: Callable[[], Any] = lambda: None) -> list[Any]:
+        """Complete the last segment and return the note of every frame in order.
+
+        `state` is kept with it, and the parts stay until `discard`: a stop from here on, too, costs no frame. Raises CcdError on
+        a full disk, and for a clip without frames.
         """
         if self._notes:
             self._commit(state())
         if not self._done:
             raise CcdError(f"{self.parts}: no frame was written.")
-        for name, track in self.tracks.items():
-            self._join(name, track)
         return [note for i in range(self._done) for note in _read(self._record(i))["notes"]]
 
     def discard(self) -> None:

@@ -345,7 +345,7 @@ source, out = Path(sys.argv[1]), Path(sys.argv[2])
 video = open_video(source)
 tracks = {"c": Track(out / "c.mp4", "color", 320, 240), "d": Track(out / "d.mkv", "codes", 320, 240)}
 with ClipWriter(parts_folder(out / "c"), tracks, rate=video.rate, time_base=video.time_base, settings="", segment=25) as writer:
-    for number, seconds, rgb in video.frames():
+    for number, seconds, rgb, _ in video.frames():
         writer.add(number, seconds, {"c": rgb, "d": rgb[..., 0].astype(np.uint16)}, note=[1.0, 0.0])
     writer.finish()
     writer.discard()
