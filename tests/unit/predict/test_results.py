@@ -226,3 +226,41 @@ def test_a_damaged_video_is_told_after_a_stop_as_without_one(tmp_path, monkeypat
     assert [reason for _, reason in resumed] == [reason for _, reason in whole]
     truncated = [side(tmp_path / name / "d.json")["video"]["truncated"] for name in ("whole", "parts")]
     assert truncated[0] is not None and truncated[0] == truncated[1]
+
+
+def test_existing_maps_have_no_points_in_marked_sky(tmp_path):
+    class Marks(Fake):
+        def predict_photos(self, photos, side=None, focals=None):
+            made = []
+            for each in super().predict_photos(photos, side, focals):
+                sky = np.zeros(each.values.shape, bool)
+                sky[:20] = True
+                made.append(replace(each, values=np.where(sky, np.float32(9), each.values), sky=sky))
+            return made
+
+    image, cloud = photo(tmp_path / "a.png"), CloudSettings(near=1.0, far=5.0, edge_cut=False)
+    more = {"save": ("npy", "sky"), "pointcloud": True, "cloud": cloud}
+    assert predicted(Marks(), image, out=tmp_path / "o", **more)[0] == []
+    drawn = side(tmp_path / "o/a.json")["cloud"]
+    asked = existing_maps.Settings(depth=tmp_path / "o", out=tmp_path / "again", cloud=cloud)
+    made = existing_maps.run([str(image)], asked, Silent()).clouds[0]
+    assert (made["points"], made["scale"], made["shift"]) == (drawn["points"], drawn["scale"], drawn["shift"])
+    assert made["points"] == 40 * 80
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_gray_tiffs_that_exif_turns_are_read_in_their_rows(tmp_path, bits):
+    from PIL import Image
+
+    from ccd_cli.media.depth_files.images import read_image
+    from ccd_cli.media.photos import load_photo
+
+    values = (np.arange(48 * 64).reshape(48, 64) % 251 * (1 if bits == 8 else 257)).astype(f"uint{bits}")
+    picture = Image.fromarray(values)
+    exif = picture.getexif()
+    exif[274] = 6
+    picture.save(tmp_path / "t.tif", exif=exif)
+    upright = np.rot90(values, -1)
+    assert np.array_equal(read_image(tmp_path / "t.tif").values, upright)
+    seen = load_photo(tmp_path / "t.tif").rgb[..., 0].astype(int)
+    assert seen.shape == (64, 48) and np.abs(seen - upright / (1 if bits == 8 else 257)).max() <= 1
