@@ -275,7 +275,7 @@ def test_clouds_of_panoramas_are_warned_of(predict, ccd_here, tmp_path, size, xm
     assert result.exit_code == 0
     assert ("a pinhole camera is assumed, which is wrong for a panorama" in result.stderr) == warned
     if not flags:  # else the camera stored with the map is the user's
-        cloud = ccd_here("pointcloud", "p.jpg", "--depth", "ccd-out")
+        cloud = ccd_here("pointcloud", "p.jpg", "--depth", "ccd-out", "--out", "clouds")
         assert ("wrong for a panorama" in cloud.stderr) == warned
 
 
