@@ -170,10 +170,9 @@ def writing(base: Path, targets: Collection[Path], overwrite: bool) -> Iterator[
     write_text(mark, "")
     try:
         yield
-    except Exception:
-        if any(target.exists() for target in targets):  # the mark says whose they are
-            raise
-        mark.unlink(missing_ok=True)
+    except Exception:  # whatever it is, it goes on; the mark stays where it tells whose the files are
+        if not any(target.exists() for target in targets):
+            mark.unlink(missing_ok=True)
         raise
     mark.unlink(missing_ok=True)
 

@@ -252,7 +252,7 @@ def _write_frame(frame: Frame, depth_map: DepthMap, source: _Source, clip: _Clip
     if "png16" in save:
         coding = clip.codes.fit(clip.written, stable.values, stable.valid)
         images["png16"] = codes16(stable.values, stable.valid, kind, *coding)
-    if depth_map.sky is not None:
+    if SKY in clip.writer.tracks and depth_map.sky is not None:
         images[SKY] = sky_mask(depth_map.sky)
     _write_raw(source.base / f"{clip.written:06d}", depth_map, source, job)
     if clip.clouds is not None:
