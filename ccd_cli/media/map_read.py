@@ -20,7 +20,7 @@ from ccd_cli.geometry.kinds import KINDS, Kind
 from ccd_cli.media.depth_files.no_depth import has_depth
 from ccd_cli.media.depth_files.plane import RawMap
 from ccd_cli.media.depth_files.raw import MAP_SUFFIXES, read_raw
-from ccd_cli.media.map_sidecar import read_sidecar_of, sidecar_of
+from ccd_cli.media.map_sidecar import CLIP_SKY, read_sidecar_of, sidecar_of
 
 SOURCES = ("flag", "fov", "file", "exif", "model", "guess")
 LOSSY = (".jpg", ".jpeg")
@@ -125,11 +125,16 @@ def read_map(path: Path, meaning: Meaning | None = None) -> StoredMap:
 def without_sky(stored: StoredMap) -> StoredMap:
     """Return a map without the pixels that the mask beside it, which its sidecar lists, marks as sky.
 
-    Raises ImageError where the mask cannot be read or is of another size.
+    Of a clip's frame, whose mask is a frame of a video, sky stays and a note says so. Raises
+    ImageError where the mask cannot be read or is of another size.
     """
+    if CLIP_SKY in stored.sidecar:
+        video = stored.sidecar[CLIP_SKY]
+        note = f"sky is not left out: the mask is a video ({video}). ccd predict --pointcloud makes clouds of clips without sky"
+        return replace(stored, notes=(*stored.notes, note))
     files = stored.sidecar.get("files")
     name = files.get("sky") if isinstance(files, dict) else None
-    if name is None or not str(name).endswith(".png"):
+    if name is None:
         return stored
     path = stored.path.with_name(str(name))
     made = stored.depth_map

@@ -14,6 +14,8 @@ SIDECAR_KEY = "ccd_sidecar"
 """Key by which ccd knows its own sidecars; its value is the version of the format."""
 SIDECAR_VERSION = 1
 _OF_A_CLIP = ("kind", "intrinsics", "intrinsics_source", "resolution")
+CLIP_SKY = "clip_sky"
+"""Key of what `read_sidecar_of` says of a clip's frame: the video that marks sky in it."""
 FOREIGN = "the .json beside the map is not from ccd and is ignored"
 OF_OTHERS = "the .json beside the map is about other files of ccd and is ignored"
 
@@ -61,7 +63,8 @@ def read_sidecar_of(path: Path, compare: bool = True) -> tuple[dict[str, Any], l
             recorded = _recorded(clip, path.parent.name, "files", path.name)
             if compare and recorded is not None:
                 _check_file(path, recorded, side)
-            return {key: clip[key] for key in _OF_A_CLIP if key in clip}, []
+            masked = (clip.get("files") or {}).get("sky")
+            return {key: clip[key] for key in _OF_A_CLIP if key in clip} | ({CLIP_SKY: masked} if masked else {}), []
     return {}, []
 
 

@@ -188,6 +188,14 @@ def sky_mask(sky: Mask) -> NDArray[np.uint8]:
     return sky.astype(np.uint8) * np.uint8(255)
 
 
+def map_files(base: Path, items: Collection[str], sky: bool) -> dict[str, Path]:
+    """Return the file of each of `items` that a map gives; `sky`: the network marked sky. Raises CcdError where there is none."""
+    paths = {item: with_suffix(base, SUFFIX[item]) for item in ITEMS if item in items and (sky or item != SKY)}
+    if items and not paths:
+        raise CcdError(*NO_SKY)
+    return paths
+
+
 def write_maps(
     base: Path,
     made: DepthMap,
@@ -210,10 +218,7 @@ def write_maps(
         raise CcdError(f"{base}: the map and its photo differ in size.")
     more = more or SidecarExtras()
     raw = made.raw
-    left = () if made.sky is not None else (SKY,)
-    paths = {item: with_suffix(base, SUFFIX[item]) for item in ITEMS if item in items and item not in left}
-    if not paths and items:
-        raise CcdError(*NO_SKY)
+    paths = map_files(base, items, made.sky is not None)
     coding: tuple[float | None, float | None] = (None, None)
     if "npy" in paths:
         write_npy(paths["npy"], raw)

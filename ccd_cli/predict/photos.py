@@ -20,7 +20,7 @@ from ccd_cli.geometry.depth_map import Camera, DepthMap
 from ccd_cli.media.exif import panorama_note
 from ccd_cli.media.find import Media
 from ccd_cli.media.map_read import read_reference
-from ccd_cli.media.map_write import NO_SKY, SKY, SUFFIX, SidecarExtras, with_suffix, write_maps
+from ccd_cli.media.map_write import SidecarExtras, map_files, with_suffix, write_maps
 from ccd_cli.media.outputs import CLOUD_PICTURE, writing
 from ccd_cli.media.photos import SMALL, Limits, Photo, load_photo, photo_memory
 from ccd_cli.pointcloud.cloud import cloud_from_map
@@ -273,13 +273,11 @@ def _write(
 
 def _targets(base: Path, depth_map: DepthMap, settings: Settings) -> list[Path]:
     """The files of an image's results beside the sidecar. Raises CcdError where there are none."""
-    items = [item for item in settings.save if item != SKY or depth_map.sky is not None]
-    if settings.save and not items:
-        raise CcdError(*NO_SKY)
-    endings = [SUFFIX[item] for item in items]
+    files = [*map_files(base, settings.save, depth_map.sky is not None).values()]
     if settings.pointcloud:
-        endings += [f".{settings.cloud_format}", *([CLOUD_PICTURE] if settings.preview else [])]
-    return [with_suffix(base, ending) for ending in endings]
+        endings = [f".{settings.cloud_format}", *([CLOUD_PICTURE] if settings.preview else [])]
+        files += [with_suffix(base, ending) for ending in endings]
+    return files
 
 
 def _write_files(

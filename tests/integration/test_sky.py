@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from ccd_cli.distill import train
+from ccd_cli.media.map_read import read_map, without_sky
 from ccd_cli.models.arch import timm_arch
 from ccd_cli.models.checkpoint import load_model, save_model
 from ccd_cli.models.depth_net import DepthNet
@@ -137,6 +138,8 @@ def test_a_video_has_the_mask_of_every_frame(ccd_here, tmp_path, kind):
     raw = [np.load(path) for path in sorted((out / "v").glob("*.npy"))]
     far = [np.isposinf(values) if kind == "metric" else values == values.min() for values in raw]
     assert np.array_equal([mask == 255 for mask in masks], far)
+    stored = without_sky(read_map(sorted((out / "v").glob("*.npy"))[0]))
+    assert any("sky is not left out: the mask is a video (v.sky.mkv)" in note for note in stored.notes)
     assert "1 skipped" in ccd_here(*words).output
     looked = ccd_here("predict", out, "--model", model, "--device", "cpu", "--out", "again")
     assert "v.sky.mkv: a result that ccd wrote" in looked.output
