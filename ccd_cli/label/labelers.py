@@ -96,7 +96,7 @@ class TruthLabels:
     wants_truth: ClassVar[bool] = True
 
     def label(self, crops: Crops, truth: Sequence[FloatMap]) -> tuple[FloatMap, list[Filled | None]]:
-        """See `Labeler`: the truth wherever it is, elsewhere the filler's map as `losses.completion.complete` fits it."""
+        """See `Labeler`: the truth wherever it is, elsewhere the filler's map as `losses.completion.complete` fits it, in reach."""
         disparity = torch.from_numpy(np.stack(truth))
         if self.filler is None or self.fill is None:
             return _depth(disparity).numpy(), [None] * len(crops)
@@ -105,8 +105,8 @@ class TruthLabels:
         measured, rule = torch.isfinite(disparity), self.fill
         known = torch.where(measured, disparity, 0.0)
         made = complete(known, measured, maps, self.filler.kind, rule.min_points, rule.max_error)
-        depth = _depth(torch.where(made.valid, made.values, torch.nan))
-        filled = (made.valid & ~measured).flatten(1).float().mean(1)
+        depth = _depth(torch.where(made.in_reach, made.values, torch.nan))
+        filled = (made.in_reach & ~measured).flatten(1).float().mean(1)
         facts = torch.stack([filled, made.error, made.refused.float()], dim=1)
         values = torch.cat([depth.flatten(1), facts.to(depth)], dim=1).cpu().numpy()  # one copy
         return np.ascontiguousarray(values[:, :-3]).reshape(depth.shape), [

@@ -9,10 +9,16 @@ from torch import Tensor
 
 from ccd_cli.losses.disparity import robust_affine, to_disparity
 
+REACH = 2.0
+"""How many times as far as the farthest measured depth of a view a filled one may lie and still be depth."""
+
 
 @dataclass(frozen=True)
 class Completed:
     """Maps with filled holes: disparity [N,H,W] in the unit of the truth, where it is known, where it was measured (bool).
+
+    `in_reach` [N,H,W] bool: where depth is known, too: what was measured, and what was filled at most `REACH` times as far as the
+    farthest measured depth of the view (beyond, a small error of disparity is any depth).
 
     `error` [N]: median of |fitted / measured - 1| over the measured pixels of a view, NaN where there was no fit. `refused` [N]
     bool: views that stay as they were measured.
@@ -21,6 +27,7 @@ class Completed:
     values: Tensor
     valid: Tensor
     measured: Tensor
+    in_reach: Tensor
     error: Tensor
     refused: Tensor
 
@@ -63,13 +70,18 @@ def complete(
     accepted = usable & (error <= max_error)
     filled = fine & ~measured & accepted[:, None, None]
     values = torch.where(measured, truth, torch.where(filled, fitted.to(truth.dtype), 0.0))
-    return Completed(values, measured | filled, measured, error, ~accepted)
+    farthest = torch.where(near, truth, torch.inf).amin(dim=(1, 2))[:, None, None]
+    in_reach = measured | (filled & (values * REACH >= farthest))
+    return Completed(values, measured | filled, measured, in_reach, error, ~accepted)
 
 
 def notes_of(made: Completed) -> dict[str, Tensor]:
-    """Return scalars for a log: the share of pixels that were filled, of views that were refused, the median error of fits."""
+    """Return scalars for a log: the shares of pixels that were filled, and too far to be depth, of views that were refused, and the
+    median error of fits.
+    """
     return {
         "filled": (made.valid & ~made.measured).float().mean(),
+        "filled_far": (made.valid & ~made.in_reach).float().mean(),
         "fit_refused": made.refused.float().mean(),
         "fit_error": made.error.nanmedian(0).values,
     }

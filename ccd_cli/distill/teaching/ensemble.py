@@ -51,7 +51,9 @@ class ViewLabels:
 class Raw:
     """Disparity [N,H,W] of one teacher at its own scale, where it is valid (bool), and the patch features that came along.
 
-    `weights` [N,H,W]: how much each pixel counts, None: all alike. `measured` [N,H,W] bool: where holes were filled, what was none.
+    `weights` [N,H,W]: how much each pixel counts, None: all alike. Where holes were filled, `measured` [N,H,W] bool is what was no
+    hole, and `in_reach` where depth is known (`losses.completion`).
+
     `sky`: where sky is (values 0 and 1), if the teacher was asked and knows. `notes`: scalars for the log.
     """
 
@@ -60,6 +62,7 @@ class Raw:
     tokens: Tensor | None = None
     weights: Tensor | None = None
     measured: Tensor | None = None
+    in_reach: Tensor | None = None
     sky: LabelMaps | None = None
     notes: dict[str, Tensor] = field(default_factory=dict)
 
@@ -170,7 +173,11 @@ class TeacherEnsemble:
         values, valid = raw.values[:images], raw.valid[:images]
         weights = None if raw.weights is None else raw.weights[:images]
         valid = valid & (values > 0)
+        if raw.in_reach is not None:
+            valid = valid & raw.in_reach[:images]
         depth = 1.0 / torch.where(valid, values, 1.0)
+        if self.depth.max_depth is not None and raw.measured is not None:  # no fill beyond what the student can say
+            valid = valid & (raw.measured[:images] | (depth < self.depth.max_depth))
         if not self.depth.metric:
             mean = (depth.log() * valid).sum((1, 2)) / valid.sum((1, 2)).clamp_min(1)
             depth = depth / mean.exp()[:, None, None]
@@ -249,19 +256,19 @@ class TeacherEnsemble:
             far_limit = kind != "disparity" and not member.measured
             valid = saturated_mask(values, valid, self.saturated_fraction, far_limit)
         valid = missing_pixels(valid, noise_seed + index, member.noise.missing)
-        weights, measured, notes = None, None, {}
+        weights, measured, in_reach, notes = None, None, None, {}
         if member.fill is not None:
             assert views is not None, "a network needs views"
             filler, rule = self._fillers[index].predict(views).to(values), member.fill
             made = complete(values, valid, filler, str(rule.teacher.kind), rule.min_points, rule.max_error)
             notes = notes_of(made)
-            values, valid, measured = made.values, made.valid, made.measured
+            values, valid, measured, in_reach = made.values, made.valid, made.measured, made.in_reach
             if rule.weight < 1:
                 weights = torch.where(made.measured, 1.0, rule.weight)
         if member.full_weight_to is not None:
             near = torch.where(values > 0, (values * member.full_weight_to).square().clamp_max(1.0), 1.0)
             weights = near if weights is None else weights * near
-        return Raw(values, valid, tokens, weights, measured, sky, notes)
+        return Raw(values, valid, tokens, weights, measured, in_reach, sky, notes)
 
     def _ask(
         self, index: int, views: Tensor | None, feature_views: int, precomputed: Mapping[int, Tensor] | None

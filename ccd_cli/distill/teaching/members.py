@@ -22,10 +22,14 @@ class Filler:
 
 @dataclass(frozen=True)
 class DepthUnit:
-    """What depth a student learns: `metric` (meters, or canonical: meters * canonical_focal / focal length), else up to a scale."""
+    """What depth a student learns: `metric` (meters, or canonical: meters * canonical_focal / focal length), else up to a scale.
+
+    `max_depth`: the farthest that the student can say, in meters.
+    """
 
     metric: bool
     canonical_focal: float | None = None
+    max_depth: float | None = None
 
 
 @dataclass(frozen=True)

@@ -156,7 +156,9 @@ def load_ensemble(
             )
         )
     masks, student = recipe.masks, recipe.student
-    unit = DepthUnit(student.kind == "metric", student.canonical_focal) if student.kind != "disparity" else None
+    unit = None
+    if student.kind != "disparity":
+        unit = DepthUnit(student.kind == "metric", student.canonical_focal, student.max_depth)
     return TeacherEnsemble(
         members,
         recipe.mixing,
@@ -174,7 +176,7 @@ def check_unit(recipe: DistillRecipe, found: Sequence[ModelRef | PrecomputedLabe
     wanted = {"disparity": get_args(Kind), "depth": ("metric", "depth", "affine-depth"), "metric": ("metric",)}[kind]
     live = [source.name == GROUND_TRUTH and source.kind == "disparity" for source in found]
     knows = [exact or source.kind in wanted for exact, source in zip(live, found, strict=True)]
-    if not any(knows):
+    if not any(known and entry.weight for known, entry in zip(knows, recipe.teachers, strict=True)):
         kinds = ", ".join(f"{source.name} ({source.kind})" for source in found)
         raise UsageProblem(
             f"student.kind {kind}: none of the teachers knows that depth: {kinds}.",
@@ -199,7 +201,8 @@ def _check_every_step(recipe: DistillRecipe, knows: Sequence[bool]) -> None:
 def check_sky(found: Sequence[ModelRef | PrecomputedLabels], recipe: DistillRecipe) -> None:
     """Raise UsageProblem where no teacher knows what is sky; measured depth does not, for nothing of it is infinitely far."""
     exact = recipe.images.scenes is not None
-    if not any(_knows_sky(source) and (exact or source.name != GROUND_TRUTH) for source in found):
+    knows = [_knows_sky(source) and (exact or source.name != GROUND_TRUTH) for source in found]
+    if not any(known and entry.weight for known, entry in zip(knows, recipe.teachers, strict=True)):
         raise UsageProblem(
             f"student.sky: none of the teachers marks sky: {', '.join(source.name for source in found)}.",
             f"Add images.scenes with `{GROUND_TRUTH}` or a network that marks it, for instance depth-anything-3-mono-large; or "

@@ -69,3 +69,17 @@ def test_sky_is_measured_and_kept_and_what_the_network_does_not_know_stays_unkno
     made = complete(disparity, measured, filler, "disparity")
     assert (made.values[:, :5] == 0).all() and made.valid[:, :5].all()
     assert torch.equal(made.valid[:, 20, 10:20], measured[:, 20, 10:20])
+
+
+def test_beyond_twice_the_farthest_measured_depth_a_fill_is_disparity_and_no_depth(truth):
+    disparity, _ = truth
+    far = disparity.clone()
+    far[0, :, 25:] *= 0.2  # the right half is five times as far, and was not measured
+    measured = torch.zeros(far.shape, dtype=torch.bool)
+    measured[:, ::3, :25] = True
+    made = complete(torch.where(measured, far, torch.nan), measured, GIVEN["disparity"](far), "disparity")
+    assert made.valid.all() and torch.allclose(made.values, far, rtol=1e-4)
+    farthest = (1 / far[0])[measured[0]].max()
+    assert torch.equal(made.in_reach[0], 1 / far[0] <= 2 * farthest) and not made.in_reach[0].all()
+    assert made.in_reach[1].all()
+    assert notes_of(made)["filled_far"] == pytest.approx((~made.in_reach).float().mean().item())
