@@ -42,10 +42,10 @@ class Student(Section):
     kind: Literal["disparity", "depth", "metric"] = "disparity"
     """Kind of the student's output: affine-invariant `disparity`, scale-invariant `depth`, or `metric` depth in meters. The
     distillation terms compare disparity (1 / depth) in any case; `depth` and `metric` need `loss.depth`."""
-    max_depth: Positive | None = None
+    max_depth: Annotated[float, Field(gt=0.0, lt=1e6)] | None = None
     """With `kind: metric`: the output is a sigmoid times this many meters, as in the published metric heads (20 indoors, 80
     outdoors). Default: an exponential, which has no end."""
-    canonical_focal: Positive | None = None
+    canonical_focal: Annotated[float, Field(gt=0.0, lt=1e6)] | None = None
     """With `kind: metric`: the network learns depth times this / focal length in pixels of what it sees, so that cameras of any
     focal length agree (300 in Depth Anything 3, 1000 in Metric3D). Needs intrinsics, for predictions in meters too."""
     sky: bool = False

@@ -246,8 +246,11 @@ def check_same_images(saved: dict[str, Any], images: Source | ShardReader) -> No
 
 
 def check_same_validation(saved: dict[str, Any], validation: Validation | None) -> None:
-    """Raise UsageProblem where a resumed run would be scored on others: its best weights are chosen by scores of one set."""
-    if saved["validation_hash"] != ("" if validation is None else validation.digest):
+    """Raise UsageProblem where a resumed run would be scored on others: its best weights are chosen by scores of one set.
+
+    A run that was never scored may get another.
+    """
+    if saved["history"] and saved["validation_hash"] != ("" if validation is None else validation.digest):
         raise UsageProblem(
             "What the student is scored on has changed since the run began: images, ground truth or what its numbers mean.",
             "Restore it, or start over with --overwrite or another --out.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ def at_intervals(run: Run, state: TrainState, samples: Samples | None, log: Metr
     if scores or draws:
         with whole_student(run, state):
             if scores and run.compute.main:
-                score(run, state, log)
+                _score_or_keep(run, state, log)
             if draws and samples is not None:
                 log.events({"samples": samples.draw(run, state)}, step)
     if scores and recipe.eval.patience and by_first(lambda: state.stalled(recipe.eval.patience), run.compute):
@@ -57,6 +58,17 @@ def at_intervals(run: Run, state: TrainState, samples: Samples | None, log: Metr
     if step % recipe.optim.checkpoint_every == 0:
         checkpoint.save(run, state)
     return False
+
+
+def _score_or_keep(run: Run, state: TrainState, log: MetricsLog) -> None:
+    """Score the student; where that fails, save first what was learned, unless the other processes hold parts of it."""
+    try:
+        score(run, state, log)
+    except CcdError:
+        if not (run.recipe.student.sharded and run.compute.world > 1):
+            with suppress(CcdError):
+                checkpoint.save(run, state)
+        raise
 
 
 def score(run: Run, state: TrainState, log: MetricsLog) -> None:
@@ -99,7 +111,7 @@ def finish(run: Run, state: TrainState, samples: Samples | None, log: MetricsLog
     with whole_student(run, state):
         scored = bool(state.history) and state.history[-1]["step"] == state.step
         if run.compute.main and run.validation is not None and not scored:
-            score(run, state, log)
+            _score_or_keep(run, state, log)
     checkpoint.save(run, state)
     with whole_student(run, state):
         if run.compute.main:

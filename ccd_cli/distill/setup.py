@@ -118,7 +118,8 @@ def prepare(
         checkpoint.check_same_validation(saved, inputs.validation)
         checkpoint.match_machine(saved, compute, settings.threads, report)
 
-    report.note(f"{how_many(inputs.images)}; student {inputs.arch.name}; {compute.describe()}")
+    held = "" if inputs.validation is None else f"; {len(inputs.validation)} to validate on"
+    report.note(f"{how_many(inputs.images)}{held}; student {inputs.arch.name}; {compute.describe()}")
     ensemble = load_ensemble(recipe, inputs.teachers, inputs.fits, compute, report)
     if not folder.dry:  # the steps of a rehearsal try them
         try_out(ensemble, recipe.crops.size, compute)
@@ -194,6 +195,8 @@ def find_inputs(recipe: DistillRecipe, folder: RunFolder) -> Inputs:
     images = open_images(recipe, not_read, pairs) if labels is None else labels
     teachers, fits = find_teachers(recipe, labels)
     odd = doubts_before_a_run([] if pairs is None else pairs.train.sets, recipe.student.max_depth)
+    if pairs is not None and recipe.images.pairs is not None:
+        odd += pairs.doubts(recipe.images.pairs.validation)
     if labels is not None:
         pairs, odd = open_pairs_of_labels(recipe)
     if recipe.mixing != "select" and len(teachers) == 1:
@@ -206,6 +209,9 @@ def find_inputs(recipe: DistillRecipe, folder: RunFolder) -> Inputs:
                 f"{path} lies in the run's own folder and would be written over.", "Choose another --out."
             )
     validation = open_validation(recipe, pairs)
+    if validation is not None and validation.own and (recipe.eval.pairs or labels is not None):
+        key = "eval.pairs" if recipe.eval.pairs else "the pairs held out by the labels"
+        odd = [*odd, *doubts_before_a_run(validation.own, key=key)]
     if recipe.eval.patience and validation is None:
         raise UsageProblem(
             "eval.patience: nothing scores the student, so no score gets worse.",

@@ -57,6 +57,7 @@ class Validation:
         kind: Kind = "disparity",
     ) -> None:
         self.name, self.kind = name, kind
+        self.own = [benchmark for benchmark in sets if isinstance(benchmark, CustomBenchmark)]
         every = [(benchmark, index) for benchmark in sets for index in range(len(benchmark))]
         self._samples = [every[i] for i in spread(len(every), max_images)]
         self.unreadable: dict[int, CcdError] = {}

@@ -14,11 +14,12 @@ from ccd_cli.media.not_read import NotRead
 
 @dataclass(frozen=True)
 class LabelImages:
-    """The images to label, the `sets` of pairs that they are of, and how many of those are held out."""
+    """The images to label, the `sets` of pairs that they are of, how many of those are held out, and what is odd about that."""
 
     source: Source
     sets: list[CustomBenchmark] = field(default_factory=list)
     held_out: int = 0
+    doubts: list[str] = field(default_factory=list)
 
 
 def open_images(recipe: LabelRecipe, not_read: NotRead | None = None) -> LabelImages:
@@ -30,4 +31,5 @@ def open_images(recipe: LabelRecipe, not_read: NotRead | None = None) -> LabelIm
     if (section := recipe.images.pairs) is None:
         return LabelImages(Source(list_photos(recipe.images.paths, not_read)))
     pairs = open_training_pairs(section, recipe.seed)
-    return LabelImages(Source([], pairs=pairs.train), pairs.train.sets, sum(map(len, pairs.validation)))
+    held = sum(map(len, pairs.validation))
+    return LabelImages(Source([], pairs=pairs.train), pairs.train.sets, held, pairs.doubts(section.validation))

@@ -135,7 +135,7 @@ def _list_images(recipe: LabelRecipe, folder: LabelFolder, report: Report) -> So
     images = opened.source
     for warning in not_read.warnings():
         report.warn(warning)
-    for warning in doubts_before_a_run(opened.sets):
+    for warning in [*doubts_before_a_run(opened.sets), *opened.doubts]:
         report.warn(warning)
     if images.pairs is not None:
         report.note(

@@ -10,7 +10,9 @@ import yaml
 from PIL import Image
 
 from ccd_cli.config.load import check_recipe, to_yaml
+from ccd_cli.core.errors import CcdError
 from ccd_cli.distill import checkpoint, train
+from ccd_cli.distill.validation import Validation
 from tests.own_pairs import SIZE, write_pairs
 
 METRIC = {"kind": "metric"}
@@ -173,6 +175,14 @@ def test_what_makes_no_sense_is_said_before_the_first_step_and_nothing_is_writte
     refused(recipe("disparity", images=none, eval={"patience": 2}), "eval.patience", "eval.pairs or eval.scenes")
     meters = write_pairs(tmp_path / "meters", divisor=1, max=1e5)
     refused(recipe("metric", images={"pairs": str(meters)}), "mine: half of the images", "divisor: 1000 (millimeters)")
+    wrong = write_pairs(tmp_path / "wrong", first=100, divisor=1, max=1e5)
+    refused(recipe("metric", eval={"pairs": str(wrong)}), "eval.pairs: mine: half of the images", "divisor: 1000")
+    other = [{"model": "ground-truth", "weight": 0}, str(make_teacher("first", 1))]
+    refused(recipe("metric", teachers=other), "none of the teachers knows that depth")
+    for kind, key in (("range", "max_depth"), ("canonical", "canonical_focal")):
+        huge = recipe(kind)
+        huge["student"] = {**huge["student"], key: 1e6}
+        refused(huge, f"student.{key}", "less than 1000000")
     empty = write_pairs(tmp_path / "empty", min=50, max=60)
     refused(
         recipe("metric", images={"pairs": str(empty)}), "no pair of the 9 looked at can be read", "is left to score"
@@ -184,6 +194,29 @@ def test_what_makes_no_sense_is_said_before_the_first_step_and_nothing_is_writte
     filler = {"model": "ground-truth", "fill": "nowhere.safetensors"}
     made = ccd_here("distill", write_recipe(recipe("metric", teachers=[filler])), "--out", "run")
     assert made.exit_code and "nowhere.safetensors" in made.output and not (tmp_path / "run").exists()
+
+
+def test_a_run_that_cannot_be_scored_keeps_its_steps_and_may_be_scored_on_others(
+    ccd_here, write_recipe, recipe, tmp_path, monkeypatch
+):
+    judge = write_pairs(tmp_path / "judge", first=100, clips=1)
+    optim = {**recipe()["optim"], "checkpoint_every": 6}
+    values = recipe("metric", eval={"pairs": str(judge), "every": 2, "compare": False}, optim=optim)
+
+    def fail(*_):
+        raise CcdError("the disk of the ground truth is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Validation, "score", fail)
+        made = ccd_here("distill", write_recipe(values), "--out", "run", "--device", "cpu")
+        assert made.exit_code == 1 and "is gone" in made.output, made.output
+    write_pairs(tmp_path / "judge", first=100, clips=1, max=30)
+    made = ccd_here("distill", write_recipe(values), "--out", "run", "--device", "cpu", "--resume")
+    assert made.exit_code == 0 and "Continuing after step 2" in made.output, made.output
+    write_pairs(tmp_path / "judge", first=100, clips=1, max=40)
+    (tmp_path / "run/card.md").unlink()
+    made = ccd_here("distill", write_recipe(values), "--out", "run", "--device", "cpu", "--resume")
+    assert made.exit_code == 2 and "What the student is scored on has changed" in made.output
 
 
 def test_intrinsics_of_another_size_are_doubted(ccd_here, write_recipe, recipe, tmp_path):

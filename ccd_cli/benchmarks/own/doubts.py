@@ -57,8 +57,11 @@ class Seen:
     """(agreement with its own map, with that of the image so many places on) by that number."""
 
 
-def doubts_before_a_run(sets: Sequence[CustomBenchmark], max_depth: float | None = None) -> list[str]:
-    """Read a few pairs of every set, and return what is odd about them, as sentences; `max_depth`: the farthest that is learned.
+def doubts_before_a_run(
+    sets: Sequence[CustomBenchmark], max_depth: float | None = None, key: str = "images.pairs"
+) -> list[str]:
+    """Read a few pairs of every set, and return what is odd about them, as sentences; `max_depth`: the farthest that is learned;
+    `key`: that of the recipe which names the sets.
 
     Raises UsageProblem, with all problems at once, where a set's unit makes no sense or none of its pairs can be read.
     """
@@ -84,7 +87,7 @@ def doubts_before_a_run(sets: Sequence[CustomBenchmark], max_depth: float | None
                     f"{name}: {len(seen.unreadable)} of {count} pairs looked at cannot be read: {seen.unreadable[0]}"
                 )
     if problems:
-        raise UsageProblem("images.pairs: " + "; ".join(problems), "ccd data check FILE --read says more.")
+        raise UsageProblem(f"{key}: " + "; ".join(problems), "ccd data check FILE --read says more.")
     return warnings
 
 

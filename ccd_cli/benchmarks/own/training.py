@@ -110,6 +110,16 @@ class OpenPairs:
     train: PairSource
     validation: list[CustomBenchmark]
 
+    def doubts(self, split: Split) -> list[str]:
+        """Return what is odd about the split, as sentences: more held out than was asked for, because folders are large."""
+        held, train = sum(len(one) for one in self.validation), len(set(self.train.order))
+        if split.images or not held or held <= 2 * max(1.0, split.fraction * (held + train)):
+            return []
+        return [
+            f"images.pairs.validation: {held} of {held + train} images are held out, for a fraction of {split.fraction:g}: no folder is "
+            "smaller, and frames of one clip stay together. If yours are none, say `by: image`; or name some in `images`."
+        ]
+
 
 def open_training_pairs(section: Pairs, seed: int) -> OpenPairs:
     """Open the pairs of a recipe and split them.
@@ -157,37 +167,51 @@ def held_out(sets: Sequence[CustomBenchmark], split: Split, seed: int) -> set[tu
     """Return the (set, index) pairs that validate; a pure function of the names of sets and images and the seed, wherever the data
     lies.
 
-    Groups (folders or single images) go by the hash of their names until the fraction is reached, at least one where the fraction
-    is above 0. Raises UsageProblem where folders cannot be told apart, or a name in the list matches nothing.
+    Groups (folders or single images) go by the hash of their names, each that brings the number of images nearer to the fraction;
+    the smallest one where none does. Raises UsageProblem where folders cannot be told apart, or a name in the list matches nothing.
     """
     names = {(place, index): name for place, one in enumerate(sets) for index, name in enumerate(one.names())}
     if split.images:
         return _listed(names, split.images)
     if not split.fraction:
         return set()
-    roots = [str(one.root.resolve()) for one in sets]
-    groups: dict[tuple[str, str], list[tuple[int, int]]] = {}
+    called = _called(sets)
+    places: dict[tuple[int, str], Path] = {}  # by set and folder in it: the folder itself
+    groups: dict[Path, list[tuple[int, int]]] = {}
+    titles: dict[Path, tuple[str, str]] = {}  # what a group is called: the same wherever the data lies
     for key, name in names.items():
-        group = (roots[key[0]], name if split.by == "image" else PurePosixPath(name).parent.as_posix())
+        pure = PurePosixPath(name)
+        where = (key[0], pure.parent.as_posix())
+        if where not in places:
+            places[where] = (sets[key[0]].root / where[1]).resolve()
+        group = places[where] / pure.name if split.by == "image" else places[where]
+        title = (name if split.by == "image" else where[1], called[key[0]])
         groups.setdefault(group, []).append(key)
+        titles[group] = min(titles.get(group, title), title)
     if len(groups) < 2:
         one = "image" if split.by == "image" else "folder"
         raise UsageProblem(
             f"images.pairs.validation: all images lie in one {one}, so {split.fraction:g} of them cannot be held out by {one}.",
             "If they are not frames of one clip, say `by: image`; else name what validates in `images`, or give eval.pairs.",
         )
-    named = {
-        root: min(one.rule.name for one, where in zip(sets, roots, strict=True) if where == root) for root in roots
-    }
     ranked = sorted(  # names that are the same twice go by the order of the files
-        groups, key=lambda group: hashlib.sha256(f"{seed} {group[1]} {named[group[0]]}".encode()).digest()
+        groups, key=lambda group: hashlib.sha256(f"{seed} {' '.join(titles[group])}".encode()).digest()
     )
-    chosen: set[tuple[int, int]] = set()
-    for group in ranked[:-1]:  # one trains in any case
-        if len(chosen) >= split.fraction * len(names) and chosen:
-            break
-        chosen |= set(groups[group])
-    return chosen
+    wanted, chosen = split.fraction * len(names), set[tuple[int, int]]()
+    for group in ranked:
+        after = len(chosen) + len(groups[group])
+        if abs(after - wanted) <= abs(len(chosen) - wanted) and after < len(names):  # one trains in any case
+            chosen |= set(groups[group])
+    return chosen or set(groups[min(ranked, key=lambda group: len(groups[group]))])
+
+
+def _called(sets: Sequence[CustomBenchmark]) -> list[str]:
+    """What the root of each set is called: the first name, by the alphabet, of those with that root."""
+    roots = [one.root.resolve() for one in sets]
+    names: dict[Path, str] = {}
+    for one, root in zip(sets, roots, strict=True):
+        names[root] = min(names.get(root, one.rule.name), one.rule.name)
+    return [names[root] for root in roots]
 
 
 def contents_of(pairs: Iterable[tuple[CustomBenchmark, int]]) -> list[str]:
