@@ -15,6 +15,8 @@ MIN_IMAGES = 6
 ROUNDING = 1e-5
 """An end of an interval this close to 0 is 0: two models of the same weights differ by as much."""
 RESAMPLES = 10_000
+CHUNK = 1_000_000
+"""Values that are drawn at once."""
 LEVEL = 0.95
 
 
@@ -32,6 +34,8 @@ class Estimate(NamedTuple):
 
     def text(self, signed: bool = False) -> str:
         """Return the mean and the interval for a sentence."""
+        if math.isnan(self.mean):
+            return "-"
         form = "+.3f" if signed else ".3f"
         mean, low, high = (format(round(value, 3) + 0.0, form) for value in self[:3])  # no -0.000
         return mean if math.isnan(self.low) else f"{mean} [{low}, {high}]"
@@ -47,9 +51,11 @@ def estimate(values: Sequence[float]) -> Estimate:
     known = np.asarray([value for value in values if not math.isnan(value)], np.float64)
     if known.size < 2:
         return Estimate(float(known[0]) if known.size else math.nan, math.nan, math.nan, known.size)
-    drawn = np.random.default_rng(0).integers(known.size, size=(RESAMPLES, known.size))
+    rng, at_once = np.random.default_rng(0), max(1, CHUNK // known.size)
+    counts = [min(at_once, RESAMPLES - first) for first in range(0, RESAMPLES, at_once)]
+    means = np.concatenate([known[rng.integers(known.size, size=(count, known.size))].mean(1) for count in counts])
     outside = expanded_tail(known.size)
-    low, high = np.quantile(known[drawn].mean(1), (outside, 1 - outside))
+    low, high = np.quantile(means, (outside, 1 - outside))
     return Estimate(float(known.mean()), float(low), float(high), known.size)
 
 

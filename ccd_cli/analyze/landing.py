@@ -13,12 +13,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ccd_cli.analyze.estimate import column, estimate
 from ccd_cli.analyze.labels import Label
 from ccd_cli.analyze.noise import BY_RANGE, Scheme
 from ccd_cli.benchmarks import Sample
+from ccd_cli.core.errors import CcdError
 from ccd_cli.losses.contexts import MIN_PIXELS
 from ccd_cli.losses.normalize import statistics
 
@@ -36,9 +38,11 @@ Row = dict[str, Any]
 
 
 def measure(label: Label, sample: Sample, device: torch.device) -> list[Row]:
-    """Return a row for each label, threshold and normalization of one image; none where fewer than 16 pixels are right or wrong."""
-    stride = max(1, math.ceil(math.sqrt(np.count_nonzero(label.known) / MAX_PIXELS)))
-    at = (slice(None, None, stride), slice(None, None, stride))
+    """Return a row for each label, threshold and normalization of one image.
+
+    Raises CcdError where fewer than 16 pixels are right, or wrong, at every threshold.
+    """
+    at = _subsample(label.known)
     known, error = label.known[at], label.error[at]
     true = 1.0 / np.where(known, sample.depth[at], 1.0).astype(np.float64)
     true /= (middle := np.median(true[known]))
@@ -46,7 +50,7 @@ def measure(label: Label, sample: Sample, device: torch.device) -> list[Row]:
     wrong = {threshold: known & (error > threshold) for threshold in THRESHOLDS}
     usable = [t for t in THRESHOLDS if min(wrong[t].sum(), known.sum() - wrong[t].sum()) >= MIN_PIXELS]
     if not usable:
-        return []
+        raise CcdError(f"fewer than {MIN_PIXELS} pixels are wrong, or right, at every threshold")
     labels = [own, *(np.where(wrong[threshold], own, true) for threshold in usable)]
     rows = []
     for scheme, (losses, pulls) in _landed(true, np.stack(labels), known, device).items():
@@ -67,6 +71,15 @@ def measure(label: Label, sample: Sample, device: torch.device) -> list[Row]:
                     }
                 )
     return rows
+
+
+def _subsample(known: NDArray[np.bool_]) -> tuple[slice, slice]:
+    """Return every so many rows and columns of [h, w], from those on where most is known (it may be on a lattice of its own)."""
+    stride = max(1, math.ceil(math.sqrt(np.count_nonzero(known) / MAX_PIXELS)))
+    phases = [
+        (slice(row, None, stride), slice(column, None, stride)) for row in range(stride) for column in range(stride)
+    ]
+    return max(phases, key=lambda at: np.count_nonzero(known[at]))
 
 
 def summarize(images: Sequence[Row]) -> list[Row]:

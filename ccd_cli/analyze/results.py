@@ -62,7 +62,7 @@ class Analysis:
 
     def verdicts(self) -> list[Row]:
         """Return the verdict on each question and model."""
-        return verdicts.verdicts(self.answers, [model["name"] for model in self.protocol["models"]])
+        return verdicts.verdicts(self.answers, [model["name"] for model in self.protocol["models"]], self.skipped)
 
     def document(self) -> dict[str, Any]:
         """Return the JSON document: NaN is null; `figure2` and `models` are null without a model."""

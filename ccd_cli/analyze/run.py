@@ -9,12 +9,14 @@ from functools import partial
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
+import ccd_cli
 from ccd_cli.analyze.inputs import Inputs, find_inputs
 from ccd_cli.analyze.noise import VALID_FRACTION, Example, measure
 from ccd_cli.analyze.report import write_results
 from ccd_cli.analyze.results import Analysis, protocol
 from ccd_cli.analyze.settings import Settings
 from ccd_cli.benchmarks import Benchmark, Sample, spread
+from ccd_cli.benchmarks.suites import description_digest
 from ccd_cli.core.compute import Compute, choose_compute
 from ccd_cli.core.concurrency import prefetch
 from ccd_cli.core.errors import CcdError
@@ -123,7 +125,8 @@ def _kept(settings: Settings, sources: list[ModelSource]) -> AbstractContextMana
         return nullcontext()
     from ccd_cli.analyze.teachers import Kept  # timm: seconds
 
-    facts = [settings.suite, settings.patches, settings.seed, [(source.label, source.facts()) for source in sources]]
+    truth = [ccd_cli.__version__, settings.suite, description_digest(settings.suite)]
+    facts = [*truth, settings.patches, settings.seed, [(source.label, source.facts()) for source in sources]]
     return Kept(settings.out / KEPT, facts)
 
 

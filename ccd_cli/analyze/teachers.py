@@ -18,10 +18,10 @@ from ccd_cli.analyze.labels import Label, make_label
 from ccd_cli.analyze.results import QUESTIONS
 from ccd_cli.benchmarks import Benchmark, Prediction, Sample
 from ccd_cli.benchmarks.predictors import ModelSource
-from ccd_cli.core.errors import CcdError
+from ccd_cli.core.errors import CcdError, UsageProblem
 from ccd_cli.core.files import atomic_write, disk_error, json_line, read_json_lines
 
-MEASURED = 2
+MEASURED = 3
 """Raise it where other numbers come out of the same image: kept measurements are made again."""
 Row = dict[str, Any]
 
@@ -94,15 +94,17 @@ class _Attempt:
 class Kept:
     """What was measured of each image, in a file of JSON lines that a kill does not take: a later run measures only what is new.
 
-    `facts`: all that decides the numbers but for the image. Raises CcdError on a full disk.
+    `facts`: all that decides the numbers but for the image. Raises CcdError on a full disk, UsageProblem for somebody else's file.
     """
 
     def __init__(self, path: Path, facts: Any) -> None:
         self.path = path
         self._facts = json.dumps([MEASURED, facts], sort_keys=True, default=repr)
-        self._lines = {
-            line["mark"]: line["found"] for line in read_json_lines(path) if isinstance(line, dict) and "mark" in line
-        }
+        lines = read_json_lines(path)
+        foreign = any(not isinstance(line, dict) or line.keys() != {"mark", "found"} for line in lines)
+        if foreign or (not lines and path.exists() and b"\n" in path.read_bytes()):
+            raise UsageProblem(f"{path} is not from ccd analyze and would be written over.", "Choose another --out.")
+        self._lines = {line["mark"]: line["found"] for line in lines}
         self._file: TextIO | None = None
 
     def __enter__(self) -> Self:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import combinations
 from typing import Any
 
 from ccd_cli.analyze import closeups, landing, second
@@ -23,18 +25,49 @@ ASKED = {
 }
 """By question: how it is asked, and the difference that decides it (under 0 speaks for yes)."""
 
+SAME = 0.9999
+"""Errors that correlate more are those of the same weights, in two files or in two precisions."""
 
-def verdicts(rows: dict[str, list[Row]], models: Sequence[str]) -> list[Row]:
-    """Return the answers to each question; `rows`: summaries of each.
+
+def verdicts(rows: dict[str, list[Row]], models: Sequence[str], skipped: Sequence[Mapping[str, str]] = ()) -> list[Row]:
+    """Return the answers to each question; `rows`: summaries of each. What has no row, for its images were `skipped`, is told why.
 
     An answer: `question`, `subject` (a model, or two), `verdict`, `sentence`, and the `difference` that decides it with its
     interval (`difference_low`, `difference_high`) over `images`.
     """
-    return [
-        *(_landing(model, rows["landing"]) for model in models),
-        *(_closeups(row) for row in rows["closeups"]),
-        *(_second(row) for row in rows["second"]),
-    ]
+    subjects: dict[str, dict[tuple[str, ...], Row]] = {
+        "landing": {
+            (model,): _landing(model, rows["landing"]) for model in dict.fromkeys(r["model"] for r in rows["landing"])
+        },
+        "closeups": {(row["model"],): _closeups(row) for row in rows["closeups"]},
+        "second": {(row["model"], row["other"]): _second(row) for row in rows["second"]},
+    }
+    made = []
+    for question, answers in subjects.items():
+        asked: list[tuple[str, ...]] = [*combinations(models, 2 if question == "second" else 1)]
+        for subject in dict.fromkeys([*asked, *answers]):
+            answer = answers.get(subject) or _unanswered(question, subject, skipped)
+            if answer is None and question == "landing":
+                answer = _landing(subject[0], [])
+            made += [answer] if answer else []
+    return made
+
+
+def _unanswered(question: str, subject: tuple[str, ...], skipped: Sequence[Mapping[str, str]]) -> Row | None:
+    """Why there is no answer on a model, or two; None where nothing was skipped, as for what was not asked."""
+    stages = {"all", question} | ({"landing"} if question == "second" else set())  # which needs the labels of both
+    named = [f"{name}: " for name in (*subject, " and ".join(subject))]
+    why = Counter(
+        entry["reason"].removeprefix(name).rstrip(".")
+        for entry in skipped
+        for name in dict.fromkeys(named)
+        if entry["stage"] in stages and entry["reason"].startswith(name)
+    )
+    if not why:
+        return None
+    (reason, count), names = why.most_common(1)[0], " and ".join(subject)
+    sentence = f"{names}: NO ANSWER: {why.total()} times an image was skipped, {count} times because: {reason}."
+    return _answer(question, ", ".join(subject), "not shown", sentence, Estimate(math.nan, math.nan, math.nan, 0))
 
 
 def verdict_lines(found: Sequence[Row]) -> list[Row]:
@@ -188,6 +221,8 @@ def _second(row: Row) -> Row:
         f"{difference.text(signed=True)}, {difference.n} images{too_few(difference)}; their errors correlate {alike.text()}, and "
         f"{_percent(row['both_wrong'])} of the pixels are wrong in both ({_percent(row['by_chance'])} if independent)."
     )
+    if row["correlation"] > SAME:
+        sentence += " By that they are one network."
     return _answer("second", f"{row['model']}, {row['other']}", verdict, sentence, difference)
 
 

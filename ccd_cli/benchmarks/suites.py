@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 from ccd_cli.benchmarks import da2k
@@ -96,6 +97,11 @@ def _open_described(rule: CustomSet, base: Path) -> Benchmark:
 def is_custom_suite(suite: str) -> bool:
     """Return whether a suite is a file that describes one's own pairs and clips."""
     return Path(suite).suffix.lower() in (".yaml", ".yml")
+
+
+def description_digest(suite: str) -> str:
+    """Return the sha256 of the file that describes one's own sets, "" for a suite by name."""
+    return hashlib.sha256(expand_home(suite).read_bytes()).hexdigest() if is_custom_suite(suite) else ""
 
 
 def _names(suite: str) -> tuple[str, ...]:

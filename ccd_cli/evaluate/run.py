@@ -6,7 +6,6 @@ the next; running again goes on where the last run stopped. Damaged samples are 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import partial
@@ -14,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import ccd_cli
-from ccd_cli.benchmarks import Benchmark, Source, Spec, is_custom_suite, spread
+from ccd_cli.benchmarks import Benchmark, Source, Spec, spread
 from ccd_cli.benchmarks.clip import ClipBenchmark
 from ccd_cli.benchmarks.predictors import ModelSource
+from ccd_cli.benchmarks.suites import description_digest
 from ccd_cli.core.compute import Compute, choose_compute
 from ccd_cli.core.errors import CcdError
 from ccd_cli.core.lock import lock_for
-from ccd_cli.core.paths import expand_home, folder_name
+from ccd_cli.core.paths import folder_name
 from ccd_cli.core.report import Report
 from ccd_cli.core.shard import FINISH, part_of
 from ccd_cli.core.signals import Signals
@@ -213,9 +213,7 @@ def _leave_out(results: Results, report: Report, model: str, dataset: str, image
 
 def _facts_of(benchmark: Benchmark, settings: Settings) -> tuple[Any, ...]:
     """What decides a set's truth: its rules, its listing, and the file that describes it."""
-    described = expand_home(settings.suite)
-    digest = hashlib.sha256(described.read_bytes()).hexdigest() if is_custom_suite(settings.suite) else ""
-    return SCORING, ccd_cli.__version__, asdict(benchmark.spec), benchmark.names(), digest
+    return SCORING, ccd_cli.__version__, asdict(benchmark.spec), benchmark.names(), description_digest(settings.suite)
 
 
 def _doubts(label: str, name: str, records: list[Record]) -> Iterator[str]:

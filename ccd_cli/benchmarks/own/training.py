@@ -116,7 +116,7 @@ class OpenPairs:
         if split.images or not held or held <= 2 * max(1.0, split.fraction * (held + train)):
             return []
         return [
-            f"images.pairs.validation: {held} of {held + train} images are held out, for a fraction of {split.fraction:g}: no folder is "
+            f"images.pairs.validation: {held} of {held + train} images are held out (fraction: {split.fraction:g}): no folder is "
             "smaller, and frames of one clip stay together. If yours are none, say `by: image`; or name some in `images`."
         ]
 

@@ -213,9 +213,11 @@ class TeacherEnsemble:
                 for i in self._counted
             ]
             tokens, weights, name = made[0].tokens, None, "average"
-            mean = _average if self.mixing == "average" else _average_raw
-            fractions = self.fractions[self._counted]
-            values, valid = mean([m.values for m in made], [m.valid for m in made], fractions)
+            fractions, maps = self.fractions[self._counted], [m.values for m in made]
+            if self.mixing == "average":  # each is normalized, which makes noise of one that is flat
+                values, valid = _average(maps, [self._with_relief(m.values, m.valid) for m in made], fractions)
+            else:
+                values, valid = _average_raw(maps, [m.valid for m in made], fractions)
             primary = 0 in self._counted
         else:
             raw = self._disparity(index, views, feature_views if index == 0 else 0, precomputed, noise_seed)
@@ -223,14 +225,20 @@ class TeacherEnsemble:
             name, primary = self.members[index].teacher.name, index == 0
         if feature_views and not primary and views is not None:
             tokens = self._passes[0].features(views[:feature_views])
-        if self.drop_flat:
-            valid = valid & ~flat_maps(values, valid)[:, None, None]
+        valid = self._with_relief(values, valid)
+        if regions:  # of a flat region there is no unit
+            there = valid[:regions].flatten(1).any(1)
+            valid = valid & torch.cat([there, there.repeat_interleave(len(valid) // regions - 1)])[:, None, None]
         _, median, mad = normalize_map(values, valid)
         scaled = unit_scale(values, valid) if not regions else _region_scale(values, valid, regions)
         if index != AVERAGE:
             noise = self.members[index].noise
             scaled = rescale(scaled, noise_seed, noise.scale_jitter, noise.shift_jitter)
         return ViewLabels(scaled, valid, tokens, name, median.mean(), mad.mean(), weights, raw)
+
+    def _with_relief(self, values: Tensor, valid: Tensor) -> Tensor:
+        """Where maps [N,H,W] are `valid`, without those that are flat if such are to be dropped."""
+        return valid & ~flat_maps(values, valid)[:, None, None] if self.drop_flat else valid
 
     def _disparity(
         self,

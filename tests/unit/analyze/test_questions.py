@@ -84,9 +84,37 @@ def test_errors_under_the_threshold_are_taken_away_from_the_label_with_gross_err
 
 def test_a_label_that_is_right_everywhere_has_no_row_and_no_verdict():
     sample = sample_of(ramp())
-    assert landing.measure(label_of(ramp(), sample), sample, CPU) == []
+    with pytest.raises(CcdError, match="at every threshold"):
+        landing.measure(label_of(ramp(), sample), sample, CPU)
     (said,) = verdicts({"landing": [], "closeups": [], "second": []}, ["good"])
     assert said["verdict"] == "not shown" and "no image" in said["sentence"]
+
+
+def test_a_model_of_which_every_image_is_skipped_is_told_why_and_no_number():
+    why = "the map is constant or runs against the ground truth"
+    entry = {"dataset": "mine", "image": "1", "stage": "landing", "reason": f"odd: {why}."}
+    other = {**entry, "stage": "closeups", "reason": "odd: another reason"}
+    skipped = [entry, entry, other]
+    said = verdicts({"landing": [], "closeups": [], "second": []}, ["odd", "good"], skipped)
+    assert [(row["question"], row["subject"]) for row in said] == [
+        ("landing", "odd"),
+        ("landing", "good"),
+        ("closeups", "odd"),
+        ("second", "odd, good"),
+    ]
+    assert said[0]["sentence"] == f"odd: NO ANSWER: 2 times an image was skipped, 2 times because: {why}."
+    assert "another reason" in said[2]["sentence"] and why in said[3]["sentence"]
+    assert {line["mean [95 % interval]"] for line in verdict_lines(said)} == {"-"}
+
+
+@pytest.mark.parametrize("corner", [0, 1])
+def test_ground_truth_on_a_lattice_is_subsampled_on_that_lattice(corner, monkeypatch):
+    monkeypatch.setattr(landing, "MAX_PIXELS", 400)
+    mask = np.zeros(SIZE, bool)
+    mask[corner::2, corner::2] = True
+    sample = sample_of(ramp(), mask=mask)
+    wrong = np.where(np.arange(SIZE[1]) < SIZE[1] // 3, 2.0, 1.0) * ramp()
+    assert landing.measure(label_of(wrong, sample), sample, CPU)
 
 
 @pytest.mark.parametrize(

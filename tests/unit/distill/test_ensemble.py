@@ -107,6 +107,27 @@ def test_a_teacher_of_weight_0_is_no_part_of_a_mean(views, mixing):
     )
 
 
+def test_a_flat_label_is_no_part_of_a_mean_of_normalized_ones(views):
+    noise = 1e-4 * torch.rand(views[:, 0].shape, generator=torch.Generator().manual_seed(2))
+    wall = Known("wall", "disparity", lambda d: 5 + noise.to(d))
+    clear = Member(Known("a", "disparity"), 1.0)
+    got = TeacherEnsemble([clear, Member(wall, 1.0)], mixing="average").label_views(views, AVERAGE)
+    alone = TeacherEnsemble([clear], mixing="average").label_views(views, AVERAGE)
+    assert got.valid.all() and torch.allclose(got.values, alone.values, atol=1e-5)
+    walls = TeacherEnsemble([Member(wall, 1.0), Member(wall, 1.0)], mixing="average").label_views(views, AVERAGE)
+    assert not walls.valid.any()
+
+
+def test_of_a_flat_region_patches_have_no_unit():
+    values = torch.full((3, 64, 64), 5.0) + 1e-4 * torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(3))
+    values[1:, :8] = 1.0  # what is a small part of the region is a large one of its patches
+    views = values[:, None].expand(-1, 3, -1, -1)
+    teacher = Known("a", "disparity", lambda d: values.to(d))
+    found = TeacherEnsemble([Member(teacher, 1.0)], region_unit=True).label_views(views, 0, regions=1)
+    assert not found.valid.any()
+    assert TeacherEnsemble([Member(teacher, 1.0)]).label_views(views, 0).valid[1:].any()
+
+
 def test_saturated_and_flat_labels_are_masked(views):
     views[0, 0, :12] = 1.0  # half the first map at one depth: a plateau at its end
     views[1] = 0.5  # a wall
