@@ -178,6 +178,32 @@ def test_two_models_answer_three_questions_and_are_not_asked_again(
     assert not (out / "closeups.png").exists() and not (out / "closeups.csv").exists()
 
 
+def test_a_corrected_pairs_file_gives_the_numbers_of_a_fresh_run(ccd_here, make_teacher, tmp_path, no_plots):
+    pairs = make_pairs(tmp_path, 2)
+    rules = yaml.safe_load(pairs.read_text())
+    words = ("analyze", "--suite", pairs, "--model", make_teacher("first"), "--resolution", 64, "--draws", 1, "--json")
+
+    def analyzed(out, **changes):
+        pairs.write_text(yaml.safe_dump({**rules, **changes}))
+        made = ccd_here(*words, "--out", out)
+        assert made.exit_code == 0, made.output
+        return {key: value for key, value in json.loads(made.stdout).items() if key in ("figure2", "models")}
+
+    wrong = analyzed("one", crop={"rows": [48, 96]})
+    right = analyzed("one")
+    assert right == analyzed("two") != wrong
+
+
+@pytest.mark.parametrize("content", ['{"run": 1}\n', '{"mark": "x"}\n', "a line\nand one more\n"])
+def test_a_file_of_somebody_else_with_the_name_of_ours_stays(ccd_here, make_teacher, tmp_path, no_plots, content):
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own/models.jsonl").write_text(content)
+    words = ("analyze", "--suite", make_pairs(tmp_path, 1), "--model", make_teacher("first"), "--resolution", 64)
+    made = ccd_here(*words, "--out", "own")
+    assert made.exit_code == 2 and "is not from ccd analyze" in made.stderr, made.output
+    assert (tmp_path / "own/models.jsonl").read_text() == content
+
+
 def test_the_same_weights_twice_are_told_and_correlate_by_one(ccd_here, make_teacher, tmp_path, no_plots):
     first, pairs = make_teacher("first"), make_pairs(tmp_path)
     twin = tmp_path / "twin.safetensors"
