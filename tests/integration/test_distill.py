@@ -334,7 +334,7 @@ def test_scores_on_pairs_keep_the_best_student(tiny_recipe, write_recipe, ccd_he
 
 def test_a_bad_pair_is_left_out_and_no_good_pair_is_an_error(tiny_recipe, write_recipe, tmp_path, monkeypatch, photos):
     from ccd_cli.config.load import load_recipe
-    from ccd_cli.core.errors import ImageError
+    from ccd_cli.core.errors import UsageProblem
     from ccd_cli.core.report import Silent
     from ccd_cli.distill import train as distill
 
@@ -348,7 +348,7 @@ def test_a_bad_pair_is_left_out_and_no_good_pair_is_an_error(tiny_recipe, write_
     recipe = load_recipe(str(write_recipe(tiny_recipe)))
     assert distill.run(recipe, DistillSettings(out="run"), Silent()).scores["images"] == 1
     np.save("3.npy", np.zeros((60, 66), np.float32))
-    with pytest.raises(ImageError, match="left to score"):
+    with pytest.raises(UsageProblem, match=r"eval\.pairs: two: no pair of the 2 looked at .* left to score"):
         distill.run(recipe, DistillSettings(out="other"), Silent())
 
 
