@@ -1,6 +1,6 @@
 """What learning from ground truth is worth: a metric student, holes that a network fills, sky, a model fine-tuned on a few frames.
 
-    python tests/benchmarks/ground_truth.py metric sparse few sky finetune [--out DIR] [--seeds 3] [--steps N] [--shared DIR]
+    python tests/benchmarks/ground_truth.py metric sparse light few sky finetune [--out DIR] [--seeds 3] [--steps N] [--shared DIR]
     python tests/benchmarks/ground_truth.py metric --steps 1600 --out runs/ground-truth-long    # four times the steps and scenes
 
 Every run is one of `ccd distill` with its last weights, and lies in --out: a run that is there is not trained again, and one that
@@ -12,6 +12,7 @@ those of real frames.
   best scale and shift of every image.
 * sparse: the recipe metric-scenes where 1 % of the pixels of every label are known: alone, with the rest filled by builtin:global
   (`fill`), and where all pixels are known.
+* light: the same, filled at a weight of 0.03, with the gradient of the logarithms in the loss and without.
 * few: the same of 64 images in files, with a student of disparity.
 * sky: the recipe metric-scenes with a second output that marks sky, against the recipe as it is.
 * finetune: builtin:tiny, trained further on 28 frames of a hand-held RGB-D clip (--shared: reference material beside a checkout),
@@ -145,6 +146,20 @@ def sparse(args: argparse.Namespace) -> None:
     table(rows)
 
 
+def light(args: argparse.Namespace) -> None:
+    """One pixel of a hundred, with the rest filled at a small weight, by students of meters."""
+    scenes = samples_of(HeldOutScenes(SCENES), edges=True)
+    teacher = {"model": "ground-truth", "noise": {"missing": 0.99}, "fill": {**FILL, "weight": 0.03}}
+    rows: dict[str, list[dict[str, float]]] = {}
+    for seed in range(args.seeds):
+        for name, run, gradient in (("with the gradient", "light", 0.5), ("without the gradient", "light-plain", 0.0)):
+            depth = {"weight": 1.0, "focus": 0.5, "l1": 0.5, "gradient": gradient}
+            made = trained(args, f"{run}-{seed}", {"seed": seed, "teachers": [teacher], "loss": {"depth": depth}})
+            collect(rows, f"{name}: meters as predicted", scores(scenes, as_is(made), "none"))
+            collect(rows, f"{name}: scale and shift fitted", scores(scenes, as_is(made), "least-squares-disparity"))
+    table(rows)
+
+
 FEW = 64
 FILL = {"model": "builtin:global", "weight": 0.33}
 
@@ -193,7 +208,7 @@ def scene_files(out: Path, share: float) -> list[str]:
     return [str((folder / "pairs.yaml").resolve())]
 
 
-EXPERIMENTS = {"metric": metric, "sparse": sparse, "few": few, "sky": sky, "finetune": finetune}
+EXPERIMENTS = {"metric": metric, "sparse": sparse, "light": light, "few": few, "sky": sky, "finetune": finetune}
 
 if __name__ == "__main__":
     main()

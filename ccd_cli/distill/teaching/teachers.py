@@ -176,13 +176,18 @@ def check_unit(recipe: DistillRecipe, found: Sequence[ModelRef | PrecomputedLabe
     wanted = {"disparity": get_args(Kind), "depth": ("metric", "depth", "affine-depth"), "metric": ("metric",)}[kind]
     live = [source.name == GROUND_TRUTH and source.kind == "disparity" for source in found]
     knows = [exact or source.kind in wanted for exact, source in zip(live, found, strict=True)]
-    if not any(known and entry.weight for known, entry in zip(knows, recipe.teachers, strict=True)):
+    if not _drawn(recipe, knows):
         kinds = ", ".join(f"{source.name} ({source.kind})" for source in found)
         raise UsageProblem(
             f"student.kind {kind}: none of the teachers knows that depth: {kinds}.",
             f"Add `{GROUND_TRUTH}` with images.pairs, or a teacher of kind {wanted[0]}; or set student.kind to disparity.",
         )
     _check_every_step(recipe, knows)
+
+
+def _drawn(recipe: DistillRecipe, knows: Sequence[bool]) -> bool:
+    """Whether any of the teachers that know something is ever drawn: those of weight 0 are not."""
+    return any(known and entry.weight for known, entry in zip(knows, recipe.teachers, strict=True))
 
 
 def _check_every_step(recipe: DistillRecipe, knows: Sequence[bool]) -> None:
@@ -202,7 +207,7 @@ def check_sky(found: Sequence[ModelRef | PrecomputedLabels], recipe: DistillReci
     """Raise UsageProblem where no teacher knows what is sky; measured depth does not, for nothing of it is infinitely far."""
     exact = recipe.images.scenes is not None
     knows = [_knows_sky(source) and (exact or source.name != GROUND_TRUTH) for source in found]
-    if not any(known and entry.weight for known, entry in zip(knows, recipe.teachers, strict=True)):
+    if not _drawn(recipe, knows):
         raise UsageProblem(
             f"student.sky: none of the teachers marks sky: {', '.join(source.name for source in found)}.",
             f"Add images.scenes with `{GROUND_TRUTH}` or a network that marks it, for instance depth-anything-3-mono-large; or "
