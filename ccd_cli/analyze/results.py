@@ -190,6 +190,8 @@ def protocol(settings: Settings, inputs: Inputs, sources: Sequence[ModelSource])
         f"Mean loss on clean pixels in MADs (none: of the true map), {settings.draws} draws (blur: one), seed {settings.seed}, "
         "averaged over draws, then over images. none unit: both maps divided by their MAD first.",
     ]
+    if clips := [each.spec.name for each in inputs.sets if each.spec.task == "clip"]:
+        words.append(f"Frames of a clip are images of their own here, each with its own fit: {', '.join(clips)}.")
     made: dict[str, Any] = {
         "suite": settings.suite,
         "sets": [

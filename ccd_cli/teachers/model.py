@@ -216,6 +216,7 @@ class Loading:
         size = None if ref.exported is None else ref.exported.size
         if ref.exported is not None:
             check_resolution(ref.exported, resolution)
+            resolution = None if size else resolution  # of the two sides either may be asked for; the short one is told
         own = network.resolution if network else ref.card.resolution if ref.card else None
         about = About(ref.name, network.kind if network else ref.kind, ref.license, ref.sha256, network, size)
         return Model(made, resolution, min(size) if size else own, about, mark)

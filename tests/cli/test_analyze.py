@@ -194,6 +194,14 @@ def test_a_corrected_pairs_file_gives_the_numbers_of_a_fresh_run(ccd_here, make_
     assert right == analyzed("two") != wrong
 
 
+def test_frames_of_a_clip_are_told_to_be_fitted_one_by_one(ccd_here, tmp_path, no_plots):
+    pairs = make_pairs(tmp_path)
+    pairs.write_text(pairs.read_text() + "clip: true\n")
+    made = json.loads(ccd_here("analyze", "--suite", pairs, *FEW, "--json").stdout)
+    told = [line for line in made["protocol"]["in_words"] if "clip" in line]
+    assert told == ["Frames of a clip are images of their own here, each with its own fit: own."]
+
+
 @pytest.mark.parametrize("content", ['{"run": 1}\n', '{"mark": "x"}\n', "a line\nand one more\n"])
 def test_a_file_of_somebody_else_with_the_name_of_ours_stays(ccd_here, make_teacher, tmp_path, no_plots, content):
     (tmp_path / "own").mkdir()
