@@ -20,11 +20,14 @@ from paper_rows import DIFFERENCES, NOTES, TABLES, TITLES
 from ccd_cli.analyze.estimate import student_t
 from ccd_cli.config.common import GROUND_TRUTH
 from ccd_cli.config.distill import DistillRecipe
+from ccd_cli.core.errors import UsageProblem
 from ccd_cli.core.files import atomic_write, write_json, write_text
 
 BEGIN, END = "<!-- {}:begin -->", "<!-- {}:end -->"
-SCORES = {"abs_rel": "AbsRel", "f1": "boundary F1", "real": "AbsRel, real pairs"}
-"""What a run is scored by; `real` only where the students were scored on pairs."""
+SCORES = {"abs_rel": "AbsRel", "delta1": "δ1", "f1": "boundary F1", "real": "AbsRel, real pairs"}
+"""What a run is scored by; a column stands only where a run has it (`real`: students were scored on pairs)."""
+COMPARED = ("abs_rel", "f1", "real")
+"""Of these, what differences are shown of."""
 FEWEST = 6
 """Seeds that a comparison needs for a verdict, as was decided beforehand."""
 BETTER = {"abs_rel": "lower is better", "f1": "higher is better", "real": "lower is better"}
@@ -37,6 +40,11 @@ def write_report(
     made, text, figures = {}, {}, {}
     for table in tables:
         rows = collect(table, seeds, out)
+        if into is not None and not any(row["runs"] for row in rows):
+            raise UsageProblem(
+                f"No run of {table} lies in {out}: {into} stays as it is.",
+                "Train it first, or name a --record of its runs.",
+            )
         file = out / table / "references.json"
         references = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
         made[table] = {"rows": rows, "references": references}
@@ -112,8 +120,7 @@ def markdown(
         for t in recipe.teachers
         if t.model == GROUND_TRUTH
     )
-    real = any(row["real"] is not None for row in rows)
-    shown = [key for key in SCORES if key != "real" or real]
+    shown = [key for key in SCORES if any(row[key] is not None for row in rows)] or ["abs_rel"]
     lines = [
         f"### {TITLES[table]}",
         "",
@@ -147,7 +154,7 @@ def markdown(
     for row in references:
         cells = [row["name"], *(_number(row.get(key), 4) for key in shown)]
         lines.append(f"| {' | '.join(cells)} | | | | | |")
-    return "\n".join([*lines, "", *_differences(compared, shown)])
+    return "\n".join([*lines, "", *_differences(compared, [key for key in COMPARED if key in shown])])
 
 
 @dataclass(frozen=True)
@@ -168,7 +175,7 @@ def compare(table: str, rows: list[dict[str, Any]]) -> list[Compared]:
     for each in DIFFERENCES.get(table, []):
         first, second = good[each.a], good[each.b]
         pairs = [(first[seed], second[seed]) for seed in sorted(first.keys() & second.keys())]
-        keys = [key for key in SCORES if pairs and all(run.get(key) is not None for pair in pairs for run in pair)]
+        keys = [key for key in COMPARED if pairs and all(run.get(key) is not None for pair in pairs for run in pair)]
         made.append(Compared(each.claim, len(pairs), {k: np.array([a[k] - b[k] for a, b in pairs]) for k in keys}))
     return made
 
@@ -179,7 +186,7 @@ def _differences(compared: list[Compared], shown: list[str]) -> list[str]:
         return []
     lines = [
         "Differences, the first minus the second, paired by seed: mean, 95 % percentile bootstrap interval (10 000 resamples), "
-        "each seed's. Of six seeds such an interval leaves out 0 in 15 of 100 comparisons without any difference; Student's t "
+        "each seed's. Of six seeds such an interval excludes 0 in 15 of 100 comparisons without any difference; Student's t "
         "interval, beside it, in 5.",
         "",
         f"| claim | {' | '.join(SCORES[key] for key in shown)} | AbsRel, t interval | seeds | each seed, AbsRel | so |",
@@ -265,12 +272,13 @@ def plot_differences(title: str, compared: list[Compared], file: Path) -> None:
         for place, each in enumerate(compared):
             if (values := each.found.get(key)) is not None:
                 mean, (low, high) = values.mean(), interval(values)
-                color = "tab:green" if high < 0 else "tab:red" if low > 0 else "gray"
+                verdict = "tab:green" if high < 0 else "tab:red" if low > 0 else "gray"
+                color = verdict if key == "abs_rel" else "tab:blue"  # the rule reads held-out scenes alone
                 axis.plot(values, [place] * len(values), ".", color=color, alpha=0.5)
                 axis.errorbar(mean, place, xerr=[[mean - low], [high - mean]], fmt="o", color=color, capsize=3)
         axis.axvline(0, color="black", linewidth=1)
-        where = "held-out scenes" if key == "abs_rel" else "real pairs"
-        axis.set_xlabel(f"difference in AbsRel, {where} (left of 0: the claim holds)", fontsize=8)
+        where = "held-out scenes (left of 0: the claim holds)" if key == "abs_rel" else "real pairs (no verdict)"
+        axis.set_xlabel(f"difference in AbsRel, {where}", fontsize=8)
         axis.grid(axis="x", alpha=0.3)
     axes[0][0].set_yticks(range(len(compared)), [each.claim for each in compared], fontsize=8)
     axes[0][0].invert_yaxis()

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 
 from ccd_cli.config.load import load_recipe
 from ccd_cli.config.settings import DistillSettings
+from ccd_cli.core.errors import UsageProblem
 from ccd_cli.core.report import Silent
 from ccd_cli.distill import train as distill
 from ccd_cli.models.files import sha256_file
@@ -107,7 +108,7 @@ def test_differences_are_paired_by_seed_and_the_verdict_follows_the_interval(tmp
         folder = tmp_path / "claims" / row.slug
         folder.mkdir(parents=True)
         for seed, value in enumerate(values):
-            facts = {"abs_rel": value, "f1": 0.1, "cpu_per_step": 1.0, "wall_per_step": 1.0, "steps": 3}
+            facts = {"abs_rel": value, "delta1": 0.9, "f1": 0.1, "cpu_per_step": 1.0, "wall_per_step": 1.0, "steps": 3}
             (folder / f"seed{seed}.json").write_text(json.dumps(facts))
             (folder / f"pairs-seed{seed}.json").write_text(json.dumps({"abs_rel": 1 - value}))
         if name == "shared, hybrid":
@@ -129,10 +130,22 @@ def test_differences_are_paired_by_seed_and_the_verdict_follows_the_interval(tmp
     assert f"| {-0.04 / 3 - half:+.4f} to {-0.04 / 3 + half:+.4f} |" in gross_line, "the t interval"
     assert shown["hybrid beats local"].endswith("| not shown |")
     assert shown["hybrid beats none"].endswith("| too few runs |"), "5 seeds, and 6 were agreed on"
-    assert any(line.startswith("| shared, hybrid | 0.2200") and "6 (1 stopped)" in line for line in lines)
+    assert any(line.startswith("| row | AbsRel | δ1 | boundary F1 | AbsRel, real pairs | steps |") for line in lines)
+    row = next(line for line in lines if line.startswith("| shared, hybrid | 0.2200"))
+    assert "| 0.9000 ± 0.0000 | 0.1000 ± 0.0000 | 0.7800 ±" in row and "6 (1 stopped)" in row
     compared = [each for each in every if each.pairs > 1]
     report.plot_differences("claims", compared, tmp_path / "differences.png")
     assert (tmp_path / "differences.png").stat().st_size > 5000
+
+
+def test_a_page_is_not_emptied_by_a_report_without_runs(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(RUNNER.parent))
+    report = importlib.import_module("paper_report")
+    page = tmp_path / "RESULTS.md"
+    page.write_text("<!-- table1:begin -->\nnumbers\n<!-- table1:end -->\n")
+    with pytest.raises(UsageProblem, match=r"No run of table1 lies in .*RESULTS\.md stays as it is"):
+        report.write_report(["table1"], 3, tmp_path / "out", page, lambda table: load_recipe(f"paper/tiny-{table}"))
+    assert "numbers" in page.read_text()
 
 
 def test_recorded_runs_come_back_as_they_were(tmp_path, monkeypatch):

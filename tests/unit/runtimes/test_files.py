@@ -144,7 +144,9 @@ def test_a_network_of_one_size_sees_every_photo_at_exactly_that_size(fixed, runt
 
 def test_another_resolution_than_that_of_the_file_is_refused(fixed):
     long_side = load(str(fixed), None, 64, CPU, Silent(), runtime="auto")
-    assert long_side.teacher and long_side.resolution == 32  # what is recorded is the short side, as without a resolution
+    assert (
+        long_side.teacher and long_side.resolution == 32
+    )  # what is recorded is the short side, as without a resolution
     with pytest.raises(UsageProblem, match="fixed sees every image at exactly 64x32 pixels, not at a resolution of 48"):
         load(str(fixed), None, 48, CPU, Silent(), runtime="auto")
 
