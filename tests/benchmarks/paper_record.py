@@ -6,13 +6,31 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ccd_cli.core.files import read_json_lines, write_json, write_text
+from ccd_cli.core.errors import CcdError
+from ccd_cli.core.files import write_json, write_text
 from ccd_cli.core.lock import exclusive_lock
+
+
+def _lines(record: Path) -> list[dict[str, Any]]:
+    """Read a record; a last line that a kill cut off is no run. Raises CcdError for anything else that is none."""
+    texts = record.read_text(encoding="utf-8").splitlines() if record.exists() else []
+    found = []
+    for number, text in enumerate(texts, start=1):
+        try:
+            line = json.loads(text)
+        except ValueError:
+            if number == len(texts) > 1:
+                continue
+            line = None
+        if not (isinstance(line, dict) and isinstance(line.get("table"), str) and isinstance(line.get("files"), dict)):
+            raise CcdError(f"{record}, line {number}, is no run of paper_tables.py.", "Name another file.")
+        found.append(line)
+    return found
 
 
 def restore(record: Path, out: Path) -> None:
     """Write what a record holds into `out` as the runs themselves left it; what is there already stays."""
-    for line in read_json_lines(record):
+    for line in _lines(record):
         for name, facts in line["files"].items():
             file = out / line["table"] / name
             if ".." not in file.parts and not file.exists():
@@ -39,5 +57,5 @@ def _add(record: Path, out: Path, files: list[Path]) -> None:
         if file.exists()
     }
     with exclusive_lock(out / "record.lock", "", wait=lambda: None):
-        lines = [*read_json_lines(record), {"table": table, "files": found}]
+        lines = [*_lines(record), {"table": table, "files": found}]
         write_text(record, "".join(f"{json.dumps(line)}\n" for line in lines))

@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from paper_record import add_run, add_shared, restore
-from paper_report import write_report
+from paper_report import BEGIN, write_report
 from paper_rows import TABLES, Row, size_sets
 from paper_runs import Machine, references, remember_scenes, result, row_recipe, run_row, score_on_pairs
 
@@ -188,9 +188,15 @@ def main() -> int:
     except ValueError as error:
         parser.error(str(error))
     machine = Machine(args.device, args.precision, args.threads)
-    if args.record:
-        restore(args.record, args.out)
+    for table in args.tables if args.into else ():
+        if not args.into.is_file() or BEGIN.format(table) not in args.into.read_text(encoding="utf-8"):
+            parser.error(f"--into: {args.into} is no page with a marker {BEGIN.format(table)}")
+    for name in ("indoor", "outdoor") if "teachers" in args.tables and not args.report else ():
+        if not Path(f"{name}.safetensors").is_file():
+            parser.error(f"there is no {name}.safetensors here, the student of recipes/paper/teacher-{name}.yaml")
     try:
+        if args.record:
+            restore(args.record, args.out)
         done = True if args.report else train(args, machine)
         for task in (task for table in args.tables if args.pairs for task in tasks(table, args)):
             score_on_pairs(task.folder, args.pairs, task.recipe.crops.size)

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 from ccd_cli.config.load import load_recipe
 from ccd_cli.config.settings import DistillSettings
-from ccd_cli.core.errors import UsageProblem
+from ccd_cli.core.errors import CcdError, UsageProblem
 from ccd_cli.core.report import Silent
 from ccd_cli.distill import train as distill
 from ccd_cli.models.files import sha256_file
@@ -173,6 +173,12 @@ def test_recorded_runs_come_back_as_they_were(tmp_path, monkeypatch):
     kept.write_text(json.dumps({"table": "..", "files": {"../../x.json": {}}}) + "\n")
     record.restore(kept, again)
     assert not (tmp_path.parent / "x.json").exists() and not (tmp_path / "x.json").exists()
+    for foreign in ("my notes\n", '{"table": "claims", "files": 5}\n', '[1]\n{"table": "claims", "files": {}}\n'):
+        kept.write_text(foreign)
+        for use in (lambda: record.restore(kept, again), lambda: record.add_shared(kept, out, "claims")):
+            with pytest.raises(CcdError, match=r"runs\.jsonl, line 1, is no run"):
+                use()
+        assert kept.read_text() == foreign, "a file of somebody else stays as it is"
 
 
 def test_rows_of_equal_time_wait_for_the_costs_of_all_seeds(tmp_path, monkeypatch):
