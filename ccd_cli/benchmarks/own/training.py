@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
-from functools import cached_property
+from functools import cache, cached_property
+from itertools import islice
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -225,31 +226,53 @@ def contents_of(pairs: Iterable[tuple[CustomBenchmark, int]]) -> list[str]:
 
 
 def check_apart(train: Sequence[Path], validation: Sequence[Path]) -> None:
-    """Raise UsageProblem where images validate that are trained on too: the same file, or a copy of it under another name."""
+    """Raise UsageProblem where images validate that are trained on too: the same file, or a copy of it under another name.
+
+    Only files of one size that agree in their middle are read whole: uncompressed images all have one size.
+    """
     sizes: dict[int, dict[Path, Path]] = {}
     for path in train:
         if path.exists():
             sizes.setdefault(path.stat().st_size, {})[path.resolve()] = path
-    hashes: dict[Path, bytes] = {}
 
+    @cache
     def content(path: Path) -> bytes:
-        if path not in hashes:
-            hashes[path] = hashlib.sha256(path.read_bytes()).digest()
-        return hashes[path]
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+
+    @cache
+    def alike(size: int) -> dict[bytes, list[Path]]:
+        found: dict[bytes, list[Path]] = {}
+        for path in sizes[size]:
+            if (middle := _middle(path)) is not None:
+                found.setdefault(middle, []).append(path)
+        return found
 
     both: list[str] = []
     for path in dict.fromkeys(validation):
-        same_size = sizes.get(path.stat().st_size, {}) if path.exists() else {}
+        size = path.stat().st_size if path.exists() else -1
+        same_size = sizes.get(size, {})
         if path.resolve() in same_size:
             both.append(str(path))
-        elif twin := next((other for other in same_size if content(path) == content(other)), None):
-            both.append(f"{path} (a copy of {same_size[twin]})")
+        elif same_size:
+            twins = (other for other in alike(size).get(_middle(path) or b"", ()) if content(other) == content(path))
+            both += [f"{path} (a copy of {same_size[twin]})" for twin in islice(twins, 1)]
     if both:
         shown = ", ".join(both[:SHOWN]) + (", ..." if len(both) > SHOWN else "")
         raise UsageProblem(
             f"{len(both)} images validate and are trained on: {shown}.",
             "Scores on them say nothing. Take them out of one of the two.",
         )
+
+
+def _middle(path: Path) -> bytes | None:
+    """A few bytes from the middle of a file; None where it cannot be read, which training names."""
+    try:
+        with path.open("rb") as file:
+            file.seek(path.stat().st_size // 2)
+            return file.read(64)
+    except OSError:
+        return None
 
 
 def _listed(names: dict[tuple[int, int], str], wanted: Sequence[str]) -> set[tuple[int, int]]:

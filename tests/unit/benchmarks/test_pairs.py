@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from pathlib import Path
 
@@ -251,6 +252,23 @@ def test_a_copy_of_a_training_image_does_not_validate(pairs, tmp_path):
     for path in (copy, tmp_path / "link.png", train[5]):
         with pytest.raises(UsageProblem, match="1 images validate and are trained on"):
             check_apart(train, [tmp_path / "mine/b/005.png", path])
+
+
+def test_uncompressed_images_of_one_size_are_not_all_read(tmp_path, monkeypatch):
+    paths = [tmp_path / f"{i:03d}.ppm" for i in range(60)]
+    for i, path in enumerate(paths):
+        path.write_bytes(b"P6 100 100 255\n" + np.random.default_rng(i).bytes(30_000))
+    copy = tmp_path / "copy.ppm"
+    copy.write_bytes(paths[3].read_bytes())
+    almost = tmp_path / "almost.ppm"  # alike in the middle, and another image
+    almost.write_bytes(paths[4].read_bytes()[:-1] + b"!")
+    read = []
+    whole = hashlib.file_digest
+    monkeypatch.setattr(hashlib, "file_digest", lambda file, kind: read.append(file.name) or whole(file, kind))
+    check_apart(paths[:40], [*paths[40:], almost])
+    assert read == [str(paths[4]), str(almost)]
+    with pytest.raises(UsageProblem, match=r"1 images validate .*copy\.ppm \(a copy of .*003\.ppm\)"):
+        check_apart(paths[:40], [*paths[40:], copy])
 
 
 def test_contradictions(pairs):
