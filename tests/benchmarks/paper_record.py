@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import json
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from ccd_cli.core.errors import CcdError
-from ccd_cli.core.files import write_json, write_text
+from ccd_cli.core.files import read_json_lines, write_json, write_text
 from ccd_cli.core.lock import exclusive_lock
 
 
 def _lines(record: Path) -> list[dict[str, Any]]:
     """Read a record; a last line that a kill cut off is no run. Raises CcdError for anything else that is none."""
-    texts = record.read_text(encoding="utf-8").splitlines() if record.exists() else []
-    found = []
-    for number, text in enumerate(texts, start=1):
-        try:
-            line = json.loads(text)
-        except ValueError:
-            if number == len(texts) > 1:
-                continue
-            line = None
-        if not (isinstance(line, dict) and isinstance(line.get("table"), str) and isinstance(line.get("files"), dict)):
-            raise CcdError(f"{record}, line {number}, is no run of paper_tables.py.", "Name another file.")
-        found.append(line)
-    return found
+    found = read_json_lines(record)
+    written = len(record.read_bytes().splitlines()) if record.exists() else 0
+    runs = list(takewhile(_is_run, found))
+    if len(runs) < len(found) or len(found) < min(written, max(written - 1, 1)):
+        raise CcdError(f"{record}, line {len(runs) + 1}, is no run of paper_tables.py.", "Name another file.")
+    return runs
+
+
+def _is_run(line: Any) -> bool:
+    return isinstance(line, dict) and isinstance(line.get("table"), str) and isinstance(line.get("files"), dict)
 
 
 def restore(record: Path, out: Path) -> None:

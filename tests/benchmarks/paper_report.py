@@ -37,14 +37,15 @@ def write_report(
     tables: Sequence[str], seeds: int, out: Path, into: Path | None, recipe_of: Callable[[str], DistillRecipe]
 ) -> None:
     """Write RESULTS.md, results.json and a plot a table into `out`, and tables and plots into and beside `into`."""
+    collected = {table: collect(table, seeds, out) for table in tables}
+    empty = [table for table, rows in collected.items() if not any(row["runs"] for row in rows)]
+    if into is not None and empty:
+        raise UsageProblem(
+            f"No run of {', '.join(empty)} lies in {out}: {into} stays as it is.",
+            "Train it first, or name a --record of its runs.",
+        )
     made, text, figures = {}, {}, {}
-    for table in tables:
-        rows = collect(table, seeds, out)
-        if into is not None and not any(row["runs"] for row in rows):
-            raise UsageProblem(
-                f"No run of {table} lies in {out}: {into} stays as it is.",
-                "Train it first, or name a --record of its runs.",
-            )
+    for table, rows in collected.items():
         file = out / table / "references.json"
         references = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
         made[table] = {"rows": rows, "references": references}
@@ -288,12 +289,18 @@ def plot_differences(title: str, compared: list[Compared], file: Path) -> None:
     plt.close(figure)
 
 
+def markers(page: str, table: str) -> tuple[str, str]:
+    """Return the markers of a table on a page; raises ValueError where one is missing."""
+    begin, end = BEGIN.format(table), END.format(table)
+    if begin not in page or end not in page:
+        raise ValueError(f"the page has no markers {begin} and {end}")
+    return begin, end
+
+
 def replace(page: str, text: dict[str, str], figures: dict[str, str]) -> str:
     """Return a page with each table and its figures between its markers; raises ValueError where markers are missing."""
     for table, made in text.items():
-        begin, end = BEGIN.format(table), END.format(table)
-        if begin not in page or end not in page:
-            raise ValueError(f"the page has no markers {begin} and {end}")
+        begin, end = markers(page, table)
         before, after = page.split(begin)[0], page.split(end)[1]
         page = f"{before}{begin}\n{made}\n{figures[table]}\n{end}{after}"
     return page

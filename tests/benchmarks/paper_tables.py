@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from paper_record import add_run, add_shared, restore
-from paper_report import BEGIN, write_report
+from paper_report import markers, write_report
 from paper_rows import TABLES, Row, size_sets
 from paper_runs import Machine, references, remember_scenes, result, row_recipe, run_row, score_on_pairs
 
@@ -185,15 +185,16 @@ def main() -> int:
     args.seeds = 1 if args.quick else args.seeds
     try:
         size_sets(args.size)
-    except ValueError as error:
+        for table in args.tables if args.into else ():
+            markers(args.into.read_text(encoding="utf-8"), table)
+    except (OSError, ValueError) as error:
         parser.error(str(error))
     machine = Machine(args.device, args.precision, args.threads)
-    for table in args.tables if args.into else ():
-        if not args.into.is_file() or BEGIN.format(table) not in args.into.read_text(encoding="utf-8"):
-            parser.error(f"--into: {args.into} is no page with a marker {BEGIN.format(table)}")
-    for name in ("indoor", "outdoor") if "teachers" in args.tables and not args.report else ():
-        if not Path(f"{name}.safetensors").is_file():
-            parser.error(f"there is no {name}.safetensors here, the student of recipes/paper/teacher-{name}.yaml")
+    for teacher in (
+        recipe_of("teachers", BASE, 0, args).teachers if "teachers" in args.tables and not args.report else ()
+    ):
+        if not (file := Path(teacher.model)).is_file():
+            parser.error(f"there is no {file} here, the student of recipes/paper/teacher-{file.stem}.yaml")
     try:
         if args.record:
             restore(args.record, args.out)

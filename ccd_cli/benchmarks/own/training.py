@@ -6,8 +6,9 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from filecmp import cmp
 from fnmatch import fnmatchcase
-from functools import cache, cached_property
+from functools import cached_property
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
@@ -230,33 +231,20 @@ def check_apart(train: Sequence[Path], validation: Sequence[Path]) -> None:
 
     Only files of one size that agree in their middle are read whole: uncompressed images all have one size.
     """
-    sizes: dict[int, dict[Path, Path]] = {}
-    for path in train:
-        if path.exists():
-            sizes.setdefault(path.stat().st_size, {})[path.resolve()] = path
-
-    @cache
-    def content(path: Path) -> bytes:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").digest()
-
-    @cache
-    def alike(size: int) -> dict[bytes, list[Path]]:
-        found: dict[bytes, list[Path]] = {}
-        for path in sizes[size]:
-            if (middle := _middle(path)) is not None:
-                found.setdefault(middle, []).append(path)
-        return found
-
+    trained = {path.resolve(): path for path in train if path.exists()}
+    held = {path: path.stat().st_size for path in dict.fromkeys(validation) if path.exists()}
+    sizes = set(held.values())
+    alike: dict[tuple[int, bytes], list[Path]] = {}
+    for path in trained.values():
+        if (size := path.stat().st_size) in sizes and (middle := _middle(path)) is not None:
+            alike.setdefault((size, middle), []).append(path)
     both: list[str] = []
-    for path in dict.fromkeys(validation):
-        size = path.stat().st_size if path.exists() else -1
-        same_size = sizes.get(size, {})
-        if path.resolve() in same_size:
+    for path, size in held.items():
+        if path.resolve() in trained:
             both.append(str(path))
-        elif same_size:
-            twins = (other for other in alike(size).get(_middle(path) or b"", ()) if content(other) == content(path))
-            both += [f"{path} (a copy of {same_size[twin]})" for twin in islice(twins, 1)]
+        elif (middle := _middle(path)) is not None:
+            twins = (other for other in alike.get((size, middle), ()) if cmp(path, other, shallow=False))
+            both += [f"{path} (a copy of {twin})" for twin in islice(twins, 1)]
     if both:
         shown = ", ".join(both[:SHOWN]) + (", ..." if len(both) > SHOWN else "")
         raise UsageProblem(
